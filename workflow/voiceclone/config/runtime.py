@@ -1,0 +1,33 @@
+"""Settings that change how fast or where a stage runs, never what it computes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from voiceclone.config.base import Block
+
+
+class RuntimeSettings(Block):
+    """How and where stages run. A change here never makes a result out of date."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device of training and heavy models; auto takes a free CUDA GPU if there is one."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING"] = Field("INFO", description="Detail of the stage logs.")
+    progress_seconds: float = Field(
+        10.0, gt=0, le=600, description="Least seconds between two progress lines of a stage."
+    )
+    save_every_steps: int = Field(200, ge=1, description="Training: optimiser steps between two checkpoints.")
+    save_every_minutes: float = Field(
+        10.0, gt=0, description="Training: minutes after which a checkpoint is written in any case."
+    )
+    keep_checkpoints: int = Field(
+        3, ge=2, description="Training: newest checkpoints kept (at least 2: one may be damaged)."
+    )
+    max_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Training: end the slice by itself after this time, saved, with exit status 75; null for no limit.",
+    )

@@ -1,0 +1,197 @@
+"""Files that are either whole or absent: atomic writes, canonical JSON, TSV tables, digests, contained paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from voiceclone.errors import DataError
+
+Row = dict[str, str]
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; on success it is synced and renamed to ``target``.
+
+    The temporary name keeps the suffix, so libraries that choose a format by suffix work.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+        fsync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``target``; on success it replaces ``target`` as a whole."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.replace(target)
+        fsync_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write UTF-8 text with LF line ends, atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def canonical_json(value: Any) -> str:
+    """One line of JSON with sorted keys: equal values give equal text, for digests and parameters."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write sorted, indented JSON atomically."""
+    write_text(target, json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a broken file is a :class:`DataError` that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})", "delete the file and run again") from error
+
+
+def write_jsonl(target: Path, records: Iterable[Any]) -> None:
+    """Write one canonical JSON value per line, atomically."""
+    write_text(target, "".join(canonical_json(record) + "\n" for record in records))
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """Read one JSON value per line."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+
+
+def clean_cell(value: object) -> str:
+    """Text of one table cell: numbers in shortest form, None empty, tabs and line ends as spaces."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(round(value, 6))
+    return re.sub(r"[\t\r\n]+", " ", str(value))
+
+
+def write_tsv(
+    target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], sort_by: Sequence[str] = ()
+) -> None:
+    """Write a table: header, UTF-8, LF, sorted by ``sort_by`` (default: the first column).
+
+    Raises:
+        DataError: a row has a column that the header lacks.
+    """
+    lines = []
+    keys = list(sort_by) or list(columns[:1])
+    for row in sorted(rows, key=lambda row: [clean_cell(row.get(key)) for key in keys]):
+        unknown = set(row) - set(columns)
+        if unknown:
+            raise DataError(f"{target}: row has unknown columns {sorted(unknown)}; expected {list(columns)}")
+        lines.append("\t".join(clean_cell(row.get(column)) for column in columns))
+    write_text(target, "\n".join(["\t".join(columns), *lines]) + "\n")
+
+
+def read_tsv(path: Path, required: Sequence[str] = ()) -> list[Row]:
+    """Read a table as one dictionary of strings per row.
+
+    Raises:
+        DataError: a required column is absent or a row has another number of cells than the header.
+    """
+    text = Path(path).read_text(encoding="utf-8-sig")
+    lines = [line for line in text.split("\n") if line.strip("\r")]
+    if not lines:
+        raise DataError(f"{path}: empty table, expected a header line", "restore the file or delete it and run again")
+    header = lines[0].rstrip("\r").split("\t")
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise DataError(f"{path}: columns {missing} are missing, found {header}")
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        cells = line.rstrip("\r").split("\t")
+        if len(cells) != len(header):
+            raise DataError(f"{path}: line {number} has {len(cells)} cells, the header has {len(header)}")
+        rows.append(dict(zip(header, cells, strict=True)))
+    return rows
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """First ``length`` hexadecimal digits of the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def contained_path(folder: Path, relative: str | Path) -> Path:
+    """Resolve ``relative`` inside ``folder``.
+
+    Raises:
+        DataError: the path, after symbolic links, lies outside the folder.
+    """
+    root = Path(folder).resolve()
+    path = (root / relative).resolve()
+    if path != root and root not in path.parents:
+        raise DataError(
+            f"{relative}: leads out of {folder}", "keep every file inside its folder, without links out of it"
+        )
+    return path
+
+
+_SPEAKER = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def check_speaker(name: str) -> str:
+    """Return a valid speaker name.
+
+    Raises:
+        DataError: the name has other characters than the file layout allows.
+    """
+    if not _SPEAKER.fullmatch(name):
+        raise DataError(
+            f"speaker folder {name!r}: a speaker's name is lower-case letters, digits, '-' and '_', "
+            "starting with a letter or digit",
+            "rename the folder, for example to "
+            + (re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "speaker-1"),
+        )
+    return name

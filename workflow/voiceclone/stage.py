@@ -1,0 +1,75 @@
+"""What every stage script shares: its arguments, its log, its exit status.
+
+A script under ``scripts/`` parses arguments, calls one library function and ends with the exit status of
+:mod:`voiceclone.errors`. The log goes to standard error (the rule's log file), progress to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from voiceclone import __version__
+from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.errors import EXIT_FAILURE, ConfigError, VoiceCloneError
+from voiceclone.files import read_json
+
+Settings = TypeVar("Settings", bound=Block)
+log = logging.getLogger(__name__)
+
+
+def stage_parser(description: str | None) -> argparse.ArgumentParser:
+    """Parser with the arguments that every stage has: ``--settings --runtime --threads --speaker``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speaker", default="", help="name of the speaker, for messages")
+    parser.add_argument("--settings", default="{}", help="the stage's semantic settings as JSON; left out: defaults")
+    parser.add_argument("--runtime", type=Path, help="JSON file of the runtime block; left out: defaults")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads to use; 0: what the libraries choose")
+    return parser
+
+
+def parse_settings(kind: type[Settings], text: str) -> Settings:
+    """Validate a stage's settings from JSON; a :class:`ConfigError` lists each wrong key."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise ConfigError("settings are not valid:\n" + "\n".join(lines)) from error
+
+
+def runtime_settings(args: argparse.Namespace) -> RuntimeSettings:
+    """The runtime block of a stage, from its file or the defaults."""
+    return RuntimeSettings() if args.runtime is None else RuntimeSettings.model_validate(read_json(args.runtime))
+
+
+def limit_threads(threads: int) -> None:
+    """Bound the threads of numerical libraries; effective for those that are imported later."""
+    if threads > 0:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            os.environ[name] = str(threads)
+
+
+def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Run ``main`` with parsed arguments and leave the process with the right exit status."""
+    args = parser.parse_args()
+    limit_threads(args.threads)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        logging.getLogger().setLevel(runtime_settings(args).log_level)
+        log.info("voiceclone %s, python %s: %s", __version__, platform.python_version(), " ".join(sys.argv))
+        main(args)
+    except VoiceCloneError as error:
+        log.error("%s", error)
+        sys.exit(error.exit_code)
+    except Exception:
+        log.exception("unexpected failure; please report it with this log")
+        sys.exit(EXIT_FAILURE)

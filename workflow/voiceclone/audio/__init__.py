@@ -1,1 +1,1 @@
-
+"""Waveforms in, waveforms out: reading, separation, denoising, loudness, slicing."""

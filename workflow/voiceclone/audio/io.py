@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,89 @@ from voiceclone.files import atomic_path
 
 Waveform = npt.NDArray[np.float32]
 
+# Containers that carry their own sound. Playlists and concatenation scripts are left out: they open other files.
+_CONTAINERS = (
+    "aac,ac3,adts,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,iff,loas,matroska,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,mxf,ogg,rm,tta,voc,w64,wav,wv"
+)
+
+
+class NoAudioStream(DataError):
+    """A media file without sound, such as a picture or a silent video."""
+
+
+class Truncated(DataError):
+    """A recording that ends before the length that its header declares."""
+
+
+@dataclass(frozen=True)
+class SoundInfo:
+    """What a file's header says: rate in Hz, channels, codec, frames (None: unknown), and who decodes it."""
+
+    sample_rate: int
+    channels: int
+    codec: str
+    frames: int | None
+    decoder: str
+
+
+def probe(path: Path) -> SoundInfo:
+    """Read the header of a sound file.
+
+    Raises:
+        NoAudioStream: a media file without sound.
+        DataError: neither libsndfile nor ffmpeg knows the format.
+    """
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError) as first:
+        try:
+            return _probe_with_ffmpeg(path)
+        except NoAudioStream:
+            raise
+        except DataError as second:
+            raise DataError(
+                f"{path}: cannot be decoded (libsndfile: {getattr(first, 'error_string', first)} {second.message})",
+                second.hint,
+            ) from first
+    # The length of an MP3 is an estimate where the encoder left no table.
+    frames = None if info.subtype.startswith("MPEG") else info.frames
+    return SoundInfo(info.samplerate, info.channels, f"{info.format} {info.subtype}".lower(), frames, "libsndfile")
+
+
+def stream(path: Path, info: SoundInfo | None = None, block_seconds: float = 10.0) -> Iterator[Waveform]:
+    """Decode a file block by block, so that an hour needs no more memory than a minute.
+
+    Args:
+        path: the sound file.
+        info: its header, if it was read before.
+        block_seconds: greatest length of a block.
+
+    Yields:
+        float32 arrays (frames, channels) with full scale ±1.
+
+    Raises:
+        Truncated: the file ends before its declared length.
+        DataError: it cannot be decoded.
+    """
+    info = info or probe(path)
+    block = max(1, int(block_seconds * info.sample_rate))
+    if info.decoder == "ffmpeg":
+        yield from _stream_with_ffmpeg(path, info, block)
+        return
+    done = 0
+    try:
+        with soundfile.SoundFile(str(path)) as sound:
+            while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+                done += len(samples)
+                yield samples
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        detail = getattr(error, "error_string", str(error)).rstrip(".")
+        if info.frames is None or done >= info.frames:
+            raise DataError(f"{path}: cannot be decoded after {done} frames ({detail})", "copy the file again") from error
+    if info.frames is not None and done < info.frames:
+        raise Truncated(f"{path}: truncated, {done} of {info.frames} frames could be read", "copy the file again")
+
 
 def read_audio(path: Path) -> tuple[Waveform, int]:
     """Samples of a file that libsndfile or ffmpeg reads.
@@ -26,46 +113,73 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
     Raises:
         DataError: neither reads it, or it ends early.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as sound:
-            expected, rate = sound.frames, sound.samplerate
-            samples = sound.read(dtype="float32", always_2d=True)
-        if len(samples) < expected:
-            raise DataError(
-                f"{path}: truncated, {len(samples)} of {expected} frames could be read", "copy the file again"
-            )
-        return samples, rate
-    except (soundfile.LibsndfileError, RuntimeError) as first:
-        try:
-            return _read_with_ffmpeg(path)
-        except DataError as second:
-            raise DataError(
-                f"{path}: cannot be decoded (libsndfile: {first}; {second.message})", second.hint
-            ) from first
+    info = probe(path)
+    blocks = list(stream(path, info, block_seconds=60.0))
+    return np.concatenate(blocks) if blocks else np.zeros((0, info.channels), np.float32), info.sample_rate
 
 
-def _read_with_ffmpeg(path: Path) -> tuple[Waveform, int]:
-    ffprobe, ffmpeg = shutil.which("ffprobe"), shutil.which("ffmpeg")
-    if not ffprobe or not ffmpeg:
-        raise DataError("ffmpeg: not installed", "install ffmpeg, for example 'apt install ffmpeg'")
-    # 'file:' keeps a name with a colon from being taken for a protocol, the whitelist keeps playlists from opening others.
-    source = ["-protocol_whitelist", "file", "-i", f"file:{Path(path).resolve()}"]
-    fields = "stream=sample_rate,channels"
-    probe = subprocess.run(
-        [ffprobe, "-v", "error", "-select_streams", "a:0", "-show_entries", fields, "-of", "csv=p=0", *source[:2], source[3]],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+def _source(path: Path) -> list[str]:
+    """Input arguments of ffmpeg and ffprobe: only this local file, only containers of sound."""
+    # 'file:' keeps a name with a colon from being taken for a protocol.
+    return ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{Path(path).resolve()}"]
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if not found:
+        raise DataError(f"{name}: not installed", "install ffmpeg, for example 'apt install ffmpeg'")
+    return found
+
+
+def _last_line(text: str, path: Path) -> str:
+    """Last line of ffmpeg's complaint, without the path that the caller names anyway."""
+    lines = text.replace(f"file:{Path(path).resolve()}: ", "").strip().splitlines()
+    return lines[-1] if lines else "failed"
+
+
+def _probe_with_ffmpeg(path: Path) -> SoundInfo:
+    entries = "stream=codec_name,sample_rate,channels"
+    command = [_program("ffprobe"), "-v", "error", "-select_streams", "a", "-show_entries", entries, "-of", "json"]
+    done = subprocess.run(
+        [*command, *_source(path)], capture_output=True, text=True, errors="replace", check=False,
+        stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    if probe.returncode or not probe.stdout.strip():
-        raise DataError(
-            f"ffmpeg: {probe.stderr.strip().splitlines()[-1] if probe.stderr.strip() else 'no audio stream'}"
-        )
-    rate, channels = (int(part) for part in probe.stdout.split()[0].split(",")[:2])
-    command = [ffmpeg, "-v", "error", "-xerror", "-nostdin", *source, "-map", "0:a:0", "-f", "f32le", "-"]
-    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
-        message = done.stderr.decode(errors="replace").strip().splitlines()
-        raise DataError(f"ffmpeg: {message[-1] if message else 'failed'}")
-    return np.frombuffer(done.stdout, dtype="<f4").reshape(-1, channels).copy(), rate
+        raise DataError(f"ffmpeg: {_last_line(done.stderr, path)}")
+    streams = json.loads(done.stdout).get("streams", [])
+    if not streams:
+        raise NoAudioStream(f"{path}: holds no audio stream", "export the sound of this file, or remove it")
+    first = streams[0]
+    rate, channels = int(first.get("sample_rate", 0)), int(first.get("channels", 0))
+    if rate <= 0 or channels <= 0:
+        raise DataError(f"ffmpeg: the audio stream has rate {rate} Hz and {channels} channels")
+    return SoundInfo(rate, channels, first.get("codec_name", "unknown"), None, "ffmpeg")
+
+
+def _stream_with_ffmpeg(path: Path, info: SoundInfo, block: int) -> Iterator[Waveform]:
+    # Rate and channels are forced: a stream that changes them midway must not change the layout of the samples.
+    layout = ["-map", "0:a:0", "-ar", str(info.sample_rate), "-ac", str(info.channels), "-f", "f32le", "-"]
+    command = [_program("ffmpeg"), "-v", "error", "-xerror", "-nostdin", *_source(path), *layout]
+    frame_bytes = 4 * info.channels
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, bufsize=1 << 20
+        )
+        assert process.stdout is not None
+        try:
+            while data := process.stdout.read(block * frame_bytes):
+                usable = len(data) - len(data) % frame_bytes
+                yield np.frombuffer(data[:usable], dtype="<f4").reshape(-1, info.channels).copy()
+            status = process.wait()
+        finally:
+            process.stdout.close()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if status:
+            complaints.seek(0)
+            reason = _last_line(complaints.read().decode(errors="replace"), path)
+            raise DataError(f"{path}: cannot be decoded (ffmpeg: {reason})", "copy the file again")
 
 
 def read_mono(path: Path, rate: int | None = None) -> tuple[Waveform, int]:

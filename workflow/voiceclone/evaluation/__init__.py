@@ -1,1 +1,1 @@
-
+"""Measuring a voice, and the pages that show it."""

@@ -1,1 +1,1 @@
-
+"""Bundles: graphs, their parity with the trained models, digests."""

@@ -1,1 +1,1 @@
-
+"""Speaking: sampling, text splitting, the synthesiser over exported bundles. Imports without torch."""

@@ -1,1 +1,1 @@
-
+"""Where results come from: revisions, fingerprints, caches, runs, provenance."""

@@ -1,1 +1,1 @@
-
+"""The networks, one module each for training, inference and export."""

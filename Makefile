@@ -1,0 +1,65 @@
+# make demo: the whole workflow on an embedded demo speaker.   make test: the tests.   make help: the rest.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+LOCK_HASH := $(shell sha256sum requirements.lock.txt pyproject.toml | sha256sum | cut -c1-16)
+STAMP := $(VENV)/.installed-$(LOCK_HASH)
+CORES ?= all
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ffmpeg demo test test-slow benchmark lint format generate preflight lock clean-venv
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## create or refresh .venv from the lock file
+
+$(STAMP): requirements.lock.txt pyproject.toml
+	@test "$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = 3.11 || { echo "Python 3.11 is needed and was not found (looked at '$(PYTHON)'): install it, for example 'apt install python3.11 python3.11-venv', or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@echo "Setting up .venv from the lock file (about 6 GB, one to a few minutes) ..."
+	@rm -f $(VENV)/.installed-*
+	@test -x $(VENV)/bootstrap/bin/uv || { $(PYTHON) -m venv $(VENV)/bootstrap && $(VENV)/bootstrap/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@test -x $(BIN)/python || $(VENV)/bootstrap/bin/uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	@$(VENV)/bootstrap/bin/uv pip sync --quiet --python $(BIN)/python requirements.lock.txt
+	@$(VENV)/bootstrap/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+ffmpeg:
+	@command -v ffmpeg >/dev/null || { echo "ffmpeg is needed and was not found. Debian, Ubuntu: apt install ffmpeg; macOS: brew install ffmpeg; conda: conda install -c conda-forge ffmpeg"; exit 2; }
+
+demo: ffmpeg setup ## make the demo speaker and run the whole workflow for it (under 20 minutes on 2 cores)
+	$(BIN)/snakemake --cores $(CORES) demo_speaker --config preset=demo
+	$(BIN)/snakemake --cores $(CORES) --config preset=demo
+
+test: ffmpeg setup ## all tests that every change must pass (under 40 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-slow: ffmpeg setup ## full-size and long checks
+	$(BIN)/python -m pytest -m slow
+
+benchmark: ffmpeg setup ## throughput and peak memory of every stage
+	$(BIN)/python -m pytest -m benchmark -s
+
+lint: setup ## ruff, mypy, snakefmt, snakemake --lint, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/python -m voiceclone.config.generate --check
+	$(BIN)/snakemake --lint --config preset=demo
+
+format: setup ## put the sources in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+generate: setup ## default.yaml, schema and manual from the configuration models
+	$(BIN)/python -m voiceclone.config.generate
+
+preflight: setup ## what is present and what is missing on this machine
+	$(BIN)/voiceclone preflight
+
+lock: ## compile requirements.lock.txt anew from requirements.in
+	$(VENV)/bootstrap/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --override overrides.txt -o requirements.lock.txt requirements.in

@@ -1,0 +1,61 @@
+"""From a folder of recordings to a measured, exported voice: the stages in the order of the DAG."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+wildcard_constraints:
+    speaker=alternatives(SPEAKERS),
+    target=alternatives([*EVALUATED]),
+    asset=alternatives(ASSETS),
+
+
+localrules:
+    all,
+    fetch_asset,
+    report,
+    collect_report,
+
+
+rule all:
+    input:
+        "results/report/index.html",
+    default_target: True
+
+
+include: "workflow/rules/assets.smk"
+include: "workflow/rules/demo.smk"
+include: "workflow/rules/takes.smk"
+include: "workflow/rules/separate.smk"
+include: "workflow/rules/clean.smk"
+include: "workflow/rules/slice.smk"
+include: "workflow/rules/transcribe.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/train_sovits.smk"
+include: "workflow/rules/train_gpt.smk"
+include: "workflow/rules/export.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+onstart:
+    record_run()
+
+
+onsuccess:
+    print_results()
+
+
+onerror:
+    print_how_to_continue()

@@ -1,0 +1,29 @@
+"""Export the trained voice to a bundle that speaks without torch, and compare the two."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from voiceclone.config.export import ExportSettings
+from voiceclone.stage import parse_settings, run_stage, stage_parser
+
+
+def main(args: Namespace) -> None:
+    from voiceclone.export.bundle import export_voice
+
+    export_voice(
+        args.models_dir,
+        args.features_dir,
+        args.target,
+        args.output_dir,
+        parse_settings(ExportSettings, args.settings),
+        args.speaker,
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--models-dir", type=Path, required=True, help="folder of the trained models")
+    parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
+    parser.add_argument("--target", required=True, choices=["onnx-fp32"], help="what to export to")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
+    run_stage(main, parser)

@@ -1,0 +1,44 @@
+"""Fixtures that every test shares: recorded data beside the checkout, fetched models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _beside(name: str) -> Path:
+    folder = REPOSITORY.parent / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: this test needs its recordings")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real recordings with transcripts, noises and rooms."""
+    return _beside("data")
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path:
+    """Recorded inputs and outputs of the public models."""
+    return _beside("golden")
+
+
+@pytest.fixture(scope="session")
+def asset() -> Callable[[str], Path]:
+    """Fetch a registered model by name and return the path of its asset.json."""
+    from voiceclone.assets import fetch_asset
+    from voiceclone.errors import AssetError
+
+    def fetch(name: str) -> Path:
+        try:
+            return fetch_asset(name, REPOSITORY / "resources" / "models", REPOSITORY / "config" / "assets.yaml")
+        except AssetError as error:
+            pytest.skip(f"model {name} cannot be had: {error.message}")
+
+    return fetch

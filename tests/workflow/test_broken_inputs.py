@@ -1,0 +1,28 @@
+"""A folder of twenty broken and odd inputs: the good ones become a voice, the table says what happened to the others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from voiceclone.files import read_tsv
+
+sys.path.insert(0, str(Path(__file__).parent))
+from broken import EXPECTED, make_broken_speaker
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def test_good_recordings_become_a_voice_and_bad_ones_are_listed(demo, new_project) -> None:
+    takes = sorted(path for path in (demo.root / "resources" / "demo" / "demo").iterdir() if "music" not in path.name)
+    project = new_project("broken", *demo.options)
+    make_broken_speaker(project.root / "resources" / "speakers" / "broken", [*takes, *takes][:5])
+    project.run("broken", "--config", "speakers_dir=resources/speakers")
+    voice = project.results / "broken"
+    accepted = {row["file"] for row in read_tsv(voice / "takes.tsv")}
+    rejected = {row["file"]: row["reason"] for row in read_tsv(voice / "rejected.tsv")}
+    assert accepted == {name for name, reason in EXPECTED.items() if reason is None}
+    assert rejected == {name: reason for name, reason in EXPECTED.items() if reason is not None}
+    assert (voice / "report.html").is_file()

@@ -1,0 +1,135 @@
+"""The whole workflow on the demo speaker: made once, then looked at, repeated, edited, interrupted."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import wave
+from pathlib import Path
+
+import pytest
+
+from voiceclone.files import read_tsv, sha256_file
+from voiceclone.inference.bundle import verify_bundle
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def test_every_contracted_file_is_there(demo) -> None:
+    voice = demo.results / "demo"
+    for name in (
+        "takes.tsv", "rejected.tsv", "separated/manifest.tsv", "clean/manifest.tsv", "slices/manifest.tsv",
+        "slices/timeline.tsv", "transcripts/manifest.tsv", "corpus/corpus.tsv", "corpus/demo.list", "corpus/rejected.tsv",
+        "corpus/proofread.html", "features/manifest.tsv", "features/semantic.safetensors", "models/gpt.safetensors",
+        "models/sovits.safetensors", "export/onnx-fp32/bundle.json", "report.html", "provenance.json",
+    ):  # fmt: skip
+        assert (voice / name).stat().st_size > 0, name
+    assert (demo.results / "report" / "index.html").is_file()
+
+
+def test_transcripts_come_close_to_what_was_spoken(demo) -> None:
+    from voiceclone.evaluation.wer import word_errors
+
+    spoken = " ".join(
+        line for line in (Path("resources/sentences/demo_speaker.txt")).read_text(encoding="utf-8").splitlines() if line
+    )
+    voice = demo.results / "demo"
+    heard: list[str] = []
+    takes = {row["take"]: row["file"] for row in read_tsv(voice / "takes.tsv")}
+    for take in sorted(takes, key=lambda name: takes[name]):
+        lines = (voice / "transcripts" / f"{take}.jsonl").read_text(encoding="utf-8").splitlines()
+        heard += [json.loads(line)["text"] for line in lines]
+    counts = word_errors(spoken, " ".join(heard), "en")
+    assert counts.errors / counts.words < 0.25
+
+
+def test_the_take_with_music_was_separated_and_no_clean_one(demo) -> None:
+    rows = {row["take"]: row["separated"] for row in read_tsv(demo.results / "demo" / "separated" / "manifest.tsv")}
+    music = [take for take in rows if "music" in take]
+    assert music
+    assert {take for take, separated in rows.items() if separated == "true"} == set(music)
+
+
+def test_bundle_is_whole_and_speaks(demo, tmp_path) -> None:
+    from typer.testing import CliRunner
+
+    from voiceclone.cli import app
+
+    folder = demo.results / "demo" / "export" / "onnx-fp32"
+    verify_bundle(folder)
+    target = tmp_path / "out.wav"
+    done = CliRunner().invoke(app, ["say", "--bundle", str(folder), "--text", "Hello there.", "-o", str(target)])
+    assert done.exit_code == 0, done.output
+    with wave.open(str(target)) as sound:
+        assert sound.getframerate() == 32000
+        assert sound.getnframes() > 8000
+
+
+def test_second_run_does_nothing(demo) -> None:
+    done = demo.run()
+    assert "Nothing to be done" in done.stderr + done.stdout
+
+
+def test_touching_a_small_input_reruns_nothing(demo) -> None:
+    (demo.results / "demo" / "corpus" / "corpus.tsv").touch()
+    assert "Nothing to be done" in (done := demo.run("-n")).stdout + done.stderr
+
+
+def test_one_corrected_text_recomputes_one_utterance(demo, tmp_path) -> None:
+    project = demo.copy(tmp_path / "project")
+    voice = project.results / "demo"
+    before = {row["utterance"]: row for row in read_tsv(voice / "features" / "manifest.tsv")}
+    utterance = sorted(name for name, row in before.items() if row["split"] == "train")[0]
+    (project.root / "config" / "corrections" / "demo.tsv").write_text(
+        f"utterance\taction\tvalue\tnote\n{utterance}\ttext\tThe corrected words of this sentence.\tproofread\n"
+    )
+    project.run("results/demo/models/gpt.safetensors")
+    after = {row["utterance"]: row for row in read_tsv(voice / "features" / "manifest.tsv")}
+    changed = [name for name in after if after[name] != before[name]]
+    assert changed == [utterance]
+    log = project.log("demo", "features")
+    total = len(after)
+    assert re.search(rf"phones:? 1 made, {total - 1} from cache", log), log[-2000:]
+    assert re.search(rf"content:? 0 made, {total} from cache", log), log[-2000:]
+    assert "~1" in project.log("demo", "train_gpt")
+    states = [path for path in (voice / "state" / "gpt").iterdir() if (path / "fingerprint.json").is_file()]
+    assert len(states) == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
+@pytest.mark.parametrize("kind", ["gpt", "sovits"])
+def test_interrupted_training_continues_to_the_same_model(demo, tmp_path, kind, how) -> None:
+    project = demo.copy(tmp_path / "project")
+    voice = project.results / "demo"
+    model, state = voice / "models" / f"{kind}.safetensors", voice / "state" / kind
+    expected = sha256_file(model)
+    for path in [model, voice / "models" / f"{kind}.json", voice / "models" / f"{kind}.history.jsonl"]:
+        path.unlink()
+    for run in state.iterdir():
+        for step in run.glob("step-*"):
+            for file in step.iterdir():
+                file.unlink()
+            step.rmdir()
+        (run / "history.jsonl").unlink(missing_ok=True)
+    target = f"results/demo/models/{kind}.safetensors"
+    project.interrupt(lambda: any(state.glob("*/step-*")), target, how=how)
+    assert not model.exists()
+    project.run(target)
+    assert "resum" in project.log("demo", f"train_{kind}").lower()
+    assert sha256_file(model) == expected
+
+
+def test_asr_killed_in_the_middle_keeps_what_was_heard(demo, tmp_path) -> None:
+    project = demo.copy(tmp_path / "project")
+    transcripts = project.results / "demo" / "transcripts"
+    manifest = transcripts / "manifest.tsv"
+    expected = manifest.read_bytes()
+    for path in sorted(transcripts.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    target = "results/demo/transcripts/manifest.tsv"
+    project.interrupt(lambda: bool(list(transcripts.glob("*.jsonl"))), target, how=signal.SIGKILL)
+    assert not manifest.exists()
+    project.run(target)
+    assert "from cache" in project.log("demo", "transcribe")
+    assert manifest.read_bytes() == expected

@@ -1,0 +1,75 @@
+"""What the workflow says before it works: configuration errors, lint, dry runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def speaker(project, name: str = "anna") -> None:
+    """A speaker with one recording; dry runs do not listen to it."""
+    folder = project.root / "resources" / "speakers" / name
+    folder.mkdir()
+    soundfile.write(folder / "take.wav", np.zeros(16000, np.float32), 16000)
+
+
+def test_lint_is_clean(new_project) -> None:
+    project = new_project("lint")
+    speaker(project)
+    done = project.run("--lint", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("preset", ["nano", "few-shot"])
+def test_dry_run_plans_every_stage(new_project, preset) -> None:
+    project = new_project("dry")
+    speaker(project)
+    done = project.run("-n", "--config", f"preset={preset}")
+    for rule in ("takes", "separate", "clean", "slice", "transcribe", "corpus", "features", "fit_tokenizer", "tokenize",
+                 "train_sovits", "train_gpt", "export", "evaluate", "report", "collect_report"):  # fmt: skip
+        assert f"rule {rule}:" in done.stdout + done.stderr, rule
+
+
+def test_one_speaker_can_be_named(new_project) -> None:
+    project = new_project("named")
+    speaker(project, "anna")
+    speaker(project, "bert-2")
+    done = project.run("-n", "bert-2")
+    assert "results/bert-2/report.html" in done.stdout
+    assert "results/anna" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("slize={max_seconds: 10}", ["slize", "slice"]),
+        ("slice={max_seconds: banana}", ["slice.max_seconds", "banana"]),
+        ("slice={max_seconds: -3}", ["slice.max_seconds", "-3"]),
+        ("preset=huge", ["huge", "nano"]),
+    ],
+)
+def test_a_wrong_key_stops_before_any_work(new_project, override, words) -> None:
+    project = new_project("wrong")
+    speaker(project)
+    done = project.run("--config", override, check=False)
+    assert done.returncode != 0
+    for word in words:
+        assert word in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project.results / "anna").exists()
+
+
+def test_a_bad_speaker_name_is_refused(new_project) -> None:
+    project = new_project("name")
+    speaker(project, "Anna Müller")
+    done = project.run("-n", check=False)
+    assert done.returncode != 0
+    assert "Anna Müller" in done.stderr
+    assert "rename" in done.stderr
+
+
+def test_no_speaker_says_where_to_put_one(new_project) -> None:
+    done = new_project("nobody").run(check=False)
+    assert done.returncode != 0
+    assert "resources/speakers" in done.stderr

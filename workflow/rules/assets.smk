@@ -1,0 +1,18 @@
+rule fetch_asset:
+    """Fetch a pretrained model from the first source that has it, verified by checksum."""
+    output:
+        "resources/models/{asset}/asset.json",
+    log:
+        "results/logs/fetch_asset/{asset}.log",
+    benchmark:
+        "results/benchmarks/fetch_asset/{asset}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        offline="--offline" if CONFIG.offline else "",
+        registry=workflow.source_path("../../config/assets.yaml"),
+    shell:
+        "exec python scripts/fetch_asset.py --asset {wildcards.asset} --models resources/models"
+        " --registry {params.registry:q} {params.offline} 2> {log}"

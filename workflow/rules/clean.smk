@@ -1,0 +1,23 @@
+rule clean:
+    """Denoise, set the loudness, resample to the training rate; undo what does harm."""
+    input:
+        separated="results/{speaker}/separated/manifest.tsv",
+        assets=stage_assets("clean"),
+    output:
+        manifest="results/{speaker}/clean/manifest.tsv",
+    log:
+        "results/{speaker}/logs/clean.log",
+    benchmark:
+        "results/{speaker}/benchmarks/clean.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=settings("clean"),
+        revision=revision("clean"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/clean.py --speaker {wildcards.speaker}"
+        " --separated {input.separated} --assets {input.assets} --output {output.manifest}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -1,0 +1,117 @@
+"""Helper functions of all rules: configuration, speakers, assets, targets. No rule stands here, no heavy import."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from voiceclone.assets import load_registry
+from voiceclone.config import resolve
+from voiceclone.errors import VoiceCloneError
+from voiceclone.files import check_speaker
+from voiceclone.lineage.revisions import REVISIONS
+from voiceclone.lineage.runs import continue_hint, record_start, results_summary
+
+# Rules say plain 'python': the interpreter that runs Snakemake, whether or not its environment was activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+BASELINES = ["recordings", "resynthesis", "torch-fp32"]
+RUNTIME = "results/runtime.json"
+
+
+def or_stop(function, *arguments):
+    """Call a library function; its error is what the user reads, without a traceback."""
+    try:
+        return function(*arguments)
+    except VoiceCloneError as error:
+        raise WorkflowError(str(error))
+
+
+def find_speakers():
+    """Names of the folders in speakers_dir, checked; limited by the configuration's list if it has one."""
+    folder = Path(CONFIG.speakers_dir)
+    found = sorted(path.name for path in folder.glob("*/") if not path.name.startswith("."))
+    names = [name for name in found if not CONFIG.speakers or name in CONFIG.speakers]
+    unknown = sorted(set(CONFIG.speakers) - set(found))
+    if unknown:
+        raise WorkflowError(f"speakers {unknown}: no such folder in {folder}; found {found}")
+    return [or_stop(check_speaker, name) for name in names]
+
+
+CONFIG = or_stop(resolve, config, Path(workflow.basedir) / "config" / "presets")
+ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml").names()
+SPEAKERS = find_speakers()
+EVALUATED = [*BASELINES, *CONFIG.export.targets]
+
+
+def alternatives(names):
+    """Regular expression that matches exactly these names (and nothing, where there are none)."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def settings(stage):
+    """The stage's settings as canonical JSON: a parameter, so that a change reruns this stage alone."""
+    return CONFIG.settings(stage)
+
+
+def revision(stage):
+    """The stage's revision: a parameter, because the workflow engine does not see edits of library code."""
+    return REVISIONS[stage]
+
+
+def asset(*names):
+    """Paths of the asset.json of these models; names that are empty are left out."""
+    return [f"resources/models/{name}/asset.json" for name in names if name]
+
+
+def stage_assets(stage):
+    """Paths of the asset.json of every model that the stage needs under this configuration."""
+    return asset(*CONFIG.assets(stage))
+
+
+def recordings(wildcards):
+    """Every file below a speaker's folder: a new, changed or removed recording reruns the intake."""
+    folder = Path(CONFIG.speakers_dir) / wildcards.speaker
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def corrections(wildcards):
+    """The speaker's table of corrections, where there is one."""
+    return [str(path) for path in [Path("config/corrections") / f"{wildcards.speaker}.tsv"] if path.is_file()]
+
+
+def lexicons(wildcards):
+    """The user's pronunciation tables."""
+    return sorted(str(path) for path in Path("config/lexicon").glob("*.tsv"))
+
+
+def sentences(wildcards):
+    """The fixed evaluation sentences."""
+    return sorted(str(path) for path in Path("resources/sentences").glob("*.txt") if len(path.stem) in (2, 3))
+
+
+def bundle(wildcards):
+    """The exported bundle of a target; a baseline has none."""
+    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
+
+
+def per_speaker(pattern):
+    """Input function: the pattern for each evaluated target of one speaker."""
+    return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in EVALUATED]
+
+
+def record_run():
+    """At the start of a run: what is present and missing, the effective configuration, one line of history."""
+    or_stop(record_start, CONFIG, Path.cwd(), SPEAKERS)
+
+
+def print_results():
+    """At the end of a run: where the reports and samples lie."""
+    print(results_summary(Path("results"), SPEAKERS))
+
+
+def print_how_to_continue():
+    """After a failure: which log to read and what to type."""
+    print(continue_hint(Path("results"), SPEAKERS))

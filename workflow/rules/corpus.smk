@@ -1,0 +1,32 @@
+rule corpus:
+    """Join slices, transcripts and corrections into the corpus; say what was left out and why."""
+    input:
+        takes="results/{speaker}/takes.tsv",
+        rejected_takes="results/{speaker}/rejected.tsv",
+        slices="results/{speaker}/slices/manifest.tsv",
+        transcripts="results/{speaker}/transcripts/manifest.tsv",
+        corrections=corrections,
+    output:
+        corpus="results/{speaker}/corpus/corpus.tsv",
+        list="results/{speaker}/corpus/{speaker}.list",
+        rejected="results/{speaker}/corpus/rejected.tsv",
+        summary="results/{speaker}/corpus/summary.json",
+        proofread="results/{speaker}/corpus/proofread.html",
+    log:
+        "results/{speaker}/logs/corpus.log",
+    benchmark:
+        "results/{speaker}/benchmarks/corpus.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        output_dir=subpath(output.corpus, parent=True),
+        settings=settings("corpus"),
+        revision=revision("corpus"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/corpus.py --speaker {wildcards.speaker}"
+        " --takes {input.takes} --rejected-takes {input.rejected_takes} --slices {input.slices}"
+        " --transcripts {input.transcripts} --corrections {input.corrections:q} --output-dir {params.output_dir}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

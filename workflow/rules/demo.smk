@@ -1,0 +1,21 @@
+rule demo_speaker:
+    """Speak the demo's takes with the packaged voice: only sound, no transcripts."""
+    input:
+        texts="resources/sentences/demo_speaker.txt",
+        voice=asset("piper-joe"),
+    output:
+        stamp="resources/demo/demo.json",
+    log:
+        "results/logs/demo_speaker.log",
+    benchmark:
+        "results/benchmarks/demo_speaker.tsv"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folder="resources/demo/demo",
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/demo_speaker.py --voice {input.voice} --texts {input.texts}"
+        " --output-dir {params.folder} --stamp {output.stamp} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -1,0 +1,36 @@
+rule evaluate:
+    """Measure one target on held-out and fixed sentences."""
+    input:
+        corpus="results/{speaker}/corpus/corpus.tsv",
+        features="results/{speaker}/features/manifest.tsv",
+        semantic="results/{speaker}/features/semantic.safetensors",
+        gpt="results/{speaker}/models/gpt.safetensors",
+        sovits="results/{speaker}/models/sovits.safetensors",
+        tokenizer="results/{speaker}/models/tokenizer.safetensors",
+        bundle=bundle,
+        sentences=sentences,
+        assets=stage_assets("evaluate"),
+    output:
+        metrics="results/{speaker}/eval/{target}/metrics.tsv",
+        summary="results/{speaker}/eval/{target}/summary.json",
+    log:
+        "results/{speaker}/logs/evaluate.{target}.log",
+    benchmark:
+        "results/{speaker}/benchmarks/evaluate.{target}.tsv"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        models_dir=subpath(input.gpt, parent=True),
+        features_dir=subpath(input.features, parent=True),
+        output_dir=subpath(output.metrics, parent=True),
+        settings=settings("evaluate"),
+        revision=revision("evaluate"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/evaluate.py --speaker {wildcards.speaker}"
+        " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
+        " --models-dir {params.models_dir} --bundle {input.bundle} --sentences {input.sentences:q}"
+        " --assets {input.assets} --output-dir {params.output_dir}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

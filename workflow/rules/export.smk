@@ -1,0 +1,32 @@
+rule export:
+    """Export the voice to a bundle that speaks without torch, and compare it with torch."""
+    input:
+        gpt="results/{speaker}/models/gpt.safetensors",
+        sovits="results/{speaker}/models/sovits.safetensors",
+        tokenizer="results/{speaker}/models/tokenizer.safetensors",
+        semantic="results/{speaker}/features/semantic.safetensors",
+        features="results/{speaker}/features/manifest.tsv",
+    output:
+        bundle="results/{speaker}/export/{target}/bundle.json",
+        parity="results/{speaker}/export/{target}/parity.json",
+        sums="results/{speaker}/export/{target}/SHA256SUMS",
+    log:
+        "results/{speaker}/logs/export.{target}.log",
+    benchmark:
+        "results/{speaker}/benchmarks/export.{target}.tsv"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=60,
+    params:
+        models_dir=subpath(input.gpt, parent=True),
+        features_dir=subpath(input.features, parent=True),
+        output_dir=subpath(output.bundle, parent=True),
+        settings=settings("export"),
+        revision=revision("export"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/export.py --speaker {wildcards.speaker}"
+        " --models-dir {params.models_dir} --features-dir {params.features_dir} --target {wildcards.target}"
+        " --output-dir {params.output_dir}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

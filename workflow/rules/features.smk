@@ -1,0 +1,83 @@
+rule features:
+    """Phones, content features, speaker vectors and spectrograms of every utterance."""
+    input:
+        corpus="results/{speaker}/corpus/corpus.tsv",
+        lexicons=lexicons,
+        assets=stage_assets("features"),
+    output:
+        manifest="results/{speaker}/features/manifest.tsv",
+        phones="results/{speaker}/features/phones.safetensors",
+        content="results/{speaker}/features/content.safetensors",
+        speaker="results/{speaker}/features/speaker.safetensors",
+        spectrogram="results/{speaker}/features/spectrogram.safetensors",
+        audio="results/{speaker}/features/audio.safetensors",
+    log:
+        "results/{speaker}/logs/features.log",
+    benchmark:
+        "results/{speaker}/benchmarks/features.tsv"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    params:
+        output_dir=subpath(output.manifest, parent=True),
+        settings=settings("features"),
+        revision=revision("features"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/features.py --speaker {wildcards.speaker}"
+        " --corpus {input.corpus} --lexicons {input.lexicons:q} --assets {input.assets}"
+        " --output-dir {params.output_dir}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
+rule fit_tokenizer:
+    """The quantiser of semantic tokens: the base voice's, or one fitted to this speaker's content features."""
+    input:
+        features="results/{speaker}/features/manifest.tsv",
+        content="results/{speaker}/features/content.safetensors",
+        assets=stage_assets("fit_tokenizer"),
+    output:
+        tokenizer="results/{speaker}/models/tokenizer.safetensors",
+    log:
+        "results/{speaker}/logs/fit_tokenizer.log",
+    benchmark:
+        "results/{speaker}/benchmarks/fit_tokenizer.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings("fit_tokenizer"),
+        revision=revision("fit_tokenizer"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/fit_tokenizer.py --speaker {wildcards.speaker}"
+        " --features {input.features} --content {input.content} --assets {input.assets} --output {output.tokenizer}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
+rule tokenize:
+    """Semantic tokens of every utterance."""
+    input:
+        features="results/{speaker}/features/manifest.tsv",
+        content="results/{speaker}/features/content.safetensors",
+        tokenizer="results/{speaker}/models/tokenizer.safetensors",
+    output:
+        semantic="results/{speaker}/features/semantic.safetensors",
+    log:
+        "results/{speaker}/logs/tokenize.log",
+    benchmark:
+        "results/{speaker}/benchmarks/tokenize.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings("tokenize"),
+        revision=revision("tokenize"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/tokenize_features.py --speaker {wildcards.speaker}"
+        " --features {input.features} --content {input.content} --tokenizer {input.tokenizer} --output {output.semantic}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -1,0 +1,69 @@
+rule report:
+    """One self-contained page per speaker: what was heard, measured and made, and from what."""
+    input:
+        takes="results/{speaker}/takes.tsv",
+        rejected="results/{speaker}/rejected.tsv",
+        separated="results/{speaker}/separated/manifest.tsv",
+        clean="results/{speaker}/clean/manifest.tsv",
+        timeline="results/{speaker}/slices/timeline.tsv",
+        corpus="results/{speaker}/corpus/summary.json",
+        history=expand("results/{{speaker}}/models/{kind}.history.jsonl", kind=["gpt", "sovits"]),
+        bundles=expand("results/{{speaker}}/export/{target}/parity.json", target=CONFIG.export.targets),
+        metrics=per_speaker("results/{speaker}/eval/{target}/summary.json"),
+    output:
+        page=report(
+            "results/{speaker}/report.html",
+            caption="../report/speaker.rst",
+            category="Voices",
+            labels={"speaker": "{speaker}"},
+        ),
+        provenance="results/{speaker}/provenance.json",
+    log:
+        "results/{speaker}/logs/report.log",
+    benchmark:
+        "results/{speaker}/benchmarks/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        results=subpath(output.page, parent=True),
+        targets=EVALUATED,
+        config="results/config.json",
+        settings=settings("report"),
+        revision=revision("report"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/report.py --speaker {wildcards.speaker} --results {params.results}"
+        " --config {params.config} --targets {params.targets} --output {output.page} --provenance {output.provenance}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
+rule collect_report:
+    """All speakers and targets side by side."""
+    input:
+        expand("results/{speaker}/provenance.json", speaker=SPEAKERS),
+    output:
+        report("results/report/index.html", caption="../report/index.rst", category="Voices"),
+    log:
+        "results/logs/collect_report.log",
+    benchmark:
+        "results/benchmarks/collect_report.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/collect_report.py --speakers {input} --output {output}"
+        " --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
+for name in SPEAKERS:
+
+    rule:
+        name:
+            name
+        input:
+            f"results/{name}/report.html",

@@ -1,0 +1,24 @@
+rule separate:
+    """Take the voice out of music where there is music."""
+    input:
+        takes="results/{speaker}/takes.tsv",
+        assets=stage_assets("separate"),
+    output:
+        manifest="results/{speaker}/separated/manifest.tsv",
+    log:
+        "results/{speaker}/logs/separate.log",
+    benchmark:
+        "results/{speaker}/benchmarks/separate.tsv"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    params:
+        folder=lambda wildcards: f"{CONFIG.speakers_dir}/{wildcards.speaker}",
+        settings=settings("separate"),
+        revision=revision("separate"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/separate.py --speaker {wildcards.speaker}"
+        " --folder {params.folder:q} --takes {input.takes} --assets {input.assets} --output {output.manifest}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -1,0 +1,24 @@
+rule slice:
+    """Cut the takes into utterances at silence; account for every second."""
+    input:
+        clean="results/{speaker}/clean/manifest.tsv",
+        takes="results/{speaker}/takes.tsv",
+    output:
+        manifest="results/{speaker}/slices/manifest.tsv",
+        timeline="results/{speaker}/slices/timeline.tsv",
+    log:
+        "results/{speaker}/logs/slice.log",
+    benchmark:
+        "results/{speaker}/benchmarks/slice.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        settings=settings("slice"),
+        revision=revision("slice"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/slice.py --speaker {wildcards.speaker}"
+        " --clean {input.clean} --takes {input.takes} --output {output.manifest} --timeline {output.timeline}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

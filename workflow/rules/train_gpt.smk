@@ -1,0 +1,30 @@
+rule train_gpt:
+    """Train text to semantic tokens. State and checkpoints are no outputs: they survive any interruption."""
+    input:
+        features="results/{speaker}/features/manifest.tsv",
+        phones="results/{speaker}/features/phones.safetensors",
+        semantic="results/{speaker}/features/semantic.safetensors",
+        assets=stage_assets("train_gpt"),
+    output:
+        model="results/{speaker}/models/gpt.safetensors",
+        report="results/{speaker}/models/gpt.json",
+        history="results/{speaker}/models/gpt.history.jsonl",
+    log:
+        "results/{speaker}/logs/train_gpt.log",
+    benchmark:
+        "results/{speaker}/benchmarks/train_gpt.tsv"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    params:
+        features_dir=subpath(input.features, parent=True),
+        state=lambda wildcards: f"results/{wildcards.speaker}/state/gpt",
+        settings=settings("train_gpt"),
+        revision=revision("train_gpt"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/train_gpt.py --speaker {wildcards.speaker}"
+        " --features-dir {params.features_dir} --assets {input.assets} --state-dir {params.state}"
+        " --output {output.model} --report {output.report} --history {output.history}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

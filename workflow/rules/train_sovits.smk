@@ -1,0 +1,33 @@
+rule train_sovits:
+    """Train semantic tokens to waveform. State and checkpoints are no outputs: they survive any interruption."""
+    input:
+        features="results/{speaker}/features/manifest.tsv",
+        phones="results/{speaker}/features/phones.safetensors",
+        content="results/{speaker}/features/content.safetensors",
+        spectrogram="results/{speaker}/features/spectrogram.safetensors",
+        audio="results/{speaker}/features/audio.safetensors",
+        tokenizer="results/{speaker}/models/tokenizer.safetensors",
+        assets=stage_assets("train_sovits"),
+    output:
+        model="results/{speaker}/models/sovits.safetensors",
+        report="results/{speaker}/models/sovits.json",
+        history="results/{speaker}/models/sovits.history.jsonl",
+    log:
+        "results/{speaker}/logs/train_sovits.log",
+    benchmark:
+        "results/{speaker}/benchmarks/train_sovits.tsv"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    params:
+        features_dir=subpath(input.features, parent=True),
+        state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",
+        settings=settings("train_sovits"),
+        revision=revision("train_sovits"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/train_sovits.py --speaker {wildcards.speaker}"
+        " --features-dir {params.features_dir} --tokenizer {input.tokenizer} --assets {input.assets} --state-dir {params.state}"
+        " --output {output.model} --report {output.report} --history {output.history}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

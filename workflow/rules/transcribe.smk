@@ -1,0 +1,24 @@
+rule transcribe:
+    """Write down what is said, with words, times and probabilities."""
+    input:
+        clean="results/{speaker}/clean/manifest.tsv",
+        slices="results/{speaker}/slices/manifest.tsv",
+        assets=stage_assets("transcribe"),
+    output:
+        manifest="results/{speaker}/transcripts/manifest.tsv",
+    log:
+        "results/{speaker}/logs/transcribe.log",
+    benchmark:
+        "results/{speaker}/benchmarks/transcribe.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=settings("transcribe"),
+        revision=revision("transcribe"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/transcribe.py --speaker {wildcards.speaker}"
+        " --clean {input.clean} --slices {input.slices} --assets {input.assets} --output {output.manifest}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -1,0 +1,85 @@
+"""DeepFilterNet3 (H. Schröter et al., INTERSPEECH 2023) through the C interface of its Rust library.
+
+The functions are declared in the public header of libDF: ``df_create(path, attenuation limit in dB, log level)``,
+``df_get_frame_length``, ``df_process_frame(state, input, output)`` and ``df_free``. The network hears 48 kHz mono in
+frames of 10 ms and answers later than it is asked; the delay is taken out here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voiceclone.audio.io import Waveform, resample
+from voiceclone.errors import AssetError
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+
+RATE = 48_000
+DELAY = 1440  # samples: one 10 ms hop of the analysis window and two frames of look-ahead
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+
+
+def _one(asset: Asset, pattern: str) -> Path:
+    found = sorted(asset.folder.rglob(pattern))
+    if not found:
+        raise AssetError(f"{asset.name}: no {pattern} in {asset.folder}", "fetch the asset again")
+    return found[0]
+
+
+class DeepFilter:
+    """Denoiser of speech.
+
+    Args:
+        asset: the shared library and the model archive.
+        attenuation_db: most attenuation of noise; 100 means no limit.
+
+    Raises:
+        AssetError: the library does not run on this machine or the model cannot be read.
+    """
+
+    def __init__(self, asset: Asset, attenuation_db: float = 100.0) -> None:
+        self.digest = asset.digest
+        self.model = _one(asset, "*.tar.gz")
+        self.attenuation_db = attenuation_db
+        library = _one(asset, "libdeepfilter*")
+        try:
+            self.library = ctypes.CDLL(str(library))
+        except OSError as error:
+            raise AssetError(
+                f"{library}: cannot be loaded on this machine ({error})", "set clean.method to noisereduce"
+            ) from error
+        self.library.df_create.restype = ctypes.c_void_p
+        self.library.df_create.argtypes = [ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p]
+        self.library.df_get_frame_length.restype = ctypes.c_size_t
+        self.library.df_get_frame_length.argtypes = [ctypes.c_void_p]
+        self.library.df_process_frame.restype = ctypes.c_float
+        self.library.df_process_frame.argtypes = [ctypes.c_void_p, _FLOATS, _FLOATS]
+        self.library.df_free.argtypes = [ctypes.c_void_p]
+
+    def denoise(self, samples: Waveform, rate: int) -> Waveform:
+        """Denoise mono float32 (frames,); a fresh state each time, so equal input gives equal output."""
+        state = self.library.df_create(str(self.model).encode(), self.attenuation_db, None)
+        if not state:
+            raise AssetError(f"{self.model}: DeepFilterNet cannot read it", "fetch the asset again")
+        try:
+            return self._run(state, samples, rate)
+        finally:
+            self.library.df_free(state)
+
+    def _run(self, state: int, samples: Waveform, rate: int) -> Waveform:
+        wide = resample(samples, rate, RATE)
+        hop = int(self.library.df_get_frame_length(state))
+        noisy = np.zeros(-(-(len(wide) + DELAY) // hop) * hop, dtype=np.float32)
+        noisy[: len(wide)] = wide
+        clean = np.zeros_like(noisy)
+        for start in range(0, len(noisy), hop):
+            self.library.df_process_frame(
+                state, noisy[start:].ctypes.data_as(_FLOATS), clean[start:].ctypes.data_as(_FLOATS)
+            )
+        back = resample(clean[DELAY : DELAY + len(wide)], RATE, rate)
+        return np.pad(back[: len(samples)], (0, max(0, len(samples) - len(back)))).astype(np.float32)

@@ -1,0 +1,278 @@
+"""Figures of a recording in one pass and constant memory: peak, loudness, bandwidth, clipping, offset, noise.
+
+Loudness follows ITU-R BS.1770-4 with the K-weighting filters of pyloudnorm; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import lfilter
+
+from voiceclone.audio.io import Waveform
+
+Array = npt.NDArray[np.float64]
+
+FRAME_SECONDS = 0.02  # of the level curve
+STEP_SECONDS = 0.1  # of the loudness blocks: 400 ms with 75 % overlap
+BANDWIDTH_RANGE_DB = 70.0  # below the loudest part of the speech spectrum nothing counts as signal
+CLIP_RUN = 3  # samples of equal value that make a flat top
+LEVELS = 1000  # resolution of the histogram of flat tops
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Figures of one recording; None where it is too short or too quiet to tell.
+
+    Attributes:
+        seconds: length.
+        peak_dbfs: largest absolute sample, dB below full scale.
+        loudness_lufs: integrated loudness of the channels' average.
+        bandwidth_hz: highest frequency that carries signal, whatever the sample rate promises.
+        clipping: share of samples that lie on flat tops.
+        dc_offset: mean of the channel whose mean is largest, full scale 1.
+        snr_db: level of speech over the level of its pauses.
+        loudest_dbfs: RMS of the loudest 20 ms of the average, its offset taken out.
+        loudest_channel_dbfs: the same of the loudest single channel; far above means that the channels cancel.
+        finite: False if a sample is NaN or infinite; nothing else is meaningful then.
+        samples_digest: digest of rate and averaged samples at 16 bit, the same under every lossless container.
+    """
+
+    seconds: float
+    peak_dbfs: float | None
+    loudness_lufs: float | None
+    bandwidth_hz: float | None
+    clipping: float
+    dc_offset: float
+    snr_db: float | None
+    loudest_dbfs: float | None
+    loudest_channel_dbfs: float | None
+    finite: bool
+    samples_digest: str
+
+
+def decibels(power: float) -> float | None:
+    """Power (1 = full scale) in dB; None for no power at all."""
+    return 10 * math.log10(power) if power > 0 else None
+
+
+def measure(samples: Waveform, rate: int) -> Measures:
+    """Figures of samples in memory: float (frames,) or (frames, channels) at ``rate`` Hz."""
+    meter = Meter(rate)
+    meter.add(np.asarray(samples, dtype=np.float32).reshape(len(samples), -1))
+    return meter.result()
+
+
+class Meter:
+    """Takes a recording block by block and gives its :class:`Measures`.
+
+    Args:
+        rate: sample rate in Hz.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.frames = 0
+        self.finite = True
+        self._peak = 0.0
+        self._sums: Array = np.zeros(1)
+        self._loudness = _Loudness(rate)
+        self._spectrum = _Spectrum(rate)
+        self._flat = _FlatTops()
+        self._levels = _Levels(max(1, round(FRAME_SECONDS * rate)))
+        self._digest = hashlib.sha256(str(rate).encode())
+
+    def add(self, block: Waveform) -> None:
+        """Take the next block: float32 (frames, channels)."""
+        self.frames += len(block)
+        if not len(block) or not self.finite:
+            return
+        if not np.isfinite(block).all():
+            self.finite = False
+            return
+        mono = block.mean(axis=1, dtype=np.float32)
+        peak = float(np.abs(block).max())
+        self._peak = max(self._peak, peak)
+        self._sums = self._sums + block.sum(axis=0, dtype=np.float64)
+        self._digest.update(np.clip(np.rint(mono * 32768), -32768, 32767).astype("<i2").tobytes())
+        self._flat.add(block)
+        self._levels.add(block, mono)
+        self._loudness.add(mono, peak == 0)
+        self._spectrum.add(mono, peak == 0)
+
+    def result(self) -> Measures:
+        """The figures of everything taken so far."""
+        means = self._sums / max(1, self.frames)
+        offset = float(means[np.argmax(np.abs(means))])
+        average, loudest_channel = self._levels.powers()
+        return Measures(
+            seconds=self.frames / self.rate,
+            peak_dbfs=decibels(self._peak**2),
+            loudness_lufs=self._loudness.result(),
+            bandwidth_hz=self._spectrum.result(),
+            clipping=self._flat.share(self._peak),
+            dc_offset=offset,
+            snr_db=snr_from_powers(average),
+            loudest_dbfs=decibels(float(average.max(initial=0.0))),
+            loudest_channel_dbfs=decibels(loudest_channel),
+            finite=self.finite,
+            samples_digest=self._digest.hexdigest(),
+        )
+
+
+def estimate_snr(samples: Waveform, rate: int) -> float | None:
+    """Level of speech over the level of its pauses, in dB, from samples (frames,) alone; None without pauses."""
+    levels = _Levels(max(1, round(FRAME_SECONDS * rate)))
+    levels.add(np.asarray(samples, np.float32)[:, None], np.asarray(samples, np.float32))
+    return snr_from_powers(levels.powers()[0])
+
+
+def snr_from_powers(powers: Array) -> float | None:
+    """Signal-to-noise ratio in dB from the powers of 20 ms frames.
+
+    Noise is the tenth percentile of the frames that are not digital silence, signal the mean power of the frames in
+    the upper half of the range between noise and the 95th percentile. Capped at 96 dB, the range of 16 bit.
+    """
+    sounding = powers[powers > 1e-10]
+    if len(sounding) < 10:
+        return None
+    noise, high = np.percentile(sounding, [10, 95])
+    speech = sounding[sounding >= math.sqrt(noise * high)].mean()
+    return float(min(96.0, 10 * math.log10(max(speech - noise, noise * 1e-3) / noise)))
+
+
+class _Framer:
+    """Cuts a stream of blocks into frames of equal length; the tail waits for the next block."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self._rest: Waveform | None = None
+
+    def __call__(self, block: Waveform) -> Waveform:
+        if self._rest is not None and len(self._rest):
+            block = np.concatenate([self._rest, block])
+        count = len(block) // self.length
+        self._rest = block[count * self.length :].copy()
+        return block[: count * self.length].reshape(count, self.length, *block.shape[1:])
+
+
+class _Levels:
+    """Variance (power without offset) of 20 ms frames: of the average, and the largest of any channel."""
+
+    def __init__(self, length: int) -> None:
+        self._mono, self._channels = _Framer(length), _Framer(length)
+        self._powers: list[Array] = []
+        self._loudest_channel = 0.0
+
+    def add(self, block: Waveform, mono: Waveform) -> None:
+        self._powers.append(self._mono(mono).var(axis=1, dtype=np.float64))
+        if block.shape[1] > 1:
+            channels = self._channels(block).var(axis=1, dtype=np.float64)
+            self._loudest_channel = max(self._loudest_channel, float(channels.max(initial=0.0)))
+
+    def powers(self) -> tuple[Array, float]:
+        powers = np.concatenate(self._powers) if self._powers else np.zeros(0)
+        return powers, max(self._loudest_channel, float(powers.max(initial=0.0)))
+
+
+class _Loudness:
+    """Integrated loudness by ITU-R BS.1770-4 of one channel."""
+
+    def __init__(self, rate: int) -> None:
+        self._frame = _Framer(max(1, round(STEP_SECONDS * rate)))
+        self._energies: list[Array] = []
+        self._filters: list[tuple[Array, Array, float]] = []
+        if rate >= 4000:  # below, the high shelf of the K-weighting would lie beyond half the rate
+            import pyloudnorm
+
+            for weight in pyloudnorm.Meter(rate)._filters.values():
+                self._filters.append((weight.b, weight.a, float(weight.passband_gain)))
+        self._states = [np.zeros(max(len(a), len(b)) - 1) for b, a, _ in self._filters]
+
+    def add(self, mono: Waveform, silent: bool) -> None:
+        if not self._filters:
+            return
+        weighted: Array = mono.astype(np.float64)
+        if not silent or any(np.abs(state).max() > 1e-9 for state in self._states):
+            for index, (b, a, gain) in enumerate(self._filters):
+                weighted, self._states[index] = lfilter(b, a, weighted, zi=self._states[index])
+                weighted = weighted * gain
+        self._energies.append((self._frame(weighted) ** 2).mean(axis=1))
+
+    def result(self) -> float | None:
+        steps = np.concatenate(self._energies) if self._energies else np.zeros(0)
+        if len(steps) < 4:
+            return None
+        blocks = np.convolve(steps, np.full(4, 0.25), mode="valid")
+        loud = blocks[blocks > _power_of(-70.0)]
+        if not len(loud):
+            return None
+        gated = loud[loud > loud.mean() * 0.1]
+        return float(-0.691 + 10 * math.log10(gated.mean())) if len(gated) else None
+
+
+def _power_of(lufs: float) -> float:
+    return float(10 ** ((lufs + 0.691) / 10))
+
+
+class _Spectrum:
+    """Average power spectrum, and the highest frequency at which it holds more than a floor."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.size = 1 << max(6, round(math.log2(rate / 24)))  # about 24 Hz a bin
+        self._frame = _Framer(self.size)
+        self._window = np.hanning(self.size).astype(np.float32)
+        self._sum: Array = np.zeros(self.size // 2 + 1)
+        self._count = 0
+
+    def add(self, mono: Waveform, silent: bool) -> None:
+        if silent:
+            return
+        frames = self._frame(mono)
+        frames = (frames - frames.mean(axis=1, keepdims=True)) * self._window
+        self._sum += (np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(axis=0)
+        self._count += len(frames)
+
+    def result(self) -> float | None:
+        if not self._count:
+            return None
+        width = max(1, round(200 * self.size / self.rate))
+        smooth = np.convolve(self._sum, np.full(width, 1 / width), mode="same")
+        frequencies = np.arange(len(smooth)) * self.rate / self.size
+        speech = smooth[(frequencies >= 200) & (frequencies <= 4000)]
+        if not len(speech) or speech.max() <= 0:
+            return None
+        holding = np.flatnonzero(smooth > speech.max() * 10 ** (-BANDWIDTH_RANGE_DB / 10))
+        return float(frequencies[holding[-1]]) if len(holding) else None
+
+
+class _FlatTops:
+    """Histogram of the levels at which three samples or more stand still."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(LEVELS + 1, dtype=np.int64)
+        self._samples = 0
+
+    def add(self, block: Waveform) -> None:
+        self._samples += block.size
+        if len(block) < CLIP_RUN:
+            return
+        same = block[1:] == block[:-1]
+        inside = same[1:] & same[:-1]  # the middle sample of three equal ones
+        flat = np.zeros(block.shape, dtype=bool)
+        for shift in range(CLIP_RUN):
+            flat[shift : shift + len(inside)] |= inside
+        levels = np.minimum(np.abs(block[flat]), 1.0) * LEVELS
+        self._counts += np.bincount(levels.astype(np.int64), minlength=LEVELS + 1)
+
+    def share(self, peak: float) -> float:
+        """Share of all samples that stand still within 2 % of the peak."""
+        if peak <= 0 or not self._samples:
+            return 0.0
+        lowest = math.floor(0.98 * min(peak, 1.0) * LEVELS)
+        return float(self._counts[max(1, lowest) :].sum() / self._samples)

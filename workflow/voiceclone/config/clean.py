@@ -1,0 +1,51 @@
+"""Settings of the cleaning stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from voiceclone.config.base import Block
+
+
+class CleanSettings(Block):
+    """Denoising and loudness of whole takes, with a check that the result is better."""
+
+    denoise: Literal["auto", "always", "never"] = Field(
+        "auto", description="auto: leave takes alone whose signal-to-noise ratio is already high."
+    )
+    method: Literal["noisereduce", "deepfilternet3"] = Field(
+        "noisereduce", description="Denoiser: spectral gating, or the DeepFilterNet3 network."
+    )
+    clean_snr_db: float = Field(
+        35.0, ge=0, le=80, description="auto: estimated signal-to-noise ratio in dB from which a take is left alone."
+    )
+    stationary: bool = Field(
+        False, description="noisereduce: one noise profile for the whole take instead of one that follows the noise."
+    )
+    strength: float = Field(
+        0.7, ge=0, le=1, description="noisereduce: share of the noise to remove; 1 gives artefacts in the voice."
+    )
+    attenuation_db: float = Field(
+        30.0, ge=0, le=100, description="deepfilternet3: most attenuation of noise in dB; 100 for no limit."
+    )
+    dnsmos_loss: float = Field(
+        0.05, ge=0, le=4, description="Denoising that lowers DNSMOS OVRL by more than this is undone for the take."
+    )
+    similarity: float = Field(
+        0.8,
+        ge=-1,
+        le=1,
+        description="Denoising after which the voice is less similar to itself (CAM++ cosine) is undone for the take.",
+    )
+    score_seconds: float = Field(
+        20.0, ge=5, le=600, description="Seconds per take, spread over it, on which quality and similarity are judged."
+    )
+    target_lufs: float = Field(
+        -23.0,
+        ge=-40,
+        le=-10,
+        description="Loudness of every take in LUFS; at -23 the peaks of most speech stay under the ceiling by themselves.",
+    )
+    true_peak_dbtp: float = Field(-1.0, ge=-20, le=0, description="Ceiling of the true peak in dBTP.")

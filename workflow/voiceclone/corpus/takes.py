@@ -1,0 +1,306 @@
+"""Intake: which files of a speaker's folder are recordings, what they measure, and why others are refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from voiceclone.audio.io import NoAudioStream, SoundInfo, Truncated, probe, stream
+from voiceclone.audio.measure import Measures, Meter
+from voiceclone.config.takes import TakesSettings
+from voiceclone.errors import DataError
+from voiceclone.files import check_speaker, contained_path, sha256_file, write_tsv
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.progress import Progress, announce
+
+log = logging.getLogger(__name__)
+
+TAKES_COLUMNS = [
+    "take", "file", "sha256", "seconds", "sample_rate", "channels", "codec", "peak_dbfs", "loudness_lufs",
+    "bandwidth_hz", "clipping", "dc_offset", "snr_db", "flags",
+]  # fmt: skip
+REJECTED_COLUMNS = ["file", "sha256", "stage", "reason", "detail"]
+
+# Companions of recordings that nobody takes for sound: left alone without a word in the tables.
+COMPANION_SUFFIXES = frozenset(
+    ".txt .csv .tsv .md .rst .json .jsonl .yaml .yml .toml .lab .list .textgrid .srt .vtt .lrc .cue .log .xml .html"
+    " .htm .pdf .doc .docx .odt .rtf .xls .xlsx .ods .ini .db .asd .reapeaks .sha256 .md5 .py .sh".split()
+)
+COMPANION_NAMES = re.compile(r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|md5sums)\b.*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a file is refused: a short code, and a sentence that says what it is and what was expected."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Intake:
+    """One file after reading: its digest and either header and figures or the reason of refusal."""
+
+    file: str
+    sha256: str = ""
+    info: SoundInfo | None = None
+    measures: Measures | None = None
+    rejection: Rejection | None = None
+
+
+def slug(stem: str) -> str:
+    """A file's stem as lower-case ASCII letters and digits joined by '-', at most 40 characters."""
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "take"
+
+
+def take_id(file: str, sha256: str) -> str:
+    """Id of a take: slug of the stem and the first 8 hexadecimal digits of the content's digest."""
+    return f"{slug(Path(file).stem)}-{sha256[:8]}"
+
+
+def find_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that could be meant as a recording, sorted; hidden files and companions left out."""
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
+            continue
+        if path.suffix.lower() in COMPANION_SUFFIXES or COMPANION_NAMES.fullmatch(path.name):
+            log.info("%r: not a recording, left alone", str(relative))
+            continue
+        yield path
+
+
+def check_file(folder: Path, path: Path) -> Rejection | None:
+    """Reason to refuse a file before its content is read."""
+    name = str(path.relative_to(folder))
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return Rejection("name", "its name holds control characters or is not UTF-8; rename it")
+    try:
+        contained_path(folder, path.relative_to(folder))
+    except DataError:
+        return Rejection("link-outside", "a link that leads out of the speaker's folder; copy the recording into it")
+    except (OSError, RuntimeError):
+        return Rejection("link-broken", "a link that leads nowhere; copy the recording into the folder")
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return Rejection("link-broken", "a link that leads nowhere; copy the recording into the folder")
+    except OSError as error:
+        return Rejection("unreadable", f"cannot be read ({error.strerror}); expected a file that this user may read")
+    if stat.S_ISDIR(status.st_mode):
+        return Rejection("link-folder", "a link to a folder; links to folders are not followed, copy the recordings")
+    if not stat.S_ISREG(status.st_mode):
+        return Rejection("not-a-file", "a device, pipe or socket; expected a regular file")
+    if not os.access(path, os.R_OK):
+        return Rejection("unreadable", "cannot be read; expected a file that this user may read")
+    if status.st_size == 0:
+        return Rejection("empty", "0 bytes; expected a sound file")
+    return None
+
+
+def read_take(folder: Path, path: Path, cache: Path, settings: TakesSettings) -> Intake:
+    """Digest, header and figures of one file, from the cache if its content was read before."""
+    file = path.relative_to(folder).as_posix()
+    printable = file.encode("utf-8", "backslashreplace").decode()
+    if refused := check_file(folder, path):
+        return Intake(printable, rejection=refused)
+    try:
+        sha256 = sha256_file(path)
+        key = item_key("takes", None, sha256)
+        sidecar = cache / f"{sha256}.json"
+        record = read_sidecar(sidecar, key)
+        if record is None:
+            record = _decode(path)
+            write_sidecar(sidecar, key, record)
+            log.info("%s: read", file)
+        else:
+            log.info("%s: cached", file)
+    except OSError as error:
+        return Intake(printable, rejection=Rejection("unreadable", f"cannot be read ({error.strerror})"))
+    if "reason" in record:
+        return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]))
+    info, measures = SoundInfo(**record["info"]), Measures(**record["measures"])
+    return Intake(file, sha256, info, measures, judge(info, measures, settings))
+
+
+def _decode(path: Path) -> dict[str, Any]:
+    """Header and figures of a sound file, or reason and detail, as plain types."""
+    try:
+        info = probe(path)
+        meter = Meter(info.sample_rate)
+        for block in stream(path, info):
+            meter.add(block)
+            if not meter.finite:
+                break
+        return {"info": asdict(info), "measures": asdict(meter.result())}
+    except NoAudioStream:
+        return {"reason": "no-audio", "detail": "a media file without an audio stream; expected sound"}
+    except Truncated as error:
+        return {"reason": "truncated", "detail": f"{_without_path(error, path)}; copy it again from its source"}
+    except DataError as error:
+        return {"reason": "undecodable", "detail": f"{_without_path(error, path)}; expected a sound file"}
+
+
+def _without_path(error: DataError, path: Path) -> str:
+    return error.message.replace(f"{path}: ", "").strip().rstrip(".")
+
+
+def judge(info: SoundInfo, measures: Measures, settings: TakesSettings) -> Rejection | None:
+    """Reason to refuse a decoded recording, or None."""
+    if not measures.finite:
+        return Rejection("not-finite", "samples that are NaN or infinite; expected numbers, export it again")
+    if measures.seconds < settings.min_seconds:
+        return Rejection(
+            "short", f"{measures.seconds:.3f} s long; expected at least {settings.min_seconds:g} s (takes.min_seconds)"
+        )
+    expected = f"expected speech above {settings.silence_dbfs:g} dBFS (takes.silence_dbfs)"
+    if _below(measures.loudest_channel_dbfs, settings.silence_dbfs):
+        return Rejection("silent", f"silence over its whole {measures.seconds:.1f} s; {expected}")
+    if _below(measures.loudest_dbfs, settings.silence_dbfs):
+        return Rejection(
+            "cancelling", f"its {info.channels} channels cancel one another when averaged; export one of them"
+        )
+    return None
+
+
+def _below(level: float | None, limit: float) -> bool:
+    return level is None or level < limit
+
+
+def flags(info: SoundInfo, measures: Measures, settings: TakesSettings) -> list[str]:
+    """Oddities of an accepted recording."""
+    cancelling = (measures.loudest_channel_dbfs or 0.0) - (measures.loudest_dbfs or 0.0)
+    found = {
+        "narrowband": measures.bandwidth_hz is not None and measures.bandwidth_hz < settings.narrowband_hz,
+        "clipped": measures.clipping > settings.clipping_share,
+        "dc": abs(measures.dc_offset) > settings.dc_offset,
+        "stereo": info.channels == 2,
+        "multichannel": info.channels > 2,
+        # Uncorrelated or single-sided channels lose 10 log10(channels) to 20 log10(channels) dB in the average.
+        "out-of-phase": info.channels == 2 and cancelling > 12,
+    }
+    return [name for name, present in found.items() if present]
+
+
+def refuse_duplicates(intakes: Sequence[Intake]) -> list[Intake]:
+    """Refuse every recording whose content, as bytes or as decoded samples, came before it."""
+    known: dict[str, str] = {}
+    result = []
+    for intake in intakes:
+        if intake.rejection or intake.measures is None:
+            result.append(intake)
+            continue
+        first_bytes, first_samples = known.get(intake.sha256), known.get(intake.measures.samples_digest)
+        if first_bytes or first_samples:
+            what = "the same bytes as" if first_bytes else "the same samples, in another format, as"
+            detail = f"{what} {first_bytes or first_samples}; one copy is enough"
+            intake = Intake(intake.file, intake.sha256, rejection=Rejection("duplicate", detail))
+        else:
+            known[intake.sha256] = known[intake.measures.samples_digest] = intake.file
+        result.append(intake)
+    return result
+
+
+def ingest(
+    folder: Path, takes: Path, rejected: Path, settings: TakesSettings, threads: int = 1, label: str = "takes"
+) -> None:
+    """Read a speaker's folder and write the tables of accepted and refused recordings.
+
+    Args:
+        folder: the speaker's folder; its name is the speaker's.
+        takes: table of accepted takes to write; figures are cached beside it.
+        rejected: table of refused files to write.
+        settings: limits and flags.
+        threads: files read at once.
+        label: head of the progress lines.
+
+    Raises:
+        DataError: the folder is missing or misnamed, or no recording in it can be used.
+    """
+    check_speaker(Path(folder).name)
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: no such folder", "put the speaker's recordings there")
+    paths, cache = list(find_files(folder)), takes.parent / "takes"
+    progress = Progress(label, len(paths))
+
+    def read(path: Path) -> Intake:
+        intake = read_take(folder, path, cache, settings)
+        progress.update()
+        return intake
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        intakes = refuse_duplicates(list(pool.map(read, paths)))
+    accepted = [_take_row(intake, settings) for intake in intakes if not intake.rejection]
+    refused = [_rejected_row(intake) for intake in intakes if intake.rejection]
+    for row in refused:
+        log.warning("%s: rejected, %s: %s", row["file"], row["reason"], row["detail"])
+    _forget(cache, {intake.sha256 for intake in intakes})
+    write_tsv(rejected, REJECTED_COLUMNS, refused)
+    write_tsv(takes, TAKES_COLUMNS, accepted)
+    if not accepted:
+        raise DataError(
+            f"{folder}: no usable recording among {len(paths)} files\n{rejection_table(refused)}",
+            "add recordings that can be played, or mend those in the table",
+        )
+    seconds = sum(float(row["seconds"]) for row in accepted)
+    announce(f"{label}: {len(accepted)} recordings, {seconds / 60:.1f} minutes; {len(refused)} files rejected")
+
+
+def _take_row(intake: Intake, settings: TakesSettings) -> dict[str, Any]:
+    info, measures = intake.info, intake.measures
+    assert info is not None and measures is not None
+    return {
+        "take": take_id(intake.file, intake.sha256),
+        "file": intake.file,
+        "sha256": intake.sha256,
+        "seconds": round(measures.seconds, 3),
+        "sample_rate": info.sample_rate,
+        "channels": info.channels,
+        "codec": info.codec,
+        "peak_dbfs": _rounded(measures.peak_dbfs),
+        "loudness_lufs": _rounded(measures.loudness_lufs),
+        "bandwidth_hz": None if measures.bandwidth_hz is None else round(measures.bandwidth_hz),
+        "clipping": measures.clipping,
+        "dc_offset": measures.dc_offset,
+        "snr_db": _rounded(measures.snr_db),
+        "flags": ",".join(flags(info, measures, settings)),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _rejected_row(intake: Intake) -> dict[str, str]:
+    assert intake.rejection is not None
+    return {
+        "file": intake.file,
+        "sha256": intake.sha256,
+        "stage": "takes",
+        "reason": intake.rejection.reason,
+        "detail": intake.rejection.detail,
+    }
+
+
+def rejection_table(rows: Sequence[dict[str, str]]) -> str:
+    """Refused files as aligned lines for a terminal."""
+    if not rows:
+        return "  (the folder holds no file that could be a recording)"
+    width = min(40, max(len(row["file"]) for row in rows))
+    return "\n".join(f"  {row['file']:<{width}}  {row['reason']:<12}  {row['detail']}" for row in rows)
+
+
+def _forget(cache: Path, digests: set[str]) -> None:
+    """Remove the cached figures of files that are gone."""
+    for sidecar in cache.glob("*.json"):
+        if sidecar.stem not in digests:
+            sidecar.unlink()

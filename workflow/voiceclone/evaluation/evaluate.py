@@ -1,0 +1,426 @@
+"""Speak the evaluation sentences with one target, measure them, summarise them.
+
+A target is ``recordings`` (the held-out recordings themselves: the ceiling), ``resynthesis`` (the acoustic model fed with
+the recordings' own semantic tokens: what it could do with a perfect text-to-semantic model), ``torch-fp32`` (the trained
+models) or a bundle such as ``onnx-fp32``. First everything is spoken, then everything is measured: so the memory and
+the time of the synthesiser are its own, not those of the recogniser beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import resource
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from voiceclone.audio.io import Waveform, read_mono, write_flac
+from voiceclone.config.evaluate import EvaluateSettings
+from voiceclone.errors import ConfigError, DataError, Interrupted
+from voiceclone.evaluation.measure import (
+    BY_CHARACTER,
+    MEASURES,
+    MeterAssets,
+    Meters,
+    failed_measures,
+)
+from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
+from voiceclone.files import Row, digest, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.progress import Progress, announce
+
+log = logging.getLogger(__name__)
+
+TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
+TRAINING_RATE = 32_000
+SILENCE = 1e-4  # peak below which nothing was spoken
+COLUMNS = (
+    "item", "kind", "language", "text", "hypothesis", "seconds", "wer", "cer", *MEASURES[:6], "rtf", *TIMINGS,
+    *MEASURES[6:], "word_errors", "words", "character_errors", "characters", "truncated", "failure", "audio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sentence of the evaluation: a held-out utterance (``id`` is its utterance id) or a fixed sentence."""
+
+    id: str
+    kind: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces that were cut at the length limit."""
+
+    samples: Waveform
+    rate: int
+    timings: Mapping[str, float]
+    truncated: int = 0
+
+
+Voice = Callable[[Item], Spoken]
+
+
+def by_hash(names: Iterable[str], most: int) -> list[str]:
+    """The ``most`` names with the smallest hash, sorted: a choice that stays when other names come or go."""
+    chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:most]
+    return sorted(chosen)
+
+
+def read_sentences(path: Path) -> list[tuple[str, str]]:
+    """Ids and texts of a file with one ``id<TAB>text`` a line.
+
+    Raises:
+        DataError: a line has another form, or an id comes twice.
+    """
+    sentences: dict[str, str] = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, tab, text = line.partition("\t")
+        if not tab or not name.strip() or not text.strip() or "/" in name:
+            raise DataError(f"{path}: line {number}: expected 'id<TAB>text', found {line[:60]!r}")
+        if name in sentences:
+            raise DataError(f"{path}: line {number}: id {name!r} comes twice")
+        sentences[name] = text.strip()
+    return list(sentences.items())
+
+
+def evaluation_items(
+    corpus: Sequence[Row], sentences: Sequence[Path], target: str, settings: EvaluateSettings
+) -> list[Item]:
+    """The sentences of a target: held-out utterances, and fixed ones (files ``LANGUAGE.txt``) where it reads text."""
+    heldout = {row["utterance"]: row for row in corpus if row["split"] == "heldout"}
+    items = [
+        Item(name, "heldout", heldout[name]["language"], heldout[name]["text"])
+        for name in by_hash(heldout, settings.heldout)
+    ]
+    if target in ("recordings", "resynthesis"):
+        return items
+    spoken = {row["language"] for row in corpus}
+    for path in sorted(sentences, key=lambda path: path.stem):
+        if path.stem in spoken:
+            items += [Item(name, "fixed", path.stem, text) for name, text in read_sentences(path)[: settings.fixed]]
+    return items
+
+
+class Store:
+    """Tensors of one feature kind, read when asked for."""
+
+    def __init__(self, features_dir: Path, kind: str) -> None:
+        self.path = features_dir / f"{kind}.safetensors"
+        self._tensors = safe_open(str(self.path), framework="np")
+
+    def __getitem__(self, utterance: str) -> Any:
+        try:
+            return self._tensors.get_tensor(utterance)
+        except Exception as error:
+            raise DataError(
+                f"{self.path}: no readable entry for utterance {utterance}", "run the features stage again"
+            ) from error
+
+    def audio(self, utterance: str) -> Waveform:
+        """Recording of an utterance: float32 at 32 kHz (kind ``audio``)."""
+        return np.asarray(self[utterance], dtype=np.float32) / 32768.0
+
+
+def open_target(
+    target: str, features_dir: Path, models_dir: Path, bundle: Path | None, settings: EvaluateSettings, threads: int
+) -> Voice:
+    """Load what speaks for a target; returns a function from item to sound."""
+    if target == "recordings":
+        audio = Store(features_dir, "audio")
+        return lambda item: Spoken(audio.audio(item.id), TRAINING_RATE, {})
+
+    from voiceclone.inference.synthesizer import Synthesizer
+
+    if target == "torch-fp32" or target == "resynthesis":
+        synthesizer = Synthesizer.from_models(models_dir, features_dir)
+        if target == "resynthesis":
+            return _resynthesis(synthesizer, features_dir, settings.seed)
+    elif bundle is not None:
+        synthesizer = Synthesizer.from_bundle(bundle, threads)
+    else:
+        raise ConfigError(
+            f"target {target!r}: needs --bundle", "targets without one: recordings, resynthesis, torch-fp32"
+        )
+
+    def say(item: Item) -> Spoken:
+        speech = synthesizer.say(item.text, item.language, seed=settings.seed)
+        return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated)
+
+    return say
+
+
+def _resynthesis(synthesizer: Any, features_dir: Path, seed: int) -> Voice:
+    """Decode the recordings' own tokens, with the reference clip's style as in synthesis from text."""
+    from time import perf_counter
+
+    semantic, phones = Store(features_dir, "semantic"), Store(features_dir, "phones")
+
+    def decode(item: Item) -> Spoken:
+        codes, symbols = semantic[item.id].astype(np.int64), phones[item.id].astype(np.int64)
+        noise = np.random.Generator(np.random.Philox([seed, 0])).standard_normal(
+            (1, synthesizer.prior_channels, 2 * len(codes)), np.float32
+        )
+        start = perf_counter()
+        samples = synthesizer.backend.decode(codes, symbols, synthesizer.reference.style, noise * np.float32(0.5))
+        return Spoken(samples, synthesizer.sample_rate, {"decoder_ms": (perf_counter() - start) * 1000})
+
+    return decode
+
+
+def target_digest(target: str, features_dir: Path, models_dir: Path, bundle: Path | None) -> str:
+    """Digest of everything that speaks for a target, for the cache."""
+    names = {
+        "recordings": [],
+        "resynthesis": [models_dir / "sovits.safetensors", features_dir / "manifest.tsv"],
+        "torch-fp32": [
+            models_dir / "gpt.safetensors",
+            models_dir / "sovits.safetensors",
+            features_dir / "manifest.tsv",
+        ],
+    }.get(target, [bundle] if bundle else [])
+    return digest([target, *(sha256_file(path) for path in names)])
+
+
+def target_bytes(target: str, models_dir: Path, bundle: Path | None) -> int | None:
+    """Size on disk of what a user must keep to speak: models or bundle; None for recordings."""
+    if target == "recordings":
+        return None
+    if bundle is not None and target not in ("torch-fp32", "resynthesis"):
+        return sum(path.stat().st_size for path in bundle.parent.iterdir() if path.is_file())
+    names = ["sovits.safetensors"] if target == "resynthesis" else ["gpt.safetensors", "sovits.safetensors"]
+    return sum((models_dir / name).stat().st_size for name in names)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB of 10^6 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def check_sound(spoken: Spoken) -> None:
+    """Raise a :class:`DataError` for sound that nobody can hear."""
+    if not len(spoken.samples):
+        raise DataError("nothing was spoken: no samples")
+    if not np.all(np.isfinite(spoken.samples)):
+        raise DataError("the samples are not numbers (NaN or infinite)")
+    if float(np.abs(spoken.samples).max()) < SILENCE:
+        raise DataError("nothing was spoken: only silence")
+
+
+def speak_items(
+    items: Sequence[Item], open_voice: Callable[[], Voice], folder: Path, keys: Mapping[str, str], progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Speak what is not in the cache. Per item id: seconds, timings, peak memory, or the reason of a failure.
+
+    The first sentence is spoken once more beforehand, so that loading and first-call costs are in no figure.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    voice: Voice | None = None
+    for item in items:
+        sound, sidecar = folder / f"{item.id}.flac", folder / f"{item.id}.json"
+        record = read_sidecar(sidecar, keys[item.id])
+        if record is None:
+            if voice is None:
+                voice = open_voice()
+                _warm_up(voice, item)
+            record = _speak(voice, item, sound, sidecar, keys[item.id])
+        records[item.id] = record
+        progress.update(note="speaking")
+    return records
+
+
+def _warm_up(voice: Voice, item: Item) -> None:
+    try:
+        voice(item)
+    except Interrupted:
+        raise
+    except Exception as error:
+        log.warning("%s: warm-up failed (%s)", item.id, error)
+
+
+def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str) -> dict[str, Any]:
+    try:
+        spoken = voice(item)
+        check_sound(spoken)
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever a model does with one sentence, the others are still evaluated
+        log.exception("%s: not spoken", item.id)
+        sound.unlink(missing_ok=True)
+        sidecar.unlink(missing_ok=True)
+        return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
+    samples = np.clip(np.asarray(spoken.samples, dtype=np.float32), -1.0, 1.0)
+    write_flac(sound, samples, spoken.rate)
+    record = {
+        "seconds": len(samples) / spoken.rate,
+        "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
+        "truncated": spoken.truncated,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_sidecar(sidecar, key, record, [sound])
+    return record
+
+
+def measure_items(
+    items: Sequence[Item],
+    spoken: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    cache: Path,
+    meters: Meters,
+    training: Mapping[str, str],
+    audio: Store,
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Measure what is not in the cache. ``training``: utterances that stand for the speaker, with their audio digests."""
+    results: dict[str, dict[str, Any]] = {}
+    speaker: dict[str, Any] | None = None
+    context = digest([meters.beam_size, meters.assets.digests(), sorted(training.items())])
+    made = 0
+    for item in items:
+        if "failure" in spoken[item.id]:
+            results[item.id] = failed_measures(item.text, item.language)
+            progress.update(note="measuring")
+            continue
+        sound = folder / f"{item.id}.flac"
+        key = item_key("evaluate", None, context, item.text, item.language, sha256_file(sound))
+        record = read_sidecar(cache / f"{item.id}.json", key)
+        if record is None:
+            if speaker is None:
+                speaker = meters.speaker([(audio.audio(name), TRAINING_RATE) for name in training])
+            samples, rate = read_mono(sound)
+            record = meters.measure(samples, rate, item.text, item.language, speaker)
+            write_sidecar(cache / f"{item.id}.json", key, record)
+            made += 1
+        results[item.id] = record
+        progress.update(note="measuring")
+    log.info("evaluate: %d measured, %d from cache", made, len(items) - made)
+    return results
+
+
+def metrics_row(item: Item, spoken: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of ``metrics.tsv``."""
+    timings = spoken.get("timings", {})
+    seconds = spoken.get("seconds")
+    row = {name: measures.get(name) for name in COLUMNS} | dict(timings)
+    return row | {
+        "item": item.id,
+        "kind": item.kind,
+        "language": item.language,
+        "text": item.text,
+        "seconds": seconds,
+        "rtf": sum(timings.values()) / 1000 / seconds if timings and seconds else None,
+        "truncated": spoken.get("truncated"),
+        "failure": spoken.get("failure"),
+        "audio": None if "failure" in spoken else f"samples/{item.id}.flac",
+    }
+
+
+def _as_dict(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else interval.as_dict()
+
+
+def summarise_rows(rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> dict[str, Any]:
+    """Medians and corpus error rates of some rows, each with its interval."""
+    medians = (*MEASURES, "seconds", "rtf", *TIMINGS)
+    numbers = {
+        name: _as_dict(bootstrap_median((row[name] for row in rows), settings.bootstrap, settings.seed))
+        for name in medians
+    }
+    rates = {}
+    for name, edits, units in (("wer", "word_errors", "words"), ("cer", "character_errors", "characters")):
+        counted = [row for row in rows if name == "cer" or row["language"] not in BY_CHARACTER]
+        above, below = [row[edits] for row in counted], [row[units] for row in counted]
+        rates[name] = _as_dict(bootstrap_ratio(above, below, settings.bootstrap, settings.seed))
+    return {"sentences": len(rows), **rates, "metrics": {name: value for name, value in numbers.items() if value}}
+
+
+def evaluate_target(
+    target: str,
+    features_dir: Path,
+    corpus: Path,
+    models_dir: Path,
+    bundle: Path | None,
+    sentences: Sequence[Path],
+    assets: MeterAssets,
+    output_dir: Path,
+    settings: EvaluateSettings,
+    threads: int = 1,
+    label: str = "evaluate",
+) -> None:
+    """Evaluate one target; writes ``metrics.tsv``, ``samples/*.flac`` and, last, ``summary.json`` in ``output_dir``.
+
+    Raises:
+        DataError: no item could be spoken at all, or the corpus has no training utterance.
+    """
+    rows = read_tsv(corpus, ("utterance", "split", "language", "text", "sha256"))
+    items = evaluation_items(rows, sentences, target, settings)
+    digests = {row["utterance"]: row["sha256"] for row in rows}
+    training_names = by_hash((r["utterance"] for r in rows if r["split"] == "train"), settings.centroid_utterances)
+    if not training_names:
+        raise DataError(f"{corpus}: no training utterance, so nothing stands for the speaker")
+    folder, cache = output_dir / "samples", output_dir / "cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    source = target_digest(target, features_dir, models_dir, bundle)
+    keys = {
+        item.id: item_key(
+            "evaluate", {"seed": settings.seed}, source, item.text, item.language, digests.get(item.id, "")
+        )
+        for item in items
+    }
+    progress = Progress(label, 2 * len(items))
+    spoken = speak_items(
+        items, lambda: open_target(target, features_dir, models_dir, bundle, settings, threads), folder, keys, progress
+    )
+    failures = [{"item": item.id, "reason": spoken[item.id]["failure"]} for item in items if "failure" in spoken[item.id]]
+    if items and len(failures) == len(items):
+        raise DataError(
+            f"target {target}: none of {len(items)} sentences could be spoken; {items[0].id}: {failures[0]['reason']}",
+            "the log has the full message; check the stage that made the models or the bundle",
+        )
+    meters = Meters(assets, settings.beam_size, max(1, threads))
+    training = {name: digests[name] for name in training_names}
+    measures = measure_items(
+        items, spoken, folder, cache, meters, training, Store(features_dir, "audio"), progress
+    )
+    table = [metrics_row(item, spoken[item.id], measures[item.id]) for item in items]
+    _remove_stale(folder, cache, {row["item"] for row in table if row["audio"]})
+    write_tsv(output_dir / "metrics.tsv", COLUMNS, table)
+    peaks = [record["peak_memory_mb"] for record in spoken.values() if "peak_memory_mb" in record]
+    summary = {
+        "target": target,
+        **summarise_rows(table, settings),
+        "by_kind": {
+            kind: summarise_rows([row for row in table if row["kind"] == kind], settings)
+            for kind in sorted({item.kind for item in items})
+        },
+        "failures": failures,
+        "truncated": sum(record.get("truncated", 0) for record in spoken.values()),
+        "size_bytes": target_bytes(target, models_dir, bundle),
+        "peak_memory_mb": round(max(peaks), 1) if peaks and target != "recordings" else None,
+        "assets": assets.names(),
+        "settings": settings.model_dump(mode="json"),
+        "threads": max(1, threads),
+    }
+    write_json(output_dir / "summary.json", summary)
+    if not items:
+        announce(f"{label}: no held-out utterance, nothing to evaluate")
+
+
+def _remove_stale(folder: Path, cache: Path, present: set[str]) -> None:
+    """Delete samples and cached measures of sentences that are no longer part of the evaluation."""
+    for path in [*folder.glob("*.flac"), *folder.glob("*.json"), *cache.glob("*.json")]:
+        if path.stem not in present:
+            path.unlink()
+
+

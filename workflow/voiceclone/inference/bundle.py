@@ -1,0 +1,94 @@
+"""Bundles: folders that hold everything a voice needs to speak, without torch.
+
+Layout: ``bundle.json`` (format version, voice, languages, sizes, sampling defaults, digests), ``text_to_semantic.onnx``,
+``decoder.onnx``, ``reference.safetensors`` (the reference clip as the models see it), ``SHA256SUMS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+
+from voiceclone.errors import DataError
+from voiceclone.files import contained_path, read_json, sha256_file
+
+FORMAT_VERSION = 1
+BUNDLE_FILE = "bundle.json"
+TEXT_TO_SEMANTIC = "text_to_semantic.onnx"
+DECODER = "decoder.onnx"
+REFERENCE = "reference.safetensors"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference clip as the models see it.
+
+    Attributes:
+        tokens: semantic tokens of the clip, int64 (P,).
+        phones: symbol ids of its text, int64 (X,).
+        style: global conditioning of decoder and flow, float32 (1, G, 1).
+        bert: BERT features of its text, float32 (1024, X), or None where all are zero.
+    """
+
+    tokens: npt.NDArray[np.int64]
+    phones: npt.NDArray[np.int64]
+    style: npt.NDArray[np.float32]
+    bert: npt.NDArray[np.float32] | None = None
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """The clip as named arrays, for a safetensors file."""
+        named: dict[str, npt.NDArray[Any]] = {"tokens": self.tokens, "phones": self.phones, "style": self.style}
+        if self.bert is not None:
+            named["bert"] = self.bert
+        return named
+
+
+def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
+    """Read ``bundle.json`` (or the folder that holds it) and check its version and that its files are there.
+
+    Returns:
+        The description, and the bundle's folder.
+
+    Raises:
+        DataError: no bundle, a later format, or a missing file.
+    """
+    path = Path(path)
+    file = path / BUNDLE_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"{path}: no {BUNDLE_FILE} there", "give the folder that the export stage wrote, export/TARGET")
+    description = read_json(file)
+    version = description.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise DataError(
+            f"{file}: format version {version!r}, this program reads up to {FORMAT_VERSION}", "update voiceclone"
+        )
+    for name in description["files"]:
+        if not contained_path(file.parent, name).is_file():
+            raise DataError(f"{file.parent / name}: missing from the bundle", "export the voice again")
+    return description, file.parent
+
+
+def verify_bundle(path: Path) -> dict[str, Any]:
+    """Compare every file with its recorded sha256; returns the description.
+
+    Raises:
+        DataError: names each damaged file.
+    """
+    description, folder = read_bundle(path)
+    damaged = [name for name, entry in description["files"].items() if sha256_file(folder / name) != entry["sha256"]]
+    if damaged:
+        raise DataError(f"{folder}: damaged files {damaged}: their sha256 differs", "copy or export the bundle again")
+    return description
+
+
+def read_reference(path: Path) -> Reference:
+    """Read ``reference.safetensors``."""
+    tensors = load_file(str(path))
+    return Reference(
+        tokens=tensors["tokens"], phones=tensors["phones"], style=tensors["style"], bert=tensors.get("bert")
+    )

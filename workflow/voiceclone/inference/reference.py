@@ -1,0 +1,67 @@
+"""A voice's own reference clip: the utterance that sounds most like the speaker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voiceclone.errors import DataError
+from voiceclone.features.store import open_store
+from voiceclone.files import Row, read_tsv
+from voiceclone.inference.bundle import Reference
+
+
+#: Length in seconds of a prompt clip that the public models were made for.
+PROMPT_SECONDS = (3.0, 10.0)
+
+
+def choose_reference(features_dir: Path) -> Row:
+    """Row of ``features/manifest.tsv`` of the training utterance nearest to the speaker's centroid.
+
+    Utterances of 3 to 10 seconds are preferred; where there is none, the one nearest to that range is taken.
+
+    Raises:
+        DataError: no training utterance at all.
+    """
+    rows = [row for row in read_tsv(features_dir / "manifest.tsv") if row["split"] == "train"]
+    if not rows:
+        raise DataError(f"{features_dir}/manifest.tsv: no training utterance to take as reference")
+    speaker = open_store(features_dir / "speaker.safetensors")
+    vectors = np.stack([np.asarray(speaker[row["utterance"]]) for row in rows])
+    likeness = vectors @ vectors.mean(axis=0)
+
+    def rank(index: int) -> tuple[float, float, str]:
+        seconds = float(rows[index]["seconds"])
+        outside = max(PROMPT_SECONDS[0] - seconds, seconds - PROMPT_SECONDS[1], 0.0)
+        return outside, -float(likeness[index]), rows[index]["utterance"]
+
+    return rows[min(range(len(rows)), key=rank)]
+
+
+def make_reference(sovits: Any, features_dir: Path, row: Row) -> Reference:
+    """The chosen utterance as the models see it.
+
+    Args:
+        sovits: the trained :class:`voiceclone.models.sovits.SynthesizerTrn`.
+        features_dir: folder of the feature stores.
+        row: its row of ``features/manifest.tsv``.
+    """
+    import torch
+
+    def read(kind: str) -> np.ndarray[Any, Any]:
+        return np.array(open_store(features_dir / f"{kind}.safetensors")[row["utterance"]])
+
+    bert_store = features_dir / "bert.safetensors"
+    bert = open_store(bert_store) if bert_store.is_file() else {}
+    with torch.inference_mode():
+        spectrogram = torch.from_numpy(read("spectrogram").astype(np.float32))[None]
+        vector = torch.from_numpy(read("speaker"))[None] if sovits.config.speaker_vector_size else None
+        style = sovits.style(spectrogram, vector)
+    return Reference(
+        tokens=read("semantic").astype(np.int64),
+        phones=read("phones").astype(np.int64),
+        style=style.numpy(),
+        bert=np.asarray(bert[row["utterance"]], np.float32) if row["utterance"] in bert else None,
+    )

@@ -1,0 +1,81 @@
+"""The history of runs, and what a person reads when one starts, ends or fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from voiceclone import __version__
+from voiceclone.files import canonical_json, digest, write_json
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit of the checkout and whether it has changes: ``{"commit": str | None, "dirty": bool | None}``."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def record_start(config: Any, root: Path, speakers: list[str]) -> None:
+    """Write the effective configuration and the runtime block, append to the run history, print the preflight table."""
+    from voiceclone.assets.preflight import print_preflight
+
+    results = root / "results"
+    effective = config.model_dump(mode="json")
+    write_json(results / "config.json", effective)
+    write_json(results / "runtime.json", effective["runtime"])
+    entry = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "speakers": speakers,
+        "config": digest(effective),
+        "version": __version__,
+        "git": git_state(root),
+    }
+    with (results / "runs.jsonl").open("a", encoding="utf-8") as handle:
+        handle.write(canonical_json(entry) + "\n")
+    print_preflight(config, root)
+
+
+def results_summary(results: Path, speakers: list[str]) -> str:
+    """Paths of the reports and of three samples for each speaker that has them."""
+    lines = []
+    for speaker in speakers:
+        page = results / speaker / "report.html"
+        if not page.is_file():
+            continue
+        lines.append(f"\n{speaker}\n  report   {page}")
+        for target in ("recordings", "resynthesis", "onnx-fp32"):
+            samples = sorted((results / speaker / "eval" / target / "samples").glob("*.flac"))
+            if samples:
+                lines.append(f"  {target:<12} {samples[0]}")
+        bundles = sorted((results / speaker / "export").glob("*/bundle.json"))
+        if bundles:
+            lines.append(f'  speak    voiceclone say --bundle {bundles[0].parent} --text "Hello." -o hello.wav')
+    index = results / "report" / "index.html"
+    if lines and index.is_file():
+        lines.append(f"\nall speakers  {index}")
+    return "\n".join(lines)
+
+
+def continue_hint(results: Path, speakers: list[str]) -> str:
+    """What to do after a run that did not finish."""
+    return (
+        "\nThe run did not finish. Nothing that was done is lost.\n"
+        f"  logs     {results}/NAME/logs/RULE.log says what happened\n"
+        "  go on    type the same command again; finished stages are kept, trainings continue from their last step\n"
+        "  locked?  after a power cut or kill -9 first: snakemake --unlock"
+    )

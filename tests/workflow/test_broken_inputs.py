@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from voiceclone.files import read_tsv
 
-sys.path.insert(0, str(Path(__file__).parent))
 from broken import EXPECTED, make_broken_speaker
 
 pytestmark = pytest.mark.timeout(1800)

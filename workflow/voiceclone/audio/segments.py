@@ -1,4 +1,4 @@
-"""Process a long waveform piece by piece with cross-faded seams, so that memory is bounded by the piece, not the take."""
+"""Process a long waveform piece by piece with cross-faded seams: memory is bounded by the piece, not the take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Separation and de-reverberation models of audio-separator (UVR, MDX, RoFormer), from a local folder, never the network.
+"""Separation and de-reverberation models of audio-separator (UVR, MDX, RoFormer), from local files only.
 
 audio-separator looks up every model in lists that it downloads. Here it gets a folder of its own with links to the
 asset's files and lists that name exactly this asset, and whatever it still wants to download is an error.
@@ -25,9 +25,14 @@ RATE = 44_100
 MODELS = (".pth", ".onnx", ".ckpt")
 VOICE = ("vocals", "no noise", "no reverb", "noreverb", "no echo", "dry")  # names of the stem that is the voice
 LISTS = (
-    "current_version vr_download_list mdx_download_list demucs_download_list mdx_download_vip_list "
-    "mdx23c_download_list mdx23c_download_vip_list roformer_download_list"
-).split()
+    "vr_download_list",
+    "mdx_download_list",
+    "mdx_download_vip_list",
+    "mdx23c_download_list",
+    "mdx23c_download_vip_list",
+    "roformer_download_list",
+    "demucs_download_list",
+)
 LEVEL = 0.5  # peak of what the model hears, so that audio-separator's own normalisation has nothing to do
 
 
@@ -68,7 +73,8 @@ class SeparatorModel:
     """One model run by audio-separator on pieces of a recording.
 
     Args:
-        asset: model file, its YAML configuration or ``vr_model_data.json`` / ``mdx_model_data.json`` where it needs one.
+        asset: one model file, with its YAML configuration or ``vr_model_data.json`` / ``mdx_model_data.json`` where the
+            model needs one.
     """
 
     seconds = 30.0
@@ -81,7 +87,7 @@ class SeparatorModel:
             def download_file_if_not_exists(self, url: str, output_path: str) -> None:
                 if not Path(output_path).is_file():
                     raise AssetError(
-                        f"{asset.name}: {Path(output_path).name} is not among its files, and separation never downloads",
+                        f"{asset.name}: {Path(output_path).name} is not among its files; separation never downloads",
                         "add the file to the asset in config/assets.yaml",
                     )
 

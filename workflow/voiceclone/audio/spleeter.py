@@ -5,8 +5,8 @@ with pre-trained models" (JOSS 2020), and the public MIT implementation. Two U-N
 per stem, see 512 frames x 1024 bins of a 44.1 kHz stereo magnitude spectrogram (Hann 4096, hop 1024) and estimate their
 stem's magnitude; squared estimates, normalised to sum to one, are the masks of the mixture's complex spectrogram.
 
-Different here: above the 1024 bins (11 kHz) Spleeter lets nothing pass, which would cost a voice its sibilants; we go on
-with the mean mask of the topmost bins. Input is brought to the level of a mixed song, because the U-Nets are not
+Different here: above the 1024 bins (11 kHz) Spleeter lets nothing pass, which would cost a voice its sibilants; we
+go on with the mean mask of the topmost bins. Input is brought to the level of a mixed song, because the U-Nets are not
 invariant to level and speech recordings are often quiet.
 """
 
@@ -67,7 +67,9 @@ class UNet(nn.Module):
         for number in range(1, 7):
             entering = FILTERS[6 - number] * (1 if number == 1 else 2)
             leaving = FILTERS[5 - number] if number < 6 else 1
-            up = nn.Sequential(nn.ConvTranspose2d(entering, leaving, 5, stride=2), Crop(), nn.ReLU(), normalise(leaving))
+            up = nn.Sequential(
+                nn.ConvTranspose2d(entering, leaving, 5, stride=2), Crop(), nn.ReLU(), normalise(leaving)
+            )
             self.add_module(f"up{number}", up)
         self.up7 = nn.Sequential(nn.Conv2d(1, 2, 4, dilation=2, padding=3), nn.Sigmoid())
 
@@ -124,14 +126,18 @@ class Spleeter:
         self.window = torch.hann_window(FRAME, device=self.device)
         paths = sorted(path for path in asset.folder.rglob("*.ckpt"))
         if len(paths) != 2:
-            raise AssetError(f"{asset.name}: {len(paths)} checkpoints in {asset.folder}, expected vocals and accompaniment")
+            raise AssetError(
+                f"{asset.name}: {len(paths)} checkpoints in {asset.folder}, expected vocals and accompaniment"
+            )
         self.networks = [self._network(path) for path in paths]
 
     def _network(self, path: Path) -> UNet:
         network = UNet()
         missing, unexpected = network.load_state_dict(load_checkpoint(path), strict=False)
         if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-            raise AssetError(f"{path}: not Spleeter's two-stem U-Net (missing {missing[:3]}, unexpected {unexpected[:3]})")
+            raise AssetError(
+                f"{path}: not Spleeter's two-stem U-Net (missing {missing[:3]}, unexpected {unexpected[:3]})"
+            )
         return network.eval().to(self.device)
 
     def split(self, samples: Waveform, rate: int) -> tuple[Waveform, Waveform]:

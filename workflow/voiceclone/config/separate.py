@@ -25,13 +25,13 @@ class SeparateSettings(Block):
         "(bs-roformer, dereverb, uvr-denoise-lite).",
     )
     threshold_db: float = Field(
-        25.0,
+        18.0,
         ge=-20,
         le=60,
         description="auto: separate when the voice is less than this many dB above the accompaniment.",
     )
     tonality: float = Field(
-        0.15,
+        0.28,
         ge=0,
         le=1,
         description="auto: share of the accompaniment's energy in sustained tones from which it counts as music; "

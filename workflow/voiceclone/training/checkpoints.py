@@ -7,6 +7,7 @@ size of every other file. No pickle anywhere, so a checkpoint can be opened by a
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -117,6 +118,7 @@ class CheckpointStore:
 
     def __init__(self, folder: Path, fingerprint: str, keep: int = 3) -> None:
         self.folder, self.fingerprint, self.keep = Path(folder), fingerprint, max(2, keep)
+        self._damaged: set[int] = set()
 
     def steps(self) -> list[int]:
         """Steps of the checkpoint folders, oldest first, whether or not they are whole."""
@@ -152,6 +154,7 @@ class CheckpointStore:
                 + (f"the one of step {last} is kept" if last is not None else "there is none before it"),
                 "free disk space or restore write permission, then run the same command again",
             ) from error
+        self._damaged.discard(step)
         self.prune()
         return target
 
@@ -219,8 +222,6 @@ class CheckpointStore:
         Raises:
             DamagedCheckpointError: it must not be used.
         """
-        import json
-
         folder, record = self.path(step), self.verify(step)
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         parts = {}
@@ -243,6 +244,7 @@ class CheckpointStore:
             except DamagedCheckpointError as error:
                 log.warning("checkpoint of step %d is damaged and passed over: %s", step, error)
                 damaged.append(str(error))
+                self._damaged.add(step)
                 continue
             if damaged:
                 log.warning("continuing from the checkpoint before it: step %d", step)
@@ -260,6 +262,7 @@ class CheckpointStore:
             shutil.rmtree(path, ignore_errors=True)
 
     def prune(self) -> None:
-        """Remove all but the newest; called after a save, so the newest is whole."""
-        for step in self.steps()[: -self.keep]:
+        """Remove all but the newest; damaged ones do not count, so they never push out one that is whole."""
+        whole = [step for step in self.steps() if step not in self._damaged]
+        for step in whole[: -self.keep]:
             shutil.rmtree(self.path(step), ignore_errors=True)

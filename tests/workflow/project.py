@@ -1,0 +1,94 @@
+"""Real Snakemake runs in folders of their own that share code and fetched models with the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = Path(__file__).with_name("tiny.yaml")
+
+
+class Project:
+    """A working folder of the workflow.
+
+    Attributes:
+        root: the folder; ``results`` and ``resources/speakers`` are its own, the code is the checkout's.
+        options: arguments of every Snakemake call.
+    """
+
+    def __init__(self, root: Path, options: Sequence[str] = ()) -> None:
+        self.root, self.options = root, list(options)
+        (root / "resources" / "speakers").mkdir(parents=True, exist_ok=True)
+        (REPOSITORY / "resources" / "models").mkdir(parents=True, exist_ok=True)
+        for name in ("Snakefile", "workflow", "scripts", "profiles", "resources/sentences", "resources/models"):
+            (root / name).symlink_to(REPOSITORY / name)
+        shutil.copytree(REPOSITORY / "config", root / "config")
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *self.options, *arguments]
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(self.command(*arguments), cwd=self.root, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            pytest.fail(f"snakemake ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+        return done
+
+    def log(self, speaker: str, rule: str) -> str:
+        return (self.results / speaker / "logs" / f"{rule}.log").read_text(encoding="utf-8")
+
+    def interrupt(self, when: Callable[[], bool], *arguments: str, how: signal.Signals, patience: float = 600) -> int:
+        """Start a run, send a signal to its process group as soon as ``when`` holds, wait for the end."""
+        # A process started in the background of a script may ignore SIGINT; this one must not.
+        run = subprocess.Popen(
+            ["env", "--default-signal=INT", *self.command(*arguments)], cwd=self.root, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + patience
+        while not when():
+            if run.poll() is not None:
+                pytest.fail(f"the run ended with {run.returncode} before it could be interrupted")
+            if time.monotonic() > deadline:
+                os.killpg(run.pid, signal.SIGKILL)
+                pytest.fail("the moment to interrupt never came")
+            time.sleep(0.05)
+        os.killpg(run.pid, how)
+        code = run.wait(timeout=120)
+        if how is signal.SIGKILL:
+            self.run("--unlock")
+        return code
+
+    def copy(self, root: Path) -> Project:
+        """A second folder with the same files and times."""
+        shutil.copytree(self.root, root, symlinks=True)
+        twin = Project.__new__(Project)
+        twin.root, twin.options = root, self.options
+        return twin
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Project]:
+    """Make an empty project: ``new_project("name", *options)``."""
+    return lambda name, *options: Project(tmp_path_factory.mktemp(name) / "project", options)
+
+
+@pytest.fixture(scope="session")
+def demo(new_project: Callable[..., Project], asset: Callable[[str], Path]) -> Iterator[Project]:
+    """The demo speaker through the whole workflow, with short trainings: made once for all tests."""
+    asset("piper-joe")  # skips where the models cannot be reached
+    project = new_project("demo", "--configfile", str(TINY))
+    project.run("demo_speaker")
+    project.run()
+    yield project

@@ -1,0 +1,107 @@
+"""Is there music under the voice? A measurement on a few excerpts, and the decision of ``mode: auto``.
+
+A separator trained on songs puts noise into its accompaniment too, so energy alone would send every noisy take through
+it. Music is told from noise by tones that hold for at least two analysis frames and then give way to others: hiss and
+rumble have no such tones, hum and buzz have tones that never change.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceclone.audio.io import Waveform, resample
+
+RATE = 16_000
+FRAME, HOP = 2048, 1024  # 128 ms and 64 ms: tones are resolved, syllables are not
+LOWEST, HIGHEST = 12, 960  # bins: 94 Hz to 7.5 kHz
+PROMINENCE = 8.0  # a tone's power over the median of its 240 Hz neighbourhood (9 dB)
+MOVING = 4.0  # a moving tone's power over the same bin's median in time (6 dB)
+EXCERPT_SECONDS = 10.0
+
+
+class Splitter(Protocol):
+    """A separator of one piece: what ``spleeter`` and ``separator_backend`` offer."""
+
+    name: str
+    digest: str
+    seconds: float
+    overlap: float
+
+    def split(self, samples: Waveform, rate: int) -> tuple[Waveform, Waveform]:
+        """Voice and the rest of float32 (frames, channels), each float32 (frames,)."""
+
+
+@dataclass(frozen=True)
+class Accompaniment:
+    """What the excerpts say.
+
+    Attributes:
+        ratio_db: energy of the voice over that of the rest in dB, from -60 to 60.
+        tonality: mean share of the rest's energy, where the voice is weak, in tones that come and go: 0 to 1.
+    """
+
+    ratio_db: float
+    tonality: float
+
+    def is_music(self, threshold_db: float, tonality: float) -> bool:
+        """True when the rest is loud enough and tonal enough."""
+        return self.ratio_db < threshold_db and self.tonality >= tonality
+
+
+def excerpt_slices(frames: int, rate: int, number: int, seconds: float = EXCERPT_SECONDS) -> list[slice]:
+    """At most ``number`` pieces spread evenly over a take; the whole take when it is not longer than they are."""
+    size = int(seconds * rate)
+    if frames <= size:
+        return [slice(0, frames)]
+    number = max(1, min(number, frames // size))
+    starts = [round((frames - size) * (index + 0.5) / number) for index in range(number)]
+    return [slice(start, start + size) for start in starts]
+
+
+def measure(splitter: Splitter, samples: Waveform, rate: int, number: int) -> Accompaniment:
+    """Separate ``number`` excerpts of float32 (frames, channels) and measure the accompaniment in them."""
+    voice_energy = rest_energy = 1e-9
+    voices, rests = [], []
+    for place in excerpt_slices(len(samples), rate, number):
+        voice, rest = splitter.split(samples[place], rate)
+        voice_energy += float(np.square(voice, dtype=np.float64).sum())
+        rest_energy += float(np.square(rest, dtype=np.float64).sum())
+        voices.append(_power(voice, rate))
+        rests.append(_power(rest, rate))
+    ratio = 10 * math.log10(voice_energy / rest_energy)
+    return Accompaniment(
+        ratio_db=float(np.clip(ratio, -60.0, 60.0)),
+        tonality=moving_tones(np.concatenate(rests, axis=1), np.concatenate(voices, axis=1)),
+    )
+
+
+def _power(samples: Waveform, rate: int) -> npt.NDArray[np.float64]:
+    """Power spectrogram (bins, frames) of the band where tones are looked for."""
+    from scipy.signal import stft
+
+    wave = resample(samples, rate, RATE).astype(np.float64)
+    wave = np.pad(wave, (0, max(0, 2 * FRAME - len(wave))))
+    spectrum = stft(wave, RATE, nperseg=FRAME, noverlap=FRAME - HOP)[2]
+    return np.square(np.abs(spectrum[LOWEST:HIGHEST])) + 1e-12
+
+
+def moving_tones(rest: npt.NDArray[np.float64], voice: npt.NDArray[np.float64]) -> float:
+    """Share of the rest's energy in tones that come and go: mean over the frames where the voice is weakest.
+
+    Args:
+        rest, voice: power spectrograms (bins, frames) of the two stems.
+    """
+    from scipy.ndimage import median_filter
+
+    tones = rest > PROMINENCE * median_filter(rest, size=(31, 1))
+    held = tones[:, 1:] & tones[:, :-1]
+    moving = np.clip(rest - MOVING * np.median(rest, axis=1, keepdims=True), 0.0, None)[:, 1:]
+    level = voice.sum(axis=0)[1:]
+    weak = level <= np.percentile(level, 30)
+    shares = (moving * held).sum(axis=0) / rest[:, 1:].sum(axis=0)
+    return float(shares[weak].mean())

@@ -1,0 +1,226 @@
+"""The cleaning stage: denoised where that helps, at one loudness, at the training rate."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voiceclone.audio.accompaniment import excerpt_slices
+from voiceclone.audio.denoise import Denoiser, checked, make_denoiser
+from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
+from voiceclone.audio.loudness import estimate_snr, loudness, set_loudness, true_peak_dbtp
+from voiceclone.audio.separate import remove_stale
+from voiceclone.config.clean import CleanSettings
+from voiceclone.errors import DataError
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_tsv
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.progress import Progress
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+    from voiceclone.evaluation.quality import Dnsmos
+    from voiceclone.features.campplus import SpeakerEncoder
+
+log = logging.getLogger(__name__)
+TRAINING_RATE = 32_000
+PIECE_SECONDS = 9.5  # a little more than the window of DNSMOS
+LEVELS = ("lufs_before", "lufs_after", "true_peak_dbtp", "snr_before", "snr_after")
+SCORES = ("dnsmos_before", "dnsmos_after", "similarity", "denoised", "note")
+COLUMNS = ("take", "path", "sha256", "seconds", "sample_rate", *LEVELS, *SCORES)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Says whether a processed take is better than it was; without models it can only compare levels."""
+
+    dnsmos: Dnsmos | None = None
+    encoder: SpeakerEncoder | None = None
+    seconds: float = 20.0
+
+    def quality(self, samples: Waveform, rate: int) -> float | None:
+        """DNSMOS OVRL over pieces spread over float32 (frames,), or None without the model."""
+        if self.dnsmos is None:
+            return None
+        scores = [
+            self.dnsmos.score(self._audible(samples[place]), rate)["ovrl"] for place in self._places(samples, rate)
+        ]
+        return float(np.mean(scores))
+
+    def similarity(self, before: Waveform, after: Waveform, rate: int) -> float | None:
+        """Cosine of the speaker embeddings of the same pieces before and after, or None without the model."""
+        if self.encoder is None:
+            return None
+        places = self._places(before, rate)
+        one, other = (
+            self.encoder.embed(np.concatenate([samples[place] for place in places]), rate)
+            for samples in (before, after)
+        )
+        return float(np.dot(one, other))
+
+    def _places(self, samples: Waveform, rate: int) -> list[slice]:
+        return excerpt_slices(len(samples), rate, max(1, round(self.seconds / PIECE_SECONDS)), PIECE_SECONDS)
+
+    @staticmethod
+    def _audible(samples: Waveform) -> Waveform:
+        """The piece at a root mean square of -26 dBFS: predictors of quality are not invariant to level."""
+        level = float(np.sqrt(np.square(samples, dtype=np.float64).mean()))
+        if level < 1e-7:
+            return samples
+        gain = min(10 ** (-26 / 20) / level, 1.0 / max(float(np.abs(samples).max()), 1e-9))
+        return (samples * np.float32(gain)).astype(np.float32)
+
+
+def clean_take(
+    samples: Waveform, rate: int, settings: CleanSettings, denoiser: Denoiser | None, judge: Judge
+) -> tuple[Waveform, dict[str, Any]]:
+    """Clean one take: denoise (kept only if the judge agrees), resample, set loudness and peak.
+
+    Args:
+        samples: float32 (frames,).
+        rate: in Hz.
+        denoiser: None leaves denoising out.
+        judge: scores before and after.
+
+    Returns:
+        float32 (frames at 32 kHz,) and the row's cells from ``lufs_before`` to ``note``.
+    """
+    notes: list[str] = []
+    snr_before = estimate_snr(samples, rate)
+    quality_before = judge.quality(samples, rate)
+    current, quality, similarity = samples, quality_before, None
+    if denoiser is not None and settings.denoise == "auto" and snr_before >= settings.clean_snr_db:
+        notes.append(f"not denoised: signal-to-noise ratio {snr_before:.0f} dB")
+    elif denoiser is not None:
+        try:
+            result = checked(denoiser, samples, rate)
+            quality, similarity = judge.quality(result, rate), judge.similarity(samples, result, rate)
+            fault = verdict(quality_before, quality, similarity, settings)
+            if fault:
+                notes.append(f"denoising undone: {fault}")
+                quality = quality_before
+            else:
+                current = result
+        except DataError as error:
+            notes.append(f"denoising undone: {error.message}")
+            quality = quality_before
+    final = resample(current, rate, TRAINING_RATE)
+    try:
+        final, note = set_loudness(final, TRAINING_RATE, settings.target_lufs, settings.true_peak_dbtp)
+        notes.append(note)
+    except DataError as error:
+        notes.append(f"loudness left as it was: {error.message}")
+        final = np.clip(np.nan_to_num(final), -1.0, 1.0).astype(np.float32)
+    return final, {
+        "lufs_before": _rounded(loudness(samples, rate)),
+        "lufs_after": _rounded(loudness(final, TRAINING_RATE)),
+        "true_peak_dbtp": _rounded(true_peak_dbtp(final, TRAINING_RATE)),
+        "snr_before": _rounded(snr_before),
+        "snr_after": _rounded(estimate_snr(final, TRAINING_RATE)),
+        "dnsmos_before": _rounded(quality_before),
+        "dnsmos_after": _rounded(quality),
+        "similarity": _rounded(similarity, 3),
+        "denoised": current is not samples,
+        "note": "; ".join(note for note in notes if note),
+    }
+
+
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, digits)
+
+
+def verdict(before: float | None, after: float | None, similarity: float | None, settings: CleanSettings) -> str:
+    """Why a denoised take is worse than it was, or "" when nothing speaks against it."""
+    if before is not None and after is not None and after < before - settings.dnsmos_loss:
+        return f"DNSMOS OVRL fell from {before:.2f} to {after:.2f}"
+    if similarity is not None and similarity < settings.similarity:
+        return f"speaker similarity {similarity:.2f} is below {settings.similarity:.2f}"
+    return ""
+
+
+def open_judge(settings: CleanSettings, dnsmos: Asset | None, encoder: Asset | None) -> Judge:
+    """Load the models that were given; both are optional."""
+    quality = speaker = None
+    if dnsmos is not None:
+        from voiceclone.evaluation.quality import Dnsmos
+
+        quality = Dnsmos(dnsmos)
+    if encoder is not None:
+        from voiceclone.features.campplus import SpeakerEncoder
+
+        speaker = SpeakerEncoder(encoder)
+    return Judge(quality, speaker, settings.score_seconds)
+
+
+def clean_speaker(
+    separated: Path,
+    output: Path,
+    settings: CleanSettings,
+    dnsmos: Asset | None = None,
+    encoder: Asset | None = None,
+    deepfilter: Asset | None = None,
+    label: str = "clean",
+) -> None:
+    """Write ``{take}.flac`` (32 kHz mono) and ``{take}.json`` beside ``output`` and then ``output``, the manifest.
+
+    Args:
+        separated: manifest of the separation stage.
+        output: ``clean/manifest.tsv``.
+        settings: of the stage.
+        dnsmos: asset of the quality predictor; without it the quality check is left out.
+        encoder: asset ``campplus``; without it the similarity check is left out.
+        deepfilter: asset ``deepfilternet3``, needed where the settings name it.
+        label: for progress.
+
+    Raises:
+        DataError: a separated take is missing or not the one in the manifest.
+        AssetError: the denoiser that the settings name was not given or cannot run here.
+    """
+    rows = read_tsv(separated, required=("take", "path", "sha256"))
+    used = [dnsmos, encoder, deepfilter if settings.method == "deepfilternet3" else None]
+    assets = digest([asset.digest for asset in used if asset is not None])
+    denoiser = None if settings.denoise == "never" else make_denoiser(settings, deepfilter)
+    judge: Judge | None = None
+    progress = Progress(label, len(rows))
+    result, made = [], 0
+    for row in rows:
+        target = output.parent / f"{row['take']}.flac"
+        sidecar = target.with_suffix(".json")
+        key = item_key("clean", settings, row["sha256"], assets)
+        record = read_sidecar(sidecar, key)
+        if record is None:
+            judge = judge or open_judge(settings, dnsmos, encoder)
+            record = _make(separated.parent, row, target, settings, denoiser, judge)
+            write_sidecar(sidecar, key, record, [target])
+            made += 1
+        result.append(record)
+        log.info("%s: denoised %s; %s", row["take"], str(record["denoised"]).lower(), record["note"])
+        progress.update(note=row["take"])
+    log.info("clean: %d made, %d from cache", made, len(rows) - made)
+    remove_stale(output.parent, {row["take"] for row in rows})
+    write_tsv(output, COLUMNS, result)
+
+
+def _make(
+    folder: Path, row: Row, target: Path, settings: CleanSettings, denoiser: Denoiser | None, judge: Judge
+) -> dict[str, Any]:
+    source = contained_path(folder, row["path"])
+    if not source.is_file() or sha256_file(source) != row["sha256"]:
+        raise DataError(
+            f"{source}: missing or changed since the separation stage", f"delete {folder}/manifest.tsv and run again"
+        )
+    samples, rate = read_mono(source)
+    final, cells = clean_take(samples, rate, settings, denoiser, judge)
+    write_flac(target, final, TRAINING_RATE)
+    return {
+        "take": row["take"],
+        "path": target.name,
+        "sha256": sha256_file(target),
+        "seconds": len(final) / TRAINING_RATE,
+        "sample_rate": TRAINING_RATE,
+        **cells,
+    }

@@ -1,0 +1,256 @@
+"""The separation stage: one mono file per take, the voice freed from music where there is some."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voiceclone.audio.accompaniment import Accompaniment, Splitter, measure
+from voiceclone.audio.io import Waveform, read_audio, resample, write_flac
+from voiceclone.audio.segments import in_segments
+from voiceclone.config.separate import SeparateSettings
+from voiceclone.errors import AssetError, DataError
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_tsv
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.progress import Progress
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+
+log = logging.getLogger(__name__)
+FILE = ("take", "path", "sha256", "seconds", "sample_rate")
+COLUMNS = (*FILE, "mode", "accompaniment_db", "separated", "chain", "note")
+LOWEST_RATE, HIGHEST_RATE = 16_000, 48_000
+SILENT_CHANNEL = 10 ** (-40 / 20)  # a channel this far below the loudest one carries nothing
+CANCELLING = 0.5  # independent channels keep 0.7 of their level when averaged, opposite ones nothing
+
+
+def centre(samples: Waveform) -> Waveform:
+    """Take the mean (DC offset) out of each channel."""
+    return (samples - samples.mean(axis=0, dtype=np.float64)).astype(np.float32)
+
+
+def choose_channels(samples: Waveform) -> tuple[Waveform, str]:
+    """The channels worth keeping: both of a good stereo recording, else one.
+
+    Args:
+        samples: float32 (frames, channels).
+
+    Returns:
+        float32 (frames, 1 or 2) and a note when channels were left out.
+    """
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples, ""
+    level = np.sqrt(np.square(samples, dtype=np.float64).mean(axis=0))
+    loudest = int(level.argmax())
+    alive = level > SILENT_CHANNEL * level[loudest]
+    if alive.sum() <= 1:
+        return samples[:, [loudest]], f"channel {loudest + 1} of {channels} kept: the others are silent"
+    kept = samples[:, alive]
+    average = float(np.sqrt(np.square(kept.mean(axis=1, dtype=np.float64)).mean()))
+    if average < CANCELLING * float(level[alive].mean()):
+        return samples[:, [loudest]], f"channel {loudest + 1} of {channels} kept: the channels cancel each other"
+    note = "" if alive.all() else f"{int((~alive).sum())} silent channels left out"
+    if kept.shape[1] > 2:
+        return kept.mean(axis=1, keepdims=True, dtype=np.float32), note
+    return kept, note
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """The separators of a run.
+
+    Attributes:
+        chain: what a take goes through.
+        gauge: what measures accompaniment: Spleeter when it is at hand (fast), else the chain's first step.
+    """
+
+    chain: Sequence[Splitter]
+    gauge: Splitter | None
+
+
+def open_toolbox(
+    settings: SeparateSettings, spleeter: Asset | None, separators: Mapping[str, Asset], device: str = "cpu"
+) -> Toolbox:
+    """Load the separators the settings ask for; none for ``mode: never``.
+
+    Raises:
+        AssetError: a step of the chain was not given.
+    """
+    if settings.mode == "never":
+        return Toolbox((), None)
+    loaded: dict[str, Splitter] = {}
+    for name in settings.chain:
+        if name == "spleeter" and spleeter is not None:
+            loaded[name] = _spleeter(spleeter, device)
+        elif name in separators:
+            from voiceclone.audio.separator_backend import SeparatorModel
+
+            loaded[name] = SeparatorModel(separators[name])
+        else:
+            known = ", ".join([*(["spleeter"] if spleeter else []), *separators]) or "none"
+            raise AssetError(
+                f"separate.chain: {name!r} has no model here (given: {known})",
+                "pass its asset by --spleeter or --separator, or set separate.mode to never",
+            )
+    chain = [loaded[name] for name in settings.chain]
+    gauge = None
+    if settings.mode == "auto":
+        gauge = loaded.get("spleeter") or (_spleeter(spleeter, device) if spleeter is not None else chain[0])
+    return Toolbox(chain, gauge)
+
+
+def _spleeter(asset: Asset, device: str) -> Splitter:
+    from voiceclone.audio.spleeter import Spleeter
+
+    return Spleeter(asset, device)
+
+
+def apply_chain(chain: Sequence[Splitter], samples: Waveform, rate: int) -> Waveform:
+    """Run float32 (frames, channels) through the separators: float32 (frames,), the voice.
+
+    Raises:
+        DataError: a step gave values that are not numbers.
+    """
+    current = samples
+    for step in chain:
+        voice = in_segments(current, rate, lambda piece: step.split(piece, rate)[0], step.seconds, step.overlap)  # noqa: B023
+        if not np.isfinite(voice).all():
+            raise DataError(f"{step.name} gave values that are not numbers")
+        current = voice[:, None]
+    return current.mean(axis=1, dtype=np.float32)
+
+
+def separate_take(
+    samples: Waveform, rate: int, settings: SeparateSettings, tools: Toolbox
+) -> tuple[Waveform, int, dict[str, Any]]:
+    """Separate one take as the settings say; a step that fails leaves the take as it was, with a note.
+
+    Args:
+        samples: float32 (frames, channels), full scale ±1.
+        rate: in Hz.
+
+    Returns:
+        float32 (frames,) within ±1 at the source's rate clamped to 16-48 kHz, that rate, and the row's cells
+        ``accompaniment_db``, ``separated`` and ``note``.
+    """
+    kept, note = choose_channels(centre(samples))
+    notes = [note]
+    found: Accompaniment | None = None
+    wanted = settings.mode == "always"
+    if tools.gauge is not None:
+        found = measure(tools.gauge, kept, rate, settings.excerpts)
+        wanted = found.is_music(settings.threshold_db, settings.tonality)
+        notes.append(f"tonality {found.tonality:.2f}")
+    mono = kept.mean(axis=1, dtype=np.float32)
+    if wanted:
+        try:
+            mono = apply_chain(tools.chain, kept, rate)
+        except DataError as error:
+            wanted = False
+            notes.append(f"kept as it was: {error.message}")
+    target = min(max(rate, LOWEST_RATE), HIGHEST_RATE)
+    mono = centre(resample(mono, rate, target)[:, None])[:, 0]
+    peak = float(np.abs(mono).max(initial=0.0))
+    if peak > 1.0:
+        mono = mono / np.float32(peak)
+        notes.append(f"scaled by {1 / peak:.3f}: peaks above full scale")
+    cells = {
+        "accompaniment_db": round(found.ratio_db, 2) if found else None,
+        "separated": wanted,
+        "note": "; ".join(part for part in notes if part),
+    }
+    return mono, target, cells
+
+
+def separate_speaker(
+    folder: Path,
+    takes: Path,
+    output: Path,
+    settings: SeparateSettings,
+    spleeter: Asset | None = None,
+    separators: Mapping[str, Asset] | None = None,
+    device: str = "cpu",
+    label: str = "separate",
+) -> None:
+    """Write ``{take}.flac`` beside ``output`` for every take and then ``output``, the manifest.
+
+    Args:
+        folder: the speaker's recordings.
+        takes: table of takes (columns take, file, sha256).
+        output: ``separated/manifest.tsv``.
+        settings: of the stage.
+        spleeter: asset ``spleeter-2stems``.
+        separators: assets for audio-separator by name.
+        device: of Spleeter's networks.
+        label: for progress.
+
+    Raises:
+        DataError: a recording is missing or no longer the one in the table.
+        AssetError: a model the chain names was not given.
+    """
+    rows = read_tsv(takes, required=("take", "file", "sha256"))
+    tools: Toolbox | None = None
+    assets = digest(_asset_digests(settings, spleeter, separators or {}))
+    progress = Progress(label, len(rows))
+    result, made = [], 0
+    for row in rows:
+        target = output.parent / f"{row['take']}.flac"
+        sidecar = target.with_suffix(".json")
+        key = item_key("separate", settings, row["sha256"], assets)
+        record = read_sidecar(sidecar, key)
+        if record is None:
+            tools = tools or open_toolbox(settings, spleeter, separators or {}, device)
+            record = _make(folder, row, target, settings, tools)
+            write_sidecar(sidecar, key, record, [target])
+            made += 1
+        result.append(record)
+        log.info("%s: separated %s, %s", row["take"], str(record["separated"]).lower(), record["note"])
+        progress.update(note=row["take"])
+    log.info("separate: %d made, %d from cache", made, len(rows) - made)
+    remove_stale(output.parent, {row["take"] for row in rows})
+    write_tsv(output, COLUMNS, result)
+
+
+def _asset_digests(settings: SeparateSettings, spleeter: Asset | None, separators: Mapping[str, Asset]) -> list[str]:
+    """Digests of the assets that this run may use, without loading a model."""
+    if settings.mode == "never":
+        return []
+    used = [separators[name].digest for name in settings.chain if name in separators]
+    gauges = settings.mode == "auto" or "spleeter" in settings.chain
+    return used + ([spleeter.digest] if spleeter is not None and gauges else [])
+
+
+def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tools: Toolbox) -> dict[str, Any]:
+    source = contained_path(folder, row["file"])
+    if not source.is_file():
+        raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is made anew")
+    if sha256_file(source) != row["sha256"]:
+        raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
+    samples, rate = read_audio(source)
+    mono, target_rate, cells = separate_take(samples, rate, settings, tools)
+    write_flac(target, mono, target_rate)
+    return {
+        "take": row["take"],
+        "path": target.name,
+        "sha256": sha256_file(target),
+        "seconds": len(mono) / target_rate,
+        "sample_rate": target_rate,
+        "mode": settings.mode,
+        "chain": " > ".join(settings.chain) if cells["separated"] else "",
+        **cells,
+    }
+
+
+def remove_stale(folder: Path, takes: set[str]) -> None:
+    """Delete files of takes that no longer exist from a stage's folder."""
+    for path in folder.glob("*"):
+        if path.suffix in (".flac", ".json") and path.stem not in takes and not path.name.startswith("."):
+            log.info("%s: its take is gone, removed", path.name)
+            path.unlink()

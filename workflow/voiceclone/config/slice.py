@@ -1,0 +1,38 @@
+"""Settings of cutting takes into utterances."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from voiceclone.config.base import Block
+
+
+class SliceSettings(Block):
+    """How takes are cut into utterances."""
+
+    min_seconds: float = Field(1.0, ge=0.3, le=10, description="Least length of an utterance, in seconds.")
+    max_seconds: float = Field(12.0, ge=2, le=30, description="Greatest length of an utterance, in seconds.")
+    prefer_seconds: float = Field(
+        2.5,
+        ge=0,
+        le=20,
+        description="Shorter utterances are joined with a neighbour across a short pause; 0 joins only below min_seconds.",
+    )
+    min_pause_ms: int = Field(300, ge=100, le=2000, description="A pause this long ends an utterance, in ms.")
+    max_join_ms: int = Field(
+        1000, ge=0, le=5000, description="Longest pause across which short speech is joined with a neighbour, in ms."
+    )
+    padding_ms: int = Field(
+        200, ge=0, le=500, description="Pause kept before and after the speech of an utterance, in ms."
+    )
+    aggressiveness: int = Field(
+        2, ge=0, le=3, description="Strictness of the voice activity detector; 3 calls the least speech."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SliceSettings:
+        if self.max_seconds < 2 * self.min_seconds:
+            raise ValueError("max_seconds must be at least twice min_seconds")
+        if self.prefer_seconds > self.max_seconds:
+            raise ValueError("prefer_seconds must not exceed max_seconds")
+        return self

@@ -1,0 +1,42 @@
+"""Settings of speech recognition."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from voiceclone.config.base import Block
+
+
+class TranscribeSettings(Block):
+    """How the utterances are turned into text."""
+
+    languages: tuple[str, ...] = Field(
+        (),
+        description="Languages that the recordings speak, as ISO codes. One: taken as given. Several: each take's is "
+        "detected among them. None: detected among all that the recogniser knows.",
+    )
+    beam_size: int = Field(5, ge=1, le=20, description="Width of the beam search.")
+    window_seconds: float = Field(
+        15.0,
+        ge=5,
+        le=30,
+        description="Utterances that fit are padded to this length before recognition, longer ones to 30 s. 15 halves "
+        "the time at the same error rate (measured with whisper-base); 30 is what Whisper was trained with.",
+    )
+    prompts: dict[str, str] = Field(
+        {"zh": "以下是普通话的句子。"},
+        description="Text that the recogniser is told came before, per language; it then writes in the same style: "
+        "the default asks for simplified characters with punctuation.",
+    )
+    retry_compression_ratio: float = Field(
+        2.4, ge=1, le=10, description="A text that compresses better than this is looping and is recognised again."
+    )
+    retry_log_probability: float = Field(
+        -1.0, ge=-10, le=0, description="A text with a lower mean log-probability per token is recognised again."
+    )
+    detection_utterances: int = Field(
+        5, ge=1, le=100, description="Longest utterances of a take from which its language is detected."
+    )
+    detection_probability: float = Field(
+        0.6, ge=0, le=1, description="A take whose language is less probable than this gets the speaker's main language."
+    )

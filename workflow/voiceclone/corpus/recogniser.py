@@ -1,0 +1,217 @@
+"""Whisper (Radford et al. 2022) through faster-whisper, for utterances that were cut before.
+
+Each utterance is one window: nothing of its neighbours is heard, so a word cannot move over a cut, and an utterance's
+text does not depend on what else is transcribed.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voiceclone.audio.io import Waveform
+from voiceclone.config.transcribe import TranscribeSettings
+from voiceclone.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+RATE = 16_000  # Hz
+FULL_WINDOW = 30.0  # seconds: what Whisper was trained with
+_FRAMES_PER_SECOND = 100  # of the mel spectrogram
+_OPENING = "\"'“¿([{-"  # punctuation that belongs to the next word
+_CLOSING = "\"'.。,，!！?？:：”)]}、"  # punctuation that belongs to the word before
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way of decoding. All are beam searches, so that a result never depends on a random state."""
+
+    full_window: bool = False
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+
+ATTEMPTS = (Attempt(), Attempt(full_window=True), Attempt(True, repetition_penalty=1.2, no_repeat_ngram_size=3))
+
+
+class Recogniser:
+    """A CTranslate2 Whisper model in a local folder.
+
+    Args:
+        folder: holds model.bin, config.json, tokenizer.json and the vocabulary.
+        settings: decoding options.
+        device: ``auto``, ``cpu`` (int8) or ``cuda`` (float16).
+        threads: CPU threads; 0: what the library chooses.
+    """
+
+    def __init__(self, folder: Path, settings: TranscribeSettings, device: str = "auto", threads: int = 0) -> None:
+        import ctranslate2
+        from faster_whisper import WhisperModel
+
+        if device == "auto":
+            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        self.settings = settings
+        self.whisper = WhisperModel(
+            str(folder),
+            device=device,
+            compute_type="float16" if device == "cuda" else "int8",
+            cpu_threads=threads,
+            local_files_only=True,
+        )
+        self.known = tuple(self.whisper.supported_languages)
+        unknown = sorted(set(settings.languages) - set(self.known))
+        if unknown:
+            raise ConfigError(
+                f"transcribe.languages: the recogniser in {folder.name} does not know {', '.join(unknown)}; it knows "
+                f"{', '.join(self.known)}",
+                "use ISO codes such as en or zh, or choose a multilingual recogniser",
+            )
+
+    def language_probabilities(self, clips: Sequence[Waveform]) -> list[dict[str, float]]:
+        """Probability of each candidate language, per clip (float32 (samples,) at 16 kHz)."""
+        return self._heard_languages(self._encode(clips, FULL_WINDOW), len(clips))
+
+    def transcribe(self, clips: Sequence[Waveform], language: str) -> list[dict[str, Any]]:
+        """Recognise a batch of clips (float32 (samples,) at 16 kHz) in one language.
+
+        A clip whose text looks like a loop or a guess is decoded again (:data:`ATTEMPTS`); the first good attempt is
+        taken, else the most probable one that does not loop.
+
+        Returns:
+            per clip: text, words [{word, start, end, probability}] in seconds from the clip's start, avg_logprob,
+            no_speech_prob, compression_ratio, heard (most probable language), heard_probability,
+            language_probability (of ``language``), attempt.
+
+        Raises:
+            DataError: a clip is longer than 30 s.
+        """
+        for clip in clips:
+            if len(clip) > FULL_WINDOW * RATE:
+                raise DataError(
+                    f"an utterance of {len(clip) / RATE:.1f} s cannot be recognised, the limit is {FULL_WINDOW:.0f} s",
+                    "set slice.max_seconds to 30 or less",
+                )
+        tried: list[list[dict[str, Any]]] = [[] for _ in clips]
+        pending = list(range(len(clips)))
+        for number, attempt in enumerate(ATTEMPTS):
+            if not pending:
+                break
+            results = self._decode([clips[index] for index in pending], language, attempt)
+            for index, result in zip(pending, results, strict=True):
+                tried[index].append({**result, "attempt": number})
+            pending = [index for index in pending if self._doubtful(tried[index][-1])]
+        return [self._best(results) for results in tried]
+
+    def _doubtful(self, result: dict[str, Any]) -> bool:
+        looping = result["compression_ratio"] > self.settings.retry_compression_ratio
+        return bool(looping or result["avg_logprob"] < self.settings.retry_log_probability)
+
+    def _best(self, results: list[dict[str, Any]]) -> dict[str, Any]:
+        good = [result for result in results if not self._doubtful(result)]
+        if good:
+            return good[0]
+        calm = [result for result in results if result["compression_ratio"] <= self.settings.retry_compression_ratio]
+        return max(calm or results, key=lambda result: float(result["avg_logprob"]))
+
+    def _window(self, clips: Sequence[Waveform], attempt: Attempt) -> float:
+        fits = max(len(clip) for clip in clips) / RATE <= self.settings.window_seconds - 1
+        return self.settings.window_seconds if fits and not attempt.full_window else FULL_WINDOW
+
+    def _encode(self, clips: Sequence[Waveform], window: float) -> Any:
+        from faster_whisper.audio import pad_or_trim
+
+        frames = int(window * _FRAMES_PER_SECOND)
+        features = [pad_or_trim(self.whisper.feature_extractor(clip)[..., :-1], frames) for clip in clips]
+        return self.whisper.encode(np.stack(features))
+
+    def _heard_languages(self, encoded: Any, count: int) -> list[dict[str, float]]:
+        if not self.whisper.model.is_multilingual:
+            return [{"en": 1.0}] * count
+        candidates = set(self.settings.languages or self.known)
+        heard = []
+        for ranking in self.whisper.model.detect_language(encoded):
+            scores = {token[2:-2]: float(score) for token, score in ranking if token[2:-2] in candidates}
+            total = sum(scores.values()) or 1.0
+            heard.append({code: score / total for code, score in scores.items()})
+        return heard
+
+    def _decode(self, clips: Sequence[Waveform], language: str, attempt: Attempt) -> list[dict[str, Any]]:
+        from faster_whisper.tokenizer import Tokenizer
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        whisper, model = self.whisper, self.whisper.model
+        tokenizer = Tokenizer(whisper.hf_tokenizer, model.is_multilingual, task="transcribe", language=language)
+        before = self.settings.prompts.get(language, "")
+        prompt = whisper.get_prompt(tokenizer, tokenizer.encode(" " + before) if before else [], without_timestamps=True)
+        longest = max(len(clip) for clip in clips) / RATE
+        encoded = self._encode(clips, self._window(clips, attempt))
+        results = model.generate(
+            encoded,
+            [prompt] * len(clips),
+            beam_size=self.settings.beam_size,
+            repetition_penalty=attempt.repetition_penalty,
+            no_repeat_ngram_size=attempt.no_repeat_ngram_size,
+            suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
+            return_scores=True,
+            return_no_speech_prob=True,
+            # Nobody speaks 20 tokens a second: a loop in a short utterance ends early.
+            max_length=min(whisper.max_length, len(prompt) + 20 + int(20 * longest)),
+        )
+        tokens = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in results]
+        lengths = [len(clip) / RATE for clip in clips]
+        words = self._words(tokenizer, tokens, encoded, lengths)
+        heard = self._heard_languages(encoded, len(clips))
+        return [
+            _record(tokenizer.decode(ids), timed, result, language, probabilities)
+            for ids, timed, result, probabilities in zip(tokens, words, results, heard, strict=True)
+        ]
+
+    def _words(
+        self, tokenizer: Any, tokens: list[list[int]], encoded: Any, lengths: list[float]
+    ) -> list[list[dict[str, Any]]]:
+        """Times of words by dynamic time warping over the cross-attention, as Whisper's own word_timestamps."""
+        from faster_whisper.transcribe import merge_punctuations
+
+        frames = [int(length * _FRAMES_PER_SECOND) for length in lengths]
+        timed = []
+        for alignment, length in zip(
+            self.whisper.find_alignment(tokenizer, tokens, encoded, frames), lengths, strict=True
+        ):
+            merge_punctuations(alignment, _OPENING, _CLOSING)
+            timed.append(
+                [
+                    {
+                        "word": word["word"],
+                        "start": round(min(float(word["start"]), length), 3),
+                        "end": round(min(float(word["end"]), length), 3),
+                        "probability": round(float(word["probability"]), 4),
+                    }
+                    for word in alignment
+                    if word["word"].strip()
+                ]
+            )
+        return timed
+
+
+def _record(
+    text: str, words: list[dict[str, Any]], result: Any, language: str, probabilities: dict[str, float]
+) -> dict[str, Any]:
+    count = len(result.sequences_ids[0])
+    packed = text.encode()
+    heard = max(probabilities, key=lambda code: probabilities[code])
+    return {
+        "text": text.strip(),
+        "words": words,
+        "avg_logprob": round(float(result.scores[0]) * count / (count + 1), 4),
+        "no_speech_prob": round(float(result.no_speech_prob), 4),
+        "compression_ratio": round(len(packed) / len(zlib.compress(packed)), 4),
+        "heard": heard,
+        "heard_probability": round(probabilities[heard], 4),
+        "language_probability": round(probabilities.get(language, 0.0), 4),
+    }

@@ -1,0 +1,178 @@
+"""The report's vocabulary: names of metrics, targets and languages, and what the figures mean in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table of figures. ``better``: ``low``, ``high`` or empty where neither is better."""
+
+    name: str
+    title: str
+    style: str
+    better: str
+    meaning: str
+
+
+METRICS = (
+    Metric("wer", "Word error rate", "percent", "low", "Share of words that a speech recogniser gets wrong. It also errs on real speech: compare with the recordings."),
+    Metric("cer", "Character error rate", "percent", "low", "The same by character; the fair measure for languages written without spaces."),
+    Metric("similarity_campplus", "Voice similarity (CAM++)", "score", "high", "How close the voice is to the speaker's training recordings, for a speaker-recognition network. 1 is identical; different people score near 0. The speaker's own held-out recordings are the ceiling."),
+    Metric("similarity_ge2e", "Voice similarity (GE2E)", "score", "high", "The same by a second, coarser network: different people still score about 0.5."),
+    Metric("distillmos", "Naturalness (DistillMOS)", "score", "high", "Predicted opinion of listeners, from 1 (bad) to 5 (excellent)."),
+    Metric("dnsmos_ovrl", "Overall quality (DNSMOS)", "score", "high", "Predicted opinion of listeners on the sound as a whole, 1 to 5."),
+    Metric("dnsmos_sig", "Speech quality (DNSMOS)", "score", "high", "The same on the speech alone."),
+    Metric("dnsmos_bak", "Background (DNSMOS)", "score", "high", "The same on how quiet the background is."),
+    Metric("characters_per_second", "Pace, characters per second", "plain", "", "Should be near the recordings'."),
+    Metric("f0_median_hz", "Pitch, median", "hz", "", "Should be near the recordings'."),
+    Metric("f0_spread_semitones", "Pitch range, semitones", "plain", "", "Liveliness of the melody: far below the recordings' is monotonous."),
+    Metric("rtf", "Real-time factor", "score", "low", "Seconds of computing per second of speech on the machine of this run; below 1 is faster than real time."),
+    Metric("text_ms", "Time: text", "ms", "low", "Text to phones, per sentence."),
+    Metric("gpt_ms", "Time: text to semantic", "ms", "low", "The first model, per sentence."),
+    Metric("decoder_ms", "Time: decoder", "ms", "low", "The second model, per sentence."),
+    Metric("post_ms", "Time: post-processing", "ms", "low", "Joining of the pieces, per sentence."),
+)  # fmt: skip
+
+#: Logged quantities of the trainings, in the order of their charts.
+LABELS = {
+    "cross_entropy": "Cross-entropy per token",
+    "top3_accuracy": "Top-3 accuracy",
+    "mel_l1": "Mel distance (L1)",
+    "loss_mel": "Mel loss",
+    "loss_kl": "KL loss",
+    "loss_fm": "Feature matching loss",
+    "loss_gen": "Generator loss",
+    "loss_disc": "Discriminator loss",
+}
+
+TARGETS = {
+    "recordings": "Recordings",
+    "resynthesis": "Resynthesis",
+    "torch-fp32": "Trained model",
+}
+
+LANGUAGES = {
+    "en": "English", "zh": "Mandarin", "yue": "Cantonese", "ja": "Japanese", "ko": "Korean", "de": "German",
+    "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch", "ru": "Russian",
+}  # fmt: skip
+
+
+def target_name(target: str) -> str:
+    """What a target is called in a heading."""
+    return TARGETS.get(target, target)
+
+
+def language_name(code: str) -> str:
+    """English name of a language, or its code."""
+    return LANGUAGES.get(code, code)
+
+
+def duration(seconds: Any) -> str:
+    """Seconds for people: ``8.4 s``, ``1 min 52 s``, ``2 h 5 min``."""
+    if seconds in (None, ""):
+        return "–"
+    value = float(seconds)
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def main_rate(summary: Mapping[str, Any]) -> tuple[str, Mapping[str, float]] | None:
+    """Name and interval of the error rate that counts: words where the language has spaces, else characters."""
+    for name, title in (("wer", "words"), ("cer", "characters")):
+        if summary.get(name):
+            return title, summary[name]
+    return None
+
+
+def spoken_by(summaries: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The target a user would speak with: the first export, else the trained model."""
+    exports = [target for target in summaries if target not in TARGETS]
+    return exports[0] if exports else ("torch-fp32" if "torch-fp32" in summaries else None)
+
+
+def plain_words(summaries: Mapping[str, Mapping[str, Any]], scratch: bool) -> list[str]:
+    """A few sentences that say what the figures mean, over the held-out sentences that all targets share."""
+    target = spoken_by(summaries)
+    if target is None:
+        return ["Nothing was evaluated that speaks text."]
+    real = summaries.get("recordings", {}).get("by_kind", {}).get("heldout", {})
+    voice = summaries[target]["by_kind"].get("heldout") or summaries[target]
+    sentences = [
+        *_about_words(real, voice, scratch),
+        *_about_voice(real, voice),
+        *_about_quality(real, voice),
+        *_about_speed(summaries[target]),
+        *_about_export(summaries, target),
+    ]
+    count = voice.get("sentences", 0)
+    if count < 30:
+        sentences.append(
+            f"These figures come from {count} held-out sentence{'s' if count != 1 else ''}. That is few: where two "
+            "intervals overlap, the difference between two columns is no evidence."
+        )
+    failures = summaries[target].get("failures", [])
+    if failures:
+        sentences.append(f"{len(failures)} sentences could not be spoken; each counts as wholly wrong.")
+    return sentences
+
+
+def _about_words(real: Mapping[str, Any], voice: Mapping[str, Any], scratch: bool) -> list[str]:
+    found = main_rate(voice)
+    if not found:
+        return []
+    unit, rate = found
+    text = f"A speech recogniser gets {100 * rate['value']:.0f} % of the {unit} of this voice wrong"
+    floor = main_rate(real)
+    if floor:
+        text += f", and {100 * floor[1]['value']:.0f} % on the person's own recordings of the same sentences"
+    if rate["value"] > 0.5:
+        text += ": the words cannot be understood" + (", as expected of a model of this size trained from nothing" if scratch else "")
+    elif floor and rate["low"] <= floor[1]["high"]:
+        text += ": no clear difference"
+    return [text + "."]
+
+
+def _about_voice(real: Mapping[str, Any], voice: Mapping[str, Any]) -> list[str]:
+    here, there = (part.get("metrics", {}).get("similarity_campplus") for part in (voice, real))
+    if not here:
+        return []
+    text = f"Its likeness to the speaker is {here['value']:.2f}"
+    if there:
+        text += f"; the speaker's own held-out recordings reach {there['value']:.2f}"
+    return [text + " (1 is identical, strangers score about 0)."]
+
+
+def _about_quality(real: Mapping[str, Any], voice: Mapping[str, Any]) -> list[str]:
+    here, there = (part.get("metrics", {}).get("distillmos") for part in (voice, real))
+    if not here:
+        return []
+    text = f"Listeners would be expected to rate it {here['value']:.1f} of 5"
+    return [text + (f", the recordings {there['value']:.1f}." if there else ".")]
+
+
+def _about_speed(summary: Mapping[str, Any]) -> list[str]:
+    rtf = summary.get("metrics", {}).get("rtf")
+    if not rtf:
+        return []
+    pace = "faster than" if rtf["value"] < 1 else "slower than"
+    return [f"On the machine of this run it computes {rtf['value']:.2f} s per second of speech, {pace} real time."]
+
+
+def _about_export(summaries: Mapping[str, Mapping[str, Any]], target: str) -> list[str]:
+    if target == "torch-fp32" or "torch-fp32" not in summaries:
+        return []
+    exported, trained = main_rate(summaries[target]), main_rate(summaries["torch-fp32"])
+    if not exported or not trained:
+        return []
+    apart = exported[1]["low"] > trained[1]["high"] or exported[1]["high"] < trained[1]["low"]
+    return [
+        f"The bundle {target} and the trained model "
+        + ("differ in their error rates: look at both columns." if apart else "show no clear difference in their error rates.")
+    ]
+

@@ -1,0 +1,117 @@
+"""The folder of one training's state: its fingerprint, its lock, the reason of a fatal end."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voiceclone.errors import DataError
+from voiceclone.files import read_json, write_json
+from voiceclone.lineage.fingerprint import Fingerprint, difference
+
+log = logging.getLogger(__name__)
+
+FINGERPRINT, FATAL, LOCK = "fingerprint.json", "FATAL.json", "lock"
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """State of one training below the folder of its kind (``state/gpt``, ``state/sovits``).
+
+    Args:
+        root: folder of the kind; one folder per fingerprint lies in it.
+        fingerprint: what the training is made from.
+    """
+
+    root: Path
+    fingerprint: Fingerprint
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this training."""
+        return self.root / self.fingerprint.key
+
+    @property
+    def fatal_path(self) -> Path:
+        """File that holds why this training cannot go on."""
+        return self.folder / FATAL
+
+    @contextmanager
+    def locked(self) -> Iterator[StateFolder]:
+        """Hold the folder alone; the kernel lets go when the process ends, however it ends.
+
+        Raises:
+            DataError: another process trains here; the message tells which.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a+", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                handle.seek(0)
+                raise DataError(
+                    f"{self.folder}: another process trains here ({handle.read().strip() or 'unknown'})",
+                    "wait for it, or stop that process: it saves its state before it ends",
+                ) from error
+            handle.truncate(0)
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {started}\n")
+            handle.flush()
+            yield self
+
+    def previous(self) -> tuple[str, Fingerprint] | None:
+        """Key and fingerprint of the training of this kind that was last at work, other than this one."""
+        others = [path for path in self.root.glob(f"*/{FINGERPRINT}") if path.parent != self.folder]
+        if not others:
+            return None
+        newest = max(others, key=lambda path: (_last_used(path.parent), path.parent.name))
+        return newest.parent.name, Fingerprint.from_dict(read_json(newest))
+
+    def describe(self) -> str:
+        """In words: is this a new training, and how does it differ from the one before."""
+        if (self.folder / FINGERPRINT).is_file():
+            return f"same data and settings as before (training {self.fingerprint.key}): continues"
+        before = self.previous()
+        if before is None:
+            return f"first training here ({self.fingerprint.key})"
+        changes = difference(before[1], self.fingerprint)
+        return f"new training {self.fingerprint.key}, it differs from {before[0]}: {changes}"
+
+    def write_fingerprint(self, notes: dict[str, Any]) -> None:
+        """Store the components beside the state, once."""
+        path = self.folder / FINGERPRINT
+        if not path.is_file():
+            write_json(path, {**self.fingerprint.as_dict(), "key": self.fingerprint.key, **notes})
+
+    def check_not_fatal(self) -> None:
+        """Fail at once if this training has failed before in a way that would only repeat itself.
+
+        Raises:
+            DataError: with the stored reason.
+        """
+        if self.fatal_path.is_file():
+            stored = read_json(self.fatal_path)
+            raise DataError(
+                f"this training failed before at step {stored['step']}: {stored['reason']}",
+                f"change the data or the settings; or delete {self.fatal_path} to try again from the last checkpoint",
+            )
+
+    def write_fatal(self, step: int, reason: str) -> None:
+        """Note why this training cannot go on."""
+        write_json(self.fatal_path, {"step": step, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        log.error("step %d: %s", step, reason)
+
+
+def _last_used(folder: Path) -> float:
+    """When a training last held its folder."""
+    lock = folder / LOCK
+    return lock.stat().st_mtime if lock.exists() else 0.0
+

@@ -13,6 +13,7 @@ from voiceclone.errors import DataError
 
 OVERSAMPLING = 4
 SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: nothing below counts as sound
+DIGITAL_SILENCE = 1e-10  # frame power: -100 dBFS
 _BLOCK_SECONDS = 30.0
 _MARGIN = 512  # frames around a block, so that the oversampling filter sees its neighbours
 
@@ -81,8 +82,8 @@ def limit_peaks(samples: Waveform, rate: int, ceiling_dbtp: float, look_ahead: f
 def set_loudness(samples: Waveform, rate: int, target_lufs: float, ceiling_dbtp: float) -> tuple[Waveform, str]:
     """Bring mono speech to a loudness with its true peak under a ceiling.
 
-    One constant gain sets the loudness. Where peaks then pass the ceiling, the limiter takes them down and the gain is
-    corrected once for what the limiter took; the loudness may stay short of the target by what remains.
+    One constant gain sets the loudness; where peaks then pass the ceiling, the limiter takes them down. The gain is
+    corrected twice for what the limiter took and for the gates of BS.1770, whose absolute one is not invariant to level.
 
     Returns:
         float32 (frames,), and a note on a limiter that worked by more than 1 dB, else "".
@@ -92,30 +93,39 @@ def set_loudness(samples: Waveform, rate: int, target_lufs: float, ceiling_dbtp:
     """
     if not np.isfinite(samples).all():
         raise DataError("samples that are not numbers, expected finite values within ±1")
-    before = loudness(samples, rate)
-    if before <= SILENCE_LUFS:
+    level = loudness(samples, rate)
+    if level <= SILENCE_LUFS:
         raise DataError(f"no sound above {SILENCE_LUFS:g} LUFS, expected speech")
-    louder = samples * np.float32(10 ** ((target_lufs - before) / 20))
-    result, reduction = limit_peaks(louder, rate, ceiling_dbtp)
-    if reduction > 0.0:
-        shortfall = min(max(target_lufs - loudness(result, rate), 0.0), 6.0)
-        result, reduction = limit_peaks(result * np.float32(10 ** (shortfall / 20)), rate, ceiling_dbtp)[0], reduction
+    gain_db, reduction, result = 0.0, 0.0, samples
+    for _ in range(3):
+        gain_db += min(target_lufs - level, 12.0) if gain_db else target_lufs - level
+        result, reduction = limit_peaks(samples * np.float32(10 ** (gain_db / 20)), rate, ceiling_dbtp)
+        level = loudness(result, rate)
+        if abs(target_lufs - level) < 0.05:
+            break
     return result.astype(np.float32), f"peaks limited by up to {reduction:.1f} dB" if reduction > 1.0 else ""
 
 
 def estimate_snr(samples: Waveform, rate: int) -> float:
     """Signal-to-noise ratio in dB from the levels of 25 ms frames.
 
-    Noise is the mean power of the quietest tenth of the frames (digital silence left out), speech that of the frames
-    within 20 dB of the loudest twentieth, less the noise. Between -20 and 80; 80 where nothing but silence lies between
-    the words, 0 for silence itself. It needs pauses: steady noise without speech gives about 0.
+    Noise is the mean power of the quietest tenth of the frames of every 4 s (digital silence left out), averaged over
+    the take; speech that of the frames within 20 dB of the loudest twentieth, less the noise. Between -20 and 80, which
+    also stands for recordings with nothing but digital silence between the words; 0 for silence itself. It needs
+    pauses: noise without speech gives about 0.
     """
     size = max(1, int(0.025 * rate))
     frames = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
     power = np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1) if len(frames) else np.zeros(1)
-    sounding = np.sort(power[power > 1e-10])
-    if len(sounding) < 10:
+    if (power > DIGITAL_SILENCE).sum() < 10:
         return 0.0
-    noise = float(sounding[: max(1, len(sounding) // 10)].mean())
+    floors = [_quietest_tenth(power[start : start + 160]) for start in range(0, len(power), 160)]
+    noise = float(np.mean([floor for floor in floors if floor > 0] or [DIGITAL_SILENCE]))
     speech = float(power[power > np.percentile(power, 95) * 1e-2].mean()) - noise
     return float(np.clip(10 * np.log10(max(speech, 1e-12) / noise), -20.0, 80.0))
+
+
+def _quietest_tenth(power: npt.NDArray[np.float64]) -> float:
+    """Mean of the lowest tenth of the frame powers above digital silence; 0 when there are too few to tell."""
+    sounding = np.sort(power[power > DIGITAL_SILENCE])
+    return float(sounding[: len(sounding) // 10].mean()) if len(sounding) >= 40 else 0.0

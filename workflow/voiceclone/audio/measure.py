@@ -247,7 +247,9 @@ class _Spectrum:
         speech = smooth[(frequencies >= 200) & (frequencies <= 4000)]
         if not len(speech) or speech.max() <= 0:
             return None
-        holding = np.flatnonzero(smooth > speech.max() * 10 ** (-BANDWIDTH_RANGE_DB / 10))
+        # 10 dB over the rounding noise of 16 bit, which fills the whole band of a very quiet recording.
+        rounding = 10 / 12 / 32768**2 * float((self._window**2).sum()) * self._count
+        holding = np.flatnonzero(smooth > max(speech.max() * 10 ** (-BANDWIDTH_RANGE_DB / 10), rounding))
         return float(frequencies[holding[-1]]) if len(holding) else None
 
 

@@ -30,7 +30,7 @@ TIMELINE_COLUMNS = ["take", "start_ms", "end_ms", "state", "utterance", "reason"
 
 FRAME_MS = 10
 VAD_RATE = 16000
-VAD_LEVEL_DBFS = -20.0  # the detector knows absolute levels, so quiet takes are raised to this for it
+VAD_LEVEL_DBFS = -26.0  # the detector knows absolute levels, so quiet takes are raised to this for it
 REACH_MS = 300  # how far soft sound next to detected speech may extend it
 SOFT_DB = 8.0  # over the noise floor: sound that may extend speech ...
 QUIET_DB = 4.0  # over the noise floor: below, what the detector calls speech is a pause ...

@@ -16,13 +16,6 @@ class TranscribeSettings(Block):
         "detected among them. None: detected among all that the recogniser knows.",
     )
     beam_size: int = Field(5, ge=1, le=20, description="Width of the beam search.")
-    window_seconds: float = Field(
-        15.0,
-        ge=5,
-        le=30,
-        description="Utterances that fit are padded to this length before recognition, longer ones to 30 s. 15 halves "
-        "the time at the same error rate (measured with whisper-base); 30 is what Whisper was trained with.",
-    )
     prompts: dict[str, str] = Field(
         {"zh": "以下是普通话的句子。"},
         description="Text that the recogniser is told came before, per language; it then writes in the same style: "

@@ -23,14 +23,9 @@ from safetensors import safe_open
 from voiceclone.audio.io import Waveform, read_mono, write_flac
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
-from voiceclone.evaluation.measure import (
-    BY_CHARACTER,
-    MEASURES,
-    MeterAssets,
-    Meters,
-    failed_measures,
-)
+from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
+from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.files import Row, digest, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
@@ -339,7 +334,7 @@ def summarise_rows(rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings
     }
     rates = {}
     for name, edits, units in (("wer", "word_errors", "words"), ("cer", "character_errors", "characters")):
-        counted = [row for row in rows if name == "cer" or row["language"] not in BY_CHARACTER]
+        counted = [row for row in rows if name == "cer" or row["language"] not in CHARACTER_LANGUAGES]
         above, below = [row[edits] for row in counted], [row[units] for row in counted]
         rates[name] = _as_dict(bootstrap_ratio(above, below, settings.bootstrap, settings.seed))
     return {"sentences": len(rows), **rates, "metrics": {name: value for name, value in numbers.items() if value}}

@@ -14,9 +14,6 @@ from voiceclone.evaluation.prosody import pitch
 from voiceclone.evaluation.similarity import Embedding, centroid, cosine
 from voiceclone.evaluation.wer import normalise_for_scoring, word_errors
 
-#: Languages written without spaces between words: their error rate is counted in characters.
-BY_CHARACTER = frozenset({"zh", "yue", "ja", "ko"})
-
 #: What a target's table reports per sentence, beside the error rates (lower is better for none of them by itself).
 MEASURES = (
     "similarity_campplus",

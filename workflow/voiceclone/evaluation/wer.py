@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 CHARACTER_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
 """Languages whose texts are compared character by character."""
@@ -87,7 +88,7 @@ def _english_normaliser() -> Callable[[str], str]:
 
 
 @functools.cache
-def _simplified() -> object:
+def _simplified() -> Any:
     import opencc
 
     return opencc.OpenCC("t2s")

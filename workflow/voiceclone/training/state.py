@@ -75,15 +75,22 @@ class StateFolder:
         newest = max(others, key=lambda path: (_last_used(path.parent), path.parent.name))
         return newest.parent.name, Fingerprint.from_dict(read_json(newest))
 
+    def back_from(self) -> str:
+        """In words: which other training was at work since this one last was; empty if none. Ask before locking."""
+        before = self.previous()
+        if before is None or not self.folder.is_dir() or _last_used(self.root / before[0]) <= _last_used(self.folder):
+            return ""
+        return f"back from training {before[0]}: {difference(before[1], self.fingerprint)}"
+
     def describe(self) -> str:
-        """In words: is this a new training, and how does it differ from the one before."""
+        """In words, for a training that starts at its first step: how it differs from the one before."""
+        key = self.fingerprint.key
         if (self.folder / FINGERPRINT).is_file():
-            return f"same data and settings as before (training {self.fingerprint.key}): continues"
+            return f"training {key}: an earlier attempt ended before its first checkpoint"
         before = self.previous()
         if before is None:
-            return f"first training here ({self.fingerprint.key})"
-        changes = difference(before[1], self.fingerprint)
-        return f"new training {self.fingerprint.key}, it differs from {before[0]}: {changes}"
+            return f"training {key}, the first one here"
+        return f"new training {key}; changed since {before[0]}: {difference(before[1], self.fingerprint)}"
 
     def write_fingerprint(self, notes: dict[str, Any]) -> None:
         """Store the components beside the state, once."""

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from voiceclone.lineage.fingerprint import Fingerprint, difference
+
+UTTERANCES = {"a": "t1-f1", "b": "t2-f2", "c": "t3-f3"}
+COMPONENTS = {"settings": {"learning_rate": 1e-4, "batch_size": 4}, "base": {"gpt": "aa"}, "seed": 1}
+
+
+def test_the_key_does_not_depend_on_order_and_survives_json() -> None:
+    one = Fingerprint(UTTERANCES, COMPONENTS)
+    other = Fingerprint(dict(reversed(UTTERANCES.items())), dict(reversed(COMPONENTS.items())))
+    assert one.key == other.key == Fingerprint.from_dict(one.as_dict()).key
+    assert len(one.key) == 12
+
+
+@pytest.mark.parametrize(
+    ("utterances", "components", "words"),
+    [
+        (UTTERANCES, COMPONENTS, "nothing"),
+        ({**UTTERANCES, "d": "t-f", "e": "t-f"}, COMPONENTS, "+2 utterances"),
+        ({"a": "t1-f1", "d": "x-y", "c": "t3-f9"}, COMPONENTS, "+1 -1 ~1 utterances"),
+        ({**UTTERANCES, "a": "t9-f9", "b": "t2-f9"}, COMPONENTS, "~2 utterances (1 with new text)"),
+        (
+            UTTERANCES,
+            {**COMPONENTS, "settings": {"learning_rate": 2e-4, "batch_size": 4}, "seed": 2},
+            "seed 1 -> 2; settings.learning_rate 0.0001 -> 0.0002",
+        ),
+        (UTTERANCES, {**COMPONENTS, "base": {"gpt": "bb", "extra": True}}, "base.extra none -> True; base.gpt aa -> bb"),
+    ],
+)
+def test_differences_in_words(utterances: dict[str, str], components: dict[str, object], words: str) -> None:
+    old, new = Fingerprint(UTTERANCES, COMPONENTS), Fingerprint(utterances, components)
+    assert difference(old, new) == words
+    assert (old.key == new.key) == (words == "nothing")

@@ -1,0 +1,130 @@
+"""A small voice with random weights: exported, compared with torch, spoken without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
+
+from voiceclone.config.export import ExportSettings
+from voiceclone.errors import DataError, VoiceCloneError
+from voiceclone.export.bundle import export_voice
+from voiceclone.files import read_json, write_json, write_tsv
+from voiceclone.inference.bundle import read_bundle, verify_bundle
+from voiceclone.inference.sampling import SamplingSettings
+from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models and features of a voice as the stages leave them, and its bundle."""
+    root = tmp_path_factory.mktemp("voice")
+    torch.manual_seed(0)
+    (root / "models").mkdir()
+    (root / "features").mkdir()
+    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SynthesizerTrn(SoVITSConfig.nano()))):
+        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+        save_torch(tensors, root / "models" / f"{name}.safetensors")
+        write_json(
+            root / "models" / f"{name}.json", {"architecture": model.config.to_dict(), "fingerprint": f"{name}-test"}
+        )
+    rng = np.random.default_rng(0)
+    rows, stores = [], {kind: {} for kind in ("phones", "semantic", "speaker", "spectrogram")}
+    for index, seconds in enumerate([2.0, 4.0, 6.0, 3.2]):
+        utterance, frames = f"take-{index:07d}-{index + 1:07d}", int(seconds * 50)
+        vector = rng.standard_normal(192).astype(np.float32)
+        stores["phones"][utterance] = rng.integers(0, 732, int(seconds * 10))
+        stores["semantic"][utterance] = rng.integers(0, 256, frames // 2)
+        stores["speaker"][utterance] = vector / np.linalg.norm(vector)
+        stores["spectrogram"][utterance] = rng.random((1025, frames)).astype(np.float16)
+        split = "heldout" if index == 3 else "train"
+        rows.append({"utterance": utterance, "split": split, "seconds": seconds, "language": "en"})
+    for kind, store in stores.items():
+        save_file(store, root / "features" / f"{kind}.safetensors")
+    write_tsv(root / "features" / "manifest.tsv", ["utterance", "split", "seconds", "language"], rows)
+    export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
+    return root
+
+
+def test_export_follows_the_trained_models(voice: Path) -> None:
+    parity = read_json(voice / "bundle" / "parity.json")
+    assert parity["greedy_equal"]
+    assert max(parity["max_error"].values()) < 1e-4
+    assert read_bundle(voice / "bundle")[0]["reference_utterance"].startswith(("take-0000001", "take-0000002"))
+
+
+def test_bundle_speaks_without_torch(voice: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from voiceclone.cli import app\n"
+        "app(sys.argv[1:], standalone_mode=True)\n"
+    )
+    target = tmp_path / "hello.wav"
+    command = ["say", "--bundle", str(voice / "bundle"), "--text", "Hello there, friend.", "-o", str(target)]
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    import soundfile
+
+    with soundfile.SoundFile(str(target)) as sound:
+        assert sound.samplerate == 32000
+        assert sound.frames > 3200
+        assert "AI-generated" in sound.comment
+
+
+def test_same_seed_same_speech_and_torch_agrees(voice: Path) -> None:
+    exported, trained = Synthesizer.from_bundle(voice / "bundle"), Synthesizer.from_models(voice / "models", voice / "features")
+    greedy = SamplingSettings(top_k=1)
+    first, again = (exported.say("One two three.", seed=3, sampling=greedy, max_tokens_per_phone=1.0) for _ in range(2))
+    assert np.array_equal(first.samples, again.samples)
+    other = trained.say("One two three.", seed=3, sampling=greedy, max_tokens_per_phone=1.0)
+    assert other.tokens == first.tokens
+    assert np.abs(other.samples - first.samples).max() < 1e-3
+    assert not np.array_equal(first.samples, exported.say("One two three.", seed=4, max_tokens_per_phone=1.0).samples)
+
+
+def test_length_is_bounded_and_said(voice: Path) -> None:
+    speech = Synthesizer.from_bundle(voice / "bundle").say("Yes.", max_tokens_per_phone=0.1)
+    assert speech.tokens <= 26
+    assert set(speech.timings) == {"text_ms", "gpt_ms", "decoder_ms", "post_ms"}
+
+
+def test_nothing_to_say_is_an_error(voice: Path) -> None:
+    with pytest.raises(DataError, match="nothing in it can be spoken"):
+        Synthesizer.from_bundle(voice / "bundle").say("... !")
+
+
+def test_damaged_bundle_names_the_file(voice: Path, tmp_path: Path) -> None:
+    import shutil
+
+    damaged = tmp_path / "bundle"
+    shutil.copytree(voice / "bundle", damaged)
+    data = bytearray((damaged / "decoder.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (damaged / "decoder.onnx").write_bytes(data)
+    with pytest.raises(DataError, match=r"decoder\.onnx"):
+        verify_bundle(damaged)
+    (damaged / "decoder.onnx").unlink()
+    with pytest.raises(DataError, match=r"decoder\.onnx: missing"):
+        read_bundle(damaged)
+
+
+def test_later_format_is_refused(voice: Path, tmp_path: Path) -> None:
+    description = read_json(voice / "bundle" / "bundle.json")
+    (tmp_path / "bundle.json").write_text(json.dumps({**description, "format_version": 99}))
+    with pytest.raises(DataError, match="format version 99"):
+        read_bundle(tmp_path)
+
+
+def test_export_that_differs_fails_with_its_numbers(voice: Path, tmp_path: Path) -> None:
+    strict = ExportSettings(max_error=1e-12)
+    with pytest.raises(VoiceCloneError, match="differs from the trained model by"):
+        export_voice(voice / "models", voice / "features", "onnx-fp32", tmp_path / "bundle", strict, "anna")

@@ -1,0 +1,53 @@
+"""Settings of the corpus: which utterances are kept, and how they are split."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from voiceclone.config.base import Block
+
+
+class CorpusSettings(Block):
+    """What makes an utterance fit for training. Every limit can be overruled for one utterance by a correction."""
+
+    min_utterances: int = Field(10, ge=3, description="Fewer utterances left than this stop the run.")
+    min_seconds: float = Field(30.0, ge=1, description="Less speech left than this, in seconds, stops the run.")
+    min_utterance_seconds: float = Field(0.6, ge=0.1, le=10, description="Shorter utterances are left out, in seconds.")
+    max_utterance_seconds: float = Field(20.0, ge=2, le=60, description="Longer utterances are left out, in seconds.")
+    min_confidence: float = Field(
+        0.5, ge=0, le=1, description="Utterances whose words have a lower mean probability are left out."
+    )
+    min_log_probability: float = Field(
+        -1.0, ge=-10, le=0, description="Utterances with a lower mean log-probability per token are left out."
+    )
+    max_no_speech: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="Utterances that the recogniser takes for no speech with a higher probability than this are left "
+        "out, unless it was sure of the words (mean log-probability above -0.5).",
+    )
+    max_compression_ratio: float = Field(
+        2.4, ge=1, le=10, description="Texts that compress better than this repeat themselves and are left out."
+    )
+    max_other_language: float = Field(
+        0.8, ge=0, le=1, description="Utterances that sound like another language with this probability are left out."
+    )
+    min_letters_per_second: float = Field(
+        3.0, ge=0, le=50, description="Slowest speaking rate of alphabetic languages, in letters and digits per second."
+    )
+    max_letters_per_second: float = Field(
+        25.0, ge=1, le=100, description="Fastest speaking rate of alphabetic languages, in letters and digits per second."
+    )
+    min_characters_per_second: float = Field(
+        1.0, ge=0, le=50, description="Slowest speaking rate of Chinese, Japanese and Korean, in characters per second."
+    )
+    max_characters_per_second: float = Field(
+        10.0, ge=1, le=100, description="Fastest speaking rate of Chinese, Japanese and Korean, in characters per second."
+    )
+    simplified_chinese: bool = Field(True, description="Write Chinese in simplified characters, as the phones need it.")
+    heldout_share: float = Field(
+        0.1, ge=0, le=0.5, description="Share of utterances that training never sees; they measure the voice."
+    )
+    min_heldout: int = Field(2, ge=1, le=100, description="Least utterances held out, however small the corpus is.")
+    split_seed: int = Field(0, ge=0, description="Another number draws another held-out set.")

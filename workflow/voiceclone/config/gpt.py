@@ -1,0 +1,26 @@
+"""Settings of the training from text to semantic tokens."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from voiceclone.config.training import TrainingSettings
+
+
+class GPTSettings(TrainingSettings):
+    """Architecture and training of the GPT."""
+
+    architecture: Literal["nano", "v2"] = Field(
+        "v2", description="Size of the model: v2 as the public checkpoints, nano for a laptop."
+    )
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate.")
+    warmup_steps: int = Field(50, ge=0, le=1_000_000, description="Steps in which the learning rate rises from zero.")
+    final_learning_rate: float = Field(
+        0.1, ge=0, le=1, description="Learning rate at the end, as a share of the highest; it falls along a cosine."
+    )
+    gradient_clip: float = Field(1.0, gt=0, le=1000, description="Largest norm of the gradient; larger ones are scaled.")
+    select: Literal["best", "last"] = Field(
+        "best", description="Model that leaves: lowest held-out cross-entropy per token, or the last."
+    )

@@ -1,0 +1,36 @@
+"""Settings of the training from semantic tokens to waveform."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from voiceclone.config.training import TrainingSettings
+
+
+class SoVITSSettings(TrainingSettings):
+    """Architecture and training of SoVITS."""
+
+    architecture: Literal["nano", "v2", "v2Pro"] = Field(
+        "v2Pro", description="Size of the model: v2 and v2Pro as the public checkpoints, nano for a laptop."
+    )
+    base_discriminator: str = Field("", description="Name of the asset with the discriminator that belongs to the base.")
+    batch_size: int = Field(4, ge=1, le=1024, description="Most utterances in a batch.")
+    learning_rate_decay: float = Field(
+        0.999875, gt=0, le=1, description="Factor on the learning rate after each epoch."
+    )
+    text_learning_rate: float = Field(
+        0.4, ge=0, le=1, description="Learning rate of the text encoder, as a share of the others'; below 1 for fine-tuning."
+    )
+    mel_weight: float = Field(45.0, gt=0, le=1000, description="Weight of the mel-spectrogram loss.")
+    kl_weight: float = Field(1.0, gt=0, le=100, description="Weight of the Kullback-Leibler loss.")
+    segment_frames: int = Field(
+        32, ge=8, le=256, description="Frames of 20 ms in the random slice that is decoded in training."
+    )
+    validation_utterances: int = Field(
+        8, ge=1, le=1000, description="Most held-out utterances of which a validation measures the mel distance."
+    )
+    select: Literal["best", "last"] = Field(
+        "last", description="Model that leaves: the last, or the one with the lowest held-out mel distance."
+    )

@@ -1,0 +1,278 @@
+"""Stage corpus: join slices, transcripts and corrections into the table that everything after it trains on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from voiceclone.config.corpus import CorpusSettings
+from voiceclone.corpus.corrections import Correction, place_corrections, read_corrections
+from voiceclone.corpus.filters import Candidate, Heard, Rejection, reject
+from voiceclone.corpus.listfile import ListEntry, write_list
+from voiceclone.corpus.normalise import normalise_text
+from voiceclone.corpus.proofread import write_proofread
+from voiceclone.corpus.split import HELDOUT, split_by_hash
+from voiceclone.errors import DataError
+from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.progress import announce
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds", "language", "text", "text_asr",
+    "confidence", "split", "flags", "corrected",
+)  # fmt: skip
+REJECTED_COLUMNS = ("utterance", "take", "seconds", "reason", "detail", "text")
+SLICE_COLUMNS = ("utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds")
+FAILED_PAGE = "proofread-failed.html"
+
+Rejected = list[tuple[Candidate, Rejection]]
+Records = Mapping[str, Mapping[str, Any]]
+
+
+def build_corpus(
+    takes: Path,
+    slices: Path,
+    transcripts: Path,
+    output_dir: Path,
+    settings: CorpusSettings,
+    *,
+    speaker: str,
+    corrections: Path | None = None,
+    rejected_takes: Path | None = None,
+) -> None:
+    """Build a speaker's corpus: corpus.tsv, SPEAKER.list, rejected.tsv, summary.json and proofread.html.
+
+    Every row depends on its own utterance only, so a corrected text changes one row.
+
+    Args:
+        takes: takes.tsv, for the flags of the recordings.
+        slices: slices/manifest.tsv.
+        transcripts: transcripts/manifest.tsv.
+        output_dir: results/SPEAKER/corpus; paths in the tables are relative to its parent.
+        settings: filters and split.
+        speaker: name in the .list file.
+        corrections: config/corrections/SPEAKER.tsv, if the speaker has one.
+        rejected_takes: rejected.tsv of the intake, counted in the summary.
+
+    Raises:
+        DataError: a correction is wrong or finds no place, an input is damaged, or too little is left.
+    """
+    flags = {row["take"]: tuple(filter(None, row["flags"].split(","))) for row in read_tsv(takes, ("take", "flags"))}
+    rows = read_tsv(slices, SLICE_COLUMNS)
+    records = read_transcripts(transcripts)
+    placed: Mapping[str, list[Correction]] = {}
+    if corrections is not None:
+        placed = place_corrections(corrections, read_corrections(corrections), (row["utterance"] for row in rows))
+    folder = Path(os.path.relpath(slices.parent, output_dir.parent))
+    candidates = [
+        _candidate(row, folder, records, flags.get(row["take"], ()), placed.get(row["utterance"], ()), settings)
+        for row in rows
+    ]
+    kept, rejected = _judge(candidates, settings)
+    _check_sums(candidates, kept, rejected)
+    log.info("corpus: %d kept, %d rejected, %d corrections", len(kept), len(rejected), sum(map(len, placed.values())))
+    _require_enough(candidates, kept, rejected, records, settings, output_dir, speaker)
+
+    split = split_by_hash((item.sha256 for item in kept), settings.heldout_share, settings.split_seed, settings.min_heldout)
+    summary = summarise(kept, rejected, split, settings)
+    if rejected_takes is not None:
+        summary["rejected_takes"] = dict(Counter(row["reason"] for row in read_tsv(rejected_takes, ("reason",))))
+    write_tsv(output_dir / "rejected.tsv", REJECTED_COLUMNS, (_rejected_row(*item) for item in rejected))
+    write_list(output_dir / f"{speaker}.list", (ListEntry(c.path, speaker, c.language, c.text) for c in kept))
+    write_proofread(output_dir / "proofread.html", speaker, kept, rejected, records)
+    write_json(output_dir / "summary.json", summary)
+    write_tsv(output_dir / "corpus.tsv", COLUMNS, (_corpus_row(item, split[item.sha256]) for item in kept))
+    (output_dir / FAILED_PAGE).unlink(missing_ok=True)
+    seconds = summary["seconds"]
+    announce(
+        f"{speaker} · corpus  {len(kept)} utterances, {seconds['kept']:.0f} s kept "
+        f"({summary['utterances'][HELDOUT]} held out), {len(rejected)} utterances, {seconds['rejected']:.0f} s left out"
+    )
+
+
+def read_transcripts(manifest: Path) -> dict[str, dict[str, Any]]:
+    """Records of all utterances of a transcripts/manifest.tsv.
+
+    Raises:
+        DataError: a transcript is not the one that the manifest was written for.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for row in read_tsv(manifest, ("take", "path", "sha256")):
+        path = manifest.parent / row["path"]
+        if not path.is_file() or sha256_file(path) != row["sha256"]:
+            raise DataError(
+                f"{path}: missing or changed since it was transcribed",
+                f"write changes of texts as corrections; delete {manifest} and run again to restore the file",
+            )
+        records.update({record["utterance"]: record for record in read_jsonl(path)})
+    return records
+
+
+def _candidate(
+    row: Row,
+    folder: Path,
+    records: Records,
+    flags: tuple[str, ...],
+    corrections: Sequence[Correction],
+    settings: CorpusSettings,
+) -> Candidate:
+    utterance = row["utterance"]
+    if utterance not in records:
+        raise DataError(f"utterance {utterance} has no transcript", "run the transcribe stage again")
+    heard = _heard(records[utterance])
+    actions = {item.action: item for item in corrections}
+    language = actions["language"].value if "language" in actions else heard.language
+    text = actions["text"].value if "text" in actions else heard.text
+    candidate = Candidate(
+        utterance=utterance,
+        take=row["take"],
+        path=(folder / row["path"]).as_posix(),
+        sha256=row["sha256"],
+        start_ms=int(row["start_ms"]),
+        end_ms=int(row["end_ms"]),
+        seconds=float(row["seconds"]),
+        language=language,
+        text=normalise_text(text, language, simplified_chinese=settings.simplified_chinese),
+        heard=heard,
+        flags=flags,
+        corrected=bool(actions.keys() & {"text", "language", "keep"}),
+        forced="keep" in actions,
+    )
+    if "drop" in actions:
+        note = actions["drop"].note or actions["drop"].value or "no note"
+        candidate = replace(candidate, dropped=note)
+    return candidate
+
+
+def _heard(record: Mapping[str, Any]) -> Heard:
+    probabilities = [float(word["probability"]) for word in record["words"]]
+    return Heard(
+        text=record["text"],
+        language=record["language"],
+        confidence=round(statistics.fmean(probabilities), 4) if probabilities else 0.0,
+        avg_logprob=float(record["avg_logprob"]),
+        no_speech_prob=float(record["no_speech_prob"]),
+        compression_ratio=float(record["compression_ratio"]),
+        other_language=record.get("heard", record["language"]),
+        other_probability=float(record.get("heard_probability", 0.0)),
+    )
+
+
+def _judge(candidates: Sequence[Candidate], settings: CorpusSettings) -> tuple[list[Candidate], Rejected]:
+    kept: list[Candidate] = []
+    rejected: Rejected = []
+    for candidate in sorted(candidates, key=lambda item: item.utterance):
+        found = reject(candidate, settings)
+        if found is None:
+            kept.append(candidate)
+        else:
+            rejected.append((candidate, found))
+    return kept, rejected
+
+
+def _check_sums(candidates: Sequence[Candidate], kept: Sequence[Candidate], rejected: Rejected) -> None:
+    """Nothing may be lost: each sliced utterance is kept or rejected, once."""
+    ids = Counter(item.utterance for item in [*kept, *(candidate for candidate, _ in rejected)])
+    double = sorted(utterance for utterance, count in ids.items() if count > 1)
+    if double or len(ids) != len(candidates):
+        raise DataError(f"utterances stand in the slices table more than once: {double}", "run the slice stage again")
+
+
+def _corpus_row(item: Candidate, split: str) -> dict[str, object]:
+    own = {column: getattr(item, column) for column in COLUMNS[:9]}
+    flags = [*item.flags, *(["kept"] if item.forced else [])]
+    heard = item.heard
+    return own | {
+        "text_asr": heard.text, "confidence": heard.confidence, "split": split,
+        "flags": ",".join(flags), "corrected": item.corrected,
+    }  # fmt: skip
+
+
+def _rejected_row(item: Candidate, rejection: Rejection) -> dict[str, object]:
+    return {
+        "utterance": item.utterance,
+        "take": item.take,
+        "seconds": item.seconds,
+        "reason": rejection.reason,
+        "detail": rejection.detail,
+        "text": item.text or item.heard.text,
+    }
+
+
+def summarise(
+    kept: Sequence[Candidate], rejected: Rejected, split: Mapping[str, str], settings: CorpusSettings
+) -> dict[str, Any]:
+    """Counts and seconds per state, reason, language and length, for the report."""
+    reasons: dict[str, list[float]] = defaultdict(list)
+    languages: dict[str, list[float]] = defaultdict(list)
+    for candidate, rejection in rejected:
+        reasons[rejection.reason].append(candidate.seconds)
+    for item in kept:
+        languages[item.language].append(item.seconds)
+    lost = [candidate.seconds for candidate, _ in rejected]
+    own = [item.seconds for item in kept]
+    heldout = [item.seconds for item in kept if split[item.sha256] == HELDOUT]
+    return {
+        "utterances": {
+            "sliced": len(own) + len(lost), "kept": len(own), "rejected": len(lost),
+            "heldout": len(heldout), "train": len(own) - len(heldout),
+        },
+        "seconds": {
+            "sliced": round(sum(own) + sum(lost), 3), "kept": round(sum(own), 3), "rejected": round(sum(lost), 3),
+            "heldout": round(sum(heldout), 3), "train": round(sum(own) - sum(heldout), 3),
+        },
+        "reasons": {reason: _count(seconds) for reason, seconds in sorted(reasons.items())},
+        "languages": {language: _count(seconds) for language, seconds in sorted(languages.items())},
+        "lengths": {f"{second}-{second + 1}": count for second, count in sorted(Counter(int(s) for s in own).items())},
+        "median_seconds": round(statistics.median(own), 3),
+        "median_confidence": round(statistics.median(item.heard.confidence for item in kept), 4),
+        "corrected": sum(item.corrected for item in kept),
+        "flags": dict(sorted(Counter(flag for item in kept for flag in item.flags).items())),
+        "heldout_share": settings.heldout_share,
+    }  # fmt: skip
+
+
+def _count(seconds: Sequence[float]) -> dict[str, float]:
+    return {"utterances": len(seconds), "seconds": round(sum(seconds), 3)}
+
+
+def _require_enough(
+    candidates: Sequence[Candidate],
+    kept: Sequence[Candidate],
+    rejected: Rejected,
+    records: Records,
+    settings: CorpusSettings,
+    output_dir: Path,
+    speaker: str,
+) -> None:
+    """Stop with a table of what was lost where if too little is left to train on."""
+    seconds = sum(item.seconds for item in kept)
+    if len(kept) >= settings.min_utterances and seconds >= settings.min_seconds:
+        return
+    page = output_dir / FAILED_PAGE
+    write_proofread(page, speaker, kept, rejected, records)
+    raise DataError(
+        f"speaker {speaker}: {len(kept)} utterances with {seconds:.1f} s are left, expected at least "
+        f"{settings.min_utterances} with {settings.min_seconds:g} s\n{loss_table(candidates, kept, rejected)}",
+        f"add recordings; or listen in {page} and correct or keep utterances; or lower corpus.min_seconds and "
+        "corpus.min_utterances",
+    )
+
+
+def loss_table(candidates: Sequence[Candidate], kept: Sequence[Candidate], rejected: Rejected) -> str:
+    """Readable table of utterances and seconds: sliced, lost for each reason, kept."""
+    reasons: dict[str, list[float]] = defaultdict(list)
+    for candidate, rejection in rejected:
+        reasons[rejection.reason].append(candidate.seconds)
+    lines = [("sliced from the takes", [item.seconds for item in candidates])]
+    lines += [(f"- {reason}", values) for reason, values in sorted(reasons.items())]
+    lines += [("= left", [item.seconds for item in kept])]
+    body = [f"  {name:<24}{len(values):>12}{sum(values):>12.1f}" for name, values in lines]
+    return "\n".join([f"  {'':<24}{'utterances':>12}{'seconds':>12}", *body])

@@ -1,0 +1,81 @@
+"""Text of a transcript as it will be trained on and read: one spelling for what sounds the same to the front end."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from typing import Any
+
+_SPACED = str.maketrans(
+    {"\u00a0": " ", "\u3000": " ", "\t": " ", "\r": " ", "\n": " ", "\u2028": " ", "\u2029": " ", "|": " "}
+)
+_QUOTES = str.maketrans(
+    dict.fromkeys("‘’‚‛ʼ´`＇", "'") | dict.fromkeys("“”„‟«»＂「」『』《》〈〉", '"') | {"…": "...", "⁄": "/"}
+)
+# What recognisers write for sounds that are not speech, and for a change of speaker.
+_ANNOTATION = re.compile(r"\[[^\]]*\]|【[^】]*】|♪[^♪]*♪|[♪♫♬]|\*[^*]{1,40}\*|>>+|&gt;&gt;")
+_SOUND = r"music|laugh\w*|applause|cough\w*|sigh\w*|inaudible|silence|noise|breath\w*|音乐|掌声|笑声?|音楽|拍手"
+_PARENTHESIS = re.compile(rf"[(（]\s*(?:{_SOUND})[^)）]{{0,20}}[)）]", re.IGNORECASE)
+_CJK = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff々〇]"
+_FULL_WIDTH = {",": "，", ".": "。", "?": "？", "!": "！", ":": "：", ";": "；"}
+_HALF_WIDTH = {mark: ascii_mark for ascii_mark, mark in _FULL_WIDTH.items()} | {"、": ",", "｡": "."}
+
+
+def normalise_text(text: str, language: str, *, simplified_chinese: bool = True) -> str:
+    """Clean one transcript; applying it twice changes nothing more.
+
+    Width variants of letters and digits, quotes, dashes, blanks and repeated marks get one form; control characters and
+    the recogniser's annotations ([music], ♪, >>) go; punctuation that the front end turns into pauses stays. Chinese and
+    Japanese get full-width punctuation and no blanks between characters, other languages ASCII punctuation.
+
+    Args:
+        text: as recognised or corrected.
+        language: ISO code.
+        simplified_chinese: write ``zh`` in simplified characters.
+
+    Returns:
+        the text, empty if no letter or digit is left.
+    """
+    text = unicodedata.normalize("NFC", text).translate(_SPACED)
+    text = "".join(_plain(char) for char in text)
+    text = _PARENTHESIS.sub(" ", _ANNOTATION.sub(" ", text)).translate(_QUOTES)
+    text = re.sub(r"\s*[‐‑‒–—―─]{1,}\s*", lambda dash: "-" if dash.group() in "‐‑" else " - ", text)
+    text = re.sub(r"([!?,;:！？，；：。、\"~])\1+", r"\1", text)
+    text = re.sub(r"\.{2,}|。{2,}", "...", text)
+    if language == "zh" and simplified_chinese:
+        text = _converter().convert(text)
+    text = _east_asian(text) if language in {"zh", "yue", "ja"} else _western(text)
+    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"^[\s\-,.;:!?，。；：！？、~]+", "", text)
+    return text.strip() if any(char.isalnum() for char in text) else ""
+
+
+def _plain(char: str) -> str:
+    """One character without width variants; nothing for controls, invisible marks, pictures and broken bytes."""
+    category = unicodedata.category(char)
+    if category in {"Cc", "Cf", "Cs", "Co", "Cn"} or char == "\ufffd" or (category == "So" and char not in "♪♫♬°"):
+        return ""
+    if "\uff01" <= char <= "\uffef" and char.isalnum():
+        return unicodedata.normalize("NFKC", char)
+    return char
+
+
+def _east_asian(text: str) -> str:
+    for ascii_mark, mark in _FULL_WIDTH.items():
+        text = re.sub(rf"(?<={_CJK})\s*{re.escape(ascii_mark)}(?!\.)", mark, text)
+    text = re.sub(rf"(?<={_CJK})\s+(?={_CJK}|[，。？！：；、])", "", text)
+    return re.sub(rf"(?<=[，。？！：；、])\s+(?={_CJK})", "", text)
+
+
+def _western(text: str) -> str:
+    for mark, ascii_mark in _HALF_WIDTH.items():
+        text = text.replace(mark, ascii_mark + " ")
+    return re.sub(r"\s+([,.;:!?])", r"\1", text)
+
+
+@functools.cache
+def _converter() -> Any:
+    import opencc
+
+    return opencc.OpenCC("t2s")

@@ -1,0 +1,42 @@
+"""What every network's configuration shares: plain frozen values that survive JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from voiceclone.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a network; every field is a plain value or a tuple of plain values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as JSON-compatible values."""
+        return {name: _listed(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild from :meth:`to_dict`; missing fields take their defaults.
+
+        Raises:
+            ConfigError: a key that this network does not have.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigError(
+                f"{cls.__name__}: unknown field {', '.join(unknown)}, expected some of {', '.join(sorted(known))}",
+                "the file was written by another version of this program",
+            )
+        return cls(**{name: _tupled(value) for name, value in values.items()})
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,249 @@
+"""Text to semantic: a decoder-only transformer over phones and semantic tokens.
+
+The network of the public GPT-SoVITS (AR model, after VALL-E), key for key without the prefix ``model.``. Phones attend to
+all phones; semantic tokens attend to all phones and to the tokens up to themselves. The token at index i is predicted
+from the position before it, so the first one comes from the last phone alone.
+
+One module serves training (:meth:`TextToSemantic.forward`) and generation with a key-value cache
+(:meth:`TextToSemantic.forward_cached`); the latter is also what is exported.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voiceclone.models.base import Architecture
+from voiceclone.models.masks import length_mask
+
+
+@dataclass(frozen=True)
+class GPTConfig(Architecture):
+    """Sizes of the text-to-semantic network; the defaults are those of the public checkpoints (v2 family)."""
+
+    dim: int = 512
+    layers: int = 24
+    heads: int = 16
+    feed_forward: int = 2048
+    phones: int = 732
+    codes: int = 1024
+    bert_dim: int = 1024
+    dropout: float = 0.1
+
+    @property
+    def end_token(self) -> int:
+        """Token that ends an utterance and fills padding; one past the last code."""
+        return self.codes
+
+    @classmethod
+    def nano(cls, codes: int = 256) -> GPTConfig:
+        """A size that trains from scratch on a laptop: about 3.7 million parameters."""
+        return cls(dim=256, layers=4, heads=4, feed_forward=1024, codes=codes)
+
+
+class TokenEmbedding(nn.Module):
+    """Embedding table under the public key ``word_embeddings``."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(size, dim)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors (B, N, dim) of ids (B, N)."""
+        out: Tensor = self.word_embeddings(ids)
+        return out
+
+
+class SinePositions(nn.Module):
+    """Adds sinusoidal positions (Vaswani et al. 2017), scaled by a learned ``alpha``, then dropout."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1))
+        self.dropout = nn.Dropout(dropout)
+        rates = torch.exp(torch.arange(0, dim, 2, dtype=torch.float32) * -(math.log(10000.0) / dim))
+        self.register_buffer("rates", rates, persistent=False)
+
+    def forward(self, x: Tensor, offset: int | Tensor = 0) -> Tensor:
+        """Embeddings (B, N, dim) whose first position is ``offset``."""
+        # Computed, not looked up: no longest length, no table inside exported graphs.
+        positions = torch.arange(x.shape[1], device=x.device) + offset
+        angles = positions.to(self.rates.dtype)[:, None] * self.rates
+        waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        out: Tensor = self.dropout(x + self.alpha * waves.to(x.dtype))
+        return out
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with fused projections, optionally continuing cached keys and values."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, allowed: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Attend.
+
+        Args:
+            x: (B, Q, dim).
+            allowed: bool, broadcastable to (B, heads, Q, S + Q): which key each query may see.
+            past: (2, B, heads, S, head_dim), keys and values of earlier positions.
+
+        Returns:
+            Output (B, Q, dim) and keys and values (2, B, heads, S + Q, head_dim).
+        """
+        batch, count, dim = x.shape
+        joint = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = joint.view(batch, count, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=allowed, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.out_proj(mixed.transpose(1, 2).reshape(batch, count, dim)), torch.stack([key, value])
+
+
+class Layer(nn.Module):
+    """Post-norm transformer layer: attention, add, norm, feed-forward, add, norm."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(config.dim, config.heads, config.dropout)
+        self.linear1 = nn.Linear(config.dim, config.feed_forward)
+        self.linear2 = nn.Linear(config.feed_forward, config.dim)
+        self.norm1 = nn.LayerNorm(config.dim)
+        self.norm2 = nn.LayerNorm(config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, allowed: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See :meth:`SelfAttention.forward`."""
+        attended, present = self.self_attn(x, allowed, past)
+        x = self.norm1(x + self.dropout(attended))
+        inner = self.dropout(F.relu(self.linear1(x)))
+        return self.norm2(x + self.dropout(self.linear2(inner))), present
+
+
+class Stack(nn.Module):
+    """The layers, under the public key ``layers``."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+
+    def forward(self, x: Tensor, allowed: Tensor, past: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Hidden states (B, Q, dim) and each layer's keys and values (2, B, heads, S + Q, head_dim)."""
+        present = []
+        for index, layer in enumerate(self.layers):
+            x, cached = layer(x, allowed, None if past is None else past[index])
+            present.append(cached)
+        return x, present
+
+
+class TextToSemantic(nn.Module):
+    """Predicts semantic tokens from phones, BERT features and the tokens so far."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bert_proj = nn.Linear(config.bert_dim, config.dim)
+        self.ar_text_embedding = TokenEmbedding(config.phones, config.dim)
+        self.ar_text_position = SinePositions(config.dim, config.dropout)
+        self.ar_audio_embedding = TokenEmbedding(config.codes + 1, config.dim)
+        self.ar_audio_position = SinePositions(config.dim, config.dropout)
+        self.h = Stack(config)
+        self.ar_predict_layer = nn.Linear(config.dim, config.codes + 1, bias=False)
+
+    def forward(
+        self, phones: Tensor, phone_lengths: Tensor, tokens: Tensor, token_lengths: Tensor, bert: Tensor | None = None
+    ) -> Tensor:
+        """Teacher forcing on a right-padded batch.
+
+        Padding is masked where it is, so an item's logits do not depend on what it is batched with. (The public code pads
+        on the right and masks on the left.)
+
+        Args:
+            phones: int64 (B, X).
+            phone_lengths: int64 (B,).
+            tokens: int64 (B, Y); positions past an item's length may hold any token up to the end token.
+            token_lengths: int64 (B,).
+            bert: (B, 1024, X), or None for none (zeros).
+
+        Returns:
+            Logits (B, Y + 1, codes + 1): entry i predicts token i, the last one of an item predicts the end token.
+        """
+        text, audio = self.embed_text(phones, bert), self.embed_audio(tokens)
+        width, count = phones.shape[1], tokens.shape[1]
+        real = torch.cat([length_mask(phone_lengths, width), length_mask(token_lengths, count)], dim=1)
+        allowed = attention_mask(width, count, device=phones.device) & real[:, None, None, :]
+        hidden, _ = self.h(torch.cat([text, audio], dim=1), allowed)
+        rows = torch.arange(len(phones), device=phones.device)
+        last_phone = hidden[rows, phone_lengths - 1].unsqueeze(1)
+        logits: Tensor = self.ar_predict_layer(torch.cat([last_phone, hidden[:, width:]], dim=1))
+        return logits
+
+    def forward_cached(
+        self, phones: Tensor, bert: Tensor | None, tokens: Tensor, past: Tensor | None, position: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Continue sequences without padding; the first pass and every later step of generation.
+
+        Args:
+            phones: int64 (B, X); X is 0 after the first pass.
+            bert: (B, 1024, X), or None for none (zeros).
+            tokens: int64 (B, N): the prompt in the first pass, the newest token later; N may be 0 while X is not.
+            past: (layers, 2, B, heads, S, head_dim) as returned before; None for the first pass.
+            position: index of ``tokens[:, 0]`` among the semantic tokens, prompt included.
+
+        Returns:
+            Logits (B, codes + 1) after the last position, and the cache (layers, 2, B, heads, S + X + N, head_dim).
+        """
+        x = torch.cat([self.embed_text(phones, bert), self.embed_audio(tokens, position)], dim=1)
+        before = 0 if past is None else past.shape[4]
+        allowed = attention_mask(phones.shape[1], tokens.shape[1], before, phones.device)
+        hidden, present = self.h(x, allowed, past)
+        return self.ar_predict_layer(hidden[:, -1]), torch.stack(present)
+
+    def prefill(self, phones: Tensor, prompt: Tensor, bert: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read phones (B, X) and prompt (B, P), P may be 0: logits (B, codes + 1) and the cache."""
+        return self.forward_cached(phones, bert, prompt, None, 0)
+
+    def decode(self, token: Tensor, position: int | Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """Read one token (B, 1) at ``position``: logits (B, codes + 1) and the longer cache."""
+        return self.forward_cached(token[:, :0], None, token, cache, position)
+
+    def embed_text(self, phones: Tensor, bert: Tensor | None = None) -> Tensor:
+        """Input vectors (B, X, dim) of phones (B, X) with their BERT features (B, 1024, X)."""
+        # Zero features leave the projection's bias; adding it saves the multiplication.
+        context = self.bert_proj.bias if bert is None else self.bert_proj(bert.transpose(1, 2))
+        out: Tensor = self.ar_text_position(self.ar_text_embedding(phones) + context)
+        return out
+
+    def embed_audio(self, tokens: Tensor, position: int | Tensor = 0) -> Tensor:
+        """Input vectors (B, N, dim) of semantic tokens (B, N) that start at ``position``."""
+        out: Tensor = self.ar_audio_position(self.ar_audio_embedding(tokens), position)
+        return out
+
+
+def attention_mask(phones: int, tokens: int, past: int = 0, device: torch.device | None = None) -> Tensor:
+    """Which key each new position may see.
+
+    Args:
+        phones: new phones, seen by all new positions.
+        tokens: new semantic tokens, seen from themselves on.
+        past: earlier positions, seen by all.
+        device: where the mask is made.
+
+    Returns:
+        bool (phones + tokens, past + phones + tokens).
+    """
+    keys = torch.arange(past + phones + tokens, device=device)[None, :]
+    queries = torch.arange(phones + tokens, device=device)[:, None]
+    return (keys < past + phones) | (keys - past <= queries)

@@ -1,0 +1,293 @@
+"""SoVITS: semantic tokens, phones and a style to a 32 kHz waveform.
+
+The network of the public GPT-SoVITS (v2, v2Pro), key for key: a conditional variational autoencoder with a flow and
+a HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones. One module serves training
+(:meth:`SynthesizerTrn.forward_train`), inference and export (:meth:`SynthesizerTrn.decode`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voiceclone.errors import ConfigError
+from voiceclone.models.base import Architecture
+from voiceclone.models.decoder import Decoder
+from voiceclone.models.encoders import PosteriorEncoder, PriorEncoder
+from voiceclone.models.flow import Flow
+from voiceclone.models.masks import frame_mask
+from voiceclone.models.norm import remove_weight_norm
+from voiceclone.models.quantizer import Quantizer
+from voiceclone.models.style import StyleEncoder
+
+#: Content frames (50 Hz) per semantic token (25 Hz).
+FRAMES_PER_TOKEN = 2
+
+
+@dataclass(frozen=True)
+class SoVITSConfig(Architecture):
+    """Sizes of SoVITS; the defaults are those of v2."""
+
+    sample_rate: int = 32000
+    spec_channels: int = 1025
+    segment_frames: int = 32
+    ssl_dim: int = 768
+    codes: int = 1024
+    phones: int = 732
+    inter_channels: int = 192
+    hidden_channels: int = 192
+    filter_channels: int = 768
+    heads: int = 2
+    layers: int = 6
+    kernel: int = 3
+    dropout: float = 0.1
+    gin_channels: int = 512
+    style_bins: int = 704
+    style_hidden: int = 128
+    mrte_channels: int = 512
+    mrte_heads: int = 4
+    posterior_layers: int = 16
+    flow_layers: int = 4
+    flow_couplings: int = 4
+    gated_kernel: int = 5
+    decoder_channels: int = 512
+    upsample_rates: tuple[int, ...] = (10, 8, 2, 2, 2)
+    upsample_kernels: tuple[int, ...] = (16, 16, 8, 2, 2)
+    resblock_kernels: tuple[int, ...] = (3, 7, 11)
+    resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    speaker_vector_size: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.speaker_vector_size and self.gin_channels != self.mrte_channels:
+            raise ConfigError(
+                f"SoVITSConfig: gin_channels {self.gin_channels} and mrte_channels {self.mrte_channels} differ, "
+                "expected the same unless speaker_vector_size is set"
+            )
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame."""
+        product = 1
+        for rate in self.upsample_rates:
+            product *= rate
+        return product
+
+    @classmethod
+    def v2(cls) -> SoVITSConfig:
+        """The public v2."""
+        return cls()
+
+    @classmethod
+    def v2pro(cls) -> SoVITSConfig:
+        """The public v2Pro: a wider style that takes in a speaker vector of 20480."""
+        return cls(dropout=0.0, gin_channels=1024, speaker_vector_size=20480)
+
+    @classmethod
+    def nano(cls, ssl_dim: int = 512, codes: int = 256) -> SoVITSConfig:
+        """A size that trains from scratch on a laptop, with a speaker vector of 192."""
+        return cls(
+            ssl_dim=ssl_dim, codes=codes, inter_channels=96, hidden_channels=96, filter_channels=256, layers=2,
+            gin_channels=128, style_hidden=64, mrte_channels=128, mrte_heads=2,
+            posterior_layers=6, flow_layers=2, flow_couplings=4, decoder_channels=128,
+            resblock_kernels=(3, 7), resblock_dilations=((1, 3), (1, 3)), speaker_vector_size=192,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What a training forward pass gives the losses.
+
+    Args:
+        audio: generated slices (B, 1, segment_frames * hop).
+        slice_starts: their first frames, int64 (B,).
+        z: posterior sample (B, C, T).
+        z_p: the same after the flow (B, C, T).
+        m_p: mean of the prior (B, C, T).
+        logs_p: log standard deviation of the prior (B, C, T).
+        m_q: mean of the posterior (B, C, T).
+        logs_q: log standard deviation of the posterior (B, C, T).
+        mask: 1 for valid frames (B, 1, T).
+        quantized: content after quantisation (B, D, T).
+        style: (B, G, 1).
+    """
+
+    audio: Tensor
+    slice_starts: Tensor
+    z: Tensor
+    z_p: Tensor
+    m_p: Tensor
+    logs_p: Tensor
+    m_q: Tensor
+    logs_q: Tensor
+    mask: Tensor
+    quantized: Tensor
+    style: Tensor
+
+
+class SynthesizerTrn(nn.Module):
+    """The generator. ``ssl_proj`` and the quantiser are frozen: tokens stay those that the GPT was trained on."""
+
+    def __init__(self, config: SoVITSConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.enc_p = PriorEncoder(
+            c.ssl_dim, c.phones, c.inter_channels, c.hidden_channels, c.filter_channels, c.heads, c.layers,
+            c.kernel, c.dropout, c.mrte_channels, c.mrte_heads,
+        )  # fmt: skip
+        self.dec = Decoder(
+            c.inter_channels, c.decoder_channels, c.upsample_rates, c.upsample_kernels, c.resblock_kernels,
+            c.resblock_dilations, c.gin_channels,
+        )  # fmt: skip
+        self.enc_q = PosteriorEncoder(
+            c.spec_channels, c.inter_channels, c.hidden_channels, c.gated_kernel, c.posterior_layers, c.gin_channels
+        )
+        self.flow = Flow(
+            c.inter_channels, c.hidden_channels, c.gated_kernel, c.flow_layers, c.flow_couplings, c.gin_channels
+        )
+        self.ref_enc = StyleEncoder(c.style_bins, c.style_hidden, c.gin_channels)
+        self.ssl_proj = nn.Conv1d(c.ssl_dim, c.ssl_dim, FRAMES_PER_TOKEN, stride=FRAMES_PER_TOKEN)
+        self.ssl_proj.requires_grad_(False)
+        self.quantizer = Quantizer(c.codes, c.ssl_dim)
+        if c.speaker_vector_size:
+            self.sv_emb = nn.Linear(c.speaker_vector_size, c.gin_channels)
+            self.ge_to512 = nn.Linear(c.gin_channels, c.mrte_channels)
+            self.prelu = nn.PReLU(num_parameters=c.gin_channels)
+
+    def forward(self, *args: Any, **kwargs: Any) -> TrainingOutput:
+        """:meth:`forward_train`, under the name that distributed training calls."""
+        return self.forward_train(*args, **kwargs)
+
+    def forward_train(
+        self,
+        content: Tensor,
+        spectrogram: Tensor,
+        lengths: Tensor,
+        phones: Tensor,
+        phone_lengths: Tensor,
+        speaker_vector: Tensor | None = None,
+        slice_starts: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> TrainingOutput:
+        """Encode right-padded recordings and decode one slice of each.
+
+        Args:
+            content: features (B, D, T), T even.
+            spectrogram: magnitudes (B, 1025, T).
+            lengths: valid frames int64 (B,), none shorter than ``segment_frames``.
+            phones: int64 (B, L).
+            phone_lengths: int64 (B,).
+            speaker_vector: (B, S) where the configuration has one.
+            slice_starts: first frames of the slices int64 (B,); drawn if None.
+            noise: (B, C, T) in place of the posterior's normal draw.
+        """
+        style = self.style(spectrogram, speaker_vector, lengths)
+        quantized = self.quantized(self.extract_codes(content))
+        _, m_p, logs_p, mask = self.enc_p(quantized, lengths, phones, phone_lengths, self._prior_style(style))
+        z, m_q, logs_q = self.enc_q(spectrogram, mask, style, noise)
+        z_p = self.flow(z, mask, style)
+        if slice_starts is None:
+            slice_starts = random_starts(lengths, self.config.segment_frames)
+        audio = self.dec(take_slices(z, slice_starts, self.config.segment_frames), style)
+        return TrainingOutput(audio, slice_starts, z, z_p, m_p, logs_p, m_q, logs_q, mask, quantized, style)
+
+    @torch.no_grad()
+    def extract_codes(self, content: Tensor) -> Tensor:
+        """Semantic tokens int64 (B, 1, T // 2) of content features (B, D, T)."""
+        return self.quantizer.encode(self.ssl_proj(content))
+
+    def quantized(self, codes: Tensor) -> Tensor:
+        """Content vectors (B, D, 2 T) at the frame rate of codes int64 (B, 1, T)."""
+        return self.quantizer.decode(codes).repeat_interleave(FRAMES_PER_TOKEN, dim=2)
+
+    def style(
+        self, spectrogram: Tensor, speaker_vector: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """How recordings sound; the mean over several recordings of a voice is a style too.
+
+        Args:
+            spectrogram: magnitudes (B, 1025, F).
+            speaker_vector: (B, S) where the configuration has one.
+            lengths: valid frames (B,); None: all.
+
+        Returns:
+            Style (B, G, 1).
+        """
+        style: Tensor = self.ref_enc(spectrogram, frame_mask(lengths, spectrogram))
+        if not self.config.speaker_vector_size:
+            return style
+        if speaker_vector is None:
+            raise ConfigError(f"style: a speaker vector of {self.config.speaker_vector_size} is expected, got none")
+        out: Tensor = self.prelu(style + self.sv_emb(speaker_vector).unsqueeze(-1))
+        return out
+
+    def prior(
+        self, codes: Tensor, phones: Tensor, style: Tensor, speed: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Prior of codes (B, 1, T), phones (B, L) and style (B, G, 1), none of them padded.
+
+        Returns:
+            Hidden states (B, H, 2 T), mean and log standard deviation (B, C, 2 T), mask (B, 1, 2 T).
+        """
+        out: tuple[Tensor, Tensor, Tensor, Tensor] = self.enc_p(
+            self.quantized(codes), None, phones, None, self._prior_style(style), speed
+        )
+        return out
+
+    def flow_reverse(self, z_p: Tensor, mask: Tensor, style: Tensor) -> Tensor:
+        """Latent (B, C, T) of a sample of the prior."""
+        out: Tensor = self.flow(z_p, mask, style, reverse=True)
+        return out
+
+    def decode(
+        self,
+        codes: Tensor,
+        phones: Tensor,
+        style: Tensor,
+        noise: Tensor | None = None,
+        noise_scale: float = 0.5,
+        speed: float = 1.0,
+    ) -> Tensor:
+        """Speak semantic tokens.
+
+        Args:
+            codes: int64 (B, 1, T).
+            phones: int64 (B, L).
+            style: (B, G, 1), as :meth:`style` returns it.
+            noise: (B, C, 2 T) in units of the prior's deviation, already scaled; drawn with ``noise_scale`` if None.
+            noise_scale: of the drawn noise; 0 takes the mean.
+            speed: above 1 speaks faster.
+
+        Returns:
+            Waveform (B, 1, 2 T * hop) at 32 kHz; int(2 T / speed) + 1 frames if the speed is not 1.
+        """
+        _, mean, log_deviation, mask = self.prior(codes, phones, style, speed)
+        if noise is None:
+            noise = torch.randn_like(mean) * noise_scale
+        z = self.flow_reverse(mean + noise * log_deviation.exp(), mask, style)
+        out: Tensor = self.dec(z * mask, style)
+        return out
+
+    def remove_weight_norm(self) -> None:
+        """Fold weight norm into plain weights; for inference and export, the state dict then has other keys."""
+        remove_weight_norm(self)
+
+    def _prior_style(self, style: Tensor) -> Tensor:
+        if not self.config.speaker_vector_size:
+            return style
+        out: Tensor = self.ge_to512(style.squeeze(-1)).unsqueeze(-1)
+        return out
+
+
+def random_starts(lengths: Tensor, frames: int) -> Tensor:
+    """First frames int64 (B,) of slices of ``frames`` that lie within ``lengths`` (B,), uniform."""
+    room = (lengths - frames + 1).clamp(min=1)
+    return (torch.rand(len(lengths), device=lengths.device) * room).long()
+
+
+def take_slices(sequence: Tensor, starts: Tensor, size: int) -> Tensor:
+    """Slices (B, C, size) of a sequence (B, C, T) from ``starts`` (B,)."""
+    return torch.stack([item[:, start : start + size] for item, start in zip(sequence, starts.tolist(), strict=True)])

@@ -1,0 +1,235 @@
+"""English text as it is spoken: numbers, money, times, units, abbreviations and symbols become words.
+
+The result keeps letters, apostrophes, spaces and the marks ``, . ? ! -``. Rules run in a fixed order; each is one
+pattern with one function.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+_ABBREVIATIONS = {
+    "Mr": "Mister", "Mrs": "Missis", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Rev": "Reverend",
+    "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant", "Gov": "Governor",
+    "Sen": "Senator", "Rep": "Representative", "Hon": "Honorable", "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire",
+    "vs": "versus", "etc": "et cetera", "approx": "approximately", "dept": "department", "Inc": "Incorporated",
+    "Ltd": "Limited", "Co": "Company", "Corp": "Corporation", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road",
+    "Mt": "Mount", "Jan": "January", "Feb": "February", "Aug": "August", "Sept": "September", "Oct": "October",
+    "Nov": "November", "Dec": "December",
+}  # fmt: skip
+
+_UNITS = {
+    "km/h": "kilometer per hour", "m/s": "meter per second", "mph": "mile per hour", "kph": "kilometer per hour",
+    "mm": "millimeter", "cm": "centimeter", "m": "meter", "km": "kilometer", "mg": "milligram", "g": "gram",
+    "kg": "kilogram", "ml": "milliliter", "mL": "milliliter", "l": "liter", "L": "liter", "ft": "foot", "lb": "pound",
+    "lbs": "pound", "oz": "ounce", "yd": "yard", "mi": "mile", "ms": "millisecond", "s": "second", "sec": "second",
+    "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "tbsp": "tablespoon", "tsp": "teaspoon",
+    "kHz": "kilohertz", "Hz": "hertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel", "kB": "kilobyte",
+    "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "W": "watt", "kW": "kilowatt",
+    "kWh": "kilowatt hour", "V": "volt", "mph.": "mile per hour", "°C": "degree celsius", "°F": "degree fahrenheit",
+    "℃": "degree celsius", "℉": "degree fahrenheit", "°": "degree",
+}  # fmt: skip
+_IRREGULAR = {"foot": "feet", "hertz": "hertz", "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz"}
+
+_CURRENCIES = {
+    "$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent"), "¥": ("yen", ""), "￥": ("yuan", "fen"),
+    "₹": ("rupee", "paisa"),
+}  # fmt: skip
+_SYMBOLS = {
+    "%": " percent", "&": " and ", "+": " plus ", "=": " equals ", "×": " times ", "÷": " divided by ", "@": " at ",
+    "#": " number ", "<": " less than ", ">": " greater than ", "~": " about ", "±": " plus or minus ", "©": "", "®": "",
+    "™": "", "§": " section ", "π": " pi ", "μ": " micro ", "√": " square root of ", "≈": " approximately equals ",
+}  # fmt: skip
+_PUNCTUATION = str.maketrans(
+    {
+        "’": "'", "‘": "'", "ʼ": "'", "′": "'", "“": " ", "”": " ", '"': " ", "«": " ", "»": " ",
+        "，": ",", "、": ",", "；": ",", ";": ",", ":": ",", "：": ",", "。": ".", "！": "!", "？": "?", "…": ".",
+        "—": " - ", "–": " - ", "―": " - ", "−": "-", "‐": "-", "‑": "-", "(": ", ", ")": ", ", "（": ", ", "）": ", ",
+        "[": ", ", "]": ", ", "/": " ", "\\": " ", "|": " ", "_": " ", "*": " ", "·": " ",
+    }
+)  # fmt: skip
+
+
+@cache
+def _inflect() -> Any:
+    import inflect  # its import takes a second: only when a number occurs
+
+    return inflect.engine()
+
+
+def cardinal(number: str) -> str:
+    """Digits (commas allowed) as words: ``1234`` → "one thousand, two hundred thirty-four"."""
+    return str(_inflect().number_to_words(number.replace(",", ""), andword="")).replace("  ", " ").strip()
+
+
+def ordinal(number: str) -> str:
+    """Digits as an ordinal number in words: ``21`` → "twenty-first"."""
+    return str(_inflect().number_to_words(_inflect().ordinal(number.replace(",", "")), andword="")).replace("  ", " ")
+
+
+def digits(number: str) -> str:
+    """Digits one by one, as in telephone numbers: ``105`` → "one zero five"."""
+    return " ".join("zero" if digit == "0" else cardinal(digit) for digit in number if digit.isdigit())
+
+
+def year(number: str) -> str:
+    """Four digits read in pairs, as years are: ``1995`` → "nineteen ninety-five", ``2005`` → "two thousand five"."""
+    high, low = divmod(int(number), 100)
+    if 2000 <= int(number) <= 2009 or high % 10 == 0 and low == 0:
+        return cardinal(number)
+    if low == 0:
+        return f"{cardinal(str(high))} hundred"
+    return f"{cardinal(str(high))} {'oh ' if low < 10 else ''}{cardinal(str(low))}"
+
+
+def _decimal(number: str) -> str:
+    whole, _, fraction = number.replace(",", "").partition(".")
+    return f"{cardinal(whole or '0')} point {digits(fraction)}" if fraction else cardinal(whole)
+
+
+def _quantity(number: str) -> str:
+    """A number in whatever form: decimal, year-like or plain."""
+    return _decimal(number)
+
+
+def _plural(noun: str, number: str) -> str:
+    first, _, rest = noun.partition(" ")
+    if number.replace(",", "") in ("1", "1.0"):
+        return noun
+    if noun.endswith(("byte hour", "kilowatt hour")):
+        return noun + "s"
+    many = {"penny": "pence", "yen": "yen", "yuan": "yuan", "fen": "fen", **_IRREGULAR}.get(first, first + "s")
+    return f"{many} {rest}".strip()
+
+
+def _money(match: re.Match[str]) -> str:
+    symbol, number, scale = match["symbol"], match["number"], match["scale"]
+    unit, subunit = _CURRENCIES[symbol]
+    if scale:
+        return f"{_decimal(number)} {scale.lower()} {_plural(unit, '2')}"
+    whole, _, fraction = number.replace(",", "").partition(".")
+    cents = int((fraction + "00")[:2]) if fraction and subunit else 0
+    parts = [f"{cardinal(whole)} {_plural(unit, whole)}"] if int(whole or 0) or not cents else []
+    if cents:
+        parts.append(f"{cardinal(str(cents))} {_plural(subunit, str(cents))}")
+    return " and ".join(parts)
+
+
+def _time(match: re.Match[str]) -> str:
+    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").lower().replace(".", "")
+    tail = f" {' '.join(half.upper())}" if half else ""
+    if minute == 0:
+        return cardinal(str(hour)) + (tail or (" hundred" if hour > 12 else " o'clock"))
+    return f"{cardinal(str(hour))} {'oh ' if minute < 10 else ''}{cardinal(str(minute))}{tail}"
+
+
+def _fraction(match: re.Match[str]) -> str:
+    above, below = match["above"], match["below"]
+    if below == "2":
+        return f"{cardinal(above)} {'half' if above == '1' else 'halves'}"
+    if below == "4" and above == "1":
+        return "one quarter"
+    return f"{cardinal(above)} {ordinal(below)}{'' if above == '1' else 's'}"
+
+
+def _unit(match: re.Match[str]) -> str:
+    sign = "minus " if match["sign"] else ""
+    return f"{sign}{_quantity(match['number'])} {_plural(_UNITS[match['unit']], match['number'])}"
+
+
+def _address(match: re.Match[str]) -> str:
+    """Mail and web addresses are spoken with their punctuation."""
+    spoken = re.sub(r"^https?://", "", match[0])
+    end = "." if spoken.endswith(".") else ""
+    names = {".": " dot ", "/": " slash ", "@": " at ", "?": " question mark ", "=": " equals ", "_": " underscore ",
+             "-": " dash ", "&": " and ", ":": " colon ", "#": " hash ", "%": " percent "}  # fmt: skip
+    return "".join(names.get(character, character) for character in spoken.rstrip("./")) + end
+
+
+def _plain_number(match: re.Match[str]) -> str:
+    number = match[0]
+    if re.fullmatch(r"1[1-9]\d\d|20\d\d", number):
+        return year(number)
+    if number.startswith("0") and len(number) > 1 or len(number) > 15:
+        return digits(number)
+    return cardinal(number)
+
+
+def _saint_or_street(match: re.Match[str]) -> str:
+    return "Saint " if match["next"] else "Street" if match["end"] is None else "Street."
+
+
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+_UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
+
+_RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]+@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"), _address),
+    (re.compile(r"\be\.\s?g\.,?", re.I), "for example"),
+    (re.compile(r"\bi\.\s?e\.,?", re.I), "that is"),
+    (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()} M"),
+    (re.compile(r"\b((?:[A-Z]\.){2,})"), lambda m: " ".join(m[1].replace(".", "")) + " "),
+    (re.compile(r"\bNo\.\s*(?=\d)"), "number "),
+    (re.compile(r"\bSt\.(?:(?P<next>\s+(?=[A-Z]))|(?P<end>\s*$)?)"), _saint_or_street),
+    *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), long) for short, long in _ABBREVIATIONS.items()],
+    *[(re.compile(rf"\b{short}\b(?=\s+[A-Z])"), _ABBREVIATIONS[short]) for short in ("Mr", "Mrs", "Ms", "Dr")],
+    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?))?"), _time),
+    (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>hundred|thousand|million|billion|trillion)\b)?", re.I), _money),
+    (re.compile(r"(?<![\w.,-])(?:\+?\d{1,2}[- ])?(?:\(?\d{3}\)?[- ])?\d{3}-\d{4}(?![\w-])"),
+     lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
+    (re.compile(rf"(?P<sign>(?<!\w)[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT_NAMES})(?![\w/°])"), _unit),
+    (re.compile(r"(?<![\w.])(?:(?P<whole>\d+)\s)?(?P<above>\d{1,2})/(?P<below>\d{1,3})(?![\w/])"),
+     lambda m: (f"{cardinal(m['whole'])} and " if m["whole"] else "") + _fraction(m)),
+    (re.compile(r"\b([1-9]\d?)\.\s+(?=[a-z])"), lambda m: f"{ordinal(m[1])}, "),
+    (re.compile(r"\b(\d+(?:,\d{3})*)(?:st|nd|rd|th)\b", re.I), lambda m: ordinal(m[1])),
+    (re.compile(r"\b(1[1-9]|20)(\d)0s\b"), lambda m: re.sub(r"y$", "ies", year(m[1] + m[2] + "0"))),
+    (re.compile(r"(?<![\w.])'?([2-9])0s\b"), lambda m: re.sub(r"y$", "ies", cardinal(m[1] + "0"))),
+    (re.compile(r"(?<=\d)\s*[-–—]\s*(?=\d)"), " to "),
+    (re.compile(r"(?<![\w)])[-−](?=\d)"), "minus "),
+    (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: " point ".join(digits(part) for part in m[0].split("."))),
+    (re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+"), lambda m: _decimal(m[0])),
+    (re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])"), " "),
+    (re.compile(r"\d+"), _plain_number),
+]  # fmt: skip
+
+
+def _shouted(text: str) -> bool:
+    """Whether the whole text is in capitals, so that capitals say nothing about acronyms."""
+    words = re.findall(r"[A-Za-z]{2,}", text)
+    return len(words) >= 4 and sum(word.isupper() for word in words) > 0.8 * len(words)
+
+
+def normalise(text: str) -> str:
+    """English text with everything written out that is not a word.
+
+    Args:
+        text: one utterance.
+
+    Returns:
+        Letters, apostrophes, spaces and ``, . ? ! -``; runs of marks are reduced to the first. May be empty.
+    """
+    text = unicodedata.normalize("NFC", text).translate({ord("’"): "'", ord("‘"): "'"})
+    if _shouted(text):
+        text = text.lower()
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    for symbol, words in _SYMBOLS.items():
+        text = text.replace(symbol, words)
+    text = text.translate(_PUNCTUATION)
+    text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+    text = re.sub(r"[^A-Za-z' ,.?!-]", " ", text)
+    text = re.sub(r"(?<![A-Za-z])'|'(?![A-Za-z])", partial(_quote, text), text)
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+([,.?!])", r"\1", text)
+    text = re.sub(r"([,.?!])(?:\s*[,.?!-])+", r"\1", text)
+    text = re.sub(r"\.(?=[A-Za-z])", ". ", text)
+    return re.sub(r"^[\s,.-]+(?=\S)", "", text).strip()
+
+
+def _quote(text: str, match: re.Match[str]) -> str:
+    """Keep an apostrophe that stands for letters (dogs', 'em), drop a quotation mark."""
+    before = text[match.start() - 1] if match.start() else " "
+    return "'" if before in "sS" else " "

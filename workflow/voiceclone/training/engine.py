@@ -1,0 +1,413 @@
+"""The step loop of every training: resumable at any step, with the same result as if it had never stopped.
+
+A recipe brings the model, the optimisers and one step; the engine brings everything else: seeds, saving, resuming,
+stopping on request, validation, the choice of the best model, history. What must survive a stop is registered by name
+in ``recipe.parts``; the engine adds its own counters. The seed of a step depends on the step alone, its batch too, so
+weights, optimiser and counters are the whole state.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from voiceclone import __version__
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.errors import DataError, Interrupted
+from voiceclone.progress import Progress, announce
+from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
+from voiceclone.training.data import BatchOrder, seed_step
+from voiceclone.training.logs import History
+from voiceclone.training.signals import StopRequest
+from voiceclone.training.state import StateFolder
+
+log = logging.getLogger(__name__)
+
+
+class Stateful(Protocol):
+    """Anything that must survive a stop: modules, optimisers, schedules, scalers."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Nested tensors and plain values."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take them back."""
+
+
+class NotFiniteError(Exception):
+    """A loss or gradient of this step is NaN or infinite; the step's update was not made. Names what was not finite."""
+
+
+class Recipe(Protocol):
+    """One kind of training.
+
+    ``parts`` is the registry of what a checkpoint holds; ``model`` in it is the module that leaves the stage.
+    ``metric`` names the validation figure, lower is better, that chooses the best model.
+    """
+
+    parts: dict[str, Stateful]
+    model: torch.nn.Module
+    order: BatchOrder
+    metric: str
+
+    def train_step(self, step: int) -> dict[str, float]:
+        """Make the update of a step, counted from 0; return its losses.
+
+        Raises:
+            NotFiniteError: instead of an update with figures that are not finite.
+        """
+
+    def validate(self) -> dict[str, float]:
+        """Figures on the held-out utterances; empty if there are none."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a training goes on and when it looks at itself; steps are optimiser steps."""
+
+    steps: int
+    seed: int
+    log_every: int = 10
+    validate_every: int = 100
+    max_skipped: int = 3
+
+
+@dataclass
+class Counters:
+    """Progress of a training: a stateful part like the others."""
+
+    step: int = 0
+    validated: int = 0
+    seconds: float = 0.0
+    skipped: int = 0  # in a row
+    window: dict[str, list[float]] = field(default_factory=dict)  # name -> [sum, count] since the last history line
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Best:
+    """Weights with the lowest validation figure so far: a stateful part, so they are as safe as all others."""
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+        self.value = math.inf
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def offer(self, step: int, value: float, model: torch.nn.Module) -> None:
+        """Keep a copy of the weights if ``value`` is lower than all before."""
+        if value < self.value:
+            self.step, self.value = step, value
+            self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        return {"step": self.step, "value": None if self.step is None else self.value, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self.step, self.weights = state["step"], dict(state["weights"])
+        self.value = math.inf if state["value"] is None else state["value"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training."""
+
+    step: int
+    epochs: float
+    seconds: float
+    last: dict[str, torch.Tensor]
+    best: Best
+    final: dict[str, float]
+    history: list[dict[str, Any]]
+    resumes: list[dict[str, Any]]
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on beside data and settings."""
+    return {
+        "voiceclone": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def finite(**values: torch.Tensor) -> None:
+    """Raise :class:`NotFiniteError` naming the values that are not finite."""
+    wrong = [name for name, value in values.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise NotFiniteError(", ".join(wrong))
+
+
+def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
+    """Device of the training, with deterministic kernels chosen where torch has them."""
+    if threads > 0:
+        torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    if runtime.device == "cpu" or (runtime.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DataError("runtime.device is cuda, but no CUDA device can be used", "set runtime.device to auto or cpu")
+    return torch.device("cuda")
+
+
+class Trainer:
+    """Runs one training to its end, to a stop request, or to a failure that is noted.
+
+    Args:
+        recipe: model, optimisers, data.
+        plan: length and intervals.
+        state: folder of the state; its lock is taken by :meth:`run`.
+        runtime: save intervals, kept checkpoints, time budget.
+        label: who is working, for the progress lines.
+        warm_start: start a new training from the weights of the one before it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        state: StateFolder,
+        runtime: RuntimeSettings,
+        label: str,
+        warm_start: bool = False,
+    ) -> None:
+        self.recipe, self.plan, self.state, self.runtime, self.label = recipe, plan, state, runtime, label
+        self.warm_start = warm_start
+        self.counters, self.best = Counters(), Best()
+        self.parts: dict[str, Stateful] = {**recipe.parts, "counters": self.counters, "best": self.best}
+        self.store = CheckpointStore(state.folder, state.fingerprint.key, runtime.keep_checkpoints)
+        self.history = History(state.folder)
+        self._saved: tuple[int, int] | None = None  # step and validated step of the newest checkpoint
+
+    def run(self) -> Result:
+        """Train from the newest checkpoint, or from the start, to the planned step.
+
+        Raises:
+            Interrupted: a signal or the time budget ended it; the state is saved.
+            DataError: it cannot go on; the message tells why, ``FATAL.json`` keeps the reason if it would repeat.
+        """
+        back = self.state.back_from()
+        with StopRequest(self.runtime.max_seconds) as stop, self.state.locked():
+            self.state.check_not_fatal()
+            self._start(back)
+            try:
+                self._loop(stop)
+                self._save()
+            finally:
+                self.history.close()
+        return self._result()
+
+    # -- start -----------------------------------------------------------------------------------------------------
+
+    def _start(self, back: str) -> None:
+        """Resume, or begin anew and say how this training differs from the one before."""
+        description = self.state.describe()
+        self.store.sweep()
+        checkpoint = self.store.newest()
+        if checkpoint is not None:
+            self._resume(checkpoint, back)
+            return
+        event = {"event": "started", "step": 0, "reason": description}
+        warm = self._load_previous() if self.warm_start else None
+        if warm is not None:
+            event["reason"] += f"; starts from the weights of {warm}"
+        self.state.write_fingerprint({"started": event["reason"]})
+        announce(f"{self.label}  {event['reason']}")
+        log.info("%s", event["reason"])
+        self.history.begin(0, [], event)
+        if warm is not None:
+            self._save()
+
+    def _resume(self, checkpoint: Checkpoint, back: str) -> None:
+        """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
+        missing = self.parts.keys() ^ checkpoint.parts.keys()
+        if missing:
+            raise DataError(
+                f"{checkpoint.folder}: its parts differ from this version's: {sorted(missing)}",
+                "it was written by another version; use that one, or delete the state folder to start from scratch",
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(checkpoint.parts[name])
+        step = self.counters.step
+        self._saved = (step, self.counters.validated)
+        if step >= self.plan.steps and self.counters.validated >= step:
+            announce(f"{self.label}  was complete at step {step}: its outputs are written again")
+            log.info("complete: checkpoint of step %d, planned %d", step, self.plan.steps)
+            self.history.begin(step, checkpoint.history)
+            return
+        now, reasons = versions(), [back] if back else []
+        for name, old in checkpoint.record.versions.items():
+            if now.get(name) != old:
+                reasons.append(f"{name} {old} -> {now.get(name)}")
+        reason = "; ".join(["saved state found", *reasons])
+        announce(f"{self.label}  continues at step {step}/{self.plan.steps}: {reason}")
+        log.info("resumed at step %d of %d: %s", step, self.plan.steps, reason)
+        self.history.begin(step, checkpoint.history, {"event": "resumed", "step": step, "reason": reason})
+
+    def _load_previous(self) -> str | None:
+        """Weights of the training before this one, if it has any; returns ``"<key> step <n>"``."""
+        previous = self.state.previous()
+        if previous is None:
+            return None
+        key = previous[0]
+        try:
+            checkpoint = CheckpointStore(self.state.root / key, key).newest()
+        except DataError as error:
+            log.warning("warm start is not possible: %s", error)
+            return None
+        if checkpoint is None:
+            return None
+        try:
+            self.recipe.model.load_state_dict(checkpoint.parts["model"])
+        except RuntimeError as error:
+            raise DataError(
+                f"warm start from {key}: its model does not fit this one ({str(error).splitlines()[0]})",
+                "set warm_start to none: the architecture has changed",
+            ) from error
+        return f"{key} step {checkpoint.record.step}"
+
+    # -- loop ------------------------------------------------------------------------------------------------------
+
+    def _loop(self, stop: StopRequest) -> None:
+        """Steps, history, validation and saves until the plan is done."""
+        counters, plan = self.counters, self.plan
+        progress = Progress(f"{self.label}  step", plan.steps, self.runtime.progress_seconds, done=counters.step)
+        last_save = last_tick = time.monotonic()
+        while True:
+            self._validate_if_due(stop)
+            if counters.step >= plan.steps and counters.validated >= counters.step:
+                return
+            if stop.reason:
+                self._save()
+                raise Interrupted(
+                    f"{self.label}: stopped by {stop.reason} at step {counters.step} of {plan.steps}; the state is saved",
+                    "run the same command again to continue",
+                )
+            losses = self._step()
+            now = time.monotonic()
+            counters.seconds, last_tick = counters.seconds + now - last_tick, now
+            progress.update(note="  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in losses.items()))
+            due = counters.step % self.runtime.save_every_steps == 0
+            if due or now - last_save >= 60 * self.runtime.save_every_minutes:
+                self._validate_if_due(stop)
+                self._save()
+                last_save = time.monotonic()
+
+    def _step(self) -> dict[str, float]:
+        """One step of the recipe, its counters and its line in the history."""
+        counters, plan = self.counters, self.plan
+        seed_step(plan.seed, counters.step)
+        try:
+            losses = self.recipe.train_step(counters.step)
+            counters.skipped = 0
+        except NotFiniteError as error:
+            losses = {}
+            counters.skipped += 1
+            log.warning("step %d: %s not finite; its update is left out", counters.step + 1, error)
+            if counters.skipped > plan.max_skipped:
+                self._fail(f"{error} not finite in {counters.skipped} steps in a row")
+        except DataError as error:
+            self._fail(str(error))
+        counters.step += 1
+        for name, value in losses.items():
+            total = counters.window.setdefault(name, [0.0, 0])
+            total[0] += value
+            total[1] += 1
+        if counters.step % plan.log_every == 0 or counters.step >= plan.steps:
+            self._log_window()
+        return losses
+
+    def _fail(self, reason: str) -> None:
+        """Note a failure that would only repeat itself, and end. The checkpoints stay as they are."""
+        self.state.write_fatal(self.counters.step + 1, reason)
+        raise DataError(
+            f"{self.label}: failed at step {self.counters.step + 1}: {reason}",
+            f"lower the learning rate or look at the data; the reason is kept in {self.state.fatal_path}",
+        )
+
+    def _row(self, split: str, figures: Mapping[str, float]) -> None:
+        """One line of the history, with figures named as the history names them."""
+        step = self.counters.step
+        self.history.add(
+            {
+                "step": step,
+                "epoch": self.recipe.order.epoch(max(0, step - 1)) + 1,
+                "seconds": round(self.counters.seconds, 3),
+                "split": split,
+                **figures,
+            }
+        )
+
+    def _log_window(self) -> None:
+        """Means of the losses since the last line."""
+        window = self.counters.window
+        if window:
+            self._row("train", {name: total / count for name, (total, count) in window.items()})
+        self.counters.window = {}
+
+    def _validate_if_due(self, stop: StopRequest) -> None:
+        """Validate at the interval and at the end; put off to the resumed run when a stop is asked for."""
+        counters, plan = self.counters, self.plan
+        step = counters.step
+        due = step > 0 and (step % plan.validate_every == 0 or step >= plan.steps)
+        if not due or counters.validated >= step or stop.reason:
+            return
+        seed_step(plan.seed, "validation")
+        self.recipe.model.eval()
+        with torch.no_grad():
+            figures = self.recipe.validate()
+        self.recipe.model.train()
+        counters.validated = step
+        if figures:
+            self._row("heldout", figures)
+            value = figures[self.recipe.metric]
+            self.best.offer(step, value, self.recipe.model)
+            log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+    # -- save ------------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Write a checkpoint, unless this step and its validation are saved already."""
+        position = (self.counters.step, self.counters.validated)
+        if position == self._saved:
+            return
+        began = time.monotonic()
+        self.history.sync()
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        path = self.store.save(self.counters.step, parts, self.history.rows, versions())
+        self._saved = position
+        log.info("saved %s in %.2f s", path, time.monotonic() - began)
+
+    def _result(self) -> Result:
+        """What the finished training hands to the stage."""
+        heldout = [row for row in self.history.rows if row.get("split") == "heldout"]
+        skip = {"step", "epoch", "seconds", "split"}
+        return Result(
+            step=self.counters.step,
+            epochs=self.counters.step / self.recipe.order.steps_per_epoch,
+            seconds=self.counters.seconds,
+            last={name: tensor.detach().to("cpu", copy=True) for name, tensor in self.recipe.model.state_dict().items()},
+            best=self.best,
+            final={name: value for name, value in heldout[-1].items() if name not in skip} if heldout else {},
+            history=self.history.rows,
+            resumes=[row for row in self.history.events if row["event"] == "resumed"],
+        )

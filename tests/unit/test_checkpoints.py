@@ -35,7 +35,7 @@ def equal(a: object, b: object) -> bool:
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict) and isinstance(b, dict):
-        return list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
     return a == b
@@ -113,19 +113,15 @@ def test_any_damage_is_found_and_the_one_before_is_used(
 
 def test_damaged_ones_never_push_out_the_last_whole_one(store: CheckpointStore) -> None:
     for step in (20, 25):
-        store.save(step, parts(step), [], VERSIONS)
-        (store.path(step) / "state.json").unlink()
-    store.save(12, parts(12), [], VERSIONS)
-    (store.path(12) / "state.json").write_text("{}")
-    store.path(20).rename(store.path(16))
+        store.path(step).mkdir()
     again = CheckpointStore(store.folder, KEY, keep=2)
-    with pytest.raises(DataError, match="none of its 3 checkpoints can be used"):
-        again.newest()
-    again.save(3, parts(3), [], VERSIONS)
-    again.save(4, parts(4), [], VERSIONS)
-    again.save(5, parts(5), [], VERSIONS)
     found = again.newest()
-    assert found is not None and found.record.step == 5 and {4, 5} <= set(again.steps())
+    assert found is not None and found.record.step == 15
+    for step in (16, 17):
+        again.save(step, parts(step), [], VERSIONS)
+    found = again.newest()
+    assert found is not None and found.record.step == 17
+    assert again.steps() == [16, 17, 20, 25]
 
 
 def test_a_checkpoint_of_another_training_is_not_used(store: CheckpointStore) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.audio.io import Waveform, resample
+from voiceclone.audio.segments import excerpt_slices
 
 RATE = 16_000
 FRAME, HOP = 2048, 1024  # 128 ms and 64 ms: tones are resolved, syllables are not
@@ -53,21 +54,11 @@ class Accompaniment:
         return self.ratio_db < threshold_db and self.tonality >= tonality
 
 
-def excerpt_slices(frames: int, rate: int, number: int, seconds: float = EXCERPT_SECONDS) -> list[slice]:
-    """At most ``number`` pieces spread evenly over a take; the whole take when it is not longer than they are."""
-    size = int(seconds * rate)
-    if frames <= size:
-        return [slice(0, frames)]
-    number = max(1, min(number, frames // size))
-    starts = [round((frames - size) * (index + 0.5) / number) for index in range(number)]
-    return [slice(start, start + size) for start in starts]
-
-
 def measure(splitter: Splitter, samples: Waveform, rate: int, number: int) -> Accompaniment:
     """Separate ``number`` excerpts of float32 (frames, channels) and measure the accompaniment in them."""
     voice_energy = rest_energy = 1e-9
     voices, rests = [], []
-    for place in excerpt_slices(len(samples), rate, number):
+    for place in excerpt_slices(len(samples), rate, number, EXCERPT_SECONDS):
         voice, rest = splitter.split(samples[place], rate)
         voice_energy += float(np.square(voice, dtype=np.float64).sum())
         rest_energy += float(np.square(rest, dtype=np.float64).sum())

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.audio.accompaniment import excerpt_slices
 from voiceclone.audio.denoise import Denoiser, checked, make_denoiser
 from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
 from voiceclone.audio.loudness import estimate_snr, loudness, set_loudness, true_peak_dbtp
-from voiceclone.audio.separate import remove_stale
+from voiceclone.audio.segments import excerpt_slices
+from voiceclone.audio.stale import remove_stale
 from voiceclone.config.clean import CleanSettings
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_tsv

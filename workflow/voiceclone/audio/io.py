@@ -101,7 +101,11 @@ def stream(path: Path, info: SoundInfo | None = None, block_seconds: float = 10.
         if info.frames is None or done >= info.frames:
             raise DataError(f"{path}: cannot be decoded after {done} frames ({detail})", "copy the file again") from error
     if info.frames is not None and done < info.frames:
-        raise Truncated(f"{path}: truncated, {done} of {info.frames} frames could be read", "copy the file again")
+        promised, rate = info.frames / info.sample_rate, info.sample_rate
+        raise Truncated(
+            f"{path}: truncated or damaged, its header promises {promised:.1f} s, reading fails after {done / rate:.1f} s",
+            "copy the file again",
+        )
 
 
 def read_audio(path: Path) -> tuple[Waveform, int]:

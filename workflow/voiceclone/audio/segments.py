@@ -1,4 +1,4 @@
-"""Process a long waveform piece by piece with cross-faded seams: memory is bounded by the piece, not the take."""
+"""Pieces of a take: overlapping ones that are processed and joined again, and a few excerpts that stand for it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def in_segments(
     samples: Waveform, rate: int, work: Callable[[Waveform], Waveform], seconds: float, overlap: float
 ) -> Waveform:
     """Apply ``work`` to overlapping pieces and join the results with linear cross-fades.
+
+    What ``work`` needs of memory is bounded by the piece, whatever the length of the take.
 
     Args:
         samples: float32 (frames, channels).
@@ -41,3 +43,13 @@ def in_segments(
             result[start : start + joint] *= 1.0 - ramp[:joint]
         result[start : start + len(piece)] += piece
     return result
+
+
+def excerpt_slices(frames: int, rate: int, number: int, seconds: float) -> list[slice]:
+    """At most ``number`` pieces spread evenly over a take; the whole take when it is not longer than they are."""
+    size = int(seconds * rate)
+    if frames <= size:
+        return [slice(0, frames)]
+    number = max(1, min(number, frames // size))
+    starts = [round((frames - size) * (index + 0.5) / number) for index in range(number)]
+    return [slice(start, start + size) for start in starts]

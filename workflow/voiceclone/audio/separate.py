@@ -13,6 +13,7 @@ import numpy as np
 from voiceclone.audio.accompaniment import Accompaniment, Splitter, measure
 from voiceclone.audio.io import Waveform, read_audio, resample, write_flac
 from voiceclone.audio.segments import in_segments
+from voiceclone.audio.stale import remove_stale
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_tsv
@@ -246,11 +247,3 @@ def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tool
         "chain": " > ".join(settings.chain) if cells["separated"] else "",
         **cells,
     }
-
-
-def remove_stale(folder: Path, takes: set[str]) -> None:
-    """Delete files of takes that no longer exist from a stage's folder."""
-    for path in folder.glob("*"):
-        if path.suffix in (".flac", ".json") and path.stem not in takes and not path.name.startswith("."):
-            log.info("%s: its take is gone, removed", path.name)
-            path.unlink()

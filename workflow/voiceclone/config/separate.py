@@ -31,7 +31,7 @@ class SeparateSettings(Block):
         description="auto: separate when the voice is less than this many dB above the accompaniment.",
     )
     tonality: float = Field(
-        0.28,
+        0.31,
         ge=0,
         le=1,
         description="auto: share of the accompaniment's energy in sustained tones from which it counts as music; "

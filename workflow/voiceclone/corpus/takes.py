@@ -85,17 +85,15 @@ def check_file(folder: Path, path: Path) -> Rejection | None:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         return Rejection("name", "its name holds control characters or is not UTF-8; rename it")
     try:
-        contained_path(folder, path.relative_to(folder))
-    except DataError:
-        return Rejection("link-outside", "a link that leads out of the speaker's folder; copy the recording into it")
-    except (OSError, RuntimeError):
-        return Rejection("link-broken", "a link that leads nowhere; copy the recording into the folder")
-    try:
         status = path.stat()
     except FileNotFoundError:
         return Rejection("link-broken", "a link that leads nowhere; copy the recording into the folder")
-    except OSError as error:
+    except OSError as error:  # no permission, or a link to itself
         return Rejection("unreadable", f"cannot be read ({error.strerror}); expected a file that this user may read")
+    try:
+        contained_path(folder, path.relative_to(folder))
+    except DataError:
+        return Rejection("link-outside", "a link that leads out of the speaker's folder; copy the recording into it")
     if stat.S_ISDIR(status.st_mode):
         return Rejection("link-folder", "a link to a folder; links to folders are not followed, copy the recordings")
     if not stat.S_ISREG(status.st_mode):

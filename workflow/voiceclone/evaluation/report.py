@@ -17,7 +17,20 @@ from markupsafe import Markup
 
 from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.charts import data_uri, histogram, line_chart, spectrogram_png, timeline
-from voiceclone.evaluation.words import LABELS, METRICS, duration, language_name, plain_words, target_name
+from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
+from voiceclone.evaluation.words import (
+    LABELS,
+    METRICS,
+    STATES,
+    TRAININGS,
+    duration,
+    figure,
+    language_name,
+    main_rate,
+    plain_words,
+    spoken_by,
+    target_name,
+)
 from voiceclone.files import Row, canonical_json, read_json, read_jsonl, read_tsv, write_json, write_text
 from voiceclone.lineage.provenance import collect_provenance
 
@@ -61,14 +74,6 @@ def percent(value: Any, digits: int = 1) -> str:
 def megabytes(value: Any) -> str:
     """Bytes in MB of 10^6."""
     return "–" if value in (None, "") else f"{float(value) / 1e6:.1f} MB"
-
-
-def figure(value: Any, style: str) -> str:
-    """One number in the form of its metric."""
-    if value is None:
-        return "–"
-    forms = {"percent": "{:.1f} %", "score": "{:.2f}", "ms": "{:.0f} ms", "hz": "{:.0f} Hz", "plain": "{:.1f}"}
-    return forms[style].format(100 * value if style == "percent" else value)
 
 
 def whole(value: Any) -> str:
@@ -135,7 +140,7 @@ def seconds_by_fate(
     for row in optional_table(results / "slices" / "timeline.tsv"):
         if row["state"] != "slice":
             totals[(row["state"], row.get("reason", "") if row["state"] == "rejected" else "")] += seconds_of(row)
-    order = ["train", "heldout", "silence", "dropped", "rejected"]
+    order = list(STATES)
     recorded = sum(float(row["seconds"]) for row in takes) or 1.0
     return [
         {"state": state, "reason": reason, "seconds": seconds, "share": seconds / recorded}
@@ -289,8 +294,53 @@ def listening_cards(
 
 
 def trained_from_scratch(config: Mapping[str, Any]) -> bool:
-    """Whether the configured preset trains its models without pretrained weights."""
-    return config.get("preset") in SMALL_PRESETS
+    """Whether the configuration trains small models without pretrained weights."""
+    if config.get("preset") in SMALL_PRESETS:
+        return True
+    trainings = [config.get(name) for name in ("gpt", "sovits")]
+    return any(isinstance(block, Mapping) and block.get("base") == "" for block in trainings)
+
+
+def tiles(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The figures at the top of the page, of the target a user would speak with."""
+    target = spoken_by(summaries)
+    if target is None:
+        return []
+    summary = summaries[target]
+    voice = summary["by_kind"].get("heldout") or summary
+    found = []
+    rate = main_rate(voice)
+    if rate:
+        found.append({"value": percent(rate[1]["value"], 0), "title": f"of the {rate[0]} wrong, by a recogniser"})
+    for metric in METRICS:
+        title = {"similarity_campplus": "likeness to the speaker, of 1", "distillmos": "naturalness, of 5", "rtf": "seconds of computing per second"}.get(metric.name)
+        value = voice.get("metrics", {}).get(metric.name)
+        if title and value:
+            found.append({"value": figure(value["value"], metric.style), "title": title})
+    if summary.get("size_bytes"):
+        found.append({"value": megabytes(summary["size_bytes"]), "title": f"size of {target_name(target)}"})
+    return found
+
+
+def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per exported bundle: size, digest, and what the comparison with the trained model found."""
+    rows = []
+    for name, export in exports.items():
+        parity = export["parity"] or {}
+        files = export["bundle"].get("files", {})
+        errors = parity.get("max_error", {})
+        findings = [f"largest error of {part} {value:.1e}" for part, value in errors.items()]
+        if "greedy_equal" in parity:
+            findings.append("greedy tokens equal" if parity["greedy_equal"] else "greedy tokens differ")
+        rows.append(
+            {
+                "name": name,
+                "bytes": sum(entry.get("size", 0) for entry in files.values()) or None,
+                "sha256": export["sha256"],
+                "findings": findings,
+            }
+        )
+    return rows
 
 
 def report_values(results: Path, provenance: Mapping[str, Any], settings: ReportSettings) -> dict[str, Any]:
@@ -325,6 +375,13 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
         "tables": tables,
         "cards": cards,
+        "spoken": spoken_by(summaries),
+        "tiles": tiles(summaries),
+        "bundles": bundle_rows(provenance["exports"]),
+        "metrics": METRICS,
+        "states": STATES,
+        "model_names": TRAININGS,
+        "by_character": CHARACTER_LANGUAGES,
         "left_out": left_out,
         "scratch": scratch,
         "words": plain_words(summaries, scratch),

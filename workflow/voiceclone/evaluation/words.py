@@ -37,6 +37,19 @@ METRICS = (
     Metric("post_ms", "Time: post-processing", "ms", "low", "Joining of the pieces, per sentence."),
 )  # fmt: skip
 
+#: What became of a second of a recording, in the order of the tables.
+STATES = {
+    "train": "Training",
+    "heldout": "Held out",
+    "slice": "Sliced, in no table",
+    "silence": "Silence",
+    "dropped": "Left out of the corpus",
+    "rejected": "Rejected when slicing",
+}
+
+#: The trained models.
+TRAININGS = {"gpt": "GPT: text to semantic tokens", "sovits": "SoVITS: semantic tokens to waveform", "tokenizer": "Tokenizer"}
+
 #: Logged quantities of the trainings, in the order of their charts.
 LABELS = {
     "cross_entropy": "Cross-entropy per token",
@@ -59,6 +72,14 @@ LANGUAGES = {
     "en": "English", "zh": "Mandarin", "yue": "Cantonese", "ja": "Japanese", "ko": "Korean", "de": "German",
     "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch", "ru": "Russian",
 }  # fmt: skip
+
+
+def figure(value: float | None, style: str) -> str:
+    """One number in the form of its metric; an en dash where there is none."""
+    if value is None:
+        return "–"
+    forms = {"percent": "{:.1f} %", "score": "{:.2f}", "ms": "{:.0f} ms", "hz": "{:.0f} Hz", "plain": "{:.1f}"}
+    return forms[style].format(100 * value if style == "percent" else value)
 
 
 def target_name(target: str) -> str:

@@ -133,9 +133,16 @@ class Result:
     seconds: float
     last: dict[str, torch.Tensor]
     best: Best
-    final: dict[str, float]
     history: list[dict[str, Any]]
     resumes: list[dict[str, Any]]
+
+    def heldout_at(self, step: int | None) -> dict[str, float]:
+        """Held-out figures of a validated step; empty if there are none."""
+        place = {"step", "epoch", "seconds", "split"}
+        for row in reversed(self.history):
+            if row.get("split") == "heldout" and row["step"] == step:
+                return {name: value for name, value in row.items() if name not in place}
+        return {}
 
 
 def versions() -> dict[str, str]:
@@ -277,7 +284,9 @@ class Trainer:
         if checkpoint is None:
             return None
         try:
-            self.recipe.model.load_state_dict(checkpoint.parts["model"])
+            for name, part in self.recipe.parts.items():
+                if isinstance(part, torch.nn.Module):
+                    part.load_state_dict(checkpoint.parts[name])
         except RuntimeError as error:
             raise DataError(
                 f"warm start from {key}: its model does not fit this one ({str(error).splitlines()[0]})",
@@ -399,15 +408,12 @@ class Trainer:
 
     def _result(self) -> Result:
         """What the finished training hands to the stage."""
-        heldout = [row for row in self.history.rows if row.get("split") == "heldout"]
-        skip = {"step", "epoch", "seconds", "split"}
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
             seconds=self.counters.seconds,
             last={name: tensor.detach().to("cpu", copy=True) for name, tensor in self.recipe.model.state_dict().items()},
             best=self.best,
-            final={name: value for name, value in heldout[-1].items() if name not in skip} if heldout else {},
             history=self.history.rows,
             resumes=[row for row in self.history.events if row["event"] == "resumed"],
         )

@@ -1,0 +1,22 @@
+"""Settings of the features that the trainings read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from voiceclone.config.base import Block
+
+
+class FeaturesSettings(Block):
+    """Which pretrained encoders describe an utterance."""
+
+    content: Literal["whisper-base", "chinese-hubert-base"] = Field(
+        "whisper-base",
+        description="Encoder of what is said, 50 vectors per second. The public base voices need chinese-hubert-base.",
+    )
+    speaker_encoder: Literal["campplus"] = Field("campplus", description="Encoder of who speaks, one vector.")
+    bert: Literal["", "chinese-roberta-wwm-ext-large"] = Field(
+        "", description="Encoder of Chinese text, one vector per phone, which improves its melody; empty: without."
+    )

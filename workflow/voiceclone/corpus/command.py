@@ -1,0 +1,90 @@
+"""Commands for people who correct a corpus: ``voiceclone corrections`` and ``voiceclone list``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RESULTS = Annotated[Path, typer.Option(help="Folder of the results.")]
+CORRECTIONS = Annotated[Path, typer.Option("--corrections", help="Folder of the corrections.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this package to the command line."""
+    corrections = typer.Typer(help="Check and merge corrections of transcripts.", no_args_is_help=True)
+    corrections.command("check")(check)
+    corrections.command("merge")(merge)
+    lists = typer.Typer(help="Read and write GPT-SoVITS .list files.", no_args_is_help=True)
+    lists.command("import")(import_list)
+    lists.command("export")(export_list)
+    app.add_typer(corrections, name="corrections")
+    app.add_typer(lists, name="list")
+
+
+def check(
+    speaker: str,
+    results: RESULTS = Path("results"),
+    folder: CORRECTIONS = Path("config/corrections"),
+) -> None:
+    """Check a speaker's corrections and say where each of them is applied."""
+    from voiceclone.corpus.corrections import place_corrections, read_corrections
+    from voiceclone.files import check_speaker, read_tsv
+
+    path = folder / f"{check_speaker(speaker)}.tsv"
+    found = read_corrections(path)
+    slices = read_tsv(results / speaker / "slices" / "manifest.tsv", ("utterance",))
+    placed = place_corrections(path, found, (row["utterance"] for row in slices))
+    for utterance, items in sorted(placed.items()):
+        for item in items:
+            moved = "" if item.utterance == utterance else f"  (written for {item.utterance})"
+            typer.echo(f"{utterance}  {item.action} {item.value}".rstrip() + moved)
+    typer.echo(f"{len(found)} corrections, all in order")
+
+
+def merge(speaker: str, file: Path, folder: CORRECTIONS = Path("config/corrections")) -> None:
+    """Add the corrections that the proof-reading page has downloaded; newer ones replace older ones."""
+    from voiceclone.corpus.corrections import merge_corrections
+    from voiceclone.files import check_speaker
+
+    path = folder / f"{check_speaker(speaker)}.tsv"
+    typer.echo(f"{merge_corrections(path, file)} corrections merged into {path}")
+
+
+def export_list(
+    speaker: str,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .list file to write.")],
+    results: RESULTS = Path("results"),
+) -> None:
+    """Write a speaker's corpus as a .list with absolute paths, for training with GPT-SoVITS itself."""
+    from voiceclone.corpus.listfile import ListEntry, write_list
+    from voiceclone.files import check_speaker, read_tsv
+
+    folder = results / check_speaker(speaker)
+    rows = read_tsv(folder / "corpus" / "corpus.tsv", ("path", "language", "text"))
+    write_list(
+        output,
+        (ListEntry(str((folder / row["path"]).resolve()), speaker, row["language"], row["text"]) for row in rows),
+    )
+    typer.echo(f"{len(rows)} utterances written to {output}")
+
+
+def import_list(
+    file: Path,
+    speaker: Annotated[str, typer.Option(help="Name of the voice.")],
+    results: RESULTS = Path("results"),
+    folder: CORRECTIONS = Path("config/corrections"),
+) -> None:
+    """Take the texts of a proof-read .list over as corrections, for utterances whose file names are in the corpus.
+
+    Only texts that differ from the corpus become corrections.
+    """
+    from voiceclone.corpus.listimport import import_as_corrections
+    from voiceclone.files import check_speaker
+
+    changed, same, unknown = import_as_corrections(file, results / check_speaker(speaker), folder / f"{speaker}.tsv")
+    typer.echo(f"{changed} texts taken over as corrections, {same} are the same already")
+    if unknown:
+        typer.echo("not in this corpus:\n" + "\n".join(f"  {path}" for path in unknown))
+        raise typer.Exit(1)

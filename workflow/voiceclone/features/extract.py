@@ -1,0 +1,266 @@
+"""Features of all utterances of a corpus: made once per content, gathered into one store per kind."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voiceclone.audio.io import resample
+from voiceclone.config.features import FeaturesSettings
+from voiceclone.errors import AssetError, DataError
+from voiceclone.features.campplus import DIMENSION, SpeakerEncoder
+from voiceclone.features.content import RATE, ContentEncoder, fit_length, load_encoder
+from voiceclone.features.phones import PhonesCache, phones_key
+from voiceclone.features.spectrogram import BINS, HOP, magnitudes, to_float, training_audio
+from voiceclone.features.spectrogram import RATE as TRAINING_RATE
+from voiceclone.features.store import Array, ArrayCache, Entry, write_store
+from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv
+from voiceclone.lineage.cache import item_key
+from voiceclone.progress import Progress
+from voiceclone.text.frontend import Phones
+from voiceclone.text.languages import WITH_BERT
+from voiceclone.text.lexicon import Lexicon
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+
+COLUMNS = (
+    "utterance", "split", "seconds", "language", "text", "phones", "frames",
+    "key_phones", "key_content", "key_speaker", "key_spectrogram", "audio_sha256",
+)  # fmt: skip
+REJECTED_COLUMNS = ("utterance", "reason", "detail")
+CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Utterance:
+    """One utterance on its way into the stores."""
+
+    row: Row
+    audio_path: Path
+    phones: Phones
+    frames: int
+    keys: dict[str, str]
+
+    @property
+    def manifest_row(self) -> dict[str, object]:
+        kept = {column: self.row[column] for column in ("utterance", "split", "language", "text")}
+        keys = {f"key_{kind}": self.keys[kind] for kind in ("phones", "content", "speaker", "spectrogram")}
+        return {
+            **kept,
+            **keys,
+            "seconds": self.frames * HOP / TRAINING_RATE,
+            "phones": " ".join(self.phones.symbols),
+            "frames": self.frames,
+            "audio_sha256": self.row["sha256"],
+        }
+
+
+class FeatureExtractor:
+    """Makes what an utterance lacks; models are loaded when the first utterance needs them.
+
+    Args:
+        cache: folder of the per-utterance caches.
+        settings: which encoders.
+        assets: models by name.
+        lexicon: the user's pronunciations.
+        device: of the encoders.
+        threads: of the encoders on the CPU; 0: their choice.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        settings: FeaturesSettings,
+        assets: Mapping[str, Asset],
+        lexicon: Lexicon,
+        device: str = "cpu",
+        threads: int = 0,
+    ) -> None:
+        self._assets = {
+            kind: _asset(assets, name, f"features.{key}")
+            for kind, key, name in (
+                ("content", "content", settings.content),
+                ("speaker", "speaker_encoder", settings.speaker_encoder),
+                ("bert", "bert", settings.bert),
+            )
+            if name
+        }
+        self._lexicon, self._device, self._threads = lexicon, device, threads
+        self._phones = PhonesCache(cache / "phones")
+        self.caches = {kind: ArrayCache(cache / kind) for kind in self._assets}
+        self._models: dict[str, Any] = {}
+        self.made: Counter[str] = Counter()
+        self.cached: Counter[str] = Counter()
+
+    def extract(self, row: Row, audio_path: Path) -> _Utterance:
+        """Phones, content, speaker (and BERT) of one utterance, from the caches or made.
+
+        Raises:
+            DataError: the utterance cannot be used; says why.
+        """
+        audio = training_audio(audio_path)
+        keys = {"phones": phones_key(row["text"], row["language"], self._lexicon)}
+        phones, made = self._phones.get(keys["phones"], row["text"], row["language"], self._lexicon)
+        self._count("phones", made)
+        for kind in ("content", "speaker"):
+            keys[kind] = item_key("features", {"kind": kind}, row["sha256"], self._assets[kind].digest)
+        keys["spectrogram"] = item_key("features", {"kind": "spectrogram"}, row["sha256"])
+        sound: list[Array] = []
+
+        def at_16_khz() -> Array:
+            if not sound:
+                sound.append(resample(to_float(audio), TRAINING_RATE, RATE))
+            return sound[0]
+
+        frames = len(audio) // HOP
+        self._get("content", keys["content"], lambda: fit_length(self._content().encode(at_16_khz()), frames))
+        self._get("speaker", keys["speaker"], lambda: self._speaker().embed(at_16_khz(), RATE))
+        if "bert" in self._assets and row["language"] in WITH_BERT:
+            keys["bert"] = bert_key(phones, self._assets["bert"].digest)
+            self._get("bert", keys["bert"], lambda: self._bert().encode(phones))
+        return _Utterance(row, audio_path, phones, frames, keys)
+
+    def prune(self) -> None:
+        """Remove cached features of utterances that are gone."""
+        self._phones.prune()
+        for cache in self.caches.values():
+            cache.prune()
+
+    def summary(self) -> str:
+        """How many features of each kind were made and how many were there."""
+        kinds = ["phones", *self.caches]
+        return "; ".join(f"{kind} {self.made[kind]} made, {self.cached[kind]} from cache" for kind in kinds)
+
+    def _get(self, kind: str, key: str, make: Callable[[], Array]) -> None:
+        found = self.caches[kind].read(key) is not None
+        if not found:
+            self.caches[kind].write(key, make())
+        self._count(kind, not found)
+
+    def _count(self, kind: str, made: bool) -> None:
+        (self.made if made else self.cached)[kind] += 1
+
+    def _load(self, kind: str, load: Callable[[Asset], Any]) -> Any:
+        if kind not in self._models:
+            log.info("loading %s for %s on %s", self._assets[kind].name, kind, self._device)
+            self._models[kind] = load(self._assets[kind])
+        return self._models[kind]
+
+    def _content(self) -> ContentEncoder:
+        encoder: ContentEncoder = self._load("content", lambda a: load_encoder(a, self._device, self._threads))
+        return encoder
+
+    def _speaker(self) -> SpeakerEncoder:
+        encoder: SpeakerEncoder = self._load("speaker", lambda asset: SpeakerEncoder(asset, self._device))
+        return encoder
+
+    def _bert(self) -> Any:
+        from voiceclone.features.bert import BertEncoder
+
+        return self._load("bert", lambda asset: BertEncoder(asset, self._device))
+
+
+def bert_key(phones: Phones, asset_digest: str) -> str:
+    """Key of the BERT vectors of a text: of what is spoken and how its phones are spread."""
+    runs = [[run.language, run.normalised, len(run.symbols), list(run.word2ph or ())] for run in phones.segments]
+    return item_key("features", {"kind": "bert"}, canonical_json(runs), asset_digest)
+
+
+def extract_features(
+    corpus: Path,
+    output: Path,
+    settings: FeaturesSettings,
+    assets: Mapping[str, Asset],
+    lexicon: Lexicon | None = None,
+    device: str = "cpu",
+    threads: int = 0,
+    label: str = "features",
+    progress_seconds: float = 10.0,
+) -> None:
+    """Write the stores, ``manifest.tsv`` and ``rejected.tsv`` of a speaker.
+
+    Memory: one utterance at a time, besides the models and the table of utterances; stores are streamed to disk.
+
+    Args:
+        corpus: ``corpus.tsv``; its paths start at the folder above its own.
+        output: folder of the stores.
+        settings: which encoders.
+        assets: models by name.
+        lexicon: the user's pronunciations.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of the encoders; 0: their choice.
+        label: for the progress lines.
+        progress_seconds: least seconds between two of them.
+
+    Raises:
+        AssetError: a model that the settings name was not given.
+        DataError: no utterance could be used.
+    """
+    rows = read_tsv(corpus, CORPUS_COLUMNS)
+    extractor = FeatureExtractor(output / "cache", settings, assets, lexicon or Lexicon(), device, threads)
+    progress = Progress(label, len(rows), progress_seconds)
+    usable: list[_Utterance] = []
+    rejected: list[dict[str, str]] = []
+    for row in progress.track(rows):
+        try:
+            usable.append(extractor.extract(row, contained_path(corpus.parent.parent, row["path"])))
+        except (DataError, OSError) as error:
+            log.warning("%s: left out: %s", row["utterance"], error)
+            reason = "unreadable" if isinstance(error, OSError) else "unusable"
+            detail = error.message if isinstance(error, DataError) else str(error)
+            rejected.append({"utterance": row["utterance"], "reason": reason, "detail": detail})
+    log.info("features: %s", extractor.summary())
+    write_tsv(output / "rejected.tsv", REJECTED_COLUMNS, rejected)
+    if rejected:
+        progress.say(f"{len(rejected)} left out, see {output / 'rejected.tsv'}")
+    if not usable:
+        first = f"; first: {rejected[0]['utterance']}: {rejected[0]['detail']}" if rejected else ""
+        raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", f"see {output / 'rejected.tsv'}")
+    _write_stores(output, usable, extractor)
+    extractor.prune()
+    write_tsv(output / "manifest.tsv", COLUMNS, (utterance.manifest_row for utterance in usable))
+
+
+def _asset(assets: Mapping[str, Asset], name: str, key: str) -> Asset:
+    if name not in assets:
+        raise AssetError(f"{key}: the model {name} was not given, only {sorted(assets)}", "fetch it and pass its asset.json")
+    return assets[name]
+
+
+def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtractor) -> None:
+    """One store per kind. Audio and spectrograms are made as they are written: quicker than keeping them twice."""
+
+    def cached(kind: str, utterance: _Utterance) -> Entry:
+        cache, key = extractor.caches[kind], utterance.keys[kind]
+        return Entry(cache.shape(key), lambda: _present(cache, key))
+
+    plan: dict[str, tuple[str, Callable[[_Utterance], Entry]]] = {
+        "phones": ("int64", lambda u: Entry(u.phones.ids.shape, lambda: u.phones.ids)),
+        "content": ("float32", lambda u: cached("content", u)),
+        "speaker": ("float32", lambda u: Entry((DIMENSION,), cached("speaker", u).make)),
+        "spectrogram": ("float16", lambda u: Entry((BINS, u.frames), lambda: magnitudes(training_audio(u.audio_path)))),
+        "audio": ("int16", lambda u: Entry((u.frames * HOP,), lambda: training_audio(u.audio_path))),
+    }
+    if any("bert" in utterance.keys for utterance in usable):
+        plan["bert"] = ("float16", lambda u: cached("bert", u))
+    else:
+        (output / "bert.safetensors").unlink(missing_ok=True)
+    for kind, (dtype, entry) in plan.items():
+        members = [utterance for utterance in usable if kind != "bert" or "bert" in utterance.keys]
+        entries = {utterance.row["utterance"]: entry(utterance) for utterance in members}
+        write_store(output / f"{kind}.safetensors", dtype, entries, {"kind": kind})
+
+
+def _present(cache: ArrayCache, key: str) -> Array:
+    values = cache.read(key)
+    if values is None:
+        raise DataError(f"{cache.path(key)}: vanished while the stores were written", "run again")
+    return np.asarray(values)

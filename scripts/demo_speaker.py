@@ -12,11 +12,11 @@ from voiceclone.stage import parse_settings, run_stage, stage_parser
 
 def main(args: Namespace) -> None:
     asset = open_asset(args.voice)
-    models = sorted(asset.folder.rglob("*.onnx"))
+    models = [name for name in asset.files if name.endswith(".onnx")]
     if len(models) != 1:
         raise AssetError(f"{args.voice}: expected one .onnx file of a Piper voice, found {len(models)}")
     settings = parse_settings(DemoSettings, args.settings)
-    make_demo_speaker(models[0], args.texts, args.output_dir, args.stamp, settings, threads=args.threads)
+    make_demo_speaker(asset.file(models[0]), args.texts, args.output_dir, args.stamp, settings, threads=args.threads)
 
 
 if __name__ == "__main__":

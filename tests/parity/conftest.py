@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,7 +79,7 @@ def public(golden: Golden) -> Callable[[str], nn.Module]:
         "s2D_v2Pro": lambda: MultiPeriodDiscriminator(DiscriminatorConfig.v2pro()),
     }
 
-    @lru_cache(maxsize=None)
+    @cache
     def make(model: str) -> nn.Module:
         network = makers[model]()
         golden.load(network, model)

@@ -99,7 +99,9 @@ def stream(path: Path, info: SoundInfo | None = None, block_seconds: float = 10.
     except (soundfile.LibsndfileError, RuntimeError) as error:
         detail = getattr(error, "error_string", str(error)).rstrip(".")
         if info.frames is None or done >= info.frames:
-            raise DataError(f"{path}: cannot be decoded after {done} frames ({detail})", "copy the file again") from error
+            raise DataError(
+                f"{path}: cannot be decoded after {done} frames ({detail})", "copy the file again"
+            ) from error
     if info.frames is not None and done < info.frames:
         promised, rate = info.frames / info.sample_rate, info.sample_rate
         raise Truncated(

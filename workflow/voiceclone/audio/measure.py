@@ -63,7 +63,7 @@ def decibels(power: float) -> float | None:
 def measure(samples: Waveform, rate: int) -> Measures:
     """Figures of samples in memory: float (frames,) or (frames, channels) at ``rate`` Hz."""
     meter = Meter(rate)
-    meter.add(np.asarray(samples, dtype=np.float32).reshape(len(samples), -1))
+    meter.add(np.asarray(samples, dtype=np.float32).reshape(len(samples), samples.shape[1] if samples.ndim > 1 else 1))
     return meter.result()
 
 
@@ -91,15 +91,15 @@ class Meter:
         self.frames += len(block)
         if not len(block) or not self.finite:
             return
-        if not np.isfinite(block).all():
+        peak = float(max(block.max(), -block.min()))
+        if not math.isfinite(peak):
             self.finite = False
             return
-        mono = block.mean(axis=1, dtype=np.float32)
-        peak = float(np.abs(block).max())
+        mono = _average(block)
         self._peak = max(self._peak, peak)
         self._sums = self._sums + block.sum(axis=0, dtype=np.float64)
         self._digest.update(np.clip(np.rint(mono * 32768), -32768, 32767).astype("<i2").tobytes())
-        self._flat.add(block)
+        self._flat.add(block, peak == 0)
         self._levels.add(block, mono)
         self._loudness.add(mono, peak == 0)
         self._spectrum.add(mono, peak == 0)
@@ -145,6 +145,23 @@ def snr_from_powers(powers: Array) -> float | None:
     return float(min(96.0, 10 * math.log10(max(speech - noise, noise * 1e-3) / noise)))
 
 
+def _average(block: Waveform) -> Waveform:
+    """Mean of the channels; equal channels give exactly themselves, so that a doubled mono is found as a duplicate."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    if block.shape[1] == 2:
+        return np.asarray((block[:, 0] + block[:, 1]) * np.float32(0.5))
+    return block.mean(axis=1, dtype=np.float32)
+
+
+def _variances(frames: Waveform) -> Array:
+    """Variance of every frame of an array (frames, length)."""
+    if not len(frames) or frames.max() == frames.min() == 0:
+        return np.zeros(len(frames))
+    centred = frames - frames.mean(axis=1, keepdims=True)
+    return np.einsum("ij,ij->i", centred, centred).astype(np.float64) / frames.shape[1]
+
+
 class _Framer:
     """Cuts a stream of blocks into frames of equal length; the tail waits for the next block."""
 
@@ -164,15 +181,20 @@ class _Levels:
     """Variance (power without offset) of 20 ms frames: of the average, and the largest of any channel."""
 
     def __init__(self, length: int) -> None:
-        self._mono, self._channels = _Framer(length), _Framer(length)
+        self._length = length
+        self._mono = _Framer(length)
+        self._channels: list[_Framer] = []
         self._powers: list[Array] = []
         self._loudest_channel = 0.0
 
     def add(self, block: Waveform, mono: Waveform) -> None:
-        self._powers.append(self._mono(mono).var(axis=1, dtype=np.float64))
-        if block.shape[1] > 1:
-            channels = self._channels(block).var(axis=1, dtype=np.float64)
-            self._loudest_channel = max(self._loudest_channel, float(channels.max(initial=0.0)))
+        self._powers.append(_variances(self._mono(mono)))
+        if block.shape[1] == 1:
+            return
+        self._channels = self._channels or [_Framer(self._length) for _ in range(block.shape[1])]
+        for index, framer in enumerate(self._channels):
+            powers = _variances(framer(block[:, index]))
+            self._loudest_channel = max(self._loudest_channel, float(powers.max(initial=0.0)))
 
     def powers(self) -> tuple[Array, float]:
         powers = np.concatenate(self._powers) if self._powers else np.zeros(0)
@@ -260,9 +282,9 @@ class _FlatTops:
         self._counts = np.zeros(LEVELS + 1, dtype=np.int64)
         self._samples = 0
 
-    def add(self, block: Waveform) -> None:
+    def add(self, block: Waveform, silent: bool) -> None:
         self._samples += block.size
-        if len(block) < CLIP_RUN:
+        if silent or len(block) < CLIP_RUN:
             return
         same = block[1:] == block[:-1]
         inside = same[1:] & same[:-1]  # the middle sample of three equal ones

@@ -66,12 +66,13 @@ class Span:
 
 def frame_levels(samples: Waveform, rate: int) -> Levels:
     """Level in dBFS of every 10 ms, from the 20 ms RMS around it; the last frame may be partial."""
-    hop = rate * FRAME_MS // 1000
-    count = -(-len(samples) // hop)
-    padded = np.zeros(count * hop, dtype=np.float64)
-    padded[: len(samples)] = samples
-    power = (padded.reshape(count, hop) ** 2).mean(axis=1)
-    around = np.convolve(power, [0.25, 0.5, 0.25], mode="same")
+    if not len(samples):
+        return np.zeros(0)
+    count = -(-len(samples) * 1000 // (rate * FRAME_MS))
+    starts = np.arange(count) * rate * FRAME_MS // 1000
+    lengths = np.diff(np.append(starts, len(samples)))
+    power = np.add.reduceat(samples.astype(np.float64) ** 2, starts) / lengths
+    around = np.convolve(np.pad(power, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
     return 10 * np.log10(np.maximum(around, 1e-10))
 
 

@@ -37,13 +37,19 @@ class CorpusSettings(Block):
         3.0, ge=0, le=50, description="Slowest speaking rate of alphabetic languages, in letters and digits per second."
     )
     max_letters_per_second: float = Field(
-        25.0, ge=1, le=100, description="Fastest speaking rate of alphabetic languages, in letters and digits per second."
+        25.0,
+        ge=1,
+        le=100,
+        description="Fastest speaking rate of alphabetic languages, in letters and digits per second.",
     )
     min_characters_per_second: float = Field(
         1.0, ge=0, le=50, description="Slowest speaking rate of Chinese, Japanese and Korean, in characters per second."
     )
     max_characters_per_second: float = Field(
-        10.0, ge=1, le=100, description="Fastest speaking rate of Chinese, Japanese and Korean, in characters per second."
+        10.0,
+        ge=1,
+        le=100,
+        description="Fastest speaking rate of Chinese, Japanese and Korean, in characters per second.",
     )
     simplified_chinese: bool = Field(True, description="Write Chinese in simplified characters, as the phones need it.")
     heldout_share: float = Field(

@@ -13,7 +13,7 @@ class GPTSettings(TrainingSettings):
     """Architecture and training of the GPT."""
 
     architecture: Literal["nano", "v2"] = Field(
-        "v2", description="Size of the model: v2 as the public checkpoints, nano for a laptop."
+        "v2", description="Size of a model without a base: v2 as the public ones, nano for a laptop."
     )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate.")
     warmup_steps: int = Field(50, ge=0, le=1_000_000, description="Steps in which the learning rate rises from zero.")

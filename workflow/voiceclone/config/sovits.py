@@ -13,7 +13,7 @@ class SoVITSSettings(TrainingSettings):
     """Architecture and training of SoVITS."""
 
     architecture: Literal["nano", "v2", "v2Pro"] = Field(
-        "v2Pro", description="Size of the model: v2 and v2Pro as the public checkpoints, nano for a laptop."
+        "v2", description="Size of a model without a base: v2 and v2Pro as the public ones, nano for a laptop."
     )
     base_discriminator: str = Field("", description="Name of the asset with the discriminator that belongs to the base.")
     batch_size: int = Field(4, ge=1, le=1024, description="Most utterances in a batch.")

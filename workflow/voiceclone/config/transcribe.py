@@ -28,8 +28,11 @@ class TranscribeSettings(Block):
         -1.0, ge=-10, le=0, description="A text with a lower mean log-probability per token is recognised again."
     )
     detection_utterances: int = Field(
-        5, ge=1, le=100, description="Longest utterances of a take from which its language is detected."
+        5, ge=1, le=8, description="Longest utterances of a take from which its language is detected."
     )
     detection_probability: float = Field(
-        0.6, ge=0, le=1, description="A take whose language is less probable than this gets the speaker's main language."
+        0.6,
+        ge=0,
+        le=1,
+        description="A take whose language is less probable than this gets the speaker's main language.",
     )

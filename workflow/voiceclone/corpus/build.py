@@ -80,7 +80,9 @@ def build_corpus(
     log.info("corpus: %d kept, %d rejected, %d corrections", len(kept), len(rejected), sum(map(len, placed.values())))
     _require_enough(candidates, kept, rejected, records, settings, output_dir, speaker)
 
-    split = split_by_hash((item.sha256 for item in kept), settings.heldout_share, settings.split_seed, settings.min_heldout)
+    split = split_by_hash(
+        (item.sha256 for item in kept), settings.heldout_share, settings.split_seed, settings.min_heldout
+    )
     summary = summarise(kept, rejected, split, settings)
     if rejected_takes is not None:
         summary["rejected_takes"] = dict(Counter(row["reason"] for row in read_tsv(rejected_takes, ("reason",))))

@@ -1,7 +1,7 @@
 """Corrections by people: ``config/corrections/SPEAKER.tsv`` with the columns utterance, action, value, note.
 
-Actions: ``text`` (the right text), ``language`` (ISO code), ``drop`` (leave out), ``keep`` (take in whatever the filters
-say). They are applied whenever the corpus is built and belong under version control.
+Actions: ``text`` (the right text), ``language`` (ISO code), ``drop`` (leave out), ``keep`` (take in whatever the
+filters say). They are applied whenever the corpus is built and belong under version control.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ def place_corrections(
         else:
             placed[target].append(correction)
     if homeless:
-        lines = "\n".join(f"  line {item.line}: {item.utterance} {item.action} {item.value}".rstrip() for item in homeless)
+        lines = "\n".join(
+            f"  line {item.line}: {item.utterance} {item.action} {item.value}".rstrip() for item in homeless
+        )
         raise DataError(
             f"{path}: no utterance fits these corrections (same place in the same take, at least 80 %):\n{lines}",
             "look up where the words are now in corpus/proofread.html, change the ids, or delete the lines",
@@ -181,7 +183,7 @@ def _find(correction: Correction, candidates: Sequence[tuple[str, Interval]]) ->
 
 
 def merge_corrections(path: Path, newer: Path) -> int:
-    """Add the rows of ``newer`` (a download of the proof-reading page) to ``path``; the newer row replaces an older one.
+    """Add the rows of ``newer`` (a download of the proof-reading page) to ``path``; newer rows replace older ones.
 
     Returns:
         the number of rows in ``newer``.

@@ -231,9 +231,7 @@ def make_demo_speaker(
     """
     takes = read_texts(texts)
     if len(takes) != len(PLANS):
-        raise DataError(
-            f"{texts}: {len(takes)} takes, expected {len(PLANS)}", "put one blank line between two takes"
-        )
+        raise DataError(f"{texts}: {len(takes)} takes, expected {len(PLANS)}", "put one blank line between two takes")
     voice = load_voice(model, settings, threads)
     progress = Progress(label, len(PLANS))
     files = {}

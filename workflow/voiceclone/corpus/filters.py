@@ -97,7 +97,9 @@ def _no_speech(candidate: Candidate, settings: CorpusSettings) -> Rejection | No
     heard = candidate.heard
     if heard.no_speech_prob <= settings.max_no_speech or heard.avg_logprob > -0.5:
         return None
-    return Rejection("no_speech", f"probability of no speech {heard.no_speech_prob:.2f}, limit {settings.max_no_speech:g}")
+    return Rejection(
+        "no_speech", f"probability of no speech {heard.no_speech_prob:.2f}, limit {settings.max_no_speech:g}"
+    )
 
 
 def _looping(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:

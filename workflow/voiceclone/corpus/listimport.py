@@ -21,7 +21,9 @@ def import_as_corrections(source: Path, results: Path, corrections: Path) -> tup
     Returns:
         number of corrections, number of lines without a change, paths that are no utterance of this corpus.
     """
-    texts = {row["utterance"]: row["text"] for row in read_tsv(results / "corpus" / "corpus.tsv", ("utterance", "text"))}
+    texts = {
+        row["utterance"]: row["text"] for row in read_tsv(results / "corpus" / "corpus.tsv", ("utterance", "text"))
+    }
     texts |= {row["utterance"]: "" for row in read_tsv(results / "corpus" / "rejected.tsv", ("utterance",))}
     entries = read_list(source)
     named = [(Path(entry.path.replace("\\", "/")).stem, entry) for entry in entries]

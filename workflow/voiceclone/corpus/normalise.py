@@ -25,9 +25,9 @@ _HALF_WIDTH = {mark: ascii_mark for ascii_mark, mark in _FULL_WIDTH.items()} | {
 def normalise_text(text: str, language: str, *, simplified_chinese: bool = True) -> str:
     """Clean one transcript; applying it twice changes nothing more.
 
-    Width variants of letters and digits, quotes, dashes, blanks and repeated marks get one form; control characters and
-    the recogniser's annotations ([music], ♪, >>) go; punctuation that the front end turns into pauses stays. Chinese and
-    Japanese get full-width punctuation and no blanks between characters, other languages ASCII punctuation.
+    Width variants of letters and digits, quotes, dashes, blanks and repeated marks get one form; control characters
+    and the recogniser's annotations ([music], ♪, >>) go; punctuation that the front end turns into pauses stays.
+    Chinese and Japanese get full-width punctuation and no blanks between characters, other languages ASCII punctuation.
 
     Args:
         text: as recognised or corrected.

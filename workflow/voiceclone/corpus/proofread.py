@@ -38,8 +38,8 @@ def write_proofread(
     items.sort(key=lambda pair: (pair[0].heard.confidence, pair[0].utterance))
     rows = "\n".join(_row(item, rejection, records[item.utterance]["words"]) for item, rejection in items)
     intro = (
-        f"{len(kept)} utterances are in the corpus, {len(rejected)} are left out; the least certain come first, doubtful "
-        "words are marked. Correct the text, or choose keep or drop, then download the corrections and run "
+        f"{len(kept)} utterances are in the corpus, {len(rejected)} are left out; the least certain come first, "
+        "doubtful words are marked. Correct the text, or choose keep or drop, then download the corrections and run "
         f"'voiceclone corrections merge {speaker} FILE'."
     )
     page = (files("voiceclone.corpus") / "proofread.html").read_text(encoding="utf-8")
@@ -66,7 +66,8 @@ def _row(item: Candidate, rejection: Rejection | None, words: Sequence[Mapping[s
         f'<textarea name="text" lang="{language}" data-original="{text}" aria-label="text">{text}</textarea>'
         f'<div class="edit"><input name="language" value="{language}" data-original="{language}" maxlength="3" '
         'aria-label="language"><select name="verdict" data-original="" aria-label="keep or drop">'
-        '<option value="">as judged</option><option value="keep">keep</option><option value="drop">drop</option></select>'
+        '<option value="">as judged</option><option value="keep">keep</option>'
+        '<option value="drop">drop</option></select>'
         '<input class="note" name="note" data-original="" placeholder="note" aria-label="note"></div></article>'
     )
 

@@ -40,6 +40,21 @@ class Attempt:
 ATTEMPTS = (Attempt(), Attempt(prompted=False, repetition_penalty=1.2, no_repeat_ngram_size=3))
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A batch of clips as the recogniser has heard them.
+
+    Attributes:
+        clips: float32 (samples,) at 16 kHz each.
+        encoded: the encoder's output, ctranslate2.StorageView [clips, 1500, D].
+        languages: probability of each candidate language, per clip.
+    """
+
+    clips: tuple[Waveform, ...]
+    encoded: Any
+    languages: list[dict[str, float]]
+
+
 class Recogniser:
     """A CTranslate2 Whisper model in a local folder.
 
@@ -73,12 +88,27 @@ class Recogniser:
                 "use ISO codes such as en or zh, or choose a multilingual recogniser",
             )
 
-    def language_probabilities(self, clips: Sequence[Waveform]) -> list[dict[str, float]]:
-        """Probability of each candidate language, per clip (float32 (samples,) at 16 kHz)."""
-        return self._heard_languages(self._encode(clips), len(clips))
+    def hear(self, clips: Sequence[Waveform]) -> Sound:
+        """Encode a batch of clips, each float32 (samples,) at 16 kHz.
 
-    def transcribe(self, clips: Sequence[Waveform], language: str) -> list[dict[str, Any]]:
-        """Recognise a batch of clips (float32 (samples,) at 16 kHz) in one language.
+        Raises:
+            DataError: a clip is longer than 30 s.
+        """
+        from faster_whisper.audio import pad_or_trim
+
+        for clip in clips:
+            if len(clip) > WINDOW * RATE:
+                raise DataError(
+                    f"an utterance of {len(clip) / RATE:.1f} s cannot be recognised, the limit is {WINDOW:.0f} s",
+                    "set slice.max_seconds to 30 or less",
+                )
+        frames = int(WINDOW * _FRAMES_PER_SECOND)
+        features = [pad_or_trim(self.whisper.feature_extractor(clip)[..., :-1], frames) for clip in clips]
+        encoded = self.whisper.encode(np.stack(features))
+        return Sound(tuple(clips), encoded, self._language_probabilities(encoded, len(clips)))
+
+    def transcribe(self, sound: Sound, language: str) -> list[dict[str, Any]]:
+        """Recognise a batch in one language.
 
         A clip whose text looks like a loop or a guess is decoded again (:data:`ATTEMPTS`); the first good attempt is
         taken, else the most probable one that does not loop.
@@ -87,22 +117,14 @@ class Recogniser:
             per clip: text, words [{word, start, end, probability}] in seconds from the clip's start, avg_logprob,
             no_speech_prob, compression_ratio, heard (most probable language), heard_probability,
             language_probability (of ``language``), attempt.
-
-        Raises:
-            DataError: a clip is longer than 30 s.
         """
-        for clip in clips:
-            if len(clip) > WINDOW * RATE:
-                raise DataError(
-                    f"an utterance of {len(clip) / RATE:.1f} s cannot be recognised, the limit is {WINDOW:.0f} s",
-                    "set slice.max_seconds to 30 or less",
-                )
-        tried: list[list[dict[str, Any]]] = [[] for _ in clips]
-        pending = list(range(len(clips)))
+        tried: list[list[dict[str, Any]]] = [[] for _ in sound.clips]
+        pending = list(range(len(sound.clips)))
         for number, attempt in enumerate(ATTEMPTS):
             if not pending:
                 break
-            results = self._decode([clips[index] for index in pending], language, attempt)
+            part = sound if number == 0 else self.hear([sound.clips[index] for index in pending])
+            results = self._decode(part, language, attempt)
             for index, result in zip(pending, results, strict=True):
                 tried[index].append({**result, "attempt": number})
             pending = [index for index in pending if self._doubtful(tried[index][-1])]
@@ -119,14 +141,7 @@ class Recogniser:
         calm = [result for result in results if result["compression_ratio"] <= self.settings.retry_compression_ratio]
         return max(calm or results, key=lambda result: float(result["avg_logprob"]))
 
-    def _encode(self, clips: Sequence[Waveform]) -> Any:
-        from faster_whisper.audio import pad_or_trim
-
-        frames = int(WINDOW * _FRAMES_PER_SECOND)
-        features = [pad_or_trim(self.whisper.feature_extractor(clip)[..., :-1], frames) for clip in clips]
-        return self.whisper.encode(np.stack(features))
-
-    def _heard_languages(self, encoded: Any, count: int) -> list[dict[str, float]]:
+    def _language_probabilities(self, encoded: Any, count: int) -> list[dict[str, float]]:
         if not self.whisper.model.is_multilingual:
             return [{"en": 1.0}] * count
         candidates = set(self.settings.languages or self.known)
@@ -137,19 +152,20 @@ class Recogniser:
             heard.append({code: score / total for code, score in scores.items()})
         return heard
 
-    def _decode(self, clips: Sequence[Waveform], language: str, attempt: Attempt) -> list[dict[str, Any]]:
+    def _decode(self, sound: Sound, language: str, attempt: Attempt) -> list[dict[str, Any]]:
         from faster_whisper.tokenizer import Tokenizer
         from faster_whisper.transcribe import get_suppressed_tokens
 
         whisper, model = self.whisper, self.whisper.model
         tokenizer = Tokenizer(whisper.hf_tokenizer, model.is_multilingual, task="transcribe", language=language)
         before = self.settings.prompts.get(language, "") if attempt.prompted else ""
-        prompt = whisper.get_prompt(tokenizer, tokenizer.encode(" " + before) if before else [], without_timestamps=True)
-        longest = max(len(clip) for clip in clips) / RATE
-        encoded = self._encode(clips)
+        prompt = whisper.get_prompt(
+            tokenizer, tokenizer.encode(" " + before) if before else [], without_timestamps=True
+        )
+        lengths = [len(clip) / RATE for clip in sound.clips]
         results = model.generate(
-            encoded,
-            [prompt] * len(clips),
+            sound.encoded,
+            [prompt] * len(lengths),
             beam_size=self.settings.beam_size,
             repetition_penalty=attempt.repetition_penalty,
             no_repeat_ngram_size=attempt.no_repeat_ngram_size,
@@ -157,15 +173,13 @@ class Recogniser:
             return_scores=True,
             return_no_speech_prob=True,
             # Nobody speaks 20 tokens a second: a loop in a short utterance ends early.
-            max_length=min(whisper.max_length, len(prompt) + 20 + int(20 * longest)),
+            max_length=min(whisper.max_length, len(prompt) + 20 + int(20 * max(lengths))),
         )
         tokens = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in results]
-        lengths = [len(clip) / RATE for clip in clips]
-        words = self._words(tokenizer, tokens, encoded, lengths)
-        heard = self._heard_languages(encoded, len(clips))
+        words = self._words(tokenizer, tokens, sound.encoded, lengths)
         return [
             _record(tokenizer.decode(ids), timed, result, language, probabilities)
-            for ids, timed, result, probabilities in zip(tokens, words, results, heard, strict=True)
+            for ids, timed, result, probabilities in zip(tokens, words, results, sound.languages, strict=True)
         ]
 
     def _words(

@@ -1,6 +1,7 @@
 """Stage transcribe: every utterance of a speaker to text, with words, times and probabilities.
 
-Each utterance has its own cache entry, written as soon as its batch is recognised: a run that was killed loses one batch.
+Each utterance has its own cache entry, written as soon as its batch is recognised: a run that was killed loses one
+batch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from voiceclone.assets import Asset
 from voiceclone.audio.io import Waveform, read_mono
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.transcribe import TranscribeSettings
-from voiceclone.corpus.recogniser import RATE, Recogniser
+from voiceclone.corpus.recogniser import RATE, Recogniser, Sound
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_jsonl, write_tsv
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
@@ -27,6 +29,15 @@ log = logging.getLogger(__name__)
 COLUMNS = ("take", "path", "sha256", "utterances", "language", "seconds", "asr")
 SLICE_COLUMNS = ("utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds")
 BATCH = 8  # utterances per batch: changes the speed, not the texts
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Language of a take (empty: nothing is spoken), and the batch that was heard to find it."""
+
+    language: str
+    rows: Sequence[Row] = ()
+    sound: Sound | None = None
 
 
 class TranscribeJob:
@@ -101,33 +112,30 @@ def transcribe_speaker(
     takes = [row["take"] for row in read_tsv(clean, ("take",))]
     utterances = _by_take(takes, read_tsv(slices, SLICE_COLUMNS), slices)
     job = TranscribeJob(slices, asset, output.parent, settings, runtime, threads)
-    languages = detect_languages(job, utterances)
     total = sum(float(row["seconds"]) for rows in utterances.values() for row in rows)
     progress = Progress(label, sum(map(len, utterances.values())), runtime.progress_seconds)
     made, heard, manifest = 0, 0.0, []
-    for take in takes:
+    for take, spoken in _with_languages(job, utterances):
         records = {}
-        for row, record, fresh in _records(job, utterances[take], languages.get(take, ("", 0.0))):
+        for row, record, fresh in _records(job, utterances[take], spoken):
             records[row["utterance"]] = record
             made, heard = made + fresh, heard + float(row["seconds"])
             progress.update(note=f"{heard:.0f}/{total:.0f} s of audio")
         path = output.parent / f"{take}.jsonl"
         write_jsonl(path, (records[row["utterance"]] for row in utterances[take]))
-        manifest.append(_manifest_row(take, path, utterances[take], languages, asset))
+        manifest.append(_manifest_row(take, path, utterances[take], spoken, asset))
     log.info("transcribe: %d made, %d from cache", made, progress.total - made)
     _remove_stale(output.parent, utterances)
     write_tsv(output, COLUMNS, manifest)
 
 
-def _manifest_row(
-    take: str, path: Path, rows: Sequence[Row], languages: Mapping[str, tuple[str, float]], asset: Asset
-) -> dict[str, object]:
+def _manifest_row(take: str, path: Path, rows: Sequence[Row], spoken: Spoken, asset: Asset) -> dict[str, object]:
     return {
         "take": take,
         "path": path.name,
         "sha256": sha256_file(path),
         "utterances": len(rows),
-        "language": languages.get(take, ("", 0.0))[0],
+        "language": spoken.language,
         "seconds": sum(float(row["seconds"]) for row in rows),
         "asr": asset.name,
     }
@@ -145,72 +153,83 @@ def _by_take(takes: Sequence[str], rows: Sequence[Row], source: Path) -> dict[st
     return grouped
 
 
-def _records(
-    job: TranscribeJob, rows: Sequence[Row], spoken: tuple[str, float]
-) -> Iterator[tuple[Row, dict[str, Any], bool]]:
+def _records(job: TranscribeJob, rows: Sequence[Row], spoken: Spoken) -> Iterator[tuple[Row, dict[str, Any], bool]]:
     """Every utterance's record, in batches, and whether it was made now (True) or cached."""
-    language, probability = spoken
     pending: list[Row] = []
     for row in rows:
-        cached = read_sidecar(_sidecar(job, row), job.key("utterance", row["sha256"], language))
+        cached = read_sidecar(_sidecar(job, row), job.key("utterance", row["sha256"], spoken.language))
         if cached is not None:
             yield row, {**cached, "utterance": row["utterance"]}, False
         else:
             pending.append(row)
+    for batch, sound in _batches(job, pending, spoken):
+        for row, result in zip(batch, job.recogniser.transcribe(sound, spoken.language), strict=True):
+            record = {"utterance": row["utterance"], "language": spoken.language, **result}
+            write_sidecar(_sidecar(job, row), job.key("utterance", row["sha256"], spoken.language), record)
+            yield row, record, True
+
+
+def _batches(job: TranscribeJob, pending: Sequence[Row], spoken: Spoken) -> Iterator[tuple[Sequence[Row], Sound]]:
+    """Utterances in batches as heard, first the batch that was heard for the language if it is wanted as a whole."""
+    wanted = {row["utterance"] for row in pending}
+    first = {row["utterance"] for row in spoken.rows}
+    if spoken.sound is not None and first <= wanted:
+        yield spoken.rows, spoken.sound
+        pending = [row for row in pending if row["utterance"] not in first]
     for start in range(0, len(pending), BATCH):
         batch = pending[start : start + BATCH]
-        results = job.recogniser.transcribe([job.clip(row) for row in batch], language)
-        for row, result in zip(batch, results, strict=True):
-            record = {"utterance": row["utterance"], "language": language, **result}
-            write_sidecar(_sidecar(job, row), job.key("utterance", row["sha256"], language), record)
-            log.debug("%s (%s %.2f): %s", row["utterance"], language, probability, result["text"])
-            yield row, record, True
+        yield batch, job.recogniser.hear([job.clip(row) for row in batch])
 
 
 def _sidecar(job: TranscribeJob, row: Row) -> Path:
     return job.cache / row["take"] / f"{row['utterance']}.json"
 
 
-def detect_languages(job: TranscribeJob, utterances: Mapping[str, Sequence[Row]]) -> dict[str, tuple[str, float]]:
-    """Language of each take that has utterances, and its probability.
+def _with_languages(job: TranscribeJob, utterances: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, Spoken]]:
+    """Each take with its language; takes that leave doubt come last and get the speaker's main language.
 
-    A take's language is the most probable one over its longest utterances, weighted by their length. A take that leaves
-    doubt gets the language that is most probable over all takes: one odd short recording is then not taken for Welsh.
+    A take's language is the most probable one over its longest utterances, weighted by their length. In doubt it is the
+    one that is most probable over all takes: one odd short recording is then not taken for Welsh.
     """
-    spoken = {take: rows for take, rows in utterances.items() if rows}
-    if len(job.settings.languages) == 1:
-        return dict.fromkeys(spoken, (job.settings.languages[0], 1.0))
-    seconds = {take: sum(float(row["seconds"]) for row in rows) for take, rows in spoken.items()}
-    heard = {take: _detect_take(job, take, rows) for take, rows in spoken.items()}
-    overall = _mean([(seconds[take], heard[take]) for take in heard])
-    chosen = {}
-    for take, probabilities in heard.items():
-        language = _most_probable(probabilities)
+    weighted, doubtful = [], []
+    for take, rows in utterances.items():
+        if not rows:
+            yield take, Spoken("")
+            continue
+        if len(job.settings.languages) == 1:
+            yield take, Spoken(job.settings.languages[0])
+            continue
+        probabilities, sample, sound = _detect(job, take, rows)
+        weighted.append((sum(float(row["seconds"]) for row in rows), probabilities))
+        language = most_probable(probabilities)
         if probabilities[language] < job.settings.detection_probability:
-            doubtful, language = language, _most_probable(overall)
-            log.info("take %s: language %s is uncertain, %s is used", take, doubtful, language)
-        chosen[take] = (language, probabilities.get(language, 0.0))
-        log.info("take %s: language %s (%.2f)", take, *chosen[take])
-    return chosen
+            doubtful.append((take, language, probabilities[language]))
+            continue
+        log.info("take %s: language %s (%.2f)", take, language, probabilities[language])
+        yield take, Spoken(language, sample, sound)
+    main = most_probable(weighted_mean(weighted)) if weighted else ""
+    for take, language, probability in doubtful:
+        log.info("take %s: language uncertain (%s %.2f), the speaker's is taken: %s", take, language, probability, main)
+        yield take, Spoken(main)
 
 
-def _detect_take(job: TranscribeJob, take: str, rows: Sequence[Row]) -> dict[str, float]:
+def _detect(job: TranscribeJob, take: str, rows: Sequence[Row]) -> tuple[dict[str, float], Sequence[Row], Sound | None]:
+    """Language probabilities of a take; the utterances that were listened to, and what was heard unless cached."""
     longest = sorted(rows, key=lambda row: (-float(row["seconds"]), row["utterance"]))
     sample = longest[: job.settings.detection_utterances]
     sidecar = job.cache / take / "language.json"
     key = job.key("language", *(row["sha256"] for row in sample))
     cached = read_sidecar(sidecar, key)
     if cached is not None:
-        return {str(code): float(value) for code, value in cached.items()}
-    heard: list[dict[str, float]] = []
-    for start in range(0, len(sample), BATCH):
-        heard += job.recogniser.language_probabilities([job.clip(row) for row in sample[start : start + BATCH]])
-    mean = _mean([(float(row["seconds"]), probabilities) for row, probabilities in zip(sample, heard, strict=True)])
+        return {str(code): float(value) for code, value in cached.items()}, sample, None
+    sound = job.recogniser.hear([job.clip(row) for row in sample])
+    mean = weighted_mean([(float(row["seconds"]), heard) for row, heard in zip(sample, sound.languages, strict=True)])
     write_sidecar(sidecar, key, mean)
-    return mean
+    return mean, sample, sound
 
 
-def _mean(weighted: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
+def weighted_mean(weighted: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
+    """Mean of language probabilities, each with its weight."""
     total: dict[str, float] = defaultdict(float)
     weight = sum(part for part, _ in weighted) or 1.0
     for part, probabilities in weighted:
@@ -219,7 +238,8 @@ def _mean(weighted: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, fl
     return {code: round(value, 6) for code, value in sorted(total.items())}
 
 
-def _most_probable(probabilities: Mapping[str, float]) -> str:
+def most_probable(probabilities: Mapping[str, float]) -> str:
+    """The language with the highest probability; of equals the first in the alphabet."""
     return max(sorted(probabilities), key=lambda code: probabilities[code])
 
 

@@ -118,7 +118,7 @@ def histogram(title: str, values: Sequence[float], bins: int = 12, width: int = 
         x = left + index * slot
         note = f"{edges[index]} to {edges[index + 1]} s: {count}"
         parts.append(
-            f'<rect class="bar" x="{x + slot * 0.09:.1f}" y="{bottom - tall:.1f}" width="{slot * 0.82:.1f}" '
+            f'<rect class="column" x="{x + slot * 0.09:.1f}" y="{bottom - tall:.1f}" width="{slot * 0.82:.1f}" '
             f'height="{tall:.1f}" rx="1.5"><title>{note}</title></rect>'
         )
     for index, edge in enumerate(edges):

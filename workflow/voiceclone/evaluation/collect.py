@@ -31,7 +31,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
 def voice_entry(path: Path, record: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """What the page shows of one voice."""
     rows = []
-    for target, summary in record["evaluations"].items():
+    for target in (name for name in record["targets"] if name in record["evaluations"]):
+        summary = record["evaluations"][target]
         part = summary["by_kind"].get("heldout") or {}
         values = {**part.get("metrics", {}), "wer": part.get("wer"), "cer": part.get("cer")}
         rows.append(

@@ -12,13 +12,13 @@ import hashlib
 import logging
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from voiceclone.audio.io import Waveform, read_mono, write_flac
 from voiceclone.config.evaluate import EvaluateSettings
@@ -26,6 +26,7 @@ from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
+from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
@@ -107,24 +108,9 @@ def evaluation_items(
     return items
 
 
-class Store:
-    """Tensors of one feature kind, read when asked for."""
-
-    def __init__(self, features_dir: Path, kind: str) -> None:
-        self.path = features_dir / f"{kind}.safetensors"
-        self._tensors = safe_open(str(self.path), framework="np")
-
-    def __getitem__(self, utterance: str) -> Any:
-        try:
-            return self._tensors.get_tensor(utterance)
-        except Exception as error:
-            raise DataError(
-                f"{self.path}: no readable entry for utterance {utterance}", "run the features stage again"
-            ) from error
-
-    def audio(self, utterance: str) -> Waveform:
-        """Recording of an utterance: float32 at 32 kHz (kind ``audio``)."""
-        return np.asarray(self[utterance], dtype=np.float32) / 32768.0
+def recording(audio: Store, utterance: str) -> Waveform:
+    """Recording of an utterance from the audio features: float32 at 32 kHz."""
+    return np.asarray(audio[utterance], dtype=np.float32) / 32768.0
 
 
 def open_target(
@@ -132,8 +118,8 @@ def open_target(
 ) -> Voice:
     """Load what speaks for a target; returns a function from item to sound."""
     if target == "recordings":
-        audio = Store(features_dir, "audio")
-        return lambda item: Spoken(audio.audio(item.id), TRAINING_RATE, {})
+        audio = open_store(features_dir / "audio.safetensors")
+        return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
 
     from voiceclone.inference.synthesizer import Synthesizer
 
@@ -156,19 +142,17 @@ def open_target(
 
 
 def _resynthesis(synthesizer: Any, features_dir: Path, seed: int) -> Voice:
-    """Decode the recordings' own tokens, with the reference clip's style as in synthesis from text."""
-    from time import perf_counter
-
-    semantic, phones = Store(features_dir, "semantic"), Store(features_dir, "phones")
+    """Decode the recordings' own tokens, with the reference clip's style and the noise of synthesis from text."""
+    semantic, phones = (open_store(features_dir / f"{kind}.safetensors") for kind in ("semantic", "phones"))
 
     def decode(item: Item) -> Spoken:
         codes, symbols = semantic[item.id].astype(np.int64), phones[item.id].astype(np.int64)
         noise = np.random.Generator(np.random.Philox([seed, 0])).standard_normal(
             (1, synthesizer.prior_channels, 2 * len(codes)), np.float32
         )
-        start = perf_counter()
+        start = time.perf_counter()
         samples = synthesizer.backend.decode(codes, symbols, synthesizer.reference.style, noise * np.float32(0.5))
-        return Spoken(samples, synthesizer.sample_rate, {"decoder_ms": (perf_counter() - start) * 1000})
+        return Spoken(samples, synthesizer.sample_rate, {"decoder_ms": (time.perf_counter() - start) * 1000})
 
     return decode
 
@@ -292,7 +276,7 @@ def measure_items(
         record = read_sidecar(cache / f"{item.id}.json", key)
         if record is None:
             if speaker is None:
-                speaker = meters.speaker([(audio.audio(name), TRAINING_RATE) for name in training])
+                speaker = meters.speaker([(recording(audio, name), TRAINING_RATE) for name in training])
             samples, rate = read_mono(sound)
             record = meters.measure(samples, rate, item.text, item.language, speaker)
             write_sidecar(cache / f"{item.id}.json", key, record)
@@ -386,7 +370,7 @@ def evaluate_target(
     meters = Meters(assets, settings.beam_size, max(1, threads))
     training = {name: digests[name] for name in training_names}
     measures = measure_items(
-        items, spoken, folder, cache, meters, training, Store(features_dir, "audio"), progress
+        items, spoken, folder, cache, meters, training, open_store(features_dir / "audio.safetensors"), progress
     )
     table = [metrics_row(item, spoken[item.id], measures[item.id]) for item in items]
     _remove_stale(folder, cache, {row["item"] for row in table if row["audio"]})

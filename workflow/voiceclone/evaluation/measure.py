@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from voiceclone.assets import Asset
 from voiceclone.audio.io import Waveform
+from voiceclone.errors import ConfigError
 from voiceclone.evaluation.prosody import pitch
 from voiceclone.evaluation.similarity import Embedding, centroid, cosine
 from voiceclone.evaluation.wer import normalise_for_scoring, word_errors
@@ -46,6 +48,24 @@ class MeterAssets:
     def names(self) -> dict[str, dict[str, str]]:
         """Role to name and digest, for provenance."""
         return {role: {"name": asset.name, "digest": asset.digest} for role, asset in vars(self).items()}
+
+
+def meter_assets(assets: Sequence[Asset]) -> MeterAssets:
+    """Give the models their roles: four by their names, the one that remains is the recogniser.
+
+    Raises:
+        ConfigError: one is missing, or there are two recognisers.
+    """
+    by_name = {asset.name: asset for asset in assets}
+    roles = {"speaker_encoder": "campplus", "ge2e": "ge2e", "dnsmos": "dnsmos", "distillmos": "distillmos"}
+    missing = sorted(name for name in roles.values() if name not in by_name)
+    rest = [asset for name, asset in by_name.items() if name not in roles.values()]
+    if missing or len(rest) != 1:
+        raise ConfigError(
+            f"models to measure with: {sorted(by_name)}; expected {sorted(roles.values())} and one recogniser",
+            "name them in the configuration's evaluate block",
+        )
+    return MeterAssets(asr=rest[0], **{role: by_name[name] for role, name in roles.items()})
 
 
 def character_errors(reference: str, hypothesis: str, language: str) -> tuple[int, int]:

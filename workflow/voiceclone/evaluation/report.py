@@ -28,6 +28,7 @@ from voiceclone.evaluation.words import (
     language_name,
     main_rate,
     plain_words,
+    span,
     spoken_by,
     target_name,
 )
@@ -61,7 +62,7 @@ def page(template: str, **values: Any) -> str:
 def number(value: Any, digits: int = 2) -> str:
     """A number or a table cell with fixed decimals; an en dash where there is none."""
     try:
-        return f"{float(value):.{digits}f}"
+        return f"{float(value):.{digits}f}".replace("-", "−")
     except (TypeError, ValueError):
         return "–"
 
@@ -81,7 +82,7 @@ def whole(value: Any) -> str:
     return "–" if value in (None, "") else f"{int(float(value)):,}".replace(",", " ")
 
 
-FILTERS = {"number": number, "percent": percent, "megabytes": megabytes, "figure": figure, "whole": whole}
+FILTERS = {"number": number, "percent": percent, "megabytes": megabytes, "figure": figure, "span": span, "whole": whole}
 
 
 def optional_table(path: Path) -> list[Row]:

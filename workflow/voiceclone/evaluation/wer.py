@@ -1,7 +1,7 @@
 """Word and character errors between a reference and what a recogniser heard.
 
-The texts are normalised first, as is usual for Whisper (Radford et al. 2022, appendix C): case, punctuation and spelling of
-numbers are not errors. Chinese, Japanese and Korean are counted in characters.
+The texts are normalised first, as is usual for Whisper (Radford et al. 2022, appendix C): case, punctuation and
+spelling of numbers are not errors. Chinese, Japanese and Korean are counted in characters.
 """
 
 from __future__ import annotations

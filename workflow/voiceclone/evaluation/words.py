@@ -82,6 +82,12 @@ def figure(value: float | None, style: str) -> str:
     return forms[style].format(100 * value if style == "percent" else value)
 
 
+def span(interval: Mapping[str, float], style: str) -> str:
+    """Bounds of an interval, the unit once."""
+    low, high = figure(interval["low"], style), figure(interval["high"], style)
+    return f"{low.split(' ')[0]} to {high}"
+
+
 def target_name(target: str) -> str:
     """What a target is called in a heading."""
     return TARGETS.get(target, target)
@@ -139,7 +145,7 @@ def plain_words(summaries: Mapping[str, Mapping[str, Any]], scratch: bool) -> li
         )
     failures = summaries[target].get("failures", [])
     if failures:
-        sentences.append(f"{len(failures)} sentences could not be spoken; each counts as wholly wrong.")
+        sentences.append(f"Sentences that could not be spoken, each counted as wholly wrong: {len(failures)}.")
     return sentences
 
 

@@ -223,7 +223,8 @@ def extract_features(
         progress.say(f"{len(rejected)} left out, see {output / 'rejected.tsv'}")
     if not usable:
         first = f"; first: {rejected[0]['utterance']}: {rejected[0]['detail']}" if rejected else ""
-        raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", f"see {output / 'rejected.tsv'}")
+        hint = f"see {output / 'rejected.tsv'}"
+        raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", hint)
     _write_stores(output, usable, extractor)
     extractor.prune()
     write_tsv(output / "manifest.tsv", COLUMNS, (utterance.manifest_row for utterance in usable))
@@ -231,7 +232,8 @@ def extract_features(
 
 def _asset(assets: Mapping[str, Asset], name: str, key: str) -> Asset:
     if name not in assets:
-        raise AssetError(f"{key}: the model {name} was not given, only {sorted(assets)}", "fetch it and pass its asset.json")
+        hint = "fetch it and pass its asset.json"
+        raise AssetError(f"{key}: the model {name} was not given, only {sorted(assets)}", hint)
     return assets[name]
 
 

@@ -33,9 +33,7 @@ class SamplingSettings:
     repetition_penalty: float = 1.35
 
 
-def sample(
-    logits: Floats, previous: Tokens, settings: SamplingSettings, rng: np.random.Generator
-) -> tuple[int, int]:
+def sample(logits: Floats, previous: Tokens, settings: SamplingSettings, rng: np.random.Generator) -> tuple[int, int]:
     """Draw one token.
 
     Args:
@@ -89,7 +87,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def _nucleus(logits: Floats, share: float) -> Floats:
-    """Keep the most likely tokens until the share is passed; the most likely one always stays (Holtzman et al. 2019)."""
+    """Keep the most likely tokens up to a share of probability, at least one (Holtzman et al. 2019)."""
     order = np.argsort(-logits, kind="stable")
     cumulative = np.cumsum(softmax(logits)[order])
     dropped = cumulative > share

@@ -173,6 +173,7 @@ def collect_provenance(
         ],
         "tables": {name: sha256_file(results / name) for name in TABLES if (results / name).is_file()},
         "assets": assets_used(asset_files),
+        "targets": list(targets),
         "models": trained_models(results / "models"),
         "exports": exported_bundles(results / "export"),
         "evaluations": evaluations(results / "eval", targets),

@@ -78,7 +78,7 @@ class Decoder(nn.Module):
         for stage, upsample in enumerate(self.ups):
             x = upsample(F.leaky_relu(x, SLOPE))
             first = stage * self.blocks_per_stage
-            blocks = [block(x) for block in self.resblocks[first : first + self.blocks_per_stage]]
-            x = torch.stack(blocks).mean(0)
+            blocks = self.resblocks[first : first + self.blocks_per_stage]
+            x = sum(block(x) for block in blocks) / len(blocks)
         # The public network uses torch's default slope here.
         return torch.tanh(self.conv_post(F.leaky_relu(x)))

@@ -1,4 +1,4 @@
-"""Prior and posterior encoders of SoVITS, from VITS (Kim et al. 2021) with the content-text-style attention of GPT-SoVITS."""
+"""Prior and posterior encoders of SoVITS: VITS (Kim et al. 2021) with GPT-SoVITS's attention of content to text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ChannelNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention on channels-first sequences, with relative positions (Shaw et al. 2018) if ``window`` > 0."""
+    """Multi-head attention on channels-first sequences; relative positions (Shaw et al. 2018) if ``window`` > 0."""
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.0, window: int = 0) -> None:
         super().__init__()
@@ -70,7 +70,8 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Heads (B, heads, T, width) of (B, C, T)."""
-        return x.unflatten(1, (self.heads, -1)).transpose(-2, -1)
+        # Not unflatten: the ONNX exporter turns its sizes into constants.
+        return x.reshape(x.shape[0], self.heads, x.shape[1] // self.heads, x.shape[2]).transpose(-2, -1)
 
 
 def to_band(values: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def to_band(values: Tensor) -> Tensor:
     """
     size, band = values.shape[-2], values.shape[-1]
     flat = F.pad(values, (0, size)).flatten(-2)
-    rows = flat[..., : size * (size + band - 1)].unflatten(-1, (size, size + band - 1))
+    rows = flat[..., : size * (size + band - 1)].reshape(*values.shape[:2], size, size + band - 1)
     return rows[..., band // 2 : band // 2 + size]
 
 
@@ -88,7 +89,7 @@ def from_band(matrix: Tensor, band: int) -> Tensor:
     """Collect the diagonals of (B, H, T, T) by distance: (B, H, T, 2 w + 1); the inverse of :func:`to_band`."""
     size = matrix.shape[-1]
     flat = F.pad(F.pad(matrix, (band // 2, band // 2)).flatten(-2), (0, size))
-    return flat.unflatten(-1, (size, size + band))[..., :band]
+    return flat.reshape(*matrix.shape[:2], size, size + band)[..., :band]
 
 
 class FeedForward(nn.Module):

@@ -16,9 +16,8 @@ class Coupling(nn.Module):
         self.pre = nn.Conv1d(channels // 2, hidden, 1)
         self.enc = GatedStack(hidden, kernel, layers, style)
         self.post = nn.Conv1d(hidden, channels // 2, 1)
-        # Starts as the identity.
-        nn.init.zeros_(self.post.weight)
-        nn.init.zeros_(self.post.bias)
+        for parameter in self.post.parameters():  # starts as the identity
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, mask: Tensor, style: Tensor, reverse: bool = False) -> Tensor:
         """Map (B, C, T) within the mask (B, 1, T), given the style (B, G, 1)."""
@@ -42,9 +41,7 @@ class Flow(nn.Module):
     def __init__(self, channels: int, hidden: int, kernel: int, layers: int, couplings: int, style: int) -> None:
         super().__init__()
         self.flows = nn.ModuleList(
-            module
-            for _ in range(couplings)
-            for module in (Coupling(channels, hidden, kernel, layers, style), Flip())
+            module for _ in range(couplings) for module in (Coupling(channels, hidden, kernel, layers, style), Flip())
         )
 
     def forward(self, x: Tensor, mask: Tensor, style: Tensor, reverse: bool = False) -> Tensor:

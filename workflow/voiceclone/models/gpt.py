@@ -1,8 +1,8 @@
 """Text to semantic: a decoder-only transformer over phones and semantic tokens.
 
-The network of the public GPT-SoVITS (AR model, after VALL-E), key for key without the prefix ``model.``. Phones attend to
-all phones; semantic tokens attend to all phones and to the tokens up to themselves. The token at index i is predicted
-from the position before it, so the first one comes from the last phone alone.
+The network of the public GPT-SoVITS (AR model, after VALL-E), key for key without the prefix ``model.``. Phones attend
+to all phones; semantic tokens attend to all phones and to the tokens up to themselves. The token at index i is
+predicted from the position before it, so the first one comes from the last phone alone.
 
 One module serves training (:meth:`TextToSemantic.forward`) and generation with a key-value cache
 (:meth:`TextToSemantic.forward_cached`); the latter is also what is exported.
@@ -61,6 +61,8 @@ class TokenEmbedding(nn.Module):
 class SinePositions(nn.Module):
     """Adds sinusoidal positions (Vaswani et al. 2017), scaled by a learned ``alpha``, then dropout."""
 
+    rates: Tensor
+
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(1))
@@ -103,7 +105,7 @@ class SelfAttention(nn.Module):
         """
         batch, count, dim = x.shape
         joint = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = joint.view(batch, count, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = joint.view(batch, count, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
         mixed = F.scaled_dot_product_attention(
@@ -167,8 +169,8 @@ class TextToSemantic(nn.Module):
     ) -> Tensor:
         """Teacher forcing on a right-padded batch.
 
-        Padding is masked where it is, so an item's logits do not depend on what it is batched with. (The public code pads
-        on the right and masks on the left.)
+        Padding is masked where it is, so an item's logits do not depend on what it is batched with. (The public code
+        pads on the right and masks on the left.)
 
         Args:
             phones: int64 (B, X).

@@ -201,11 +201,9 @@ class SynthesizerTrn(nn.Module):
 
     def quantized(self, codes: Tensor) -> Tensor:
         """Content vectors (B, D, 2 T) at the frame rate of codes int64 (B, 1, T)."""
-        return self.quantizer.decode(codes).repeat_interleave(FRAMES_PER_TOKEN, dim=2)
+        return F.interpolate(self.quantizer.decode(codes), scale_factor=float(FRAMES_PER_TOKEN), mode="nearest")
 
-    def style(
-        self, spectrogram: Tensor, speaker_vector: Tensor | None = None, lengths: Tensor | None = None
-    ) -> Tensor:
+    def style(self, spectrogram: Tensor, speaker_vector: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """How recordings sound; the mean over several recordings of a voice is a style too.
 
         Args:

@@ -109,7 +109,8 @@ class FeatureStore:
             raise DataError(f"{path}: missing", "run the workflow again; it makes the features first")
         self.path = path
         self._file = safe_open(str(path), framework="pt")
-        self._names = set(self._file.keys())
+        self._names = frozenset(self._file.keys())
+        self.metadata: dict[str, str] = dict(self._file.metadata() or {})
 
     def __contains__(self, utterance: str) -> bool:
         return utterance in self._names

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from voiceclone.assets import Asset
 from voiceclone.config.training import TrainingSettings
 from voiceclone.files import digest
 from voiceclone.lineage.fingerprint import Fingerprint
@@ -20,6 +21,11 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     header = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
     content = tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
     return hashlib.sha256(header + content).hexdigest()[:16]
+
+
+def base_digests(**assets: Asset | None) -> dict[str, str]:
+    """Role -> content digest of the models that a training starts from."""
+    return {role: asset.digest for role, asset in assets.items() if asset is not None}
 
 
 def training_fingerprint(

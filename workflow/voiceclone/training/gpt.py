@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from voiceclone.assets import Asset
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError
+from voiceclone.models.checkpoints import read_gpt
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.losses import token_loss, top_k_accuracy
+from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
 from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
-from voiceclone.training.fingerprint import tensor_digest, training_fingerprint
+from voiceclone.training.fingerprint import base_digests, tensor_digest, training_fingerprint
 from voiceclone.training.outputs import write_outputs
 from voiceclone.training.state import StateFolder
 
@@ -38,6 +41,7 @@ class GPTData:
     def __init__(self, features_dir: Path) -> None:
         self.phones = FeatureStore(features_dir / "phones.safetensors")
         self.semantic = FeatureStore(features_dir / "semantic.safetensors")
+        self.codes = int(self.semantic.metadata["codes"])
         bert = features_dir / "bert.safetensors"
         self.bert = FeatureStore(bert) if bert.is_file() else None
         rows = read_manifest(features_dir)
@@ -55,10 +59,6 @@ class GPTData:
             row.name: [tensor_digest(store[row.name]) for store in stores if row.name in store]
             for row in [*self.train, *self.heldout]
         }
-
-    def highest_token(self) -> int:
-        """Highest semantic token of all utterances."""
-        return max((int(self.semantic[row.name].max()) for row in [*self.train, *self.heldout]), default=0)
 
     def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor | None]:
         """Right-padded batch, named as :meth:`TextToSemantic.forward` names its arguments."""
@@ -87,9 +87,9 @@ class GPTRecipe:
         data: the utterances.
         config: sizes of the network.
         settings: of the training.
+        order: batches.
         steps: optimiser steps in all.
         device: where to train.
-        base: weights to start from; None: initial ones.
     """
 
     metric = "cross_entropy"
@@ -102,13 +102,10 @@ class GPTRecipe:
         order: BatchOrder,
         steps: int,
         device: torch.device,
-        base: dict[str, Tensor] | None = None,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
         self.model = TextToSemantic(config).to(device)
-        if base is not None:
-            self.model.load_state_dict(base)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay
         )
@@ -158,18 +155,6 @@ class GPTRecipe:
         return {"cross_entropy": entropy / tokens, "top3_accuracy": hits / codes} if rows else {}
 
 
-def gpt_config(settings: GPTSettings, highest_token: int) -> GPTConfig:
-    """Sizes of the network; a :class:`ConfigError` if the tokens do not fit them."""
-    config = GPTConfig.nano() if settings.architecture == "nano" else GPTConfig()
-    if highest_token >= config.codes:
-        raise ConfigError(
-            f"train_gpt.architecture {settings.architecture} has {config.codes} semantic tokens, "
-            f"the features hold token {highest_token}",
-            "give the tokenizer and the GPT the same preset",
-        )
-    return config
-
-
 def train_gpt(
     features_dir: Path,
     state_dir: Path,
@@ -178,7 +163,7 @@ def train_gpt(
     history: Path,
     settings: GPTSettings,
     runtime: RuntimeSettings,
-    base: Path | None = None,
+    base: Asset | None = None,
     threads: int = 0,
     label: str = "GPT",
 ) -> None:
@@ -192,7 +177,7 @@ def train_gpt(
         history: JSON lines.
         settings: of the training.
         runtime: save intervals, device, time budget.
-        base: folder or ``asset.json`` of the model to fine-tune.
+        base: model to fine-tune.
         threads: CPU threads; 0: what torch chooses.
         label: for the progress lines.
 
@@ -204,11 +189,20 @@ def train_gpt(
     data = GPTData(features_dir)
     order = BatchOrder([data.semantic.length(row.name) for row in data.train], settings.batch_size, settings.seed)
     steps = settings.steps or settings.epochs * order.steps_per_epoch
-    config = gpt_config(settings, data.highest_token())
-    weights, digests = load_base(base)
+    weights = None
+    config = GPTConfig.nano(codes=data.codes) if settings.architecture == "nano" else GPTConfig()
+    if base is not None:
+        config, weights = read_base(base, read_gpt)
+    if config.codes != data.codes:
+        raise ConfigError(
+            f"the GPT has {config.codes} semantic tokens, the tokenizer of the features has {data.codes}",
+            "take tokenizer and GPT from the same base voice, or train a nano GPT from scratch",
+        )
     rows = [*data.train, *data.heldout]
-    fingerprint = training_fingerprint("train_gpt", settings, config.to_dict(), digests, rows, data.digests())
-    recipe = GPTRecipe(data, config, settings, order, steps, device, weights)
+    fingerprint = training_fingerprint("train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests())
+    recipe = GPTRecipe(data, config, settings, order, steps, device)
+    if base is not None and weights is not None:
+        load_weights(recipe.model, weights, base)
     log.info(
         "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %s",
         len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
@@ -220,7 +214,3 @@ def train_gpt(
     notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4)}
     write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes)
 
-
-def load_base(base: Path | None) -> tuple[dict[str, Tensor] | None, dict[str, str]]:
-    """Weights to start from and their digest by role."""
-    return None, {}

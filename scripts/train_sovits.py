@@ -8,10 +8,10 @@ from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_
 
 
 def main(args: Namespace) -> None:
+    settings = parse_settings(SoVITSSettings, args.settings)
     from voiceclone.training.base import choose_asset
     from voiceclone.training.sovits import train_sovits
 
-    settings = parse_settings(SoVITSSettings, args.settings)
     train_sovits(
         args.features_dir,
         args.tokenizer,
@@ -32,7 +32,9 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--features-dir", type=Path, required=True, help="folder of manifest.tsv and the stores")
     parser.add_argument("--tokenizer", type=Path, required=True, help="projection and codebook, .safetensors")
-    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the bases named in the settings")
+    parser.add_argument(
+        "--assets", type=Path, nargs="*", default=[], help="asset.json of the bases named in the settings"
+    )
     parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints, kept between runs")
     parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
     parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")

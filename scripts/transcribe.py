@@ -26,6 +26,8 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--clean", type=Path, required=True, help="clean/manifest.tsv")
     parser.add_argument("--slices", type=Path, required=True, help="slices/manifest.tsv")
-    parser.add_argument("--asr", type=Path, required=True, help="asset.json of a CTranslate2 Whisper model")
+    parser.add_argument(
+        "--asr", "--assets", dest="asr", type=Path, required=True, help="asset.json of a CTranslate2 Whisper model"
+    )
     parser.add_argument("--output", type=Path, required=True, help="transcripts/manifest.tsv to write")
     run_stage(main, parser)

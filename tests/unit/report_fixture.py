@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from voiceclone.audio.io import Waveform, read_mono, write_flac
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.corpus.build import COLUMNS as CORPUS_COLUMNS
@@ -60,11 +59,18 @@ def _history(folder: Path, kind: str, curves: dict[str, tuple[float, float]]) ->
     write_json(
         folder / f"{kind}.json",
         {
-            "fingerprint": f"{kind}-0123456789abcdef", "architecture": {"layers": 4}, "step": 400, "epochs": 10.0,
-            "best": {}, "final": {}, "seconds": 81.5, "versions": {"torch": "2.11.0"}, "components": {"base": ""},
+            "fingerprint": f"{kind}-0123456789abcdef",
+            "architecture": {"layers": 4},
+            "step": 400,
+            "epochs": 10.0,
+            "best": {},
+            "final": {},
+            "seconds": 81.5,
+            "versions": {"torch": "2.11.0"},
+            "components": {"base": ""},
             "resumes": [{"event": "resumed", "step": 120, "reason": "saved state found"}],
         },
-    )  # fmt: skip
+    )
     (folder / f"{kind}.safetensors").write_bytes(bytes(9_400_000 if kind == "sovits" else 13_100_000))
 
 
@@ -74,60 +80,148 @@ def _recordings(results: Path) -> None:
         ("take-2-bbbbbbbb", "take 2.wav", 41.9, 16000, 1, "WAV", -1.0, -26.8, 7300, "narrowband"),
         ("take-3-cccccccc", f"take {NASTY}.mp3", 35.0, 44100, 1, "MP3", -0.1, -14.2, 15500, "clipped"),
     ]
-    names = ("take", "file", "seconds", "sample_rate", "channels", "codec", "peak_dbfs", "loudness_lufs", "bandwidth_hz", "flags")
+    names = (
+        "take",
+        "file",
+        "seconds",
+        "sample_rate",
+        "channels",
+        "codec",
+        "peak_dbfs",
+        "loudness_lufs",
+        "bandwidth_hz",
+        "flags",
+    )
     columns = (*names, "sha256", "clipping", "dc_offset")
-    write_tsv(results / "takes.tsv", columns, [dict(zip(names, row, strict=True)) | {"sha256": f"{n:064x}"} for n, row in enumerate(takes, 1)])
+    write_tsv(
+        results / "takes.tsv",
+        columns,
+        [dict(zip(names, row, strict=True)) | {"sha256": f"{n:064x}"} for n, row in enumerate(takes, 1)],
+    )
     write_tsv(
         results / "rejected.tsv",
         ("file", "sha256", "stage", "reason", "detail"),
         [
-            {"file": "beep.wav", "sha256": "0" * 64, "stage": "takes", "reason": "too_short", "detail": "10 ms long; a recording needs at least 0.5 s."},
-            {"file": "notes.wav", "sha256": "f" * 64, "stage": "takes", "reason": "unreadable", "detail": "Not audio: neither libsndfile nor ffmpeg reads it."},
+            {
+                "file": "beep.wav",
+                "sha256": "0" * 64,
+                "stage": "takes",
+                "reason": "too_short",
+                "detail": "10 ms long; a recording needs at least 0.5 s.",
+            },
+            {
+                "file": "notes.wav",
+                "sha256": "f" * 64,
+                "stage": "takes",
+                "reason": "unreadable",
+                "detail": "Not audio: neither libsndfile nor ffmpeg reads it.",
+            },
         ],
     )
     separated = [
-        {"take": take[0], "mode": "auto", "separated": number == 2, "accompaniment_db": [31.2, 28.4, 4.9][number],
-         "chain": "spleeter-2stems" if number == 2 else "", "note": ""}
+        {
+            "take": take[0],
+            "mode": "auto",
+            "separated": number == 2,
+            "accompaniment_db": [31.2, 28.4, 4.9][number],
+            "chain": "spleeter-2stems" if number == 2 else "",
+            "note": "",
+        }
         for number, take in enumerate(takes)
-    ]  # fmt: skip
-    write_tsv(results / "separated" / "manifest.tsv", ("take", "mode", "separated", "accompaniment_db", "chain", "note"), separated)
+    ]
+    write_tsv(
+        results / "separated" / "manifest.tsv",
+        ("take", "mode", "separated", "accompaniment_db", "chain", "note"),
+        separated,
+    )
     clean = [
-        {"take": take[0], "lufs_before": take[7], "lufs_after": -23.0, "true_peak_dbtp": -2.1, "snr_before": 21.5 + number,
-         "snr_after": 33.0 + number, "dnsmos_before": 2.81, "dnsmos_after": 3.12, "similarity": 0.97, "denoised": number != 1,
-         "note": "denoising lowered DNSMOS from 3.20 to 3.05 and was undone" if number == 1 else ""}
+        {
+            "take": take[0],
+            "lufs_before": take[7],
+            "lufs_after": -23.0,
+            "true_peak_dbtp": -2.1,
+            "snr_before": 21.5 + number,
+            "snr_after": 33.0 + number,
+            "dnsmos_before": 2.81,
+            "dnsmos_after": 3.12,
+            "similarity": 0.97,
+            "denoised": number != 1,
+            "note": "denoising lowered DNSMOS from 3.20 to 3.05 and was undone" if number == 1 else "",
+        }
         for number, take in enumerate(takes)
-    ]  # fmt: skip
+    ]
     write_tsv(results / "clean" / "manifest.tsv", list(clean[0]), clean)
 
 
 def _corpus(results: Path, heldout: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(1)
     corpus, dropped, spans = [], [], []
-    for number, (take, seconds) in enumerate([("take-1-aaaaaaaa", 38.2), ("take-2-bbbbbbbb", 41.9), ("take-3-cccccccc", 35.0)]):
+    for number, (take, seconds) in enumerate(
+        [("take-1-aaaaaaaa", 38.2), ("take-2-bbbbbbbb", 41.9), ("take-3-cccccccc", 35.0)]
+    ):
         clock = 0
         while clock < seconds * 1000 - 9000:
             pause, long = int(rng.integers(300, 900)), int(rng.integers(1800, 8000))
-            spans.append({"take": take, "start_ms": clock, "end_ms": clock + pause, "state": "silence", "utterance": "", "reason": ""})
+            spans.append(
+                {
+                    "take": take,
+                    "start_ms": clock,
+                    "end_ms": clock + pause,
+                    "state": "silence",
+                    "utterance": "",
+                    "reason": "",
+                }
+            )
             start, end = clock + pause, clock + pause + long
             name = f"{take}-{start:07d}-{end:07d}"
-            spans.append({"take": take, "start_ms": start, "end_ms": end, "state": "slice", "utterance": name, "reason": ""})
+            spans.append(
+                {"take": take, "start_ms": start, "end_ms": end, "state": "slice", "utterance": name, "reason": ""}
+            )
             text = TEXTS[len(corpus) % len(TEXTS)]
             if len(corpus) % 6 == 5 and not (dropped and dropped[-1]["take"] == take):
-                dropped.append({"utterance": name, "take": take, "seconds": long / 1000, "reason": "low_confidence", "detail": "mean word probability 0.41, expected at least 0.5", "text": NASTY})
+                dropped.append(
+                    {
+                        "utterance": name,
+                        "take": take,
+                        "seconds": long / 1000,
+                        "reason": "low_confidence",
+                        "detail": "mean word probability 0.41, expected at least 0.5",
+                        "text": NASTY,
+                    }
+                )
             else:
-                corpus.append({
-                    "utterance": name, "take": take, "path": f"slices/{take}/{name}.flac", "sha256": f"{len(corpus):064x}",
-                    "start_ms": start, "end_ms": end, "seconds": long / 1000, "language": "en", "text": text, "text_asr": text,
-                    "confidence": 0.9, "split": "heldout" if len(corpus) % 4 == 1 and heldout else "train", "flags": "",
-                    "corrected": len(corpus) == 2,
-                })  # fmt: skip
+                corpus.append(
+                    {
+                        "utterance": name,
+                        "take": take,
+                        "path": f"slices/{take}/{name}.flac",
+                        "sha256": f"{len(corpus):064x}",
+                        "start_ms": start,
+                        "end_ms": end,
+                        "seconds": long / 1000,
+                        "language": "en",
+                        "text": text,
+                        "text_asr": text,
+                        "confidence": 0.9,
+                        "split": "heldout" if len(corpus) % 4 == 1 and heldout else "train",
+                        "flags": "",
+                        "corrected": len(corpus) == 2,
+                    }
+                )
             clock = end
         rest = int(seconds * 1000)
         state = {"state": "rejected", "reason": "too_long"} if number == 2 else {"state": "silence", "reason": ""}
         spans.append({"take": take, "start_ms": clock, "end_ms": rest, "utterance": "", **state})
-    write_tsv(results / "slices" / "timeline.tsv", ("take", "start_ms", "end_ms", "state", "utterance", "reason"), spans, sort_by=["take"])
+    write_tsv(
+        results / "slices" / "timeline.tsv",
+        ("take", "start_ms", "end_ms", "state", "utterance", "reason"),
+        spans,
+        sort_by=["take"],
+    )
     write_tsv(results / "corpus" / "corpus.tsv", CORPUS_COLUMNS, corpus)
-    write_tsv(results / "corpus" / "rejected.tsv", ("utterance", "take", "seconds", "reason", "detail", "text"), dropped)
+    write_tsv(
+        results / "corpus" / "rejected.tsv", ("utterance", "take", "seconds", "reason", "detail", "text"), dropped
+    )
     return corpus
 
 
@@ -141,54 +235,125 @@ def _evaluation(results: Path, target: str, corpus: list[dict[str, Any]], speech
     rows: list[dict[str, Any]] = []
     for number, (name, kind, text) in enumerate(items):
         words, seconds = len(text.split()), 2.5 + 1.5 * rng.random()
-        row: dict[str, Any] = dict.fromkeys(METRIC_COLUMNS) | {"item": name, "kind": kind, "language": "en", "text": text, "words": words, "characters": len(text)}
+        row: dict[str, Any] = dict.fromkeys(METRIC_COLUMNS) | {
+            "item": name,
+            "kind": kind,
+            "language": "en",
+            "text": text,
+            "words": words,
+            "characters": len(text),
+        }
         if target == "onnx-fp32" and number == len(items) - 1:
-            rows.append(row | {"hypothesis": "", "failure": f"DataError: nothing was spoken {NASTY}", "word_errors": words, "character_errors": len(text), "wer": 1.0, "cer": 1.0})
+            rows.append(
+                row
+                | {
+                    "hypothesis": "",
+                    "failure": f"DataError: nothing was spoken {NASTY}",
+                    "word_errors": words,
+                    "character_errors": len(text),
+                    "wer": 1.0,
+                    "cer": 1.0,
+                }
+            )
             continue
         wrong = min(words, int(rng.poisson(words * level)))
         noise = float(rng.normal(0, 0.04))
         write_flac(folder / "samples" / f"{name}.flac", _sound(speech, seconds, number), 32_000)
         gpt, decoder = (0.0, 210 * seconds) if target == "resynthesis" else (330 * seconds, 215 * seconds)
-        timings = {} if target == "recordings" else {"text_ms": 2.0, "gpt_ms": gpt, "decoder_ms": decoder, "post_ms": 0.4}
-        rows.append(row | timings | {
-            "hypothesis": " ".join(text.split()[wrong:]), "seconds": seconds, "word_errors": wrong, "wer": wrong / words,
-            "character_errors": wrong * 4, "cer": wrong * 4 / len(text), "similarity_campplus": 0.86 - level / 3 + noise,
-            "similarity_ge2e": 0.91 - level / 5 + noise, "dnsmos_ovrl": 3.2 - level + noise, "dnsmos_sig": 3.5 - level,
-            "dnsmos_bak": 3.9 - level / 2, "distillmos": 4.2 - 2 * level + noise, "characters_per_second": 14 + 20 * noise,
-            "f0_median_hz": 205 + 100 * noise, "f0_spread_semitones": 8 + 20 * noise, "voiced_share": 0.5,
-            "rtf": sum(timings.values()) / 1000 / seconds if timings else None, "truncated": 0,
-            "audio": f"samples/{name}.flac",
-        })  # fmt: skip
+        timings = (
+            {} if target == "recordings" else {"text_ms": 2.0, "gpt_ms": gpt, "decoder_ms": decoder, "post_ms": 0.4}
+        )
+        rows.append(
+            row
+            | timings
+            | {
+                "hypothesis": " ".join(text.split()[wrong:]),
+                "seconds": seconds,
+                "word_errors": wrong,
+                "wer": wrong / words,
+                "character_errors": wrong * 4,
+                "cer": wrong * 4 / len(text),
+                "similarity_campplus": 0.86 - level / 3 + noise,
+                "similarity_ge2e": 0.91 - level / 5 + noise,
+                "dnsmos_ovrl": 3.2 - level + noise,
+                "dnsmos_sig": 3.5 - level,
+                "dnsmos_bak": 3.9 - level / 2,
+                "distillmos": 4.2 - 2 * level + noise,
+                "characters_per_second": 14 + 20 * noise,
+                "f0_median_hz": 205 + 100 * noise,
+                "f0_spread_semitones": 8 + 20 * noise,
+                "voiced_share": 0.5,
+                "rtf": sum(timings.values()) / 1000 / seconds if timings else None,
+                "truncated": 0,
+                "audio": f"samples/{name}.flac",
+            }
+        )
     write_tsv(folder / "metrics.tsv", METRIC_COLUMNS, rows)
     settings = EvaluateSettings(bootstrap=200)
     failures = [{"item": row["item"], "reason": row["failure"]} for row in rows if row["failure"]]
     write_json(
         folder / "summary.json",
         {
-            "target": target, **summarise_rows(rows, settings), "failures": failures, "truncated": 0,
-            "by_kind": {kind: summarise_rows([r for r in rows if r["kind"] == kind], settings) for kind in sorted({r["kind"] for r in rows})},
+            "target": target,
+            **summarise_rows(rows, settings),
+            "failures": failures,
+            "truncated": 0,
+            "by_kind": {
+                kind: summarise_rows([r for r in rows if r["kind"] == kind], settings)
+                for kind in sorted({r["kind"] for r in rows})
+            },
             "size_bytes": None if target == "recordings" else 22_500_000,
-            "peak_memory_mb": None if target == "recordings" else 640.0, "assets": {}, "settings": {}, "threads": 2,
+            "peak_memory_mb": None if target == "recordings" else 640.0,
+            "assets": {},
+            "settings": {},
+            "threads": 2,
         },
-    )  # fmt: skip
+    )
 
 
 def make_results(results: Path, speech: Path | None = None, heldout: int = 1, preset: str = "demo") -> Path:
-    """Fill ``results`` (``results/NAME``) and what lies beside it; returns it. ``speech``: a recording to cut samples from."""
+    """Fill ``results`` (``results/NAME``) and its surroundings; returns it. ``speech``: where samples are cut from."""
     _recordings(results)
     corpus = _corpus(results, heldout)
     (results / "models").mkdir(parents=True)
     _history(results / "models", "gpt", {"cross_entropy": (5.6, 3.4), "top3_accuracy": (0.05, 0.42)})
-    _history(results / "models", "sovits", {"mel_l1": (2.4, 0.9), "loss_mel": (110.0, 38.0), "loss_kl": (4.0, 1.4), "loss_fm": (0.1, 4.2), "loss_gen": (6.0, 2.6), "loss_disc": (6.0, 2.4)})  # fmt: skip
+    _history(
+        results / "models",
+        "sovits",
+        {
+            "mel_l1": (2.4, 0.9),
+            "loss_mel": (110.0, 38.0),
+            "loss_kl": (4.0, 1.4),
+            "loss_fm": (0.1, 4.2),
+            "loss_gen": (6.0, 2.6),
+            "loss_disc": (6.0, 2.4),
+        },
+    )
     export = results / "export" / "onnx-fp32"
-    write_json(export / "bundle.json", {"files": {"decoder.onnx": {"size": 9_500_000, "sha256": "0" * 64}}, "format_version": 1})
-    write_json(export / "parity.json", {"max_error": {"logits": 2.1e-6, "waveform": 5.3e-6}, "greedy_equal": True, "utterances": []})
+    write_json(
+        export / "bundle.json",
+        {"files": {"decoder.onnx": {"size": 9_500_000, "sha256": "0" * 64}}, "format_version": 1},
+    )
+    write_json(
+        export / "parity.json",
+        {"max_error": {"logits": 2.1e-6, "waveform": 5.3e-6}, "greedy_equal": True, "utterances": []},
+    )
     for target, level in (("recordings", 0.05), ("resynthesis", 0.22), ("torch-fp32", 0.6), ("onnx-fp32", 0.6)):
         _evaluation(results, target, corpus, speech, level)
     for rule, seconds in (("clean", 14.2), ("train_gpt", 121.0), ("evaluate.onnx-fp32", 95.1)):
-        write_tsv(results / "benchmarks" / f"{rule}.tsv", ("s", "max_rss", "cpu_time"), [{"s": seconds, "max_rss": 910.5, "cpu_time": "NA"}])
-    write_json(results.parent / "config.json", {"preset": preset, "speakers_dir": "resources/speakers", "gpt": {"base": ""}, "note": NASTY})
+        write_tsv(
+            results / "benchmarks" / f"{rule}.tsv",
+            ("s", "max_rss", "cpu_time"),
+            [{"s": seconds, "max_rss": 910.5, "cpu_time": "NA"}],
+        )
+    write_json(
+        results.parent / "config.json",
+        {"preset": preset, "speakers_dir": "resources/speakers", "gpt": {"base": ""}, "note": NASTY},
+    )
     models = results.parent.parent / "resources" / "models"
     for name, licence in (("dnsmos", "MIT"), ("nsnet", "CC-BY-4.0")):
-        write_json(models / name / "asset.json", {"name": name, "kind": "quality", "licence": licence, "digest": "ab" * 16, "files": {}})
+        write_json(
+            models / name / "asset.json",
+            {"name": name, "kind": "quality", "licence": licence, "digest": "ab" * 16, "files": {}},
+        )
     return results

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from voiceclone.errors import DataError
 from voiceclone.training.checkpoints import CheckpointStore, DamagedCheckpointError, pack, unpack
 
@@ -49,12 +48,16 @@ def store(tmp_path: Path) -> CheckpointStore:
     return made
 
 
-leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+leaves = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
 nested = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.dictionaries(st.text(max_size=3) | st.integers(0, 9), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3) | st.integers(0, 9), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -91,7 +94,9 @@ def test_tied_and_sliced_tensors_are_stored_whole(tmp_path: Path) -> None:
     assert torch.equal(found.parts["model"]["tied"], base) and torch.equal(found.parts["model"]["view"], base.t()[1:])
 
 
-@pytest.mark.parametrize("name", ["checkpoint.json", "history.jsonl", "model.safetensors", "optimiser.safetensors", "state.json"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint.json", "history.jsonl", "model.safetensors", "optimiser.safetensors", "state.json"]
+)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "empty"])
 def test_any_damage_is_found_and_the_one_before_is_used(
     store: CheckpointStore, name: str, damage: str, caplog: pytest.LogCaptureFixture

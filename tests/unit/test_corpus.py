@@ -96,7 +96,7 @@ def test_too_little_left_stops_with_a_table(results: Results) -> None:
     message = caught.value.message
     assert "speaker anna: 0 utterances with 0.0 s are left, expected at least 10 with 30 s" in message
     assert re.search(r"- empty +6 +24\.0", message)
-    assert re.search(r"- language +6 +24\.0", message)
+    assert re.search(r"- language de +6 +24\.0", message)
     assert re.search(r"= left +0 +0\.0", message)
     assert sorted(path.name for path in (results.folder / "corpus").iterdir()) == ["proofread-failed.html"]
 

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-
 from voiceclone.errors import DataError
 from voiceclone.training.data import BatchOrder, FeatureStore, derive_seed, pad_last, seed_step
 
@@ -39,7 +38,9 @@ def test_the_order_depends_on_seed_and_step_alone() -> None:
 
 def test_the_order_is_the_same_in_another_process() -> None:
     code = "from voiceclone.training.data import BatchOrder as B; print(B(list(range(10, 50)), 4, 1).batch(77))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"})
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
+    )
     assert out.stdout.strip() == str(BatchOrder(list(range(10, 50)), 4, 1).batch(77))
 
 

@@ -6,11 +6,11 @@ import json
 import os
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.files import read_json, read_jsonl
 
@@ -41,12 +41,14 @@ def test_uninterrupted_training_is_reproducible_and_logs_what_it_should(tmp_path
 def test_kill_at_random_steps_changes_nothing(tmp_path: Path, straight: toy.Result, seed: int) -> None:
     kills = sorted(random.Random(seed).sample(range(1, toy.STEPS), 3))
 
-    def die(step: int) -> None:
-        if step == kill:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def train_until(last: int) -> None:
+        toy.train(
+            tmp_path,
+            toy.ToyRecipe(before=lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == last else None),
+        )
 
     for kill in kills:
-        assert toy.in_child(lambda: toy.train(tmp_path, toy.ToyRecipe(before=die))) == -signal.SIGKILL
+        assert toy.in_child(partial(train_until, kill)) == -signal.SIGKILL
     finished = toy.train(tmp_path)
     assert toy.same(straight, finished)
     assert len(finished.resumes) == len([kill for kill in kills if kill >= 4])
@@ -56,7 +58,7 @@ def test_kill_in_the_middle_of_saves_changes_nothing(tmp_path: Path, straight: t
     """Die at one after the other of the operations that make files durable or give them their name."""
     real = {name: getattr(os, name) for name in ("fsync", "rename", "replace")}
 
-    def attempt() -> None:
+    def attempt(fatal_call: int) -> None:
         calls = 0
 
         def counted(name: str) -> object:
@@ -75,7 +77,7 @@ def test_kill_in_the_middle_of_saves_changes_nothing(tmp_path: Path, straight: t
 
     endings = []
     for fatal_call in range(2, 60):
-        endings.append(toy.in_child(attempt))
+        endings.append(toy.in_child(partial(attempt, fatal_call)))
         if endings[-1] == 0:
             break
     assert endings.count(-signal.SIGKILL) > 10 and endings[-1] == 0

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from voiceclone.lineage.fingerprint import Fingerprint, difference
 
 UTTERANCES = {"a": "t1-f1", "b": "t2-f2", "c": "t3-f3"}
@@ -27,7 +26,11 @@ def test_the_key_does_not_depend_on_order_and_survives_json() -> None:
             {**COMPONENTS, "settings": {"learning_rate": 2e-4, "batch_size": 4}, "seed": 2},
             "seed 1 -> 2; settings.learning_rate 0.0001 -> 0.0002",
         ),
-        (UTTERANCES, {**COMPONENTS, "base": {"gpt": "bb", "extra": True}}, "base.extra none -> True; base.gpt aa -> bb"),
+        (
+            UTTERANCES,
+            {**COMPONENTS, "base": {"gpt": "bb", "extra": True}},
+            "base.extra none -> True; base.gpt aa -> bb",
+        ),
     ],
 )
 def test_differences_in_words(utterances: dict[str, str], components: dict[str, object], words: str) -> None:

@@ -1,15 +1,18 @@
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 from voiceclone.config.corpus import CorpusSettings
+from voiceclone.corpus.command import register
 from voiceclone.corpus.corrections import read_corrections
 from voiceclone.corpus.listfile import ListEntry, read_list, write_list
 from voiceclone.corpus.listimport import import_as_corrections
 from voiceclone.errors import DataError
 
-from .corpus_fixture import Results, utterance_id
+from .corpus_fixture import TAKE, Results, utterance_id
 
 
 def test_codes_of_any_case_are_read(tmp_path: Path) -> None:
@@ -70,3 +73,35 @@ def test_a_proofread_list_becomes_corrections(tmp_path: Path) -> None:
     assert correction.value == "The harbour was loud before the first boats came in."
     results.build(CorpusSettings())
     assert read_list(corpus / "anna.list")[0].text == correction.value
+
+
+def test_the_commands_check_merge_export_and_import(tmp_path: Path) -> None:
+    app = typer.Typer()
+    register(app)
+    results = Results(tmp_path)
+    corpus = results.build(CorpusSettings())
+    folder = tmp_path / "corrections"
+
+    def run(*arguments: str) -> str:
+        given = [*arguments, "--results", str(results.folder.parent)] if arguments[1] != "merge" else arguments
+        given = [*given, "--corrections", str(folder)] if arguments[1] != "export" else given
+        outcome = CliRunner().invoke(app, list(given), catch_exceptions=False)
+        assert outcome.exit_code == 0, outcome.output
+        return outcome.output
+
+    download = tmp_path / "download.tsv"
+    download.write_text(f"utterance\taction\tvalue\tnote\n{utterance_id(2)}\tdrop\t\tcough\n", encoding="utf-8")
+    assert "1 corrections merged" in run("corrections", "merge", "anna", str(download))
+    checked = run("corrections", "check", "anna")
+    assert f"{utterance_id(2)}  drop" in checked
+    assert "1 corrections, all in order" in checked
+
+    exported = tmp_path / "out.list"
+    run("list", "export", "anna", "-o", str(exported))
+    entries = read_list(exported)
+    assert len(entries) == 12
+    assert entries[0].path == str(results.folder.resolve() / "slices" / TAKE / f"{utterance_id(0)}.flac")
+    exported.write_text(exported.read_text(encoding="utf-8").replace("baker", "miller"), encoding="utf-8")
+    assert "1 texts taken over" in run("list", "import", str(exported), "--speaker", "anna")
+    assert sum("\ttext\t" in line for line in (folder / "anna.tsv").read_text(encoding="utf-8").splitlines()) == 1
+    assert (corpus / "corpus.tsv").is_file()

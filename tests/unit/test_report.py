@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .report_fixture import NASTY, make_results
-
 from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.evaluation.collect import collect_report
-from voiceclone.evaluation.report import build_report, chosen_items, trained_from_scratch
+from voiceclone.evaluation.material import chosen_items
+from voiceclone.evaluation.report import build_report, trained_from_scratch
 from voiceclone.evaluation.words import duration, plain_words
 from voiceclone.files import read_json, write_json
+
+from .report_fixture import NASTY, make_results
 
 TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32"]
 
@@ -60,8 +61,18 @@ def test_user_text_is_escaped(html: str) -> None:
 
 def test_page_shows_every_part(html: str, voice: Path) -> None:
     provenance = read_json(voice / "provenance.json")
-    for expected in ("AI-generated speech", "not speak intelligibly", "take 2.wav", "too_short", "low_confidence",
-                     "Trained model", "onnx-fp32", "resumed at step 120", "CC-BY-4.0", "Left out of the corpus"):  # fmt: skip
+    for expected in (
+        "AI-generated speech",
+        "not speak intelligibly",
+        "take 2.wav",
+        "too_short",
+        "low_confidence",
+        "Trained model",
+        "onnx-fp32",
+        "resumed at step 120",
+        "CC-BY-4.0",
+        "Left out of the corpus",
+    ):
         assert expected in html, expected
     for model in provenance["models"].values():
         assert model["fingerprint"] in html
@@ -96,11 +107,15 @@ def test_report_without_held_out_sentences(tmp_path: Path) -> None:
 def test_scratch_is_what_has_no_base() -> None:
     assert trained_from_scratch({"preset": "demo"})
     assert trained_from_scratch({"preset": "mine", "gpt": {"base": ""}, "sovits": {"base": "g"}})
+    assert not trained_from_scratch({"preset": "nano", "gpt": {"base": "mine"}, "sovits": {"base": "mine"}})
     assert not trained_from_scratch({"preset": "few-shot", "gpt": {"base": "s1"}, "sovits": {"base": "g"}})
 
 
 def test_items_to_hear_mix_both_kinds() -> None:
-    rows = [{"item": name, "kind": kind, "audio": "x"} for name, kind in [("a", "heldout"), ("b", "heldout"), ("f", "fixed")]]
+    rows = [
+        {"item": name, "kind": kind, "audio": "x"}
+        for name, kind in [("a", "heldout"), ("b", "heldout"), ("f", "fixed")]
+    ]
     assert chosen_items({"torch-fp32": rows, "recordings": rows[:2]}, 2) == ["a", "f"]
 
 
@@ -109,7 +124,9 @@ def test_words_do_not_claim_what_intervals_deny() -> None:
         part = {"sentences": 40, "wer": {"value": value, "low": low, "high": high, "n": 40}, "metrics": {}}
         return {"by_kind": {"heldout": part}, "failures": [], "metrics": {}}
 
-    same = " ".join(plain_words({"recordings": summary(0.05, 0.02, 0.08), "onnx-fp32": summary(0.07, 0.04, 0.1)}, False))
+    same = " ".join(
+        plain_words({"recordings": summary(0.05, 0.02, 0.08), "onnx-fp32": summary(0.07, 0.04, 0.1)}, False)
+    )
     apart = " ".join(plain_words({"recordings": summary(0.05, 0.02, 0.08), "onnx-fp32": summary(0.3, 0.2, 0.4)}, False))
     broken = " ".join(plain_words({"onnx-fp32": summary(0.99, 0.9, 1.1)}, True))
     assert "no clear difference" in same and "no clear difference" not in apart

@@ -11,7 +11,6 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from voiceclone.audio.io import read_mono, write_flac
 from voiceclone.audio.slice import (
     FRAME_MS,
@@ -106,13 +105,22 @@ def test_endless_speech_never_exceeds_the_maximum() -> None:
     assert inside(spans, samples).mean() > 0.95
 
 
-@pytest.mark.parametrize(
-    "samples", [room(4), np.zeros(4 * RATE, np.float32), room(0.005), room(0.015), room(0.021), np.zeros(0, np.float32)]
-)
-def test_takes_without_speech(samples: Samples) -> None:
+@pytest.mark.parametrize("seconds", [0.021, 0.015, 0.005, 0])
+@pytest.mark.parametrize("level", [1e-4, 0])
+def test_takes_too_short_for_speech(seconds: float, level: float) -> None:
+    samples = room(seconds, level)
     spans = slice_samples("t", samples, RATE, DEFAULT)
     assert sum(span.length_ms for span in spans) == duration_ms(len(samples), RATE)
-    assert not inside(spans, samples).any() or len(samples) == 4 * RATE
+    assert not inside(spans, samples).any()
+
+
+def test_silence_is_silence() -> None:
+    assert slice_samples("t", np.zeros(4 * RATE, np.float32), RATE, DEFAULT) == [Span(0, 4000, "silence")]
+
+
+def test_an_offset_does_not_hide_the_pauses() -> None:
+    samples = pattern([(3.0, 1.5), (4.0, 1.0)])
+    assert slice_samples("t", samples + np.float32(0.2), RATE, DEFAULT) == slice_samples("t", samples, RATE, DEFAULT)
 
 
 def test_level_does_not_matter() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.training.data import BatchOrder
@@ -23,7 +22,9 @@ class ToyRecipe:
 
     metric = "error"
 
-    def __init__(self, seed: int = 0, fail_at: set[int] = frozenset(), before: Callable[[int], None] | None = None) -> None:  # type: ignore[assignment]
+    def __init__(
+        self, seed: int = 0, fail_at: set[int] = frozenset(), before: Callable[[int], None] | None = None
+    ) -> None:  # type: ignore[assignment]
         torch.manual_seed(seed)
         self.model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 1))
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
@@ -81,7 +82,7 @@ def same(first: Result, second: Result) -> bool:
     )
 
 
-def in_child(work: Callable[[], None]) -> int:
+def in_child(work: Callable[[], object]) -> int:
     """Run ``work`` in a forked process; its exit status, negative for a signal."""
     pid = os.fork()
     if pid == 0:

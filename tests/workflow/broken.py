@@ -12,7 +12,7 @@ from voiceclone.audio.io import read_audio, resample
 
 #: File name → reason expected in rejected.tsv; None: the recording is good and must come through.
 EXPECTED: dict[str, str | None] = {
-    "good.flac": None,
+    "a good one.flac": None,
     "a name with spaces – ünïcode 声.wav": None,
     "eight channels.wav": None,
     "192 kHz.wav": None,
@@ -22,12 +22,12 @@ EXPECTED: dict[str, str | None] = {
     "text.wav": "undecodable",
     "truncated.flac": "truncated",
     "nan.wav": "not-finite",
-    "ten milliseconds.wav": "too-short",
+    "ten milliseconds.wav": "short",
     "an hour of silence.flac": "silent",
     "duplicate.flac": "duplicate",
-    "link out of the folder.wav": "outside",
+    "link out of the folder.wav": "link-outside",
     "random bytes.mp3": "undecodable",
-    "header only.wav": "empty",
+    "header only.wav": "short",
     "picture.flac": "undecodable",
     "zeros.wav": "silent",
     "half a header.ogg": "undecodable",
@@ -40,8 +40,8 @@ def make_broken_speaker(folder: Path, takes: list[Path]) -> None:
     folder.mkdir(parents=True)
     voices = [read_audio(path) for path in takes]
     samples, rate = voices[0]
-    soundfile.write(folder / "good.flac", samples, rate)
-    shutil.copyfile(folder / "good.flac", folder / "duplicate.flac")
+    soundfile.write(folder / "a good one.flac", samples, rate)
+    shutil.copyfile(folder / "a good one.flac", folder / "duplicate.flac")
     second, second_rate = voices[1]
     soundfile.write(folder / "a name with spaces – ünïcode 声.wav", second, second_rate)
     third, third_rate = voices[2]
@@ -56,7 +56,7 @@ def make_broken_speaker(folder: Path, takes: list[Path]) -> None:
     soundfile.write(folder / "hard clipping.wav", np.clip(loud, -1, 1), fifth_rate)
     (folder / "empty.wav").write_bytes(b"")
     (folder / "text.wav").write_text("this is not sound\n" * 50, encoding="utf-8")
-    whole = (folder / "good.flac").read_bytes()
+    whole = (folder / "a good one.flac").read_bytes()
     (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
     broken = samples[: 3 * rate, 0].copy()
     broken[1000:1100] = np.nan

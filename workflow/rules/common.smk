@@ -97,9 +97,24 @@ def bundle(wildcards):
     return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
 
 
+def all_voices(wildcards):
+    """What the overview is made of; without any speaker it says where to put one."""
+    if not SPEAKERS:
+        raise WorkflowError(
+            f"{CONFIG.speakers_dir}: no speaker there; make a folder {CONFIG.speakers_dir}/NAME with recordings of one "
+            "person, or type 'make demo'"
+        )
+    return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
+
+
 def per_speaker(pattern):
     """Input function: the pattern for each evaluated target of one speaker."""
     return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in EVALUATED]
+
+
+def half_of_the_cores(wildcards):
+    """Threads of one training: the two of a voice are independent and run side by side."""
+    return max(1, min(8, (workflow.cores or 2) // 2))
 
 
 def record_run():

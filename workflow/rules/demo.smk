@@ -15,7 +15,9 @@ rule demo_speaker:
         runtime=30,
     params:
         folder="resources/demo/demo",
+        settings=settings("demo_speaker"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/demo_speaker.py --voice {input.voice} --texts {input.texts}"
-        " --output-dir {params.folder} --stamp {output.stamp} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --output-dir {params.folder} --stamp {output.stamp}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

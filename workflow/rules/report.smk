@@ -42,7 +42,7 @@ rule report:
 rule collect_report:
     """All speakers and targets side by side."""
     input:
-        expand("results/{speaker}/provenance.json", speaker=SPEAKERS),
+        all_voices,
     output:
         report("results/report/index.html", caption="../report/index.rst", category="Voices"),
     log:

@@ -13,7 +13,7 @@ rule train_gpt:
         "results/{speaker}/logs/train_gpt.log",
     benchmark:
         "results/{speaker}/benchmarks/train_gpt.tsv"
-    threads: 2
+    threads: half_of_the_cores
     resources:
         mem_mb=8000,
         runtime=480,

@@ -16,7 +16,7 @@ rule train_sovits:
         "results/{speaker}/logs/train_sovits.log",
     benchmark:
         "results/{speaker}/benchmarks/train_sovits.tsv"
-    threads: 2
+    threads: half_of_the_cores
     resources:
         mem_mb=8000,
         runtime=480,

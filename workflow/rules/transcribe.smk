@@ -20,5 +20,5 @@ rule transcribe:
         runtime=RUNTIME,
     shell:
         "exec python scripts/transcribe.py --speaker {wildcards.speaker}"
-        " --clean {input.clean} --slices {input.slices} --assets {input.assets} --output {output.manifest}"
+        " --clean {input.clean} --slices {input.slices} --asr {input.assets} --output {output.manifest}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

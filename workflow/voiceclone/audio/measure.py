@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,9 +168,9 @@ class _Framer:
 
     def __init__(self, length: int) -> None:
         self.length = length
-        self._rest: Waveform | None = None
+        self._rest: npt.NDArray[Any] | None = None
 
-    def __call__(self, block: Waveform) -> Waveform:
+    def __call__(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self._rest is not None and len(self._rest):
             block = np.concatenate([self._rest, block])
         count = len(block) // self.length

@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def detect_speech(samples: Waveform, rate: int, levels: Levels, aggressiveness: 
 
 
 def noise_floor(levels: Levels) -> tuple[float, float]:
-    """Level of the pauses and of the loud speech of a take, in dBFS; digital silence does not count as a pause's noise."""
+    """Levels in dBFS of a take's pauses and of its loud speech; digital silence does not count as a pause."""
     sounding = levels[levels > -95.0]
     if not len(sounding):
         return -100.0, -100.0
@@ -145,7 +146,7 @@ def _close(mask: Mask, longest: int) -> Mask:
     """Fill holes shorter than ``longest`` frames between runs."""
     result = mask.copy()
     runs = _runs(mask)
-    for (_, end), (start, _) in zip(runs, runs[1:], strict=False):
+    for (_, end), (start, _) in pairwise(runs):
         if start - end < longest:
             result[end:start] = True
     return result
@@ -223,7 +224,7 @@ def join_short(pieces: Sequence[Span], shortest: int, budget: int, max_gap: int)
             continue
         choices = []
         for left in (index - 1, index):
-            if 0 <= left and left + 1 < len(joined):
+            if left >= 0 and left + 1 < len(joined):
                 gap = joined[left + 1].start_ms - joined[left].end_ms
                 length = joined[left + 1].end_ms - joined[left].start_ms
                 if gap <= max_gap and length <= budget:
@@ -292,7 +293,7 @@ def duration_ms(frames: int, rate: int) -> int:
 
 def slice_samples(take: str, samples: Waveform, rate: int, settings: SliceSettings) -> list[Span]:
     """Divide one take, samples float32 (frames,), into checked spans."""
-    levels = frame_levels(samples, rate)
+    levels = frame_levels(samples - samples.mean(), rate) if len(samples) else np.zeros(0)
     speech = detect_speech(samples, rate, levels, settings.aggressiveness)
     total_ms = duration_ms(len(samples), rate)
     spans = plan_slices(speech, levels, total_ms, settings)
@@ -305,17 +306,17 @@ def utterance_id(take: str, span: Span) -> str:
     return f"{take}-{span.start_ms:07d}-{span.end_ms:07d}"
 
 
-def slice_take(row: dict[str, str], source: Path, folder: Path, settings: SliceSettings) -> dict[str, Any]:
+def slice_take(row: dict[str, str], source: Path, folder: Path, settings: SliceSettings) -> tuple[dict[str, Any], bool]:
     """Cut one cleaned take; its slices go to ``folder/{take}``.
 
     Returns:
-        ``{"utterances": manifest rows, "timeline": timeline rows}``, from the cache if nothing changed.
+        ``{"utterances": manifest rows, "timeline": timeline rows}``, and whether it was made rather than cached.
     """
     take = row["take"]
     sidecar, key = folder / f"{take}.json", item_key("slice", settings, take, row["sha256"])
     if (record := read_sidecar(sidecar, key)) is not None:
         log.info("%s: cached", take)
-        return record
+        return record, False
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{source}: not the file that the manifest names", "delete it and run again")
     samples, rate = read_mono(source)
@@ -334,7 +335,7 @@ def slice_take(row: dict[str, str], source: Path, folder: Path, settings: SliceS
     record = {"utterances": utterances, "timeline": timeline}
     write_sidecar(sidecar, key, record, [folder / utterance["path"] for utterance in utterances])
     log.info("%s: made, %d utterances", take, len(utterances))
-    return record
+    return record, True
 
 
 def _write_slice(name: str, take: str, samples: Waveform, rate: int, span: Span, folder: Path) -> dict[str, Any]:
@@ -373,10 +374,12 @@ def slice_speaker(
     if lost:
         raise DataError(f"{clean}: takes {lost} of {takes} are missing", "run the stage 'clean' again")
     folder = manifest.parent
-    records = [
-        slice_take(row, contained_path(clean.parent, row["path"]), folder, settings)
-        for row in Progress(label, len(rows)).track(rows)
-    ]
+    records, made = [], 0
+    for row in Progress(label, len(rows)).track(rows):
+        record, fresh = slice_take(row, contained_path(clean.parent, row["path"]), folder, settings)
+        records.append(record)
+        made += fresh
+    log.info("slice: %d made, %d from cache", made, len(rows) - made)
     _forget(folder, {row["take"] for row in rows})
     utterances = [utterance for record in records for utterance in record["utterances"]]
     spans = [span for record in records for span in record["timeline"]]
@@ -396,7 +399,7 @@ def _account(rows: Sequence[dict[str, str]], spans: Sequence[dict[str, Any]]) ->
     """Seconds of slices, silence and rejected speech per take, as lines for a terminal."""
     lines = []
     for row in rows:
-        sums = {state: 0 for state in ("slice", "silence", "rejected")}
+        sums = dict.fromkeys(("slice", "silence", "rejected"), 0)
         for span in spans:
             if span["take"] == row["take"]:
                 sums[span["state"]] += span["end_ms"] - span["start_ms"]

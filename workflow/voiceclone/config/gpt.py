@@ -20,7 +20,9 @@ class GPTSettings(TrainingSettings):
     final_learning_rate: float = Field(
         0.1, ge=0, le=1, description="Learning rate at the end, as a share of the highest; it falls along a cosine."
     )
-    gradient_clip: float = Field(1.0, gt=0, le=1000, description="Largest norm of the gradient; larger ones are scaled.")
+    gradient_clip: float = Field(
+        1.0, gt=0, le=1000, description="Largest norm of the gradient; larger ones are scaled."
+    )
     select: Literal["best", "last"] = Field(
         "best", description="Model that leaves: lowest held-out cross-entropy per token, or the last."
     )

@@ -50,10 +50,11 @@ def allowed(field: FieldInfo) -> str:
         for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
             if (value := getattr(rule, name, None)) is not None:
                 bounds.append(f"{sign} {value:g}" if isinstance(value, float) else f"{sign} {value}")
+        unit = " items" if typing.get_origin(field.annotation) in (tuple, list) else " characters"
         if (value := getattr(rule, "min_length", None)) is not None:
-            bounds.append(f"at least {value}")
+            bounds.append(f"at least {value}{unit if value > 1 else unit[:-1]}")
         if (value := getattr(rule, "max_length", None)) is not None:
-            bounds.append(f"at most {value}")
+            bounds.append(f"at most {value}{unit}")
         if (value := getattr(rule, "pattern", None)) is not None:
             bounds.append(f"matching {value}")
     return ", ".join([type_name(field.annotation), *bounds])

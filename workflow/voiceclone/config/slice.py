@@ -16,7 +16,7 @@ class SliceSettings(Block):
         2.5,
         ge=0,
         le=20,
-        description="Shorter utterances are joined with a neighbour across a short pause; 0 joins only below min_seconds.",
+        description="Shorter utterances are joined with a neighbour across a pause; 0: only those below min_seconds.",
     )
     min_pause_ms: int = Field(300, ge=100, le=2000, description="A pause this long ends an utterance, in ms.")
     max_join_ms: int = Field(

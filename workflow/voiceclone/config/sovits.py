@@ -15,13 +15,18 @@ class SoVITSSettings(TrainingSettings):
     architecture: Literal["nano", "v2", "v2Pro"] = Field(
         "v2", description="Size of a model without a base: v2 and v2Pro as the public ones, nano for a laptop."
     )
-    base_discriminator: str = Field("", description="Name of the asset with the discriminator that belongs to the base.")
+    base_discriminator: str = Field(
+        "", description="Name of the asset with the discriminator that belongs to the base."
+    )
     batch_size: int = Field(4, ge=1, le=1024, description="Most utterances in a batch.")
     learning_rate_decay: float = Field(
         0.999875, gt=0, le=1, description="Factor on the learning rate after each epoch."
     )
     text_learning_rate: float = Field(
-        0.4, ge=0, le=1, description="Learning rate of the text encoder, as a share of the others'; below 1 for fine-tuning."
+        0.4,
+        ge=0,
+        le=1,
+        description="Learning rate of the text encoder, as a share of the others'; below 1 for fine-tuning.",
     )
     mel_weight: float = Field(45.0, gt=0, le=1000, description="Weight of the mel-spectrogram loss.")
     kl_weight: float = Field(1.0, gt=0, le=100, description="Weight of the Kullback-Leibler loss.")

@@ -272,7 +272,8 @@ def loss_table(candidates: Sequence[Candidate], kept: Sequence[Candidate], rejec
     """Readable table of utterances and seconds: sliced, lost for each reason, kept."""
     reasons: dict[str, list[float]] = defaultdict(list)
     for candidate, rejection in rejected:
-        reasons[rejection.reason].append(candidate.seconds)
+        code = candidate.language if rejection.reason == "language" else ""
+        reasons[f"{rejection.reason} {code}".strip()].append(candidate.seconds)
     lines = [("sliced from the takes", [item.seconds for item in candidates])]
     lines += [(f"- {reason}", values) for reason, values in sorted(reasons.items())]
     lines += [("= left", [item.seconds for item in kept])]

@@ -189,7 +189,7 @@ def fix_ogg_serial(path: Path, serial: int = 1) -> None:
     path.write_bytes(data)
 
 
-def _ogg_checksum(page: bytes) -> int:
+def _ogg_checksum(page: bytearray) -> int:
     register = 0
     for byte in page:
         register = (register << 8) & 0xFFFFFFFF ^ _CRC_TABLE[(register >> 24) ^ byte]

@@ -37,6 +37,12 @@ def normalise_text(text: str, language: str, *, simplified_chinese: bool = True)
     Returns:
         the text, empty if no letter or digit is left.
     """
+    while (cleaner := _pass(text, language, simplified_chinese)) != text:
+        text = cleaner  # what one rule removes may bring together what another joins
+    return text
+
+
+def _pass(text: str, language: str, simplified_chinese: bool) -> str:
     text = unicodedata.normalize("NFC", text).translate(_SPACED)
     text = "".join(_plain(char) for char in text)
     text = _PARENTHESIS.sub(" ", _ANNOTATION.sub(" ", text)).translate(_QUOTES)

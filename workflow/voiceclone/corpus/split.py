@@ -19,7 +19,8 @@ def split_by_hash(contents: Iterable[str], share: float, seed: int = 0, least: i
     Held out is what lies below ``share``, and in a corpus so small that this is too little, the ``least`` contents with
     the lowest positions. Each position depends on the content alone, so when data is added no utterance moves, but for
     one case: a newcomer below the ``least`` lowest sends the highest of them to training. Nothing ever moves from
-    training to held-out when data is added, so no evaluation is made on what an earlier model was trained on.
+    training to held-out when data is added, so no evaluation is made on what an earlier model was trained on. (Where
+    all of a handful of utterances would be held out, the last is trained on; it alone may move back.)
 
     Args:
         contents: sha256 of each utterance's audio.

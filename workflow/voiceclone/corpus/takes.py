@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from voiceclone.audio.io import NoAudioStream, SoundInfo, Truncated, probe, stream
+from voiceclone.audio.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, stream
 from voiceclone.audio.measure import Measures, Meter
 from voiceclone.config.takes import TakesSettings
 from voiceclone.errors import DataError
@@ -30,10 +30,11 @@ TAKES_COLUMNS = [
 REJECTED_COLUMNS = ["file", "sha256", "stage", "reason", "detail"]
 
 # Companions of recordings that nobody takes for sound: left alone without a word in the tables.
-COMPANION_SUFFIXES = frozenset(
+_SUFFIXES = (
     ".txt .csv .tsv .md .rst .json .jsonl .yaml .yml .toml .lab .list .textgrid .srt .vtt .lrc .cue .log .xml .html"
-    " .htm .pdf .doc .docx .odt .rtf .xls .xlsx .ods .ini .db .asd .reapeaks .sha256 .md5 .py .sh".split()
+    " .htm .pdf .doc .docx .odt .rtf .xls .xlsx .ods .ini .db .asd .reapeaks .sha256 .md5 .py .sh"
 )
+COMPANION_SUFFIXES = frozenset(_SUFFIXES.split())
 COMPANION_NAMES = re.compile(r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|md5sums)\b.*", re.IGNORECASE)
 
 
@@ -54,6 +55,7 @@ class Intake:
     info: SoundInfo | None = None
     measures: Measures | None = None
     rejection: Rejection | None = None
+    cached: bool = False
 
 
 def slug(stem: str) -> str:
@@ -113,9 +115,10 @@ def read_take(folder: Path, path: Path, cache: Path, settings: TakesSettings) ->
         return Intake(printable, rejection=refused)
     try:
         sha256 = sha256_file(path)
-        key = item_key("takes", None, sha256)
+        key = item_key("takes", None, sha256)  # figures do not depend on the settings, only the judgement does
         sidecar = cache / f"{sha256}.json"
         record = read_sidecar(sidecar, key)
+        cached = record is not None
         if record is None:
             record = _decode(path)
             write_sidecar(sidecar, key, record)
@@ -125,9 +128,9 @@ def read_take(folder: Path, path: Path, cache: Path, settings: TakesSettings) ->
     except OSError as error:
         return Intake(printable, rejection=Rejection("unreadable", f"cannot be read ({error.strerror})"))
     if "reason" in record:
-        return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]))
+        return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]), cached=cached)
     info, measures = SoundInfo(**record["info"]), Measures(**record["measures"])
-    return Intake(file, sha256, info, measures, judge(info, measures, settings))
+    return Intake(file, sha256, info, measures, judge(info, measures, settings), cached)
 
 
 def _decode(path: Path) -> dict[str, Any]:
@@ -140,9 +143,9 @@ def _decode(path: Path) -> dict[str, Any]:
             if not meter.finite:
                 break
         return {"info": asdict(info), "measures": asdict(meter.result())}
-    except NoAudioStream:
+    except NoAudioStreamError:
         return {"reason": "no-audio", "detail": "a media file without an audio stream; expected sound"}
-    except Truncated as error:
+    except TruncatedError as error:
         return {"reason": "truncated", "detail": f"{_without_path(error, path)}; copy it again from its source"}
     except DataError as error:
         return {"reason": "undecodable", "detail": f"{_without_path(error, path)}; expected a sound file"}
@@ -197,13 +200,14 @@ def refuse_duplicates(intakes: Sequence[Intake]) -> list[Intake]:
         if intake.rejection or intake.measures is None:
             result.append(intake)
             continue
-        first_bytes, first_samples = known.get(intake.sha256), known.get(intake.measures.samples_digest)
+        samples = intake.measures.samples_digest
+        first_bytes, first_samples = known.get(intake.sha256), known.get(samples)
         if first_bytes or first_samples:
             what = "the same bytes as" if first_bytes else "the same samples, in another format, as"
             detail = f"{what} {first_bytes or first_samples}; one copy is enough"
             intake = Intake(intake.file, intake.sha256, rejection=Rejection("duplicate", detail))
         else:
-            known[intake.sha256] = known[intake.measures.samples_digest] = intake.file
+            known[intake.sha256] = known[samples] = intake.file
         result.append(intake)
     return result
 
@@ -237,6 +241,8 @@ def ingest(
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         intakes = refuse_duplicates(list(pool.map(read, paths)))
+    cached = sum(intake.cached for intake in intakes)
+    log.info("takes: %d made, %d from cache", len(intakes) - cached, cached)
     accepted = [_take_row(intake, settings) for intake in intakes if not intake.rejection]
     refused = [_rejected_row(intake) for intake in intakes if intake.rejection]
     for row in refused:

@@ -71,16 +71,16 @@ def line_chart(
     def y_of(value: float) -> float:
         return bottom - (value - low) / (high - low) * (bottom - top)
 
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)} over training steps">'
-    ]
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)} over steps">']
     for value in ticks(low, high):
         y = y_of(value)
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short(value)}</text>')
     for step in ticks(start, end):
         anchor = "end" if x_of(step) > right - 8 else "middle"
-        parts.append(f'<text class="tick" x="{x_of(step):.1f}" y="{height - 6}" text-anchor="{anchor}">{short(step)}</text>')
+        parts.append(
+            f'<text class="tick" x="{x_of(step):.1f}" y="{height - 6}" text-anchor="{anchor}">{short(step)}</text>'
+        )
     for step in marks:
         x = x_of(step)
         parts.append(
@@ -131,15 +131,15 @@ def histogram(title: str, values: Sequence[float], bins: int = 12, width: int = 
 
 
 def timeline(spans: Sequence[tuple[float, float, str, str]], seconds: float) -> Markup:
-    """A take as one strip. ``spans``: start and end in seconds, state (a class of the style sheet), words on hovering."""
+    """A take as one strip. ``spans``: start and end in seconds, state (a style class), words on hovering."""
     if seconds <= 0:
         return Markup("")
     scale = 1000 / seconds
     parts = ['<svg class="strip" viewBox="0 0 1000 16" preserveAspectRatio="none" role="img" aria-label="timeline">']
     for start, end, state, words in spans:
         parts.append(
-            f'<rect class="state-{escape(state)}" x="{start * scale:.2f}" width="{max((end - start) * scale, 0.4):.2f}" '
-            f'y="0" height="16"><title>{escape(words)}</title></rect>'
+            f'<rect class="state-{escape(state)}" x="{start * scale:.2f}" y="0" height="16" '
+            f'width="{max((end - start) * scale, 0.4):.2f}"><title>{escape(words)}</title></rect>'
         )
     parts.append("</svg>")
     return Markup("".join(parts))

@@ -24,7 +24,9 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
-        raise DataError(f"{path}: not a provenance file of format {FORMAT_VERSION}", "make the report of this voice again")
+        raise DataError(
+            f"{path}: not a provenance file of format {FORMAT_VERSION}", "make the report of this voice again"
+        )
     return record
 
 

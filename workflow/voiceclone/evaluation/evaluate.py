@@ -1,9 +1,9 @@
 """Speak the evaluation sentences with one target, measure them, summarise them.
 
-A target is ``recordings`` (the held-out recordings themselves: the ceiling), ``resynthesis`` (the acoustic model fed with
-the recordings' own semantic tokens: what it could do with a perfect text-to-semantic model), ``torch-fp32`` (the trained
-models) or a bundle such as ``onnx-fp32``. First everything is spoken, then everything is measured: so the memory and
-the time of the synthesiser are its own, not those of the recogniser beside it.
+A target is ``recordings`` (the held-out recordings themselves: the ceiling), ``resynthesis`` (the acoustic model fed
+with the recordings' own semantic tokens: what it could do behind a perfect text-to-semantic model), ``torch-fp32``
+(the trained models) or a bundle such as ``onnx-fp32``. First everything is spoken, then everything is measured: so
+memory and time of the synthesiser are its own, not those of the recogniser beside it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 TRAINING_RATE = 32_000
+CORPUS_COLUMNS = ("utterance", "split", "language", "text", "sha256")
 SILENCE = 1e-4  # peak below which nothing was spoken
 COLUMNS = (
     "item", "kind", "language", "text", "hypothesis", "seconds", "wer", "cer", *MEASURES[:6], "rtf", *TIMINGS,
@@ -261,7 +262,7 @@ def measure_items(
     audio: Store,
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
-    """Measure what is not in the cache. ``training``: utterances that stand for the speaker, with their audio digests."""
+    """Measure what is not in the cache. ``training``: utterances of the centroid and their digests."""
     results: dict[str, dict[str, Any]] = {}
     speaker: dict[str, Any] | None = None
     context = digest([meters.beam_size, meters.assets.digests(), sorted(training.items())])
@@ -342,12 +343,13 @@ def evaluate_target(
     Raises:
         DataError: no item could be spoken at all, or the corpus has no training utterance.
     """
-    rows = read_tsv(corpus, ("utterance", "split", "language", "text", "sha256"))
+    audio = open_store(features_dir / "audio.safetensors")
+    rows = [row for row in read_tsv(corpus, CORPUS_COLUMNS) if row["utterance"] in audio]  # others have no features
     items = evaluation_items(rows, sentences, target, settings)
     digests = {row["utterance"]: row["sha256"] for row in rows}
     training_names = by_hash((r["utterance"] for r in rows if r["split"] == "train"), settings.centroid_utterances)
     if not training_names:
-        raise DataError(f"{corpus}: no training utterance, so nothing stands for the speaker")
+        raise DataError(f"{corpus}: no training utterance with features, so nothing stands for the speaker")
     folder, cache = output_dir / "samples", output_dir / "cache"
     folder.mkdir(parents=True, exist_ok=True)
     source = target_digest(target, features_dir, models_dir, bundle)
@@ -361,7 +363,9 @@ def evaluate_target(
     spoken = speak_items(
         items, lambda: open_target(target, features_dir, models_dir, bundle, settings, threads), folder, keys, progress
     )
-    failures = [{"item": item.id, "reason": spoken[item.id]["failure"]} for item in items if "failure" in spoken[item.id]]
+    failures = [
+        {"item": item.id, "reason": spoken[item.id]["failure"]} for item in items if "failure" in spoken[item.id]
+    ]
     if items and len(failures) == len(items):
         raise DataError(
             f"target {target}: none of {len(items)} sentences could be spoken; {items[0].id}: {failures[0]['reason']}",
@@ -369,9 +373,7 @@ def evaluate_target(
         )
     meters = Meters(assets, settings.beam_size, max(1, threads))
     training = {name: digests[name] for name in training_names}
-    measures = measure_items(
-        items, spoken, folder, cache, meters, training, open_store(features_dir / "audio.safetensors"), progress
-    )
+    measures = measure_items(items, spoken, folder, cache, meters, training, audio, progress)
     table = [metrics_row(item, spoken[item.id], measures[item.id]) for item in items]
     _remove_stale(folder, cache, {row["item"] for row in table if row["audio"]})
     write_tsv(output_dir / "metrics.tsv", COLUMNS, table)
@@ -401,5 +403,3 @@ def _remove_stale(folder: Path, cache: Path, present: set[str]) -> None:
     for path in [*folder.glob("*.flac"), *folder.glob("*.json"), *cache.glob("*.json")]:
         if path.stem not in present:
             path.unlink()
-
-

@@ -13,6 +13,11 @@ from voiceclone.errors import AssetError
 
 RATE = 16_000
 WINDOW = int(9.01 * RATE)  # the network's fixed input
+_SCALE = {
+    "sig": (-0.08397278, 1.22083953, 0.0052439),
+    "bak": (-0.13166888, 1.60915514, -0.39604546),
+    "ovrl": (-0.06766283, 1.11546468, 0.04602535),
+}
 
 
 def listening_signal(samples: Waveform, rate: int) -> npt.NDArray[np.float32]:
@@ -32,12 +37,6 @@ class Dnsmos:
         asset: the ``dnsmos`` asset with ``sig_bak_ovr.onnx``.
         threads: CPU threads of the network.
     """
-
-    _SCALE = {
-        "sig": (-0.08397278, 1.22083953, 0.0052439),
-        "bak": (-0.13166888, 1.60915514, -0.39604546),
-        "ovrl": (-0.06766283, 1.11546468, 0.04602535),
-    }
 
     def __init__(self, asset: Asset, threads: int = 1) -> None:
         import onnxruntime
@@ -67,7 +66,7 @@ class Dnsmos:
             [self._session.run(None, {"input_1": signal[None, start : start + WINDOW]})[0][0] for start in starts]
         )
         columns = dict(zip(("sig", "bak", "ovrl"), raw.T, strict=True))
-        return {name: float(np.mean(np.polyval(self._SCALE[name], columns[name]))) for name in ("ovrl", "sig", "bak")}
+        return {name: float(np.mean(np.polyval(_SCALE[name], columns[name]))) for name in ("ovrl", "sig", "bak")}
 
 
 class DistillMos:

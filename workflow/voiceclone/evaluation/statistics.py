@@ -1,4 +1,4 @@
-"""Medians and ratios with bootstrap intervals (Efron & Tibshirani 1993, percentile method); the sentence is the unit."""
+"""Medians and ratios with bootstrap intervals (Efron and Tibshirani 1993, percentile method) over sentences."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def bootstrap_median(values: Iterable[float | None], resamples: int = 2000, seed
 def bootstrap_ratio(
     numerators: Sequence[float], denominators: Sequence[float], resamples: int = 2000, seed: int = 0
 ) -> Interval | None:
-    """Sum over sum with its interval, both recomputed in every resample: a corpus error rate. None without a divisor."""
+    """Sum over sum with its interval, both recomputed in every resample; None without a divisor."""
     above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
     if above.shape != below.shape:
         raise ValueError(f"{len(above)} numerators for {len(below)} denominators")

@@ -19,23 +19,120 @@ class Metric:
 
 
 METRICS = (
-    Metric("wer", "Word error rate", "percent", "low", "Share of words that a speech recogniser gets wrong. It also errs on real speech: compare with the recordings."),
-    Metric("cer", "Character error rate", "percent", "low", "The same by character; the fair measure for languages written without spaces."),
-    Metric("similarity_campplus", "Voice similarity (CAM++)", "score", "high", "How close the voice is to the speaker's training recordings, for a speaker-recognition network. 1 is identical; different people score near 0. The speaker's own held-out recordings are the ceiling."),
-    Metric("similarity_ge2e", "Voice similarity (GE2E)", "score", "high", "The same by a second, coarser network: different people still score about 0.5."),
-    Metric("distillmos", "Naturalness (DistillMOS)", "score", "high", "Predicted opinion of listeners, from 1 (bad) to 5 (excellent)."),
-    Metric("dnsmos_ovrl", "Overall quality (DNSMOS)", "score", "high", "Predicted opinion of listeners on the sound as a whole, 1 to 5."),
-    Metric("dnsmos_sig", "Speech quality (DNSMOS)", "score", "high", "The same on the speech alone."),
-    Metric("dnsmos_bak", "Background (DNSMOS)", "score", "high", "The same on how quiet the background is."),
-    Metric("characters_per_second", "Pace, characters per second", "plain", "", "Should be near the recordings'."),
-    Metric("f0_median_hz", "Pitch, median", "hz", "", "Should be near the recordings'."),
-    Metric("f0_spread_semitones", "Pitch range, semitones", "plain", "", "Liveliness of the melody: far below the recordings' is monotonous."),
-    Metric("rtf", "Real-time factor", "score", "low", "Seconds of computing per second of speech on the machine of this run; below 1 is faster than real time."),
-    Metric("text_ms", "Time: text", "ms", "low", "Text to phones, per sentence."),
-    Metric("gpt_ms", "Time: text to semantic", "ms", "low", "The first model, per sentence."),
-    Metric("decoder_ms", "Time: decoder", "ms", "low", "The second model, per sentence."),
-    Metric("post_ms", "Time: post-processing", "ms", "low", "Joining of the pieces, per sentence."),
-)  # fmt: skip
+    Metric(
+        "wer",
+        "Word error rate",
+        "percent",
+        "low",
+        "Share of words that a speech recogniser gets wrong. It also errs on real speech: compare with the recordings.",
+    ),
+    Metric(
+        "cer",
+        "Character error rate",
+        "percent",
+        "low",
+        "The same by character; the fair measure for languages written without spaces.",
+    ),
+    Metric(
+        "similarity_campplus",
+        "Voice similarity (CAM++)",
+        "score",
+        "high",
+        "How close the voice is to the speaker's training recordings, for a speaker-recognition network. 1 is "
+        "identical; different people score near 0. The speaker's own held-out recordings are the ceiling.",
+    ),
+    Metric(
+        "similarity_ge2e",
+        "Voice similarity (GE2E)",
+        "score",
+        "high",
+        "The same by a second, coarser network: different people still score about 0.5.",
+    ),
+    Metric(
+        "distillmos",
+        "Naturalness (DistillMOS)",
+        "score",
+        "high",
+        "Predicted opinion of listeners, from 1 (bad) to 5 (excellent).",
+    ),
+    Metric(
+        "dnsmos_ovrl",
+        "Overall quality (DNSMOS)",
+        "score",
+        "high",
+        "Predicted opinion of listeners on the sound as a whole, 1 to 5.",
+    ),
+    Metric(
+        "dnsmos_sig",
+        "Speech quality (DNSMOS)",
+        "score",
+        "high",
+        "The same on the speech alone.",
+    ),
+    Metric(
+        "dnsmos_bak",
+        "Background (DNSMOS)",
+        "score",
+        "high",
+        "The same on how quiet the background is.",
+    ),
+    Metric(
+        "characters_per_second",
+        "Pace, characters per second",
+        "plain",
+        "",
+        "Should be near the recordings'.",
+    ),
+    Metric(
+        "f0_median_hz",
+        "Pitch, median",
+        "hz",
+        "",
+        "Should be near the recordings'.",
+    ),
+    Metric(
+        "f0_spread_semitones",
+        "Pitch range, semitones",
+        "plain",
+        "",
+        "Liveliness of the melody: far below the recordings' is monotonous.",
+    ),
+    Metric(
+        "rtf",
+        "Real-time factor",
+        "score",
+        "low",
+        "Seconds of computing per second of speech on the machine of this run; below 1 is faster than real time.",
+    ),
+    Metric(
+        "text_ms",
+        "Time: text",
+        "ms",
+        "low",
+        "Text to phones, per sentence.",
+    ),
+    Metric(
+        "gpt_ms",
+        "Time: text to semantic",
+        "ms",
+        "low",
+        "The first model, per sentence.",
+    ),
+    Metric(
+        "decoder_ms",
+        "Time: decoder",
+        "ms",
+        "low",
+        "The second model, per sentence.",
+    ),
+    Metric(
+        "post_ms",
+        "Time: post-processing",
+        "ms",
+        "low",
+        "Joining of the pieces, per sentence.",
+    ),
+)
 
 #: What became of a second of a recording, in the order of the tables.
 STATES = {
@@ -48,7 +145,11 @@ STATES = {
 }
 
 #: The trained models.
-TRAININGS = {"gpt": "GPT: text to semantic tokens", "sovits": "SoVITS: semantic tokens to waveform", "tokenizer": "Tokenizer"}
+TRAININGS = {
+    "gpt": "GPT: text to semantic tokens",
+    "sovits": "SoVITS: semantic tokens to waveform",
+    "tokenizer": "Tokenizer",
+}
 
 #: Logged quantities of the trainings, in the order of their charts.
 LABELS = {
@@ -86,6 +187,29 @@ def span(interval: Mapping[str, float], style: str) -> str:
     """Bounds of an interval, the unit once."""
     low, high = figure(interval["low"], style), figure(interval["high"], style)
     return f"{low.split(' ')[0]} to {high}"
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number or a table cell with fixed decimals; an en dash where there is none."""
+    try:
+        return f"{float(value):.{digits}f}".replace("-", "−")
+    except (TypeError, ValueError):
+        return "–"
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A fraction as per cent."""
+    return "–" if value in (None, "") else f"{100 * float(value):.{digits}f} %"
+
+
+def megabytes(value: Any) -> str:
+    """Bytes in MB of 10^6."""
+    return "–" if value in (None, "") else f"{float(value) / 1e6:.1f} MB"
+
+
+def whole(value: Any) -> str:
+    """An integer with thin spaces between thousands."""
+    return "–" if value in (None, "") else f"{int(float(value)):,}".replace(",", " ")
 
 
 def target_name(target: str) -> str:
@@ -159,7 +283,8 @@ def _about_words(real: Mapping[str, Any], voice: Mapping[str, Any], scratch: boo
     if floor:
         text += f", and {100 * floor[1]['value']:.0f} % on the person's own recordings of the same sentences"
     if rate["value"] > 0.5:
-        text += ": the words cannot be understood" + (", as expected of a model of this size trained from nothing" if scratch else "")
+        text += ": the words cannot be understood"
+        text += ", as expected of a model of this size trained from nothing" if scratch else ""
     elif floor and rate["low"] <= floor[1]["high"]:
         text += ": no clear difference"
     return [text + "."]
@@ -198,8 +323,9 @@ def _about_export(summaries: Mapping[str, Mapping[str, Any]], target: str) -> li
     if not exported or not trained:
         return []
     apart = exported[1]["low"] > trained[1]["high"] or exported[1]["high"] < trained[1]["low"]
-    return [
-        f"The bundle {target} and the trained model "
-        + ("differ in their error rates: look at both columns." if apart else "show no clear difference in their error rates.")
-    ]
-
+    verdict = (
+        "differ in their error rates: compare both columns"
+        if apart
+        else "show no clear difference in their error rates"
+    )
+    return [f"The bundle {target} and the trained model {verdict}."]

@@ -205,7 +205,7 @@ class CAMPlusPlus(nn.Module):
         parts: OrderedDict[str, nn.Module] = OrderedDict(tdnn=TimeDelay(self.head.out_channels, width))
         channels = width
         for number, (layers, dilation) in enumerate(blocks, start=1):
-            names = OrderedDict(
+            names: OrderedDict[str, nn.Module] = OrderedDict(
                 (f"tdnnd{i + 1}", DenseTimeDelay(channels + i * growth, growth, 4 * growth, dilation))
                 for i in range(layers)
             )

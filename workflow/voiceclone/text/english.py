@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import groupby
 
 from voiceclone.text.english_g2p import pronounce_all
 from voiceclone.text.english_normalise import normalise
@@ -23,14 +24,12 @@ def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[str, 
     Returns:
         ARPAbet phones with stress and the marks ``, . ? ! -``. Hyphens inside a word only part it.
     """
-    tokens = _TOKEN.findall(text)
-    words = [token for token in tokens if token[0].isalpha()]
-    spoken = iter(pronounce_all(words))
     phones: list[str] = []
-    for token in tokens:
-        if token[0].isalpha():
-            found = next(spoken)
+    for is_words, run in groupby(_TOKEN.findall(text), key=lambda token: token[0].isalpha()):
+        tokens = list(run)
+        if not is_words:
+            phones += tokens
+            continue
+        for token, found in zip(tokens, pronounce_all(tokens), strict=True):
             phones += lexicon.get(token.lower()) or lexicon.get(token.lower().removesuffix("'")) or found
-        else:
-            phones.append(token)
     return tuple(phones)

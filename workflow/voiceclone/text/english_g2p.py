@@ -20,8 +20,13 @@ Pronunciation = tuple[str, ...]
 
 _VOICELESS = {"P", "T", "K", "F", "TH"}
 _SIBILANTS = {"S", "Z", "SH", "ZH", "CH", "JH"}
-_CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()
-_VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
+_CONSONANTS = (
+    "B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N", "NG", "P", "R", "S", "SH", "T", "TH", "V", "W",
+    "Y", "Z", "ZH",
+)  # fmt: skip
+_VOWELS = (
+    "AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW",
+)  # fmt: skip
 
 
 def package_file(package: str, name: str) -> Path:
@@ -68,18 +73,29 @@ def homographs() -> dict[str, tuple[str, Pronunciation, Pronunciation]]:
     return entries
 
 
-_BEFORE_VERB = set(
-    """to will would can could shall should may might must not cannot do does did don't doesn't didn't won't wouldn't
-    can't couldn't shouldn't let's please i we you they who never always often i'll we'll you'll they'll he'll she'll
-    i'd we'd they'd you'd let""".split()
-)
-_BEFORE_NOUN = set(
-    """the a an this that these those my your his her its our their some any no every each of in on at by for with from
-    into new old good bad great big small first last next same other live own very most more one two three""".split()
-)
-_AFTER_IMPERATIVE = set("the a an this that these those my your his her its our their it them me us him up down".split())
-_AUXILIARIES = set("have has had having was were been be is are being i've we've you've they've got".split())
-_PAST_HINTS = set("yesterday ago earlier already once last".split())
+_BEFORE_VERB = {
+    "to", "will", "would", "can", "could", "shall", "should", "may", "might", "must", "not", "cannot", "do",
+    "does", "did", "don't", "doesn't", "didn't", "won't", "wouldn't", "can't", "couldn't", "shouldn't", "let's",
+    "please", "i", "we", "you", "they", "who", "never", "always", "often", "i'll", "we'll", "you'll", "they'll",
+    "he'll", "she'll", "i'd", "we'd", "they'd", "you'd", "let",
+}  # fmt: skip
+_BEFORE_NOUN = {
+    "the", "a", "an", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "some",
+    "any", "no", "every", "each", "of", "in", "on", "at", "by", "for", "with", "from", "into", "new", "old",
+    "good", "bad", "great", "big", "small", "first", "last", "next", "same", "other", "live", "own", "very",
+    "most", "more", "one", "two", "three",
+}  # fmt: skip
+_AFTER_IMPERATIVE = {
+    "the", "a", "an", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "it",
+    "them", "me", "us", "him", "up", "down",
+}  # fmt: skip
+_AUXILIARIES = {
+    "have", "has", "had", "having", "was", "were", "been", "be", "is", "are", "being", "i've", "we've", "you've",
+    "they've", "got",
+}  # fmt: skip
+_PAST_HINTS = {
+    "yesterday", "ago", "earlier", "already", "once", "last",
+}  # fmt: skip
 
 
 def _is(tag: str, words: Sequence[str], position: int) -> bool:
@@ -99,7 +115,8 @@ def _is(tag: str, words: Sequence[str], position: int) -> bool:
         return before not in _BEFORE_NOUN and (verb or before in _AUXILIARIES or after in _AFTER_IMPERATIVE)
     if tag in ("VBD", "VBN"):
         asked = before in ("to", "will", "would", "can", "could", "shall", "should", "may", "might", "must")
-        return before in _AUXILIARIES or (bool(_PAST_HINTS & set(words[:12])) and not asked and before not in _BEFORE_NOUN)
+        told = bool(_PAST_HINTS.intersection(words)) and not asked and before not in _BEFORE_NOUN
+        return before in _AUXILIARIES or told
     if tag == "ADJ":
         return before in _BEFORE_NOUN and bool(re.fullmatch(r"[a-z']+", after))
     return before in _BEFORE_NOUN
@@ -137,11 +154,13 @@ def _inflected(word: str) -> Pronunciation | None:
 
 
 def _compound(word: str) -> Pronunciation | None:
-    """Two known words written as one; the split with the longest shorter part wins. The second loses main stress."""
-    splits = [(min(i, len(word) - i), i) for i in range(3, len(word) - 2) if {word[:i], word[i:]} <= dictionary().keys()]
-    if not splits or len(word) < 7:
+    """Two known words written as one; the split with the longest shorter part wins."""
+    if len(word) < 7:
         return None
-    cut = max(splits)[1]
+    cuts = [cut for cut in range(3, len(word) - 2) if {word[:cut], word[cut:]} <= dictionary().keys()]
+    if not cuts:
+        return None
+    cut = max(cuts, key=lambda cut: min(cut, len(word) - cut))
     return (*pronounce(word[:cut]), *pronounce(word[cut:]))
 
 
@@ -170,7 +189,7 @@ def pronounce(word: str) -> Pronunciation:
 
 
 def pronounce_all(words: Sequence[str]) -> list[Pronunciation]:
-    """Phones of each word of a sentence; capitals mark acronyms, neighbours decide between homographs."""
+    """Phones of each word of a clause; capitals mark acronyms, neighbours decide between homographs."""
     lower = [word.lower() for word in words]
     return [_in_context(words, lower, position) for position in range(len(words))]
 
@@ -178,11 +197,13 @@ def pronounce_all(words: Sequence[str]) -> list[Pronunciation]:
 def _in_context(words: Sequence[str], lower: Sequence[str], position: int) -> Pronunciation:
     word, plain = words[position], lower[position]
     if len(plain) == 1:
-        spelled = position > 0 and len(words[position - 1]) == 1 or position + 1 < len(words) and len(words[position + 1]) == 1
-        return ("AH0",) if word == "a" or (word == "A" and not spelled and len(words) > 1 and position > 0) else spell(word)
+        return ("AH0",) if word == "a" else spell(word)
     if plain in homographs():
         tag, first, second = homographs()[plain]
         return first if _is(tag, lower, position) else second
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", word)
+    if len(parts) > 1 and plain not in dictionary() and "'" not in word:  # ChatGPT, YouTube
+        return tuple(phone for part in parts for phone in _in_context([part], [part.lower()], 0))
     capitals = re.sub(r"'?s$", "", word)
     if capitals.isupper() and len(capitals) > 1 and not _read_as_word(capitals):
         name = spell(capitals)
@@ -197,7 +218,7 @@ def _spoken_acronyms() -> frozenset[str]:
 
 def _read_as_word(capitals: str) -> bool:
     """Acronyms that are words, and longer capitals that the dictionary knows (emphasis rather than letters)."""
-    return capitals.lower() in _spoken_acronyms() or len(capitals) > 4 and capitals.lower() in dictionary()
+    return capitals.lower() in _spoken_acronyms() or (len(capitals) > 4 and capitals.lower() in dictionary())
 
 
 class NeuralG2P:

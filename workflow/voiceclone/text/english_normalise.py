@@ -30,10 +30,13 @@ _UNITS = {
     "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "tbsp": "tablespoon", "tsp": "teaspoon",
     "kHz": "kilohertz", "Hz": "hertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel", "kB": "kilobyte",
     "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "W": "watt", "kW": "kilowatt",
-    "kWh": "kilowatt hour", "V": "volt", "mph.": "mile per hour", "°C": "degree celsius", "°F": "degree fahrenheit",
+    "kWh": "kilowatt hour", "V": "volt", "°C": "degree celsius", "°F": "degree fahrenheit",
     "℃": "degree celsius", "℉": "degree fahrenheit", "°": "degree",
 }  # fmt: skip
-_IRREGULAR = {"foot": "feet", "hertz": "hertz", "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz"}
+_PLURALS = {
+    "foot": "feet", "hertz": "hertz", "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
+    "penny": "pence", "yen": "yen", "yuan": "yuan", "fen": "fen",
+}  # fmt: skip
 
 _CURRENCIES = {
     "$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent"), "¥": ("yen", ""), "￥": ("yuan", "fen"),
@@ -41,8 +44,9 @@ _CURRENCIES = {
 }  # fmt: skip
 _SYMBOLS = {
     "%": " percent", "&": " and ", "+": " plus ", "=": " equals ", "×": " times ", "÷": " divided by ", "@": " at ",
-    "#": " number ", "<": " less than ", ">": " greater than ", "~": " about ", "±": " plus or minus ", "©": "", "®": "",
-    "™": "", "§": " section ", "π": " pi ", "μ": " micro ", "√": " square root of ", "≈": " approximately equals ",
+    "#": " number ", "<": " less than ", ">": " greater than ", "~": " about ", "±": " plus or minus ", "©": "",
+    "®": "", "™": "", "§": " section ", "π": " pi ", "μ": " micro ", "√": " square root of ",
+    "≈": " approximately equals ", "ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
 }  # fmt: skip
 _PUNCTUATION = str.maketrans(
     {
@@ -79,7 +83,7 @@ def digits(number: str) -> str:
 def year(number: str) -> str:
     """Four digits read in pairs, as years are: ``1995`` → "nineteen ninety-five", ``2005`` → "two thousand five"."""
     high, low = divmod(int(number), 100)
-    if 2000 <= int(number) <= 2009 or high % 10 == 0 and low == 0:
+    if 2000 <= int(number) <= 2009 or (high % 10 == 0 and low == 0):
         return cardinal(number)
     if low == 0:
         return f"{cardinal(str(high))} hundred"
@@ -91,19 +95,12 @@ def _decimal(number: str) -> str:
     return f"{cardinal(whole or '0')} point {digits(fraction)}" if fraction else cardinal(whole)
 
 
-def _quantity(number: str) -> str:
-    """A number in whatever form: decimal, year-like or plain."""
-    return _decimal(number)
-
-
 def _plural(noun: str, number: str) -> str:
-    first, _, rest = noun.partition(" ")
+    """The noun (its first word) in the number that a quantity asks for."""
     if number.replace(",", "") in ("1", "1.0"):
         return noun
-    if noun.endswith(("byte hour", "kilowatt hour")):
-        return noun + "s"
-    many = {"penny": "pence", "yen": "yen", "yuan": "yuan", "fen": "fen", **_IRREGULAR}.get(first, first + "s")
-    return f"{many} {rest}".strip()
+    first, _, rest = noun.partition(" ")
+    return f"{_PLURALS.get(first, first + 's')} {rest}".strip()
 
 
 def _money(match: re.Match[str]) -> str:
@@ -138,7 +135,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 def _unit(match: re.Match[str]) -> str:
     sign = "minus " if match["sign"] else ""
-    return f"{sign}{_quantity(match['number'])} {_plural(_UNITS[match['unit']], match['number'])}"
+    return f"{sign}{_decimal(match['number'])} {_plural(_UNITS[match['unit']], match['number'])}"
 
 
 def _address(match: re.Match[str]) -> str:
@@ -154,7 +151,7 @@ def _plain_number(match: re.Match[str]) -> str:
     number = match[0]
     if re.fullmatch(r"1[1-9]\d\d|20\d\d", number):
         return year(number)
-    if number.startswith("0") and len(number) > 1 or len(number) > 15:
+    if (number.startswith("0") and len(number) > 1) or len(number) > 15:
         return digits(number)
     return cardinal(number)
 
@@ -167,7 +164,9 @@ _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
 
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]+@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"), _address),
+    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]+@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"),
+     _address),
+    (re.compile(r"\b[\w-]+\.(?:com|org|net|edu|gov|io|ai|cn|de|uk)\b"), _address),
     (re.compile(r"\be\.\s?g\.,?", re.I), "for example"),
     (re.compile(r"\bi\.\s?e\.,?", re.I), "that is"),
     (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()} M"),
@@ -177,16 +176,18 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), long) for short, long in _ABBREVIATIONS.items()],
     *[(re.compile(rf"\b{short}\b(?=\s+[A-Z])"), _ABBREVIATIONS[short]) for short in ("Mr", "Mrs", "Ms", "Dr")],
     (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?))?"), _time),
-    (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>hundred|thousand|million|billion|trillion)\b)?", re.I), _money),
+    (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>(?:thous|[mbtr]+illi)[a-z]+))?", re.I),
+     _money),
     (re.compile(r"(?<![\w.,-])(?:\+?\d{1,2}[- ])?(?:\(?\d{3}\)?[- ])?\d{3}-\d{4}(?![\w-])"),
      lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
+    (re.compile(r"\b(1[1-9]|20)([1-9])0s\b"), lambda m: re.sub(r"y$", "ies", year(m[1] + m[2] + "0"))),
+    (re.compile(r"(?<=\bthe )'?([2-9])0s\b", re.I), lambda m: re.sub(r"y$", "ies", cardinal(m[1] + "0"))),
+    (re.compile(r"\b(\d)'\s?(\d{1,2})\b\"?"), lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
     (re.compile(rf"(?P<sign>(?<!\w)[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT_NAMES})(?![\w/°])"), _unit),
     (re.compile(r"(?<![\w.])(?:(?P<whole>\d+)\s)?(?P<above>\d{1,2})/(?P<below>\d{1,3})(?![\w/])"),
      lambda m: (f"{cardinal(m['whole'])} and " if m["whole"] else "") + _fraction(m)),
     (re.compile(r"\b([1-9]\d?)\.\s+(?=[a-z])"), lambda m: f"{ordinal(m[1])}, "),
     (re.compile(r"\b(\d+(?:,\d{3})*)(?:st|nd|rd|th)\b", re.I), lambda m: ordinal(m[1])),
-    (re.compile(r"\b(1[1-9]|20)(\d)0s\b"), lambda m: re.sub(r"y$", "ies", year(m[1] + m[2] + "0"))),
-    (re.compile(r"(?<![\w.])'?([2-9])0s\b"), lambda m: re.sub(r"y$", "ies", cardinal(m[1] + "0"))),
     (re.compile(r"(?<=\d)\s*[-–—]\s*(?=\d)"), " to "),
     (re.compile(r"(?<![\w)])[-−](?=\d)"), "minus "),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: " point ".join(digits(part) for part in m[0].split("."))),
@@ -218,7 +219,7 @@ def normalise(text: str) -> str:
         text = pattern.sub(replacement, text)
     for symbol, words in _SYMBOLS.items():
         text = text.replace(symbol, words)
-    text = text.translate(_PUNCTUATION)
+    text = re.sub(r"[)\]）]\s*(?=[,.?!;:，。？！；：])", "", text).translate(_PUNCTUATION)
     text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     text = re.sub(r"[^A-Za-z' ,.?!-]", " ", text)
     text = re.sub(r"(?<![A-Za-z])'|'(?![A-Za-z])", partial(_quote, text), text)

@@ -8,6 +8,7 @@ its code in :data:`voiceclone.text.languages.SUPPORTED`.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -75,8 +76,10 @@ def _read_mandarin(text: str, lexicon: Lexicon) -> Segment:
 
 
 _READERS: dict[str, Callable[[str, Lexicon], Segment]] = {"en": _read_english, "zh": _read_mandarin}
-_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3007"
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\u3007"
 _LATIN = r"A-Za-z\u00c0-\u024f"
+_GREEK = r"\u0370-\u03ff"
+_FOREIGN = re.compile(rf"[^\W\d_{_HAN}{_LATIN}{_GREEK}０-９Ａ-Ｚａ-ｚ]+")
 
 
 def split_by_script(text: str, language: str) -> list[tuple[str, str]]:
@@ -86,9 +89,9 @@ def split_by_script(text: str, language: str) -> list[tuple[str, str]]:
     English: Chinese characters are Chinese, with the digits that touch them.
     """
     if language == "zh":
-        from voiceclone.text.mandarin import write_out_units
+        from voiceclone.text.mandarin import write_out
 
-        text = write_out_units(text)
+        text = write_out(text)
         pattern = rf"[{_LATIN}](?:[{_LATIN}'’.&-]|\s+(?=[{_LATIN}]))*"
         other = "en"
     else:
@@ -97,7 +100,8 @@ def split_by_script(text: str, language: str) -> list[tuple[str, str]]:
     runs: list[tuple[str, str]] = []
     position = 0
     for match in re.finditer(pattern, text):
-        runs += [(language, text[position : match.start()]), (other, match[0])]
+        run = match[0].upper() if len(match[0].strip()) == 1 else match[0]  # a lone letter is its name
+        runs += [(language, text[position : match.start()]), (other, run)]
         position = match.end()
     runs.append((language, text[position:]))
     return [(code, run) for code, run in runs if run.strip()]
@@ -121,9 +125,15 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
     check_language(language)
     if len(text) > LONGEST_TEXT:
         raise DataError(f"text of {len(text)} characters, at most {LONGEST_TEXT}", "split it into sentences")
+    text = unicodedata.normalize("NFC", text)
     text = "".join(character if character.isprintable() else " " for character in text).strip()
     if not text:
         raise DataError("the text is empty", "write what is said, or drop the utterance")
+    foreign = _FOREIGN.findall(text)
+    if foreign:
+        raise DataError(
+            f"{foreign[0]!r}: letters of a script that the front end cannot read", "write them in Latin letters"
+        )
     lexicon = lexicon or Lexicon()
     segments = [_READERS[code](run, lexicon) for code, run in split_by_script(text, language)]
     segments = [segment for segment in segments if segment.symbols]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from voiceclone.errors import DataError
 from voiceclone.text.symbols import SYMBOL_IDS
 
-_INITIALS = "zh ch sh b p m f d t n l g k h j q x r z c s y w".split()
+_INITIALS = (
+    "zh", "ch", "sh", "b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "r", "z", "c", "s",
+    "y", "w",
+)  # fmt: skip
 _WHOLE = {
     **{syllable: ("AA", syllable) for syllable in ("a", "ai", "an", "ang", "ao")},
     **{syllable: ("EE", syllable) for syllable in ("e", "ei", "en", "eng", "er")},
@@ -46,7 +49,7 @@ _FINALS = {
     "z": "a ai an ang ao e ei en eng i ong ou u uan ui un uo",
     "zh": "a ai an ang ao e ei en eng i ong ou u ua uai uan uang ui un uo",
 }
-_SPOKEN_OTHERWISE = {"lue": "lve", "nue": "nve", "hm": "hen", "hng": "heng", "m": "mu", "n": "en", "ng": "en", "ê": "ei", "yai": "ya", "yo": "yo"}
+_SPELLINGS = {"lue": "lve", "nue": "nve", "hm": "hen", "hng": "heng", "m": "mu", "n": "en", "ng": "en", "ê": "ei"}
 
 
 def _table() -> dict[str, tuple[str, str]]:
@@ -69,7 +72,7 @@ def to_pair(syllable: str) -> tuple[str, str]:
     """
     plain, tone = (syllable[:-1], syllable[-1]) if syllable[-1:].isdigit() else (syllable, "5")
     plain = plain.replace("ü", "v")
-    plain = plain if plain in SYLLABLES else _SPOKEN_OTHERWISE.get(plain, plain)
+    plain = plain if plain in SYLLABLES else _SPELLINGS.get(plain, plain)
     if plain not in SYLLABLES or tone not in "12345":
         raise DataError(f"{syllable!r} is not a Mandarin syllable", "mend the pronunciation in config/lexicon/zh.tsv")
     initial, final = SYLLABLES[plain]

@@ -70,7 +70,9 @@ def pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"$tensor": name}
     if isinstance(value, Mapping):
-        return {"$items": [[key, pack(item, f"{name}.{key}" if name else str(key), tensors)] for key, item in value.items()]}
+        return {
+            "$items": [[key, pack(item, f"{name}.{key}" if name else str(key), tensors)] for key, item in value.items()]
+        }
     if isinstance(value, tuple):
         return {"$tuple": [pack(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]}
     if isinstance(value, list):
@@ -177,7 +179,8 @@ class CheckpointStore:
         _write(folder / "state.json", canonical_json(state) + "\n")
         _write(folder / "history.jsonl", "".join(canonical_json(row) + "\n" for row in history))
         files = {
-            path.name: FileRecord(sha256=sha256_file(path), size=path.stat().st_size) for path in sorted(folder.iterdir())
+            path.name: FileRecord(sha256=sha256_file(path), size=path.stat().st_size)
+            for path in sorted(folder.iterdir())
         }
         record = CheckpointRecord(
             step=step,
@@ -199,7 +202,9 @@ class CheckpointStore:
         try:
             record = CheckpointRecord.model_validate_json((folder / MARKER).read_text(encoding="utf-8"))
         except (OSError, ValueError, ValidationError) as error:
-            raise DamagedCheckpointError(f"{folder / MARKER}: missing or not readable ({type(error).__name__})") from error
+            raise DamagedCheckpointError(
+                f"{folder / MARKER}: missing or not readable ({type(error).__name__})"
+            ) from error
         if record.step != step:
             raise DamagedCheckpointError(f"{folder / MARKER}: says step {record.step}, expected {step}")
         if record.fingerprint != self.fingerprint:

@@ -31,6 +31,9 @@ from voiceclone.training.state import StateFolder
 
 log = logging.getLogger(__name__)
 
+SHORT = {"cross_entropy": "ce", "top3_accuracy": "top3"}  # names on progress lines
+UNSHOWN = {"gradient_norm", "learning_rate"}
+
 
 class Stateful(Protocol):
     """Anything that must survive a stop: modules, optimisers, schedules, scalers."""
@@ -49,14 +52,17 @@ class NotFiniteError(Exception):
 class Recipe(Protocol):
     """One kind of training.
 
-    ``parts`` is the registry of what a checkpoint holds; ``model`` in it is the module that leaves the stage.
-    ``metric`` names the validation figure, lower is better, that chooses the best model.
+    ``parts`` is the registry of what a checkpoint holds. ``metric`` names the validation figure, lower is better, that
+    chooses the best model.
     """
 
     parts: dict[str, Stateful]
-    model: torch.nn.Module
     order: BatchOrder
     metric: str
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The module that leaves the stage; it is one of the parts."""
 
     def train_step(self, step: int) -> dict[str, float]:
         """Make the update of a step, counted from 0; return its losses.
@@ -233,7 +239,7 @@ class Trainer:
         if checkpoint is not None:
             self._resume(checkpoint, back)
             return
-        event = {"event": "started", "step": 0, "reason": description}
+        event: dict[str, Any] = {"event": "started", "step": 0, "reason": description}
         warm = self._load_previous() if self.warm_start else None
         if warm is not None:
             event["reason"] += f"; starts from the weights of {warm}"
@@ -308,18 +314,23 @@ class Trainer:
             if stop.reason:
                 self._save()
                 raise Interrupted(
-                    f"{self.label}: stopped by {stop.reason} at step {counters.step} of {plan.steps}; the state is saved",
+                    f"{self.label}: stopped by {stop.reason} at step {counters.step}/{plan.steps}; its state is saved",
                     "run the same command again to continue",
                 )
             losses = self._step()
             now = time.monotonic()
             counters.seconds, last_tick = counters.seconds + now - last_tick, now
-            progress.update(note="  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in losses.items()))
+            progress.update(note=self._note(losses))
             due = counters.step % self.runtime.save_every_steps == 0
             if due or now - last_save >= 60 * self.runtime.save_every_minutes:
                 self._validate_if_due(stop)
                 self._save()
                 last_save = time.monotonic()
+
+    def _note(self, losses: Mapping[str, float]) -> str:
+        """The losses of a step, in short."""
+        shown = {name: value for name, value in losses.items() if name not in UNSHOWN}
+        return "  ".join(f"{SHORT.get(name, name.removeprefix('loss_'))} {value:.3g}" for name, value in shown.items())
 
     def _step(self) -> dict[str, float]:
         """One step of the recipe, its counters and its line in the history."""
@@ -412,7 +423,9 @@ class Trainer:
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
             seconds=self.counters.seconds,
-            last={name: tensor.detach().to("cpu", copy=True) for name, tensor in self.recipe.model.state_dict().items()},
+            last={
+                name: tensor.detach().to("cpu", copy=True) for name, tensor in self.recipe.model.state_dict().items()
+            },
             best=self.best,
             history=self.history.rows,
             resumes=[row for row in self.history.events if row["event"] == "resumed"],

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 BETAS = (0.9, 0.95)
 VALIDATION_BATCH = 16
+BERT_SIZE = 1024
 
 
 class GPTData:
@@ -60,24 +61,22 @@ class GPTData:
             for row in [*self.train, *self.heldout]
         }
 
-    def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor | None]:
+    def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
         """Right-padded batch, named as :meth:`TextToSemantic.forward` names its arguments."""
         phones = [self.phones[row.name] for row in rows]
         tokens = [self.semantic[row.name] for row in rows]
-        bert = None
-        if self.bert is not None and any(row.name in self.bert for row in rows):
-            missing = torch.zeros(1024, 1, dtype=torch.float16)
-            bert = pad_last(
-                [self.bert[row.name] if row.name in self.bert else missing for row in rows],
-                length=max(len(item) for item in phones),
-            )
-        return {
+        batch = {
             "phones": pad_last(phones).to(device),
             "phone_lengths": torch.tensor([len(item) for item in phones], device=device),
             "tokens": pad_last(tokens).to(device),
             "token_lengths": torch.tensor([len(item) for item in tokens], device=device),
-            "bert": None if bert is None else bert.to(device, torch.float32),
         }
+        bert = self.bert
+        if bert is not None and any(row.name in bert for row in rows):
+            without = torch.zeros(BERT_SIZE, 1, dtype=torch.float16)
+            features = [bert[row.name] if row.name in bert else without for row in rows]  # noqa: SIM401 (no mapping)
+            batch["bert"] = pad_last(features, length=batch["phones"].shape[1]).to(device, torch.float32)
+        return batch
 
 
 class GPTRecipe:
@@ -199,7 +198,9 @@ def train_gpt(
             "take tokenizer and GPT from the same base voice, or train a nano GPT from scratch",
         )
     rows = [*data.train, *data.heldout]
-    fingerprint = training_fingerprint("train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests())
+    fingerprint = training_fingerprint(
+        "train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests()
+    )
     recipe = GPTRecipe(data, config, settings, order, steps, device)
     if base is not None and weights is not None:
         load_weights(recipe.model, weights, base)
@@ -213,4 +214,3 @@ def train_gpt(
     result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
     notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4)}
     write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes)
-

@@ -35,7 +35,7 @@ def write_outputs(
         report,
         {
             "fingerprint": fingerprint.key,
-            "components": fingerprint.as_dict(),
+            "components": {"utterances": dict(fingerprint.utterances), **fingerprint.components},
             "architecture": dict(architecture),
             "step": best.step if take_best else result.step,
             "selected": "best" if take_best else "last",

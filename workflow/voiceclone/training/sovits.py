@@ -109,7 +109,9 @@ class SoVITSRecipe:
         self.model = SynthesizerTrn(config).to(device)
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
         self.optimiser = self._optimiser(self._generator_groups())
-        self.discriminator_optimiser = self._optimiser([{"params": list(self.discriminator.parameters()), "scale": 1.0}])
+        self.discriminator_optimiser = self._optimiser(
+            [{"params": list(self.discriminator.parameters()), "scale": 1.0}]
+        )
         self.parts: dict[str, Stateful] = {
             "model": self.model,
             "discriminator": self.discriminator,
@@ -125,7 +127,8 @@ class SoVITSRecipe:
 
     def _generator_groups(self) -> list[dict[str, Any]]:
         """Trainable parameters in two groups: the text encoder learns more slowly."""
-        text, rest = [], []
+        text: list[Tensor] = []
+        rest: list[Tensor] = []
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 (text if name.startswith(TEXT_MODULES) else rest).append(parameter)
@@ -145,11 +148,12 @@ class SoVITSRecipe:
         real = take_slices(audio, out.slice_starts * hop, frames * hop)
         spectrogram = take_slices(batch["spectrogram"], out.slice_starts, frames)
 
+        self.discriminator.requires_grad_(True)
         loss_disc = discriminator_loss(self.discriminator(real), self.discriminator(out.audio.detach()))
         finite(loss_disc=loss_disc)
         self._update(self.discriminator_optimiser, loss_disc)
 
-        self.discriminator.requires_grad_(False)  # its gradients are not needed here and cost a third of the step
+        self.discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
         with torch.no_grad():
             judged_real = self.discriminator(real)
         judged = self.discriminator(out.audio)
@@ -163,7 +167,6 @@ class SoVITSRecipe:
         total = losses["loss_gen"] + losses["loss_fm"]
         total = total + settings.mel_weight * losses["loss_mel"] + settings.kl_weight * losses["loss_kl"]
         self._update(self.optimiser, total)
-        self.discriminator.requires_grad_(True)
         figures = {name: value.item() for name, value in losses.items()}
         return {"loss_disc": loss_disc.item(), **figures, "learning_rate": rate}
 
@@ -301,4 +304,3 @@ def train_sovits(
     result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
     notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4), "discriminator": discriminator.to_dict()}
     write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
-

@@ -121,4 +121,3 @@ def _last_used(folder: Path) -> float:
     """When a training last held its folder."""
     lock = folder / LOCK
     return lock.stat().st_mtime if lock.exists() else 0.0
-

@@ -1,0 +1,210 @@
+"""The configuration: defaults, presets, overrides, messages, what each stage is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from voiceclone.assets import load_registry
+from voiceclone.config import Config, load_config, resolve, validate
+from voiceclone.config.base import Block
+from voiceclone.config.generate import generated, keys
+from voiceclone.config.generate import main as generate
+from voiceclone.errors import EXIT_USAGE, ConfigError
+from voiceclone.lineage.revisions import REVISIONS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PRESETS = REPOSITORY / "config" / "presets"
+NAMES = ("demo", "nano", "few-shot")
+
+
+def message(values: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        resolve(values, PRESETS)
+    assert caught.value.exit_code == EXIT_USAGE
+    return caught.value.message
+
+
+def test_generated_files_are_up_to_date() -> None:
+    for path, text in generated(REPOSITORY).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: make generate"
+
+
+def test_check_sees_drift_and_writing_mends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manual = tmp_path / "config" / "README.md"
+    manual.parent.mkdir()
+    manual.write_text((REPOSITORY / "config" / "README.md").read_text(encoding="utf-8").replace("max_seconds", "m"))
+    assert generate(["--check", "--root", str(tmp_path)]) == 1
+    assert "config/README.md: out of date" in capsys.readouterr().out
+    assert not (tmp_path / "config" / "default.yaml").exists()
+    assert generate(["--root", str(tmp_path)]) == 0
+    assert generate(["--check", "--root", str(tmp_path)]) == 0
+
+
+def test_default_yaml_is_the_default_configuration() -> None:
+    assert validate(yaml.safe_load((REPOSITORY / "config" / "default.yaml").read_text(encoding="utf-8"))) == Config()
+
+
+def test_every_key_is_described_and_in_the_schema() -> None:
+    schema = json.loads((REPOSITORY / "workflow" / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == set(Config.model_fields)
+    assert [path for path, field in keys(Config) if not field.description] == []
+
+
+def test_the_shipped_file_is_valid_and_names_its_schema() -> None:
+    assert load_config(root=REPOSITORY).preset == "nano"
+    first = (REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8").splitlines()[0]
+    schema = first.partition("$schema=")[2]
+    assert first.startswith("# yaml-language-server:")
+    assert (REPOSITORY / "config" / schema).is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_presets_are_valid_and_need_registered_models(name: str) -> None:
+    config = resolve({"preset": name}, PRESETS)
+    assert config.preset == name
+    registered = set(load_registry(REPOSITORY / "config" / "assets.yaml").names())
+    assert config.all_assets()
+    assert set(config.all_assets()) <= registered
+
+
+def test_presets_differ_where_they_should() -> None:
+    demo, nano, few_shot = (resolve({"preset": name}, PRESETS) for name in NAMES)
+    assert (demo.speakers_dir, demo.language) == ("resources/demo", "en")
+    assert nano.gpt.architecture == nano.sovits.architecture == "nano"
+    assert (nano.gpt.base, nano.sovits.base, nano.tokenizer.base) == ("", "", "")
+    assert few_shot.features.content == "chinese-hubert-base"
+    assert few_shot.models.asr == "faster-whisper-large-v3"
+    assert few_shot.tokenizer.base == few_shot.sovits.base == "gpt-sovits-v2pro-sovits-g"
+    assert all(config.runtime == Config().runtime for config in (demo, nano, few_shot))
+
+
+def test_later_sources_win() -> None:
+    assert resolve({}, PRESETS).gpt.architecture == "nano"
+    config = resolve(
+        {"preset": "demo", "gpt": {"steps": 7}, "language": "de", "models": {"asr": "whisper-base"}}, PRESETS
+    )
+    assert (config.gpt.steps, config.gpt.architecture, config.language) == (7, "nano", "de")
+
+
+def test_file_then_overrides(tmp_path: Path) -> None:
+    folder = tmp_path / "config"
+    (folder / "presets").mkdir(parents=True)
+    (folder / "presets" / "nano.yaml").write_text("slice: {max_seconds: 9, min_seconds: 2}\n")
+    (folder / "config.yaml").write_text("slice:\n  max_seconds: 8\n")
+    assert load_config(root=tmp_path).slice.max_seconds == 8
+    config = load_config({"slice": {"max_seconds": 7}}, root=tmp_path)
+    assert (config.slice.max_seconds, config.slice.min_seconds) == (7, 2)
+
+
+def test_text_from_the_command_line_is_converted() -> None:
+    config = resolve({"offline": "true", "slice": {"max_seconds": "10"}, "speakers": ["anna"]}, PRESETS)
+    assert (config.offline, config.slice.max_seconds, config.speakers) == (True, 10.0, ("anna",))
+
+
+def test_an_empty_block_means_defaults() -> None:
+    assert resolve({"slice": None}, PRESETS).slice == Config().slice
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"slize": {}}, ["slize", "unknown key", "did you mean slice?"]),
+        ({"slice": {"max_second": 3}}, ["slice.max_second:", "did you mean max_seconds?"]),
+        ({"slice": {"zzz": 3}}, ["slice.zzz:", "known keys: min_seconds"]),
+        ({"slice": {"max_seconds": "banana"}}, ["slice.max_seconds: 'banana'", "number, >= 2, <= 30"]),
+        ({"slice": {"max_seconds": -3}}, ["slice.max_seconds: -3", ">= 2, <= 30"]),
+        ({"slice": 5}, ["slice: 5", "block"]),
+        ({"separate": {"mode": "maybe"}}, ["separate.mode: 'maybe'", "auto | always | never"]),
+        ({"gpt": {"epochs": 2.5}}, ["gpt.epochs: 2.5", "whole number, >= 1"]),
+        ({"preset": "huge"}, ["preset: 'huge'", "demo | few-shot | nano"]),
+        ({"language": "english"}, ["language: 'english'", "auto or an ISO code"]),
+        ({"offline": "perhaps"}, ["offline: 'perhaps'", "true or false"]),
+        ({"seed": -1}, ["seed: -1", ">= 0"]),
+        ({"slice": {"min_seconds": 5, "max_seconds": 6}}, ["slice: max_seconds must be at least twice"]),
+        ({"language": "de", "transcribe": {"languages": ["en"]}}, ["language is 'de'", "transcribe.languages"]),
+        ({"language": "zh", "models": {"asr": "whisper-tiny.en"}}, ["models.asr", "only English"]),
+        ({"models": {"asr": "whisper-bass"}}, ["models.asr: 'whisper-bass'", "kind asr", "whisper-base"]),
+        ({"gpt": {"base": "campplus"}}, ["gpt.base: 'campplus'", "kind gpt"]),
+        ({"separate": {"chain": ["spleeter", "roformer"]}}, ["separate.chain.1: 'roformer'", "bs-roformer"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(values: dict[str, Any], words: list[str]) -> None:
+    text = message(values)
+    for word in words:
+        assert word in text, text
+
+
+def test_all_mistakes_come_in_one_message() -> None:
+    text = message({"slize": 1, "slice": {"max_seconds": 99}, "gpt": {"stepps": 1}})
+    assert all(word in text for word in ("slize", "slice.max_seconds", "gpt.stepps")), text
+
+
+@pytest.mark.parametrize(("content", "word"), [("- a\n- b\n", "list"), ("a: [", "not valid YAML")])
+def test_a_broken_file_is_named(tmp_path: Path, content: str, word: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"mine\.yaml") as caught:
+        load_config(file=file, root=REPOSITORY)
+    assert word in caught.value.message
+
+
+def test_every_stage_gets_the_settings_of_its_block_alone() -> None:
+    base = Config()
+    for stage in REVISIONS:
+        json.loads(base.settings(stage))
+    changed = Config.model_validate({"slice": {"max_seconds": 9}, "runtime": {"device": "cpu"}, "speakers_dir": "x"})
+    differing = [stage for stage in REVISIONS if base.settings(stage) != changed.settings(stage)]
+    assert differing == ["slice"]
+    assert set(Config.BLOCKS.values()) <= set(Config.model_fields)
+
+
+def test_settings_do_not_depend_on_how_values_are_written() -> None:
+    written = resolve({"slice": {"max_seconds": "9"}}, PRESETS).settings("slice")
+    assert written == resolve({"slice": {"max_seconds": 9.0}}, PRESETS).settings("slice")
+
+
+def test_the_language_reaches_the_recogniser_alone() -> None:
+    config = resolve({"language": "ja"}, PRESETS)
+    assert json.loads(config.settings("transcribe"))["languages"] == ["ja"]
+    assert json.loads(resolve({}, PRESETS).settings("transcribe"))["languages"] == []
+
+
+def test_the_common_seed_reaches_blocks_without_their_own() -> None:
+    config = resolve({"seed": 5, "gpt": {"seed": 9}}, PRESETS)
+    assert (config.sovits.seed, config.tokenizer.seed, config.evaluate.seed, config.gpt.seed) == (5, 5, 5, 9)
+
+
+@pytest.mark.parametrize(
+    ("values", "stage", "expected"),
+    [
+        ({}, "transcribe", ["whisper-base"]),
+        ({}, "separate", ["spleeter-2stems"]),
+        ({"separate": {"mode": "never"}}, "separate", []),
+        ({"separate": {"chain": ["bs-roformer", "dereverb"]}}, "separate",
+         ["spleeter-2stems", "bs-roformer", "dereverb"]),
+        ({"separate": {"mode": "always", "chain": ["uvr-denoise-lite"]}}, "separate", ["uvr-denoise-lite"]),
+        ({}, "clean", ["dnsmos", "campplus"]),
+        ({"clean": {"method": "deepfilternet3"}}, "clean", ["dnsmos", "campplus", "deepfilternet3"]),
+        ({"clean": {"method": "deepfilternet3", "denoise": "never"}}, "clean", ["dnsmos", "campplus"]),
+        ({}, "features", ["whisper-base", "campplus"]),
+        ({"features": {"bert": "chinese-roberta-wwm-ext-large"}}, "features",
+         ["whisper-base", "campplus", "chinese-roberta-wwm-ext-large"]),
+        ({}, "fit_tokenizer", []),
+        ({"gpt": {"base": "gpt-sovits-v2-gpt"}}, "train_gpt", ["gpt-sovits-v2-gpt"]),
+        ({}, "evaluate", ["whisper-base", "campplus", "ge2e", "dnsmos", "distillmos"]),
+        ({}, "tokenize", []),
+    ],
+)  # fmt: skip
+def test_a_stage_names_the_models_it_needs(values: dict[str, Any], stage: str, expected: list[str]) -> None:
+    assert resolve(values, PRESETS).assets(stage) == expected
+
+
+def test_blocks_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().slice.max_seconds = 3  # type: ignore[misc]
+    assert issubclass(Config, Block)

@@ -1,0 +1,165 @@
+"""What a run needs and what this machine has, as one table. Fast: no torch, no checksums, no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceclone.assets.fetch import asset_problem, human_size
+from voiceclone.assets.registry import AssetSpec, load_registry
+from voiceclone.assets.sources import label, obstacle, sources_of
+from voiceclone.config import Config
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REGISTRY = Path("config/assets.yaml")
+MODELS = Path("resources/models")
+WORKING_SPACE = 2 * 1000**3  # bytes beside the models: cleaned audio, features, checkpoints of a small speaker
+GOOD, LATER, BAD = "ok", "will be fetched", "problem"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: what, how it stands (ok, will be fetched, problem), details, and for a problem what to do."""
+
+    group: str
+    name: str
+    state: str
+    detail: str
+    todo: str = ""
+    bytes_to_fetch: int = 0
+
+
+@dataclass
+class Preflight:
+    """All lines of the check."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Row]:
+        """Lines that stop a run."""
+        return [row for row in self.rows if row.state == BAD]
+
+    @property
+    def next_step(self) -> str:
+        """The one next thing to do."""
+        if self.problems:
+            return self.problems[0].todo
+        size = sum(row.bytes_to_fetch for row in self.rows)
+        return f"ready; {human_size(size)} of models will be fetched by the run" if size else "ready"
+
+
+def inspect(config: Config, root: Path, gpu_through_torch: bool = False) -> Preflight:
+    """Look at models, tools and machine.
+
+    Args:
+        config: the resolved configuration.
+        root: the working folder of the workflow.
+        gpu_through_torch: ask torch for the GPU (seconds) instead of the driver's files.
+    """
+    registry = load_registry(root / REGISTRY)
+    result = Preflight()
+    for name in config.all_assets():
+        result.rows.append(_model(name, registry.get(name), config, root / MODELS))
+    result.rows.append(_ffmpeg())
+    result.rows += _machine(result, root)
+    result.rows.append(_gpu(config, gpu_through_torch))
+    return result
+
+
+def _model(name: str, spec: AssetSpec, config: Config, models: Path) -> Row:
+    problem = asset_problem(name, spec, models)
+    size = human_size(spec.size)
+    if not problem:
+        return Row("model", name, GOOD, f"{size}, present")
+    what = "missing" if problem == "missing" else f"damaged ({problem})"
+    sources = sources_of(name, spec, config.models_dir)
+    usable = [source for source in sources if not obstacle(source, config.offline)]
+    if usable:
+        return Row("model", name, LATER, f"{size}, {what}, {label(usable[0])}", bytes_to_fetch=spec.size or 0)
+    reasons = "; ".join(f"{label(source)}: {obstacle(source, config.offline)}" for source in sources)
+    files = ", ".join(spec.files)
+    todo = f"put {files} into FOLDER/{name}/ and set models_dir: FOLDER" + (
+        ", or set offline: false" if config.offline else ""
+    )
+    return Row("model", name, BAD, f"{size}, {what}; {reasons}", todo)
+
+
+def _ffmpeg() -> Row:
+    found = shutil.which("ffmpeg")
+    if not found:
+        return Row("tool", "ffmpeg", BAD, "not found", "install ffmpeg, for example: apt install ffmpeg")
+    done = subprocess.run([found, "-version"], capture_output=True, text=True, check=False, timeout=20)
+    words = done.stdout.split()
+    return Row("tool", "ffmpeg", GOOD, words[2] if done.returncode == 0 and len(words) > 2 else found)
+
+
+def _machine(result: Preflight, root: Path) -> list[Row]:
+    import psutil
+
+    free = shutil.disk_usage(root).free
+    needed = WORKING_SPACE + 2 * sum(row.bytes_to_fetch for row in result.rows)
+    enough = free >= needed
+    memory = psutil.virtual_memory()
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    return [
+        Row(
+            "machine",
+            "disk",
+            GOOD if enough else BAD,
+            f"{human_size(free)} free, about {human_size(needed)} needed",
+            "" if enough else f"free {human_size(needed - free)} on the disk of {root}",
+        ),
+        Row("machine", "processor", GOOD, f"{cores} cores"),
+        Row("machine", "memory", GOOD, f"{human_size(memory.available)} of {human_size(memory.total)} available"),
+    ]
+
+
+def _gpu(config: Config, through_torch: bool) -> Row:
+    wanted = config.runtime.device == "cuda"
+    if through_torch:
+        import torch
+
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    else:
+        # One folder per GPU; asking the driver itself takes seconds on some machines.
+        names = [path.name for path in Path("/proc/driver/nvidia/gpus").glob("*")]
+    if names:
+        return Row("machine", "GPU", GOOD, ", ".join(names))
+    todo = "set runtime.device to auto or cpu" if wanted else ""
+    return Row("machine", "GPU", BAD if wanted else GOOD, "none found; the processor is used", todo)
+
+
+def preflight_table(config: Config, root: Path) -> Table:
+    """The check as a table to print."""
+    return as_table(inspect(config, root))
+
+
+def as_table(result: Preflight) -> Table:
+    """Lines as a rich table; the next step is its caption."""
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {GOOD: "green", LATER: "yellow", BAD: "bold red"}
+    table = Table(title="Preflight", caption=f"next: {result.next_step}", caption_justify="left")
+    for column in ("", "name", "state", "details"):
+        table.add_column(column, no_wrap=column in ("name", "state"))
+    for row in result.rows:
+        table.add_row(row.group, row.name, Text(row.state, style=styles[row.state]), Text(row.detail))
+    return table
+
+
+def print_preflight(config: Config, root: Path) -> None:
+    """Print the check at the start of a run, on standard error as everything that the workflow engine says."""
+    from rich.console import Console
+
+    Console(stderr=True).print(as_table(inspect(config, root)))

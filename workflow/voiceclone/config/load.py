@@ -1,0 +1,120 @@
+"""From files and the command line to a checked configuration: defaults, preset, the user's file, command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from voiceclone.config.model import Config
+from voiceclone.config.problems import describe
+from voiceclone.errors import ConfigError
+
+HINT = "config/README.md explains every key"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of keys; an empty file is an empty table.
+
+    Raises:
+        ConfigError: missing, not YAML, or not a table.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})", HINT) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected 'key: value' lines, found {type(values).__name__}", HINT)
+    return values
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables merged key by key; any other value of ``over`` replaces that of ``base``."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def resolve(raw: Mapping[str, Any], presets_dir: Path) -> Config:
+    """The checked configuration: defaults, then the preset that ``raw`` names, then ``raw``.
+
+    Args:
+        raw: the user's file and command line, already merged (as the workflow engine gives them).
+        presets_dir: folder of the presets, ``NAME.yaml``.
+
+    Raises:
+        ConfigError: one message with every wrong key, its value and what is allowed.
+    """
+    preset = str(raw.get("preset", Config.model_fields["preset"].default))
+    path = Path(presets_dir) / f"{preset}.yaml"
+    known = sorted(file.stem for file in Path(presets_dir).glob("*.yaml"))
+    if preset not in known:
+        raise ConfigError(f"preset: {preset!r} is not allowed; expected {' | '.join(known)}", HINT)
+    config = validate(_seeded(merged(merged(read_yaml(path), raw), {"preset": preset})))
+    registry = Path(presets_dir).parent / "assets.yaml"
+    if registry.is_file():
+        _check_models(config, registry)
+    return config
+
+
+def _seeded(values: dict[str, Any]) -> dict[str, Any]:
+    """The common seed written into each block that has one and was given none."""
+    seed = values.get("seed")
+    if seed is None:
+        return values
+    blocks = {
+        name: {"seed": seed}
+        for name, field in Config.model_fields.items()
+        if "seed" in getattr(field.annotation, "model_fields", {})
+    }
+    return merged(blocks, values)
+
+
+def _check_models(config: Config, registry_path: Path) -> None:
+    """Refuse names that are not registered, or are models of another kind, before any work."""
+    from voiceclone.assets.registry import load_registry  # it is built on this package
+
+    known = load_registry(registry_path).assets
+    lines = []
+    for key, (name, kind) in config.chosen_models().items():
+        if name not in known or known[name].kind != kind:
+            fitting = sorted(other for other, spec in known.items() if spec.kind == kind)
+            lines.append(f"  {key}: {name!r} is not a registered model of kind {kind}; expected {' | '.join(fitting)}")
+    if lines:
+        raise ConfigError("the configuration is not valid:\n" + "\n".join(lines), "config/assets.yaml lists the models")
+
+
+def validate(values: Mapping[str, Any]) -> Config:
+    """Check complete values; a :class:`ConfigError` lists every wrong key."""
+    # An empty block ('slice:' with nothing below) means its defaults.
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return Config.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"the configuration is not valid:\n{describe(error, Config)}", HINT) from error
+
+
+def load_config(
+    overrides: Mapping[str, Any] | None = None, file: Path | None = None, root: Path | None = None
+) -> Config:
+    """Configuration of a working folder, as a command outside the workflow engine needs it.
+
+    Args:
+        overrides: nested keys that come last, as from the command line.
+        file: the user's file; default ``config/config.yaml`` where it exists.
+        root: the working folder; default the current one.
+    """
+    folder = (root or Path.cwd()) / "config"
+    chosen = file or folder / "config.yaml"
+    own = read_yaml(chosen) if file or chosen.is_file() else {}
+    return resolve(merged(own, overrides or {}), folder / "presets")

@@ -1,0 +1,162 @@
+"""The whole configuration: one block per stage, and what all of them share."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from voiceclone.config.base import Block
+from voiceclone.config.clean import CleanSettings
+from voiceclone.config.corpus import CorpusSettings
+from voiceclone.config.demo import DemoSettings
+from voiceclone.config.evaluate import EvaluateSettings
+from voiceclone.config.export import ExportSettings
+from voiceclone.config.features import FeaturesSettings
+from voiceclone.config.gpt import GPTSettings
+from voiceclone.config.models import ModelsSettings
+from voiceclone.config.report import ReportSettings
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.separate import SeparateSettings
+from voiceclone.config.slice import SliceSettings
+from voiceclone.config.sovits import SoVITSSettings
+from voiceclone.config.takes import TakesSettings
+from voiceclone.config.tokenizer import TokenizerSettings
+from voiceclone.config.transcribe import TranscribeSettings
+from voiceclone.files import canonical_json
+
+SPLEETER = "spleeter-2stems"
+
+
+def _language(code: str) -> str:
+    if code != "auto" and not (code.isascii() and code.isalpha() and code.islower() and len(code) in (2, 3)):
+        raise ValueError(f"{code!r} is not allowed; expected auto or an ISO code such as en, zh, ja, ko, yue, de")
+    return code
+
+
+class Config(Block):
+    """The configuration of a run."""
+
+    # Block that holds the settings of each stage; a stage that is not listed has none.
+    BLOCKS: ClassVar[dict[str, str]] = {
+        "takes": "takes",
+        "separate": "separate",
+        "clean": "clean",
+        "slice": "slice",
+        "transcribe": "transcribe",
+        "corpus": "corpus",
+        "features": "features",
+        "fit_tokenizer": "tokenizer",
+        "train_sovits": "sovits",
+        "train_gpt": "gpt",
+        "export": "export",
+        "evaluate": "evaluate",
+        "report": "report",
+        "demo_speaker": "demo",
+    }
+
+    preset: Literal["demo", "nano", "few-shot"] = Field(
+        "nano",
+        description="Values that the other keys start from: demo (minutes on a laptop), nano (small models from "
+        "scratch, no GPU), few-shot (fine-tunes the public v2Pro voice; GPU and hub).",
+    )
+    speakers_dir: str = Field(
+        "resources/speakers", min_length=1, description="Folder with one subfolder of recordings per speaker."
+    )
+    speakers: tuple[str, ...] = Field((), description="Speakers to work on; empty: all in speakers_dir.")
+    language: Annotated[str, AfterValidator(_language)] = Field(
+        "auto", description="Language of all recordings as ISO code (en, zh, ja ...), or auto: detected per take."
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=2**31, description="Seed of every stage that has one and does not set its own; null: theirs."
+    )
+    offline: bool = Field(False, description="Never touch the network: use models that are on this machine.")
+    models_dir: str = Field(
+        "", description="Folder with your own copies of models, MODEL/FILE; looked into before any download."
+    )
+
+    takes: TakesSettings = Field(TakesSettings(), description="Intake of recordings.")
+    separate: SeparateSettings = Field(SeparateSettings(), description="Voice out of music.")
+    clean: CleanSettings = Field(CleanSettings(), description="Noise and loudness.")
+    slice: SliceSettings = Field(SliceSettings(), description="Cutting into utterances.")
+    transcribe: TranscribeSettings = Field(TranscribeSettings(), description="Speech recognition.")
+    corpus: CorpusSettings = Field(CorpusSettings(), description="What is kept, and how it is split.")
+    features: FeaturesSettings = Field(FeaturesSettings(), description="Encoders.")
+    tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="Semantic tokens.")
+    gpt: GPTSettings = Field(GPTSettings(), description="Training: text to semantic tokens.")
+    sovits: SoVITSSettings = Field(SoVITSSettings(), description="Training: semantic tokens to waveform.")
+    export: ExportSettings = Field(ExportSettings(), description="Inference bundles.")
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="Measuring the voice.")
+    report: ReportSettings = Field(ReportSettings(), description="The speaker's page.")
+    models: ModelsSettings = Field(ModelsSettings(), description="Pretrained models that no other block names.")
+    demo: DemoSettings = Field(DemoSettings(), description="The demo speaker's recordings.")
+    runtime: RuntimeSettings = Field(
+        RuntimeSettings(), description="How and where stages run; a change never makes a result out of date."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        if self.corpus.min_utterance_seconds > self.slice.max_seconds:
+            raise ValueError("corpus.min_utterance_seconds must not exceed slice.max_seconds")
+        if self.language != "auto" and self.transcribe.languages not in ((), (self.language,)):
+            raise ValueError(
+                f"language is {self.language!r} but transcribe.languages lists {list(self.transcribe.languages)}; "
+                "set one of the two"
+            )
+        if self.language not in ("auto", "en") and self.models.asr.endswith(".en"):
+            raise ValueError(f"models.asr {self.models.asr!r} knows only English, but language is {self.language!r}")
+        return self
+
+    def settings(self, stage: str) -> str:
+        """Canonical JSON of what changes the results of a stage: a parameter of its rule."""
+        name = self.BLOCKS.get(stage)
+        if name is None:
+            return "{}"
+        values = getattr(self, name).model_dump(mode="json")
+        if stage == "transcribe" and self.language != "auto":
+            values["languages"] = [self.language]
+        return canonical_json(values)
+
+    def assets(self, stage: str) -> list[str]:
+        """Names of the pretrained models that a stage needs under this configuration."""
+        models: dict[str, list[str]] = {
+            "separate": self._separators(),
+            "clean": ["dnsmos", "campplus", "deepfilternet3" if self._deepfilter() else ""],
+            "transcribe": [self.models.asr],
+            "features": [self.features.content, self.features.speaker_encoder, self.features.bert],
+            "fit_tokenizer": [self.tokenizer.base],
+            "train_gpt": [self.gpt.base],
+            "train_sovits": [self.sovits.base, self.sovits.base_discriminator],
+            "evaluate": [self.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos"],
+            "demo_speaker": ["piper-joe"],
+        }
+        return [name for name in dict.fromkeys(models.get(stage, [])) if name]
+
+    def all_assets(self) -> list[str]:
+        """Names of all models of a run, in the order of the stages; the demo's voice only in the demo."""
+        stages = [stage for stage in self.BLOCKS if stage != "demo_speaker" or self.preset == "demo"]
+        return list(dict.fromkeys(name for stage in stages for name in self.assets(stage)))
+
+    def chosen_models(self) -> dict[str, tuple[str, str]]:
+        """Models that the user can name: key to the name given and the kind that is expected; empty names left out."""
+        chosen = {
+            "models.asr": (self.models.asr, "asr"),
+            "models.asr_evaluation": (self.models.asr_evaluation, "asr"),
+            "tokenizer.base": (self.tokenizer.base, "sovits-generator"),
+            "gpt.base": (self.gpt.base, "gpt"),
+            "sovits.base": (self.sovits.base, "sovits-generator"),
+            "sovits.base_discriminator": (self.sovits.base_discriminator, "sovits-discriminator"),
+        }
+        for place, name in enumerate(self.separate.chain):
+            chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, "audio-separator")
+        return {key: value for key, value in chosen.items() if value[0]}
+
+    def _separators(self) -> list[str]:
+        if self.separate.mode == "never":
+            return []
+        # Spleeter is also the fast gauge of accompaniment.
+        gauge = [SPLEETER] if self.separate.mode == "auto" else []
+        return [*gauge, *(SPLEETER if name == "spleeter" else name for name in self.separate.chain)]
+
+    def _deepfilter(self) -> bool:
+        return self.clean.denoise != "never" and self.clean.method == "deepfilternet3"

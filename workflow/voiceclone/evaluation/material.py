@@ -1,0 +1,290 @@
+"""What a report shows, read from the files of a voice: recordings, corpus, trainings, figures, samples."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from markupsafe import Markup
+
+from voiceclone.config.report import ReportSettings
+from voiceclone.evaluation.charts import data_uri, histogram, line_chart, spectrogram_png, timeline
+from voiceclone.evaluation.words import (
+    LABELS,
+    METRICS,
+    STATES,
+    figure,
+    main_rate,
+    megabytes,
+    percent,
+    spoken_by,
+    target_name,
+)
+from voiceclone.files import Row, read_jsonl, read_tsv
+
+
+def optional_table(path: Path) -> list[Row]:
+    """Rows of a table, none if the file is absent."""
+    return read_tsv(path) if path.is_file() else []
+
+
+# ---------------------------------------------------------------- recordings
+
+
+def seconds_of(row: Row) -> float:
+    """Length of a row: its ``seconds``, or from ``start_ms`` and ``end_ms``."""
+    if row.get("seconds"):
+        return float(row["seconds"])
+    return (float(row["end_ms"]) - float(row["start_ms"])) / 1000 if row.get("end_ms") else 0.0
+
+
+def kept_and_dropped(results: Path) -> tuple[list[Row], list[Row]]:
+    """Utterances that are trained on or held out, and those left out by the filters or for want of features."""
+    corpus = optional_table(results / "corpus" / "corpus.tsv")
+    without = {row["utterance"]: row for row in optional_table(results / "features" / "rejected.tsv")}
+    dropped = optional_table(results / "corpus" / "rejected.tsv")
+    dropped += [row | without[row["utterance"]] for row in corpus if row["utterance"] in without]
+    return [row for row in corpus if row["utterance"] not in without], dropped
+
+
+def timelines(results: Path, corpus: Sequence[Row], dropped: Sequence[Row]) -> dict[str, Markup]:
+    """Per take, the strip of what became of every second."""
+    fate = {row["utterance"]: (row["split"], row["text"]) for row in corpus}
+    fate |= {row["utterance"]: ("dropped", row["reason"]) for row in dropped}
+    spans: dict[str, list[tuple[float, float, str, str]]] = defaultdict(list)
+    for row in optional_table(results / "slices" / "timeline.tsv"):
+        start, end = float(row["start_ms"]) / 1000, float(row["end_ms"]) / 1000
+        state, words = row["state"], row.get("reason", "")
+        if state == "slice":
+            state, words = fate.get(row["utterance"], ("slice", ""))
+        spans[row["take"]].append((start, end, state, f"{start:.1f} to {end:.1f} s: {state}. {words}".strip()))
+    return {take: timeline(parts, max(end for _, end, _, _ in parts)) for take, parts in spans.items()}
+
+
+def take_rows(results: Path, strips: Mapping[str, Markup]) -> list[dict[str, Any]]:
+    """One entry per take: what was recorded and what separation and cleaning did, with figures before and after."""
+    separated = {row["take"]: row for row in optional_table(results / "separated" / "manifest.tsv")}
+    clean = {row["take"]: row for row in optional_table(results / "clean" / "manifest.tsv")}
+    return [
+        {
+            **row,
+            "separated": separated.get(row["take"], {}),
+            "clean": clean.get(row["take"], {}),
+            "strip": strips.get(row["take"], Markup("")),
+        }
+        for row in read_tsv(results / "takes.tsv")
+    ]
+
+
+def seconds_by_fate(
+    results: Path, takes: Sequence[Row], corpus: Sequence[Row], dropped: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """Where every recorded second went: training, held out, silence, rejected by reason. Largest first in its class."""
+    totals: dict[tuple[str, str], float] = defaultdict(float)
+    for row in corpus:
+        totals[("train" if row["split"] == "train" else "heldout", "")] += seconds_of(row)
+    for row in dropped:
+        totals[("dropped", row["reason"])] += seconds_of(row)
+    for row in optional_table(results / "slices" / "timeline.tsv"):
+        if row["state"] != "slice":
+            totals[(row["state"], row.get("reason", "") if row["state"] == "rejected" else "")] += seconds_of(row)
+    order = list(STATES)
+    recorded = sum(float(row["seconds"]) for row in takes) or 1.0
+    return [
+        {"state": state, "reason": reason, "seconds": seconds, "share": seconds / recorded}
+        for (state, reason), seconds in sorted(totals.items(), key=lambda entry: (order.index(entry[0][0]), -entry[1]))
+    ]
+
+
+def corpus_figures(corpus: Sequence[Row]) -> dict[str, Any]:
+    """Sums over the corpus: seconds and utterances per split and language, lengths, corrections."""
+    splits = {
+        name: {
+            "utterances": sum(row["split"] == name for row in corpus),
+            "seconds": sum(seconds_of(row) for row in corpus if row["split"] == name),
+        }
+        for name in ("train", "heldout")
+    }
+    languages = Counter(row["language"] for row in corpus)
+    lengths = [seconds_of(row) for row in corpus]
+    confidence = [float(row["confidence"]) for row in corpus if row.get("confidence")]
+    return {
+        "utterances": len(corpus),
+        "seconds": sum(lengths),
+        "splits": splits,
+        "languages": languages.most_common(),
+        "shortest": min(lengths, default=0.0),
+        "longest": max(lengths, default=0.0),
+        "median": float(np.median(lengths)) if lengths else 0.0,
+        "histogram": histogram("Utterances by length in seconds", lengths),
+        "corrected": sum(row.get("corrected") == "true" for row in corpus),
+        "confidence": float(np.median(confidence)) if confidence else None,
+    }
+
+
+# ---------------------------------------------------------------- training
+
+
+def loss_charts(history: Path) -> list[dict[str, Any]]:
+    """One chart per logged quantity: training and held-out curves, dashed lines where the training was resumed."""
+    if not history.is_file():
+        return []
+    rows = read_jsonl(history)
+    resumed = [float(row["step"]) for row in rows if row.get("event") == "resumed"]
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        for name, value in row.items():
+            shown = name.startswith("loss_") or name in LABELS
+            if shown and isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
+                curves[name][row.get("split", "train")].append((float(row["step"]), float(value)))
+    order = list(LABELS)
+    names = sorted(curves, key=lambda name: (order.index(name) if name in order else len(order), name))
+    charts = []
+    for name in names:
+        series = {split: curves[name][split] for split in ("train", "heldout") if curves[name].get(split)}
+        title = LABELS.get(name, name.removeprefix("loss_").replace("_", " "))
+        last = {split: points[-1][1] for split, points in series.items()}
+        charts.append({"title": title, "svg": line_chart(title, series, resumed), "last": last})
+    return charts
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def metric_rows(summaries: Mapping[str, Mapping[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Metrics as rows and targets as columns, over the sentences of one kind."""
+    rows = []
+    for metric in METRICS:
+        cells = []
+        for summary in summaries.values():
+            part = summary["by_kind"].get(kind, {})
+            cells.append(part.get(metric.name) or part.get("metrics", {}).get(metric.name))
+        if any(cells):
+            rows.append({"metric": metric, "cells": cells})
+    return rows
+
+
+def chosen_items(tables: Mapping[str, Sequence[Row]], most: int) -> list[str]:
+    """Items to be heard: held-out and fixed in turn, first those that most targets have."""
+    spread: Counter[str] = Counter()
+    kinds: dict[str, str] = {}
+    for rows in tables.values():
+        for row in rows:
+            spread[row["item"]] += bool(row["audio"])
+            kinds[row["item"]] = row["kind"]
+    queues = [
+        sorted((i for i in kinds if kinds[i] == kind and spread[i]), key=lambda i: (-spread[i], i))
+        for kind in ("heldout", "fixed")
+    ]
+    mixed = [item for pair in _interleave(queues) for item in pair]
+    return mixed[:most]
+
+
+def _interleave(queues: Sequence[Sequence[str]]) -> Iterable[list[str]]:
+    for index in range(max(map(len, queues), default=0)):
+        yield [queue[index] for queue in queues if index < len(queue)]
+
+
+@dataclass
+class Budget:
+    """Bytes of embedded sound and pictures that are still allowed."""
+
+    left: float
+
+    def take(self, size: int) -> bool:
+        """Whether ``size`` more bytes fit; if so they are used up."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def embedded_sample(path: Path, settings: ReportSettings) -> dict[str, str]:
+    """MP3 and spectrogram of a sample as ``data:`` addresses."""
+    samples, rate = soundfile.read(str(path), dtype="float32")
+    sound = io.BytesIO()
+    soundfile.write(
+        sound, samples, rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=1 - settings.audio_quality,
+        bitrate_mode="VARIABLE",
+    )  # fmt: skip
+    picture = data_uri("image/png", spectrogram_png(samples, rate)) if settings.spectrograms else ""
+    return {"audio": data_uri("audio/mpeg", sound.getvalue()), "picture": picture}
+
+
+def listening_cards(
+    results: Path, tables: Mapping[str, Sequence[Row]], settings: ReportSettings
+) -> tuple[list[dict[str, Any]], int]:
+    """Cards to listen to, one per sentence with all targets; and the number of samples that did not fit."""
+    by_item = {target: {row["item"]: row for row in rows} for target, rows in tables.items()}
+    budget, left_out, cards = Budget(settings.max_megabytes * 1e6), 0, []
+    for item in chosen_items(tables, settings.samples):
+        samples, first = [], None
+        for target, rows in by_item.items():
+            row = rows.get(item)
+            if row is None:
+                continue
+            first = first or row
+            entry: dict[str, Any] = {"target": target, "row": row, "audio": "", "picture": ""}
+            if row["audio"]:
+                media = embedded_sample(results / "eval" / target / row["audio"], settings)
+                if budget.take(len(media["audio"]) + len(media["picture"])):
+                    entry |= media
+                else:
+                    left_out += 1
+            samples.append(entry)
+        if first and any(entry["audio"] for entry in samples):
+            cards.append({name: first[name] for name in ("item", "kind", "language", "text")} | {"samples": samples})
+    return cards, left_out
+
+
+def tiles(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The figures at the top of the page, of the target a user would speak with."""
+    target = spoken_by(summaries)
+    if target is None:
+        return []
+    summary = summaries[target]
+    voice = summary["by_kind"].get("heldout") or summary
+    found = []
+    rate = main_rate(voice)
+    if rate:
+        found.append({"value": percent(rate[1]["value"], 0), "title": f"of the {rate[0]} wrong, by a recogniser"})
+    titles = {
+        "similarity_campplus": "likeness to the speaker, of 1",
+        "distillmos": "naturalness, of 5",
+        "rtf": "seconds of computing per second",
+    }
+    for metric in METRICS:
+        title = titles.get(metric.name)
+        value = voice.get("metrics", {}).get(metric.name)
+        if title and value:
+            found.append({"value": figure(value["value"], metric.style), "title": title})
+    if summary.get("size_bytes"):
+        found.append({"value": megabytes(summary["size_bytes"]), "title": f"size of {target_name(target)}"})
+    return found
+
+
+def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per exported bundle: size, digest, and what the comparison with the trained model found."""
+    rows = []
+    for name, export in exports.items():
+        parity = export["parity"] or {}
+        files = export["bundle"].get("files", {})
+        errors = parity.get("max_error", {})
+        findings = [f"largest error of {part} {value:.1e}" for part, value in errors.items()]
+        if "greedy_equal" in parity:
+            findings.append("greedy tokens equal" if parity["greedy_equal"] else "greedy tokens differ")
+        rows.append(
+            {
+                "name": name,
+                "bytes": sum(entry.get("size", 0) for entry in files.values()) or None,
+                "sha256": export["sha256"],
+                "findings": findings,
+            }
+        )
+    return rows

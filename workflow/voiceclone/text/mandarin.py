@@ -1,0 +1,152 @@
+"""Mandarin front end: normalise, find words, read characters, change tones, one pair of phones per character.
+
+Readings of polyphonic characters come from pypinyin's dictionary of phrases, word by word, after a small table of
+phrases that cross words (``mandarin_polyphones.tsv``) and the user's lexicon.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from voiceclone.errors import DataError
+from voiceclone.text.mandarin_normalise import HAN, normalise, write_out
+from voiceclone.text.pinyin import to_pair
+from voiceclone.text.symbols import PUNCTUATION
+from voiceclone.text.tone_sandhi import Word, apply_sandhi, merge_words
+
+__all__ = ["normalise", "to_symbols", "write_out"]
+
+
+class _Segmenter:
+    """jieba without its logger and without its cache file in the temporary folder."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of jieba's old patterns and of pkg_resources, which says that it will go
+            import jieba
+            import jieba.posseg
+
+        jieba.setLogLevel(logging.WARNING)
+        self._words = jieba.Tokenizer()
+        self._words.FREQ, self._words.total = self._words.gen_pfdict(self._words.get_dict_file())
+        self._words.initialized = True
+        self._tags = jieba.posseg.POSTokenizer(self._words)
+
+    def tag(self, text: str) -> list[tuple[str, str]]:
+        """Words with part-of-speech tags."""
+        return [(pair.word, pair.flag) for pair in self._tags.cut(text)]
+
+    def parts(self, word: str) -> list[str]:
+        """The words inside a word, as for a search engine."""
+        return list(self._words.cut_for_search(word))
+
+
+@cache
+def _segmenter() -> _Segmenter:
+    return _Segmenter()
+
+
+def _table(name: str) -> dict[str, str]:
+    """A table of this package: first column to second."""
+    lines = files("voiceclone.text").joinpath(name).read_text(encoding="utf-8").splitlines()[1:]
+    return dict(line.split("\t") for line in lines)
+
+
+@cache
+def _phrases() -> dict[str, tuple[str, ...]]:
+    return {phrase: tuple(pinyin.split()) for phrase, pinyin in _table("mandarin_polyphones.tsv").items()}
+
+
+@cache
+def _erhua() -> dict[str, str]:
+    """Words whose 儿 is known to be ``merged`` into the syllable before it, or a ``full`` syllable of its own."""
+    return _table("mandarin_erhua.tsv")
+
+
+def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Phones of normalised Mandarin text.
+
+    Args:
+        text: as :func:`normalise` returns it.
+        lexicon: word of characters to pinyin syllables with tone, before every other source.
+
+    Returns:
+        Initial and final of each character (final with tone digit) and marks; number of phones per character of
+        ``text``: 2 for a character, 1 for a mark.
+
+    Raises:
+        DataError: a character without a known reading.
+    """
+    phones: list[str] = []
+    counts: list[int] = []
+    for clause in re.findall(rf"[{HAN}]+|[^{HAN}]", text):
+        if clause[0] in PUNCTUATION:
+            phones.append(clause)
+            counts.append(1)
+            continue
+        for syllable in _read_clause(clause, lexicon):
+            phones += to_pair(syllable)
+            counts.append(2)
+    return tuple(phones), tuple(counts)
+
+
+def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Syllables with their spoken tones of characters without a mark between them."""
+    tagged = _segmenter().tag(clause)
+    syllables = [syllable for word, _ in tagged for syllable in _read_word(word)]
+    for table in (_phrases(), lexicon):
+        _override(clause, syllables, table)
+    words, position = [], 0
+    for text, pos in tagged:
+        tones = [int(syllable[-1]) for syllable in syllables[position : position + len(text)]]
+        words.append(Word(text, pos, tones))
+        position += len(text)
+    words = merge_words(words)
+    for word in words:
+        apply_sandhi(word, _segmenter().parts)
+        _rhotacise(word)
+    tones = [tone for word in words for tone in word.tones]
+    return [syllable[:-1] + str(tone) for syllable, tone in zip(syllables, tones, strict=True)]
+
+
+def _read_word(word: str) -> Sequence[str]:
+    """Dictionary readings of a word's characters, tone 5 for neutral."""
+    import pypinyin
+
+    options: dict[str, Any] = {"style": pypinyin.Style.TONE3, "neutral_tone_with_five": True, "errors": "ignore"}
+    syllables = [syllable.replace("ü", "v") for syllable in pypinyin.lazy_pinyin(word, **options)]
+    if len(syllables) != len(word):
+        unread = [character for character in word if not pypinyin.lazy_pinyin(character, **options)]
+        raise DataError(f"characters without a known reading: {' '.join(unread)}", "add them to config/lexicon/zh.tsv")
+    # The dictionary has 一 with the changed tone in some phrases; the rules change it again.
+    return ["yi1" if word[i] == "一" and syllable != "yi5" else syllable for i, syllable in enumerate(syllables)]
+
+
+def _override(clause: str, syllables: list[str], table: Mapping[str, tuple[str, ...]]) -> None:
+    """Replace the readings of every phrase of the table, longest first at each place."""
+    longest = max(map(len, table), default=0)
+    position = 0
+    while position < len(clause):
+        for length in range(min(longest, len(clause) - position), 0, -1):
+            found = table.get(clause[position : position + length])
+            if found:
+                syllables[position : position + length] = found
+                position += length
+                break
+        else:
+            position += 1
+
+
+def _rhotacise(word: Word) -> None:
+    """A final 儿 takes the tone before it, as it melts into that syllable; in some words it stays a full syllable."""
+    text = word.text
+    if len(text) < 2 or text[-1] != "儿":
+        return
+    if _erhua().get(text, "full" if word.pos in ("a", "j", "nr") else "merged") == "merged":
+        word.tones[-1] = word.tones[-2]

@@ -28,9 +28,9 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         "results/report/index.html",
-    default_target: True
 
 
 include: "workflow/rules/assets.smk"

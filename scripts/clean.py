@@ -26,5 +26,5 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--separated", type=Path, required=True, help="manifest of the separation stage")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write; audio goes beside it")
-    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of dnsmos, campplus, deepfilternet3")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the measuring models")
     run_stage(main, parser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from voiceclone.models.eres2netv2 import ERes2NetV2
 
 LIMIT = 1e-3

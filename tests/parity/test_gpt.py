@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from voiceclone.inference.sampling import SamplingSettings, draw, penalise, probabilities
 from voiceclone.models.gpt import attention_mask
 from voiceclone.models.losses import token_loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from voiceclone.models.mel import mel_filters, mel_from_spectrogram, mel_spectrogram, spectrogram
 
 LIMIT = 2e-4

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import pytest
 import torch
 from torch import Tensor, nn
+
 from voiceclone.models import losses
 from voiceclone.models.mel import mel_spectrogram, spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, take_slices

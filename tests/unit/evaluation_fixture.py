@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+
 from voiceclone.audio.io import read_mono, resample
 from voiceclone.features.store import Entry, write_store
 from voiceclone.files import write_tsv

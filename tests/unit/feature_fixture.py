@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
 from voiceclone.assets import Asset
 from voiceclone.assets.asset import content_digest
 from voiceclone.audio.io import write_flac

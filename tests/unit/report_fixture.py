@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from voiceclone.audio.io import Waveform, read_mono, write_flac
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.corpus.build import COLUMNS as CORPUS_COLUMNS
@@ -329,6 +330,7 @@ def make_results(results: Path, speech: Path | None = None, heldout: int = 1, pr
             "loss_disc": (6.0, 2.4),
         },
     )
+    write_json(results / "models" / "tokenizer.json", {"source": "fitted", "codes": 180})
     export = results / "export" / "onnx-fp32"
     write_json(
         export / "bundle.json",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+
 from voiceclone.files import digest, write_tsv
 from voiceclone.models.mel import spectrogram
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from voiceclone.assets import fetch_asset, load_registry, open_asset, open_assets
 from voiceclone.assets.asset import is_pickle
 from voiceclone.assets.fetch import asset_problem, unpack

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+
 from voiceclone.assets import Asset, open_asset
 from voiceclone.errors import AssetError, DataError
+from voiceclone.features import campplus
 from voiceclone.features.campplus import DIMENSION, CAMPlusPlus, SpeakerEncoder, kaldi_fbank
 
 
@@ -42,14 +44,16 @@ def test_voices_are_told_apart(encoder: SpeakerEncoder, shared_data: Path) -> No
     for path in sorted((shared_data / "verification").rglob("*.flac")):
         if path.parent.name in ("1688", "1998", "2033"):
             samples, rate = soundfile.read(path, dtype="float32")
-            voices.setdefault(path.parent.name, []).append(encoder.embed(samples[: 4 * rate], rate))
+            voices.setdefault(path.parent.name, []).append(encoder.embed(samples[: 3 * rate], rate))
     same = [a @ b for vectors in voices.values() for a, b in combinations(vectors, 2)]
     other = [a @ b for one, two in combinations(voices.values(), 2) for a, b in product(one, two)]
     assert np.mean(same) > 0.7 and np.mean(other) < 0.25
     assert np.median(same) > max(other)
 
 
-def test_vector_has_unit_length_at_any_rate_and_level(encoder: SpeakerEncoder, shared_data: Path) -> None:
+def test_vector_has_unit_length_at_any_rate_level_and_length(
+    encoder: SpeakerEncoder, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = next(iter(sorted((shared_data / "speakers" / "kathleen").glob("take_02.flac"))))
     samples, rate = soundfile.read(path, dtype="float32", frames=3 * 48000)
     vector = encoder.embed(samples, rate)
@@ -57,8 +61,9 @@ def test_vector_has_unit_length_at_any_rate_and_level(encoder: SpeakerEncoder, s
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
     assert vector @ encoder.embed(samples * 0.5, rate) > 0.95
     assert vector @ encoder.embed(samples[::2].copy(), rate // 2) > 0.95
-    long = encoder.embed(np.tile(samples, 16), rate)
-    assert np.linalg.norm(long) == pytest.approx(1, abs=1e-5) and long @ vector > 0.9
+    monkeypatch.setattr(campplus, "WINDOW_SECONDS", 1.5)
+    long = encoder.embed(samples, rate)
+    assert np.linalg.norm(long) == pytest.approx(1, abs=1e-5) and long @ vector > 0.8
 
 
 @pytest.mark.parametrize(

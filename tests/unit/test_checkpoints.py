@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from voiceclone.errors import DataError
 from voiceclone.training.checkpoints import CheckpointStore, DamagedCheckpointError, pack, unpack
 

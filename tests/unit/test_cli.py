@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from typer.testing import CliRunner
+
 from voiceclone.cli import app, overrides
 from voiceclone.errors import ConfigError
 

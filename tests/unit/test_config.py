@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from voiceclone.assets import load_registry
 from voiceclone.config import Config, load_config, resolve, validate
 from voiceclone.config.base import Block

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from voiceclone.assets import Asset, open_asset
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.content import check_finite, fit_length, in_windows, load_encoder

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.filters import repeated_phrase
 from voiceclone.corpus.listfile import read_list

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from voiceclone.corpus.corrections import (
     Correction,
     merge_corrections,

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+
 from voiceclone.errors import DataError
 from voiceclone.training.data import BatchOrder, FeatureStore, derive_seed, pad_last, seed_step
 

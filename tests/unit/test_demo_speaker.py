@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from voiceclone.audio.io import read_mono
 from voiceclone.config.demo import DemoSettings
 from voiceclone.corpus.demo import PLANS, fix_ogg_serial, hiss_and_hum, make_demo_speaker, music, read_texts

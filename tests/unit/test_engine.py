@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.files import read_json, read_jsonl
 

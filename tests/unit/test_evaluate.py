@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from voiceclone.assets import open_asset
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted

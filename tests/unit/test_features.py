@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+
 from voiceclone.audio.io import write_flac
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from voiceclone.lineage.fingerprint import Fingerprint, difference
 
 UTTERANCES = {"a": "t1-f1", "b": "t2-f2", "c": "t3-f3"}

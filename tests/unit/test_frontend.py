@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import write_tsv
 from voiceclone.text.frontend import LONGEST_TEXT, to_phones

@@ -5,6 +5,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+
 from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.command import register
 from voiceclone.corpus.corrections import read_corrections

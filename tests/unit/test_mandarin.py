@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from voiceclone.errors import DataError
 from voiceclone.text.mandarin import normalise, to_symbols
 from voiceclone.text.mandarin_normalise import cardinal, digits

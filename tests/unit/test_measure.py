@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyloudnorm
 import pytest
+
 from voiceclone.audio.io import read_mono, resample
 from voiceclone.audio.measure import Measures, Meter, estimate_snr, measure
 

@@ -10,6 +10,7 @@ import types
 import numpy as np
 import pytest
 import torch
+
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.models import checkpoints, losses
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
+
 from voiceclone.assets import fetch_asset
 from voiceclone.assets.preflight import BAD, GOOD, LATER, Preflight, inspect, preflight_table
 from voiceclone.config import Config, load_config

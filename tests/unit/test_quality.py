@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from voiceclone.assets import open_asset
 from voiceclone.audio.io import read_mono, resample
 from voiceclone.evaluation.prosody import pitch

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.evaluation.collect import collect_report
@@ -74,8 +75,8 @@ def test_page_shows_every_part(html: str, voice: Path) -> None:
         "Left out of the corpus",
     ):
         assert expected in html, expected
-    for model in provenance["models"].values():
-        assert model["fingerprint"] in html
+    for kind in ("gpt", "sovits"):
+        assert provenance["models"][kind]["fingerprint"] in html
     for entry in provenance["inputs"]:
         assert entry["sha256"] in html
     assert html.count("<audio") == html.count("data:audio/mpeg") > 0

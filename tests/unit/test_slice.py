@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceclone.audio.io import read_mono, write_flac
 from voiceclone.audio.slice import (
     FRAME_MS,

@@ -2,6 +2,7 @@ import hashlib
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from voiceclone.corpus.split import HELDOUT, TRAIN, position, split_by_hash
 
 

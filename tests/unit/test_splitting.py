@@ -11,7 +11,13 @@ from voiceclone.inference.splitting import split_text
 
 
 def test_sentences_of_both_scripts() -> None:
-    assert split_text("Hello there. It costs 3.50! 你好。再见？") == ["Hello there.", "It costs 3.50!", "你好。", "再见？"]
+    text = "Hello there. It costs 3.50! 你好。再见？"
+    assert split_text(text) == [
+        "Hello there.",
+        "It costs 3.50!",
+        "你好。",
+        "再见？",
+    ]
 
 
 def test_marks_alone_are_dropped() -> None:

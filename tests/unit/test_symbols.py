@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from voiceclone.errors import DataError
 from voiceclone.text.languages import SUPPORTED, check_language
 from voiceclone.text.pinyin import SYLLABLES, to_pair

@@ -81,7 +81,10 @@ def test_bundle_speaks_without_torch(voice: Path, tmp_path: Path) -> None:
 
 
 def test_same_seed_same_speech_and_torch_agrees(voice: Path) -> None:
-    exported, trained = Synthesizer.from_bundle(voice / "bundle"), Synthesizer.from_models(voice / "models", voice / "features")
+    exported, trained = (
+        Synthesizer.from_bundle(voice / "bundle"),
+        Synthesizer.from_models(voice / "models", voice / "features"),
+    )
     greedy = SamplingSettings(top_k=1)
     first, again = (exported.say("One two three.", seed=3, sampling=greedy, max_tokens_per_phone=1.0) for _ in range(2))
     assert np.array_equal(first.samples, again.samples)

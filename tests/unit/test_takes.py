@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+
 from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.takes import find_files, ingest, slug, take_id
 from voiceclone.errors import DataError

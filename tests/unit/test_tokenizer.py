@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.store import Entry, open_store, write_store

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from voiceclone.assets import Asset
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import read_json, read_jsonl
-from voiceclone.models.discriminators import DiscriminatorConfig
+from voiceclone.models.checkpoints import write_gpt
+from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.training import gpt, sovits
@@ -65,7 +68,15 @@ class Speaker:
         (folder / "models").mkdir(parents=True, exist_ok=True)
         make_features(folder / "features", folder / "models" / "tokenizer.safetensors", **features)
 
-    def train(self, kind: str, steps: int = 0, save_every: int = 3, **settings: Any) -> None:
+    def train(
+        self,
+        kind: str,
+        steps: int = 0,
+        save_every: int = 3,
+        asset: Asset | None = None,
+        adversary: Asset | None = None,
+        **settings: Any,
+    ) -> None:
         """Run a training stage in this process."""
         models = self.folder / "models"
         outputs = (models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
@@ -75,10 +86,12 @@ class Speaker:
         values["steps"] = steps or STEPS[kind]
         features = self.folder / "features"
         if kind == "gpt":
-            gpt.train_gpt(features, state, *outputs, GPTSettings(**values), runtime)
+            gpt.train_gpt(features, state, *outputs, GPTSettings(**values), runtime, asset)
         else:
             tokenizer = models / "tokenizer.safetensors"
-            sovits.train_sovits(features, tokenizer, state, *outputs, SoVITSSettings(**values), runtime)
+            sovits.train_sovits(
+                features, tokenizer, state, *outputs, SoVITSSettings(**values), runtime, asset, adversary
+            )
 
     def weights(self, kind: str) -> bytes:
         return (self.folder / "models" / f"{kind}.safetensors").read_bytes()
@@ -255,6 +268,54 @@ def test_training_learns(tmp_path: Path) -> None:
     speaker.train("sovits", steps=12, batch_size=2, learning_rate=5e-3, validate_every=100, log_every=3)
     rows = [row for row in speaker.losses("sovits") if row["split"] == "train"]
     assert rows[-1]["loss_mel"] < 0.7 * rows[0]["loss_mel"]
+
+
+def test_gpt_fine_tunes_a_public_file_and_counts_it_in_the_fingerprint(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path)
+    torch.manual_seed(7)
+    config = GPTConfig(dim=32, layers=1, heads=4, feed_forward=48, codes=32)
+    weights = TextToSemantic(config).state_dict()
+    prints = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_gpt(folder / "base.ckpt", config, weights, "GPT-e0")
+        asset = Asset(name, "gpt", "MIT", folder, f"digest of {name}", {"base.ckpt": {"sha256": "", "size": 0}})
+        speaker.train("gpt", steps=1, learning_rate=1e-9, architecture="v2", asset=asset)
+        tuned = load_file(tmp_path / "models" / "gpt.safetensors")
+        assert all(torch.allclose(tuned[key], value.half().float(), atol=1e-6) for key, value in weights.items())
+        report = speaker.report("gpt")
+        prints.append(report["fingerprint"])
+        assert report["architecture"]["layers"] == 1 and report["components"]["base"] == {"gpt": f"digest of {name}"}
+    assert prints[0] != prints[1]
+
+
+@pytest.mark.slow
+def test_sovits_fine_tunes_a_base_of_full_size(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path, utterances=4, heldout=1, frames=(34, 40), content_size=768, codes=1024)
+    parts = {
+        "generator": SynthesizerTrn(SoVITSConfig.v2()),
+        "discriminator": MultiPeriodDiscriminator(DiscriminatorConfig.v2()),
+    }
+    assets = {}
+    for name, network in parts.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        torch.save({"weight": network.state_dict(), "config": {"model": {}}}, folder / "base.pth")
+        assets[name] = Asset(name, name, "MIT", folder, name, {"base.pth": {"sha256": "", "size": 0}})
+    speaker.train(
+        "sovits",
+        steps=1,
+        learning_rate=1e-9,
+        weight_decay=0.0,
+        asset=assets["generator"],
+        adversary=assets["discriminator"],
+    )
+    tuned = load_file(tmp_path / "models" / "sovits.safetensors")
+    before = parts["generator"].state_dict()
+    assert torch.allclose(tuned["enc_q.pre.weight"], before["enc_q.pre.weight"], atol=1e-6)
+    tokenizer = load_file(tmp_path / "models" / "tokenizer.safetensors")
+    assert torch.equal(tuned["ssl_proj.weight"], tokenizer["ssl_proj.weight"])
 
 
 def test_the_script_stops_with_75_on_sigterm_and_continues_with_the_same_command(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from voiceclone.assets import Asset, open_asset
 from voiceclone.audio.io import read_mono, write_flac
 from voiceclone.config.runtime import RuntimeSettings

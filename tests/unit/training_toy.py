@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.training.data import BatchOrder

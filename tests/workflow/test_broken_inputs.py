@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from voiceclone.files import read_tsv
-
 from broken import EXPECTED, make_broken_speaker
+from voiceclone.files import read_tsv
 
 pytestmark = pytest.mark.timeout(1800)
 

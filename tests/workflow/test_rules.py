@@ -65,8 +65,8 @@ def test_a_bad_speaker_name_is_refused(new_project) -> None:
     speaker(project, "Anna Müller")
     done = project.run("-n", check=False)
     assert done.returncode != 0
-    assert "Anna Müller" in done.stderr
-    assert "rename" in done.stderr
+    assert "Anna Müller" in done.stdout + done.stderr
+    assert "rename" in done.stdout + done.stderr
 
 
 def test_no_speaker_says_where_to_put_one(new_project) -> None:

@@ -6,6 +6,8 @@ rule fetch_asset:
         "results/logs/fetch_asset/{asset}.log",
     benchmark:
         "results/benchmarks/fetch_asset/{asset}.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -9,6 +9,8 @@ rule clean:
         "results/{speaker}/logs/clean.log",
     benchmark:
         "results/{speaker}/benchmarks/clean.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=4000,

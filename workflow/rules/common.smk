@@ -1,8 +1,6 @@
 """Helper functions of all rules: configuration, speakers, assets, targets. No rule stands here, no heavy import."""
 
-import os
 import re
-import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,10 +10,9 @@ from voiceclone.config import resolve
 from voiceclone.errors import VoiceCloneError
 from voiceclone.files import check_speaker
 from voiceclone.lineage.revisions import REVISIONS
-from voiceclone.lineage.runs import continue_hint, record_start, results_summary
+from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
 
-# Rules say plain 'python': the interpreter that runs Snakemake, whether or not its environment was activated.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+use_this_python()
 
 BASELINES = ["recordings", "resynthesis", "torch-fp32"]
 RUNTIME = "results/runtime.json"
@@ -94,7 +91,9 @@ def sentences(wildcards):
 
 def bundle(wildcards):
     """The exported bundle of a target; a baseline has none."""
-    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
+    return (
+        [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
+    )
 
 
 def all_voices(wildcards):

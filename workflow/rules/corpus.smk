@@ -16,6 +16,8 @@ rule corpus:
         "results/{speaker}/logs/corpus.log",
     benchmark:
         "results/{speaker}/benchmarks/corpus.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 1
     resources:
         mem_mb=2000,

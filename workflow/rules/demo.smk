@@ -9,12 +9,14 @@ rule demo_speaker:
         "results/logs/demo_speaker.log",
     benchmark:
         "results/benchmarks/demo_speaker.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        folder="resources/demo/demo",
+        folder=subpath(output.stamp, strip_suffix=".json"),
         settings=settings("demo_speaker"),
         runtime=RUNTIME,
     shell:

@@ -17,6 +17,8 @@ rule evaluate:
         "results/{speaker}/logs/evaluate.{target}.log",
     benchmark:
         "results/{speaker}/benchmarks/evaluate.{target}.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=6000,

@@ -14,6 +14,8 @@ rule export:
         "results/{speaker}/logs/export.{target}.log",
     benchmark:
         "results/{speaker}/benchmarks/export.{target}.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=6000,

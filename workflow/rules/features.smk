@@ -15,6 +15,8 @@ rule features:
         "results/{speaker}/logs/features.log",
     benchmark:
         "results/{speaker}/benchmarks/features.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=6000,
@@ -43,6 +45,8 @@ rule fit_tokenizer:
         "results/{speaker}/logs/fit_tokenizer.log",
     benchmark:
         "results/{speaker}/benchmarks/fit_tokenizer.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=4000,
@@ -69,6 +73,8 @@ rule tokenize:
         "results/{speaker}/logs/tokenize.log",
     benchmark:
         "results/{speaker}/benchmarks/tokenize.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -22,6 +22,8 @@ rule report:
         "results/{speaker}/logs/report.log",
     benchmark:
         "results/{speaker}/benchmarks/report.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -49,6 +51,8 @@ rule collect_report:
         "results/logs/collect_report.log",
     benchmark:
         "results/benchmarks/collect_report.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 1
     resources:
         mem_mb=1000,

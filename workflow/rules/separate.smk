@@ -9,6 +9,8 @@ rule separate:
         "results/{speaker}/logs/separate.log",
     benchmark:
         "results/{speaker}/benchmarks/separate.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=6000,

@@ -10,6 +10,8 @@ rule slice:
         "results/{speaker}/logs/slice.log",
     benchmark:
         "results/{speaker}/benchmarks/slice.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -9,6 +9,8 @@ rule takes:
         "results/{speaker}/logs/takes.log",
     benchmark:
         "results/{speaker}/benchmarks/takes.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=2000,

@@ -13,6 +13,8 @@ rule train_gpt:
         "results/{speaker}/logs/train_gpt.log",
     benchmark:
         "results/{speaker}/benchmarks/train_gpt.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: half_of_the_cores
     resources:
         mem_mb=8000,

@@ -16,6 +16,8 @@ rule train_sovits:
         "results/{speaker}/logs/train_sovits.log",
     benchmark:
         "results/{speaker}/benchmarks/train_sovits.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: half_of_the_cores
     resources:
         mem_mb=8000,

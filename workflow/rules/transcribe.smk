@@ -10,6 +10,8 @@ rule transcribe:
         "results/{speaker}/logs/transcribe.log",
     benchmark:
         "results/{speaker}/benchmarks/transcribe.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
     threads: 2
     resources:
         mem_mb=4000,

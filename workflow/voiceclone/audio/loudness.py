@@ -14,6 +14,7 @@ from voiceclone.errors import DataError
 OVERSAMPLING = 4
 SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: nothing below counts as sound
 DIGITAL_SILENCE = 1e-10  # frame power: -100 dBFS
+PASSES = 5  # of gain and limiter; one where nothing is limited
 _BLOCK_SECONDS = 30.0
 _MARGIN = 512  # frames around a block, so that the oversampling filter sees its neighbours
 
@@ -83,7 +84,7 @@ def set_loudness(samples: Waveform, rate: int, target_lufs: float, ceiling_dbtp:
     """Bring mono speech to a loudness with its true peak under a ceiling.
 
     One constant gain sets the loudness; where peaks then pass the ceiling, the limiter takes them down. The gain is
-    corrected twice: for what the limiter took and for the absolute gate of BS.1770, which is not invariant to level.
+    corrected up to four times: for what the limiter took and for the absolute gate of BS.1770, which is not invariant to level.
 
     Returns:
         float32 (frames,), and a note on a limiter that worked by more than 1 dB, else "".
@@ -97,11 +98,11 @@ def set_loudness(samples: Waveform, rate: int, target_lufs: float, ceiling_dbtp:
     if level <= SILENCE_LUFS:
         raise DataError(f"no sound above {SILENCE_LUFS:g} LUFS, expected speech")
     gain_db, reduction, result = 0.0, 0.0, samples
-    for _ in range(3):
+    for _ in range(PASSES):
         gain_db += min(target_lufs - level, 12.0) if gain_db else target_lufs - level
         result, reduction = limit_peaks(samples * np.float32(10 ** (gain_db / 20)), rate, ceiling_dbtp)
         level = loudness(result, rate)
-        if abs(target_lufs - level) < 0.05:
+        if abs(target_lufs - level) < 0.1:
             break
     return result.astype(np.float32), f"peaks limited by up to {reduction:.1f} dB" if reduction > 1.0 else ""
 
@@ -109,10 +110,10 @@ def set_loudness(samples: Waveform, rate: int, target_lufs: float, ceiling_dbtp:
 def estimate_snr(samples: Waveform, rate: int) -> float:
     """Signal-to-noise ratio in dB from the levels of 25 ms frames.
 
-    Noise is the mean power of the quietest tenth of the frames of every 4 s (digital silence left out), averaged over
-    the take; speech that of the frames within 20 dB of the loudest twentieth, less the noise. Between -20 and 80, which
-    also stands for recordings with nothing but digital silence between the words; 0 for silence itself. It needs
-    pauses: noise without speech gives about 0.
+    Noise is the mean power of the quietest tenth of the frames of every 4 s, averaged over the take, so that noise
+    which comes and goes counts; speech that of the frames within 20 dB of the loudest twentieth, less the noise. It
+    needs pauses: noise without speech gives about 0. Between -20 and 80, which also stands for digital silence between
+    the words; 0 for a take that is silence as a whole.
     """
     size = max(1, int(0.025 * rate))
     frames = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
@@ -126,6 +127,7 @@ def estimate_snr(samples: Waveform, rate: int) -> float:
 
 
 def _quietest_tenth(power: npt.NDArray[np.float64]) -> float:
-    """Mean of the lowest tenth of the frame powers above digital silence; 0 when there are too few to tell."""
-    sounding = np.sort(power[power > DIGITAL_SILENCE])
-    return float(sounding[: len(sounding) // 10].mean()) if len(sounding) >= 40 else 0.0
+    """Mean of the lowest tenth of the frame powers; 0 where too little sounds to tell."""
+    if (power > DIGITAL_SILENCE).sum() < 40:
+        return 0.0
+    return float(np.sort(np.maximum(power, DIGITAL_SILENCE))[: len(power) // 10].mean())

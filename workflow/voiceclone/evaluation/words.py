@@ -258,7 +258,7 @@ def plain_words(summaries: Mapping[str, Mapping[str, Any]], scratch: bool) -> li
         *_about_words(real, voice, scratch),
         *_about_voice(real, voice),
         *_about_quality(real, voice),
-        *_about_speed(summaries[target]),
+        *_about_speed(voice),
         *_about_export(summaries, target),
     ]
     count = voice.get("sentences", 0)
@@ -308,8 +308,8 @@ def _about_quality(real: Mapping[str, Any], voice: Mapping[str, Any]) -> list[st
     return [text + (f", the recordings {there['value']:.1f}." if there else ".")]
 
 
-def _about_speed(summary: Mapping[str, Any]) -> list[str]:
-    rtf = summary.get("metrics", {}).get("rtf")
+def _about_speed(voice: Mapping[str, Any]) -> list[str]:
+    rtf = voice.get("metrics", {}).get("rtf")
     if not rtf:
         return []
     pace = "faster than" if rtf["value"] < 1 else "slower than"

@@ -12,7 +12,6 @@ from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
 from voiceclone.inference.bundle import Reference
 
-
 #: Length in seconds of a prompt clip that the public models were made for.
 PROMPT_SECONDS = (3.0, 10.0)
 

@@ -102,7 +102,7 @@ def trained_models(folder: Path) -> dict[str, dict[str, Any]]:
             continue
         weights = path.with_suffix(".safetensors")
         kept = ("fingerprint", "step", "epochs", "best", "final", "resumes", "seconds", "versions", "components")
-        models[path.stem] = {key: report[key] for key in kept if key in report} | {
+        models[path.stem] = {key: report.get(key) for key in kept} | {
             "architecture": report.get("architecture"),
             "sha256": sha256_file(weights) if weights.is_file() else None,
             "bytes": weights.stat().st_size if weights.is_file() else None,

@@ -210,6 +210,7 @@ class Trainer:
         self.store = CheckpointStore(state.folder, state.fingerprint.key, runtime.keep_checkpoints)
         self.history = History(state.folder)
         self._saved: tuple[int, int] | None = None  # step and validated step of the newest checkpoint
+        self._tick = 0.0  # when the last step ended
 
     def run(self) -> Result:
         """Train from the newest checkpoint, or from the start, to the planned step.
@@ -306,7 +307,7 @@ class Trainer:
         """Steps, history, validation and saves until the plan is done."""
         counters, plan = self.counters, self.plan
         progress = Progress(f"{self.label}  step", plan.steps, self.runtime.progress_seconds, done=counters.step)
-        last_save = last_tick = time.monotonic()
+        last_save = self._tick = time.monotonic()
         while True:
             self._validate_if_due(stop)
             if counters.step >= plan.steps and counters.validated >= counters.step:
@@ -318,11 +319,9 @@ class Trainer:
                     "run the same command again to continue",
                 )
             losses = self._step()
-            now = time.monotonic()
-            counters.seconds, last_tick = counters.seconds + now - last_tick, now
             progress.update(note=self._note(losses))
             due = counters.step % self.runtime.save_every_steps == 0
-            if due or now - last_save >= 60 * self.runtime.save_every_minutes:
+            if due or time.monotonic() - last_save >= 60 * self.runtime.save_every_minutes:
                 self._validate_if_due(stop)
                 self._save()
                 last_save = time.monotonic()
@@ -348,6 +347,8 @@ class Trainer:
         except DataError as error:
             self._fail(str(error))
         counters.step += 1
+        now = time.monotonic()
+        counters.seconds, self._tick = counters.seconds + now - self._tick, now
         for name, value in losses.items():
             total = counters.window.setdefault(name, [0.0, 0])
             total[0] += value

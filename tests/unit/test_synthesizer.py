@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,12 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
         save_torch(tensors, root / "models" / f"{name}.safetensors")
         write_json(
-            root / "models" / f"{name}.json", {"architecture": model.config.to_dict(), "fingerprint": f"{name}-test"}
+            root / "models" / f"{name}.json",
+            {
+                "architecture": model.config.to_dict(),
+                "fingerprint": f"{name}-test",
+                "components": {"base": {"gpt": "a base voice"}},
+            },
         )
     rng = np.random.default_rng(0)
     rows, stores = [], {kind: {} for kind in ("phones", "semantic", "speaker", "spectrogram")}
@@ -80,6 +86,16 @@ def test_bundle_speaks_without_torch(voice: Path, tmp_path: Path) -> None:
         assert "AI-generated" in sound.comment
 
 
+def test_voice_from_scratch_speaks_without_prompt(voice: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(voice / "models", models)
+    write_json(models / "gpt.json", {**read_json(models / "gpt.json"), "components": {"base": {}}})
+    export_voice(models, voice / "features", "onnx-fp32", tmp_path / "bundle", ExportSettings(), "anna")
+    synthesizer = Synthesizer.from_bundle(tmp_path / "bundle")
+    assert len(synthesizer.reference.tokens) == len(synthesizer.reference.phones) == 0
+    assert len(synthesizer.say("Hello.", max_tokens_per_phone=0.1).samples) > 0
+
+
 def test_same_seed_same_speech_and_torch_agrees(voice: Path) -> None:
     exported, trained = (
         Synthesizer.from_bundle(voice / "bundle"),
@@ -106,8 +122,6 @@ def test_nothing_to_say_is_an_error(voice: Path) -> None:
 
 
 def test_damaged_bundle_names_the_file(voice: Path, tmp_path: Path) -> None:
-    import shutil
-
     damaged = tmp_path / "bundle"
     shutil.copytree(voice / "bundle", damaged)
     data = bytearray((damaged / "decoder.onnx").read_bytes())

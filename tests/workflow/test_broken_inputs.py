@@ -1,4 +1,4 @@
-"""A folder of twenty broken and odd inputs: the good ones become a voice, the table says what happened to the others."""
+"""A folder of twenty broken and odd inputs: the good ones become a voice, a table says what became of the others."""
 
 from __future__ import annotations
 

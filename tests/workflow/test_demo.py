@@ -20,7 +20,8 @@ def test_every_contracted_file_is_there(demo) -> None:
     voice = demo.results / "demo"
     for name in (
         "takes.tsv", "rejected.tsv", "separated/manifest.tsv", "clean/manifest.tsv", "slices/manifest.tsv",
-        "slices/timeline.tsv", "transcripts/manifest.tsv", "corpus/corpus.tsv", "corpus/demo.list", "corpus/rejected.tsv",
+        "slices/timeline.tsv", "transcripts/manifest.tsv", "corpus/corpus.tsv", "corpus/demo.list",
+        "corpus/rejected.tsv",
         "corpus/proofread.html", "features/manifest.tsv", "features/semantic.safetensors", "models/gpt.safetensors",
         "models/sovits.safetensors", "export/onnx-fp32/bundle.json", "report.html", "provenance.json",
     ):  # fmt: skip

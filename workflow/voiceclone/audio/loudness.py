@@ -84,7 +84,8 @@ def set_loudness(samples: Waveform, rate: int, target_lufs: float, ceiling_dbtp:
     """Bring mono speech to a loudness with its true peak under a ceiling.
 
     One constant gain sets the loudness; where peaks then pass the ceiling, the limiter takes them down. The gain is
-    corrected up to four times: for what the limiter took and for the absolute gate of BS.1770, which is not invariant to level.
+    corrected up to four times: for what the limiter took and for the absolute gate of BS.1770, which is not
+    invariant to level.
 
     Returns:
         float32 (frames,), and a note on a limiter that worked by more than 1 dB, else "".

@@ -105,6 +105,8 @@ class Config(Block):
             )
         if self.language not in ("auto", "en") and self.models.asr.endswith(".en"):
             raise ValueError(f"models.asr {self.models.asr!r} knows only English, but language is {self.language!r}")
+        if self.sovits.architecture == "v2Pro" and not self.features.verification_encoder:
+            raise ValueError("sovits.architecture v2Pro needs features.verification_encoder eres2netv2")
         return self
 
     def settings(self, stage: str) -> str:
@@ -123,7 +125,12 @@ class Config(Block):
             "separate": self._separators(),
             "clean": ["dnsmos", "campplus", "deepfilternet3" if self._deepfilter() else ""],
             "transcribe": [self.models.asr],
-            "features": [self.features.content, self.features.speaker_encoder, self.features.bert],
+            "features": [
+                self.features.content,
+                self.features.speaker_encoder,
+                self.features.verification_encoder,
+                self.features.bert,
+            ],
             "fit_tokenizer": [self.tokenizer.base],
             "train_gpt": [self.gpt.base],
             "train_sovits": [self.sovits.base, self.sovits.base_discriminator],

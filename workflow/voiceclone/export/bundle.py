@@ -1,4 +1,4 @@
-"""The export stage: graphs, reference clip, description and digests, and the proof that they follow the trained models."""
+"""The export stage: graphs, reference clip, description, digests, and the proof that they follow the trained models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from voiceclone.inference.bundle import (
     read_bundle,
 )
 from voiceclone.inference.reference import choose_reference, make_reference
-from voiceclone.models.voice import load_gpt, load_sovits
+from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def export_voice(
 
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
     row = choose_reference(features_dir)
-    reference = make_reference(sovits, features_dir, row)
+    reference = make_reference(sovits, features_dir, row, has_base(models_dir))
     log.info("reference clip: %s (%s s)", row["utterance"], row["seconds"])
     sovits.remove_weight_norm()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -57,9 +57,8 @@ def export_voice(
     parity = compare(output_dir, gpt, sovits, features_dir, reference, settings)
     write_json(output_dir / "parity.json", parity)
     worst = max(parity["max_error"].values())
-    announce(
-        f"{speaker} · export {target}: largest error {worst:.1e}, greedy tokens {'equal' if parity['greedy_equal'] else 'differ'}"
-    )
+    tokens = "equal" if parity["greedy_equal"] else "differ"
+    announce(f"{speaker} · export {target}: largest error {worst:.1e}, greedy tokens {tokens}")
     if worst > settings.max_error or not parity["greedy_equal"]:
         raise VoiceCloneError(
             f"export {target}: differs from the trained model by {parity['max_error']} (allowed {settings.max_error}), "
@@ -92,6 +91,7 @@ def _describe(
                 "head_width": gpt.config.dim // gpt.config.heads,
             },
             "reference_utterance": utterance,
+            "prompt": has_base(models_dir),
             "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
             "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",
             "made_by": f"voiceclone {__version__}",

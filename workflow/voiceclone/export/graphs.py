@@ -17,9 +17,9 @@ from voiceclone.inference.backend import BERT_CHANNELS
 def export_text_to_semantic(gpt: Any, target: Path, opset: int) -> None:
     """Write the graph ``phones, bert, tokens, position, past -> logits, present``.
 
-    Shapes: phones int64 (1, X), bert float32 (1, 1024, X), tokens int64 (1, N), position int64 scalar: index of the first
-    token among the semantic tokens, past float32 (layers, 2, 1, heads, S, width); logits (1, V + 1) after the last token,
-    present (layers, 2, 1, heads, S + X + N, width). X, N and S are free and may be 0, not all at once.
+    Shapes: phones int64 (1, X), bert float32 (1, 1024, X), tokens int64 (1, N), position int64 scalar: index of the
+    first token among the semantic tokens, past float32 (layers, 2, 1, heads, S, width); logits (1, V + 1) after the
+    last token, present (layers, 2, 1, heads, S + X + N, width). X, N and S are free and may be 0, not all at once.
     """
     import torch
 
@@ -45,15 +45,18 @@ def export_text_to_semantic(gpt: Any, target: Path, opset: int) -> None:
     _export(
         Step(), example, target, opset,
         inputs=["phones", "bert", "tokens", "position", "past"], outputs=["logits", "present"],
-        axes={"phones": {1: "phones"}, "bert": {2: "phones"}, "tokens": {1: "tokens"}, "past": {4: "past"}, "present": {4: "present"}},
+        axes={
+            "phones": {1: "phones"}, "bert": {2: "phones"}, "tokens": {1: "tokens"},
+            "past": {4: "past"}, "present": {4: "present"},
+        },
     )  # fmt: skip
 
 
 def export_decoder(sovits: Any, target: Path, opset: int) -> None:
     """Write the graph ``codes, phones, style, noise -> audio``, with weight norm folded.
 
-    Shapes: codes int64 (1, 1, T), phones int64 (1, L), style float32 (1, G, 1), noise float32 (1, C, 2 T), already scaled;
-    audio float32 (1, 1, 1280 T).
+    Shapes: codes int64 (1, 1, T), phones int64 (1, L), style float32 (1, G, 1), noise float32 (1, C, 2 T), already
+    scaled; audio float32 (1, 1, 1280 T).
     """
     import torch
 

@@ -32,7 +32,8 @@ class BertEncoder:
         self.name, self.digest = asset.name, asset.digest
         try:
             self._tokenizer = BertTokenizer.from_pretrained(str(asset.folder), local_files_only=True)
-            model = BertModel.from_pretrained(str(asset.folder), local_files_only=True)
+            # The public file is in half precision, which a CPU must not compute in.
+            model = BertModel.from_pretrained(str(asset.folder), local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
             raise AssetError(f"{asset.folder}: not a BERT model ({error})", "fetch the model again") from error
         self._device = torch.device(device)

@@ -151,7 +151,8 @@ class HubertContent:
 
         self.name, self.digest = asset.name, asset.digest
         try:
-            model = HubertModel.from_pretrained(str(asset.folder), local_files_only=True)
+            # The public file is in half precision, which a CPU must not compute in.
+            model = HubertModel.from_pretrained(str(asset.folder), local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
             raise AssetError(f"{asset.folder}: not a HuBERT model ({error})", "fetch the model again") from error
         self._device = torch.device(device)

@@ -20,6 +20,7 @@ from voiceclone.features.phones import PhonesCache, phones_key
 from voiceclone.features.spectrogram import BINS, HOP, magnitudes, to_float, training_audio
 from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
+from voiceclone.features.verification import VerificationEncoder
 from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv
 from voiceclone.lineage.cache import item_key
 from voiceclone.progress import Progress
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "utterance", "split", "seconds", "language", "text", "phones", "frames",
-    "key_phones", "key_content", "key_speaker", "key_spectrogram", "audio_sha256",
+    "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
 )  # fmt: skip
+OPTIONAL = ("verification", "bert")  # kinds that only some voices need, and bert only some utterances
 REJECTED_COLUMNS = ("utterance", "reason", "detail")
 CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class _Utterance:
     def manifest_row(self) -> dict[str, object]:
         kept = {column: self.row[column] for column in ("utterance", "split", "language", "text")}
         keys = {f"key_{kind}": self.keys[kind] for kind in ("phones", "content", "speaker", "spectrogram")}
+        keys |= {f"key_{kind}": self.keys.get(kind, "") for kind in OPTIONAL}
         return {
             **kept,
             **keys,
@@ -89,6 +92,7 @@ class FeatureExtractor:
             for kind, key, name in (
                 ("content", "content", settings.content),
                 ("speaker", "speaker_encoder", settings.speaker_encoder),
+                ("verification", "verification_encoder", settings.verification_encoder),
                 ("bert", "bert", settings.bert),
             )
             if name
@@ -101,7 +105,7 @@ class FeatureExtractor:
         self.cached: Counter[str] = Counter()
 
     def extract(self, row: Row, audio_path: Path) -> _Utterance:
-        """Phones, content, speaker (and BERT) of one utterance, from the caches or made.
+        """Phones, content and speaker vectors (and BERT) of one utterance, from the caches or made.
 
         Raises:
             DataError: the utterance cannot be used; says why.
@@ -110,8 +114,9 @@ class FeatureExtractor:
         keys = {"phones": phones_key(row["text"], row["language"], self._lexicon)}
         phones, made = self._phones.get(keys["phones"], row["text"], row["language"], self._lexicon)
         self._count("phones", made)
-        for kind in ("content", "speaker"):
-            keys[kind] = item_key("features", {"kind": kind}, row["sha256"], self._assets[kind].digest)
+        for kind in self._assets:
+            if kind != "bert":
+                keys[kind] = item_key("features", {"kind": kind}, row["sha256"], self._assets[kind].digest)
         keys["spectrogram"] = item_key("features", {"kind": "spectrogram"}, row["sha256"])
         sound: list[Array] = []
 
@@ -123,6 +128,8 @@ class FeatureExtractor:
         frames = len(audio) // HOP
         self._get("content", keys["content"], lambda: fit_length(self._content().encode(at_16_khz()), frames))
         self._get("speaker", keys["speaker"], lambda: self._speaker().embed(at_16_khz(), RATE))
+        if "verification" in self._assets:
+            self._get("verification", keys["verification"], lambda: self._verification().embed(at_16_khz(), RATE))
         if "bert" in self._assets and row["language"] in WITH_BERT:
             keys["bert"] = bert_key(phones, self._assets["bert"].digest)
             self._get("bert", keys["bert"], lambda: self._bert().encode(phones))
@@ -160,6 +167,10 @@ class FeatureExtractor:
 
     def _speaker(self) -> SpeakerEncoder:
         encoder: SpeakerEncoder = self._load("speaker", lambda asset: SpeakerEncoder(asset, self._device))
+        return encoder
+
+    def _verification(self) -> VerificationEncoder:
+        encoder: VerificationEncoder = self._load("verification", lambda asset: VerificationEncoder(asset, self._device))
         return encoder
 
     def _bert(self) -> Any:
@@ -251,12 +262,17 @@ def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtr
         "spectrogram": ("float16", lambda u: Entry((BINS, u.frames), lambda: magnitudes(training_audio(u.audio_path)))),
         "audio": ("int16", lambda u: Entry((u.frames * HOP,), lambda: training_audio(u.audio_path))),
     }
-    if any("bert" in utterance.keys for utterance in usable):
-        plan["bert"] = ("float16", lambda u: cached("bert", u))
-    else:
-        (output / "bert.safetensors").unlink(missing_ok=True)
+    optional: dict[str, tuple[str, Callable[[_Utterance], Entry]]] = {
+        "verification": ("float32", lambda u: cached("verification", u)),
+        "bert": ("float16", lambda u: cached("bert", u)),
+    }
+    for kind in OPTIONAL:
+        if any(kind in utterance.keys for utterance in usable):
+            plan[kind] = optional[kind]
+        else:
+            (output / f"{kind}.safetensors").unlink(missing_ok=True)
     for kind, (dtype, entry) in plan.items():
-        members = [utterance for utterance in usable if kind != "bert" or "bert" in utterance.keys]
+        members = [utterance for utterance in usable if kind not in OPTIONAL or kind in utterance.keys]
         entries = {utterance.row["utterance"]: entry(utterance) for utterance in members}
         write_store(output / f"{kind}.safetensors", dtype, entries, {"kind": kind})
 

@@ -286,19 +286,10 @@ def _read_state(path: Path) -> dict[str, Floats]:
     if path.suffix == ".safetensors":
         store = open_store(path)
         return {key: np.asarray(store[key], dtype=np.float32) for key in KEYS if key in store}
-    import io
+    from voiceclone.models.checkpoints import read_weights
 
-    import torch
-
-    content = path.read_bytes()
-    if content[:2] == b"05":  # v2Pro weights hide the first two bytes of the zip header
-        content = b"PK" + content[2:]
-    try:
-        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises many kinds; nothing of an unsafe file is executed
-        raise AssetError(f"{path}: cannot be read safely ({error})", "fetch the model again") from error
-    state = loaded.get("weight") or loaded.get("model") or loaded
-    return {key: state[key].float().numpy() for key in KEYS if key in state}
+    state = read_weights(path)
+    return {key: state[key].numpy() for key in KEYS if key in state}
 
 
 def tokenize(features: Path, content: Path, tokenizer: Path, output: Path) -> None:

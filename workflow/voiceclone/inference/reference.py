@@ -39,15 +39,19 @@ def choose_reference(features_dir: Path) -> Row:
     return rows[min(range(len(rows)), key=rank)]
 
 
-def make_reference(sovits: Any, features_dir: Path, row: Row) -> Reference:
+def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> Reference:
     """The chosen utterance as the models see it.
 
     Args:
         sovits: the trained :class:`voiceclone.models.sovits.SynthesizerTrn`.
         features_dir: folder of the feature stores.
         row: its row of ``features/manifest.tsv``.
+        prompt: whether the clip's words come before the text. A model trained from scratch heard one utterance at a
+            time and ends after the prompt; it speaks from the text alone, in the clip's style.
     """
     import torch
+
+    from voiceclone.features.verification import vector_kind
 
     def read(kind: str) -> np.ndarray[Any, Any]:
         return np.array(open_store(features_dir / f"{kind}.safetensors")[row["utterance"]])
@@ -56,8 +60,11 @@ def make_reference(sovits: Any, features_dir: Path, row: Row) -> Reference:
     bert = open_store(bert_store) if bert_store.is_file() else {}
     with torch.inference_mode():
         spectrogram = torch.from_numpy(read("spectrogram").astype(np.float32))[None]
-        vector = torch.from_numpy(read("speaker"))[None] if sovits.config.speaker_vector_size else None
+        vectors = vector_kind(sovits.config.speaker_vector_size)
+        vector = torch.from_numpy(read(vectors))[None] if vectors else None
         style = sovits.style(spectrogram, vector)
+    if not prompt:
+        return Reference(np.zeros(0, np.int64), np.zeros(0, np.int64), style.numpy())
     return Reference(
         tokens=read("semantic").astype(np.int64),
         phones=read("phones").astype(np.int64),

@@ -91,11 +91,11 @@ class Synthesizer:
         """A synthesiser over the trained models themselves, in torch, with the voice's own reference clip."""
         from voiceclone.inference.backend import TorchBackend
         from voiceclone.inference.reference import choose_reference, make_reference
-        from voiceclone.models.voice import load_gpt, load_sovits
+        from voiceclone.models.voice import has_base, load_gpt, load_sovits
 
         gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
         row = choose_reference(features_dir)
-        reference = make_reference(sovits, features_dir, row)
+        reference = make_reference(sovits, features_dir, row, has_base(models_dir))
         sovits.remove_weight_norm()
         return cls(
             TorchBackend(gpt, sovits),

@@ -1,8 +1,8 @@
 """Results per item, keyed by content: a stage that starts again redoes only the items whose inputs changed.
 
-The key is the digest of stage, revision, settings and the content digests of the item's inputs. Beside the item's files
-stands a JSON sidecar with the key and the sha256 of each file, written last; so a half-written item is never taken for a
-whole one, and a damaged file is made again.
+The key is the digest of stage, revision, settings and the content digests of the item's inputs. Beside the item's
+files stands a JSON sidecar with the key and the sha256 of each file, written last; so a half-written item is never
+taken for a whole one, and a damaged file is made again.
 """
 
 from __future__ import annotations

@@ -35,6 +35,15 @@ class _Settings:
     """Stands in for the attribute bag that public SoVITS files hold as ``config``; has data, no code."""
 
 
+def read_weights(path: Path) -> State:
+    """Weights of any public file, as float32 where they are numbers with a fraction.
+
+    Raises:
+        AssetError: not such a file.
+    """
+    return _weights(_read(path), path)
+
+
 def read_gpt(path: Path) -> tuple[GPTConfig, State]:
     """Sizes and float32 weights (keys without prefix) of a public GPT file.
 
@@ -159,7 +168,8 @@ def _read(path: Path) -> dict[str, Any]:
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, ValueError, EOFError) as error:
         raise AssetError(
-            f"{path}: not a file of public weights, expected a zip of tensors and plain values ({error})",
+            f"{path}: cannot be read safely: expected a file of public weights, a zip of tensors and plain values "
+            f"({error})",
             "take the file that config/assets.yaml names, and check its checksum",
         ) from error
     if not isinstance(content, dict):

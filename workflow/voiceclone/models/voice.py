@@ -27,6 +27,11 @@ def load_sovits(models_dir: Path) -> SynthesizerTrn:
     return _load(SynthesizerTrn(config), models_dir / "sovits.safetensors")
 
 
+def has_base(models_dir: Path) -> bool:
+    """Whether the text-to-semantic model was fine-tuned from a base voice, not trained from scratch."""
+    return bool(read_json(models_dir / "gpt.json")["components"]["base"])
+
+
 def _load(model: Network, weights: Path) -> Network:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -34,5 +39,6 @@ def _load(model: Network, weights: Path) -> Network:
     try:
         model.load_state_dict(load_file(str(weights)), strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise DataError(f"{weights}: cannot be loaded ({error})", "delete the file and run the training again") from error
+        hint = "delete the file and run the training again"
+        raise DataError(f"{weights}: cannot be loaded ({error})", hint) from error
     return model.eval()

@@ -16,6 +16,7 @@ from voiceclone.assets import Asset
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError
+from voiceclone.features.verification import vector_kind
 from voiceclone.models.checkpoints import CODEBOOK, read_discriminator, read_sovits
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
@@ -42,10 +43,20 @@ class SoVITSData:
     Args:
         features_dir: folder with ``manifest.tsv`` and the stores.
         segment_frames: shortest utterance that can be trained on, in frames of 20 ms.
+        vectors: store of the speaker vectors, ``speaker`` or ``verification``; empty: none are read.
+
+    Raises:
+        ConfigError: the vectors that the network needs were never made.
     """
 
-    def __init__(self, features_dir: Path, segment_frames: int) -> None:
-        names = ("phones", "content", "spectrogram", "audio", "speaker")
+    def __init__(self, features_dir: Path, segment_frames: int, vectors: str = "speaker") -> None:
+        if vectors == "verification" and not (features_dir / "verification.safetensors").is_file():
+            raise ConfigError(
+                f"{features_dir}/verification.safetensors: missing; v2Pro is conditioned on its vectors",
+                "set features.verification_encoder to eres2netv2, or take the v2 base, which needs none",
+            )
+        self.vectors = vectors
+        names = ("phones", "content", "spectrogram", "audio", *([vectors] if vectors else []))
         self.stores = {name: FeatureStore(features_dir / f"{name}.safetensors") for name in names}
         rows = read_manifest(features_dir)
         usable = [row for row in rows if row.frames >= segment_frames and self.stores["phones"].length(row.name)]
@@ -60,25 +71,28 @@ class SoVITSData:
         return int(self.stores["content"][self.train[0].name].shape[0])
 
     def speaker_size(self) -> int:
-        """Dimensions of the speaker vectors."""
-        return self.stores["speaker"].length(self.train[0].name)
+        """Dimensions of the speaker vectors; 0 if none are read."""
+        return self.stores[self.vectors].length(self.train[0].name) if self.vectors else 0
 
     def digests(self) -> dict[str, list[str]]:
         """Utterance -> keys of the features that the training reads of it."""
-        return {row.name: [value for _, value in sorted(row.keys.items())] for row in [*self.train, *self.heldout]}
+        read = sorted({"audio_sha256", *(f"key_{name}" for name in self.stores)})
+        return {row.name: [row.keys.get(key, "") for key in read] for row in [*self.train, *self.heldout]}
 
     def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
         """Right-padded batch; audio float32 (B, 1, N) in [-1, 1], the rest as ``forward_train`` names it."""
         phones = [self.stores["phones"][row.name] for row in rows]
-        return {
+        batch = {
             "content": pad_last([self.stores["content"][row.name] for row in rows]).to(device),
             "spectrogram": pad_last([self.stores["spectrogram"][row.name] for row in rows]).to(device, torch.float32),
             "lengths": torch.tensor([row.frames for row in rows], device=device),
             "phones": pad_last(phones).to(device),
             "phone_lengths": torch.tensor([len(item) for item in phones], device=device),
-            "speaker_vector": torch.stack([self.stores["speaker"][row.name] for row in rows]).to(device),
             "audio": pad_last([self.stores["audio"][row.name] for row in rows]).to(device)[:, None] / FULL_SCALE,
         }
+        if self.vectors:
+            batch["speaker_vector"] = torch.stack([self.stores[self.vectors][row.name] for row in rows]).to(device)
+        return batch
 
 
 class SoVITSRecipe:
@@ -181,7 +195,7 @@ class SoVITSRecipe:
         distances = []
         for row in self.data.heldout[: self.settings.validation_utterances]:
             batch = self.data.batch([row], self.device)
-            style = self.model.style(batch["spectrogram"], batch["speaker_vector"])
+            style = self.model.style(batch["spectrogram"], batch.get("speaker_vector"))
             codes = self.model.extract_codes(batch["content"])
             spoken = self.model.decode(codes, batch["phones"], style, noise_scale=VALIDATION_NOISE)
             real, fake = mel_from_spectrogram(batch["spectrogram"]), mel_spectrogram(spoken)
@@ -227,7 +241,7 @@ def check_fit(config: SoVITSConfig, tokenizer: dict[str, Tensor], data: SoVITSDa
             f"SoVITS takes {config.codes} tokens of {config.ssl_dim} dimensions, the tokenizer has {codes} of {size}",
             "take content model and tokenizer of the base voice, or train a nano SoVITS from scratch",
         )
-    if config.speaker_vector_size not in (0, data.speaker_size()):
+    if config.speaker_vector_size != data.speaker_size():
         raise ConfigError(
             f"SoVITS takes speaker vectors of {config.speaker_vector_size} dimensions, the features have "
             f"{data.speaker_size()}",
@@ -271,10 +285,10 @@ def train_sovits(
     """
     device = prepare_device(runtime, threads)
     frozen = load_file(tokenizer)
-    data = SoVITSData(features_dir, settings.segment_frames)
+    config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
+    data = SoVITSData(features_dir, settings.segment_frames, vector_kind(config.speaker_vector_size))
     order = BatchOrder([row.frames for row in data.train], settings.batch_size, settings.seed)
     steps = settings.steps or settings.epochs * order.steps_per_epoch
-    config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
     check_fit(config, frozen, data)
     digests = base_digests(generator=base, discriminator=base_discriminator)
     digests["tokenizer"] = tensor_digest(torch.cat([value.float().flatten() for _, value in sorted(frozen.items())]))

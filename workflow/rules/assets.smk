@@ -15,7 +15,7 @@ rule fetch_asset:
     params:
         offline="--offline" if CONFIG.offline else "",
         own_models=CONFIG.models_dir,
-        registry=workflow.source_path("../../config/assets.yaml"),
+        registry="config/assets.yaml",
     shell:
         "exec python scripts/fetch_asset.py --asset {wildcards.asset} --models resources/models"
-        " --registry {params.registry:q} --own-models {params.own_models:q} {params.offline} 2> {log}"
+        " --registry {params.registry:q} --own-models={params.own_models:q} {params.offline} 2> {log}"

@@ -128,4 +128,4 @@ def print_results():
 
 def print_how_to_continue():
     """After a failure: which log to read and what to type."""
-    print(continue_hint(Path("results"), SPEAKERS))
+    print(continue_hint(Path("results")))

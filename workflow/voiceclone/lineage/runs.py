@@ -77,9 +77,24 @@ def results_summary(results: Path, speakers: list[str]) -> str:
     return "\n".join(lines)
 
 
-def continue_hint(results: Path, speakers: list[str]) -> str:
-    """What to do after a run that did not finish."""
+def last_error(results: Path, since: float = 0.0) -> str:
+    """The error that the stage logs name last, with its log's path; empty if none was written after ``since``."""
+    logs = [*results.glob("*/logs/*.log"), *results.glob("logs/**/*.log")]
+    for path in sorted(logs, key=lambda log: log.stat().st_mtime, reverse=True):
+        if path.stat().st_mtime < since:
+            break
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        errors = [number for number, line in enumerate(lines) if " ERROR " in line or "error:" in line]
+        if errors:
+            return "\n".join([f"{path}:", *(f"  {line}" for line in lines[errors[-1] :][:40])])
+    return ""
+
+
+def continue_hint(results: Path) -> str:
+    """What happened and what to do after a run that did not finish."""
+    started = (results / "runs.jsonl").stat().st_mtime if (results / "runs.jsonl").is_file() else 0.0
     return (
+        f"\n{last_error(results, started)}\n"
         "\nThe run did not finish. Nothing that was done is lost.\n"
         f"  logs     {results}/NAME/logs/RULE.log says what happened\n"
         "  go on    type the same command again; finished stages are kept, trainings continue from their last step\n"

@@ -11,6 +11,8 @@ from voiceclone.stage import parse_settings, run_stage, stage_parser
 
 
 def main(args: Namespace) -> None:
+    assets = [open_asset(path) for path in args.assets]
+    bert = next((asset for asset in assets if asset.kind == "bert"), None)
     evaluate_target(
         args.target,
         args.features_dir,
@@ -18,11 +20,12 @@ def main(args: Namespace) -> None:
         args.models_dir,
         args.bundle[0] if args.bundle else None,
         args.sentences,
-        meter_assets([open_asset(path) for path in args.assets]),
+        meter_assets([asset for asset in assets if asset is not bert]),
         args.output_dir,
         parse_settings(EvaluateSettings, args.settings),
         threads=args.threads,
         label=f"{args.speaker} · evaluate {args.target}",
+        bert=bert,
     )
 
 
@@ -34,6 +37,8 @@ if __name__ == "__main__":
     parser.add_argument("--models-dir", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, nargs="*", default=[], help="bundle.json; none for a baseline")
     parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
-    parser.add_argument("--assets", type=Path, nargs="+", required=True, help="asset.json of each measuring model")
+    parser.add_argument(
+        "--assets", type=Path, nargs="+", required=True, help="asset.json of each measuring model, and of BERT"
+    )
     parser.add_argument("--output-dir", type=Path, required=True)
     run_stage(main, parser)

@@ -223,7 +223,6 @@ def test_audio_separator_refuses_an_asset_that_is_no_model(tmp_path: Path, asset
         prepare_folder(open_asset(asset("spleeter-2stems")), tmp_path)
 
 
-@pytest.mark.slow
 def test_audio_separator_works_offline(
     tmp_path: Path, asset: Callable[[str], Path], shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

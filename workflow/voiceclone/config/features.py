@@ -18,7 +18,8 @@ class FeaturesSettings(Block):
     )
     speaker_encoder: Literal["campplus"] = Field("campplus", description="Encoder of who speaks, one vector.")
     verification_encoder: Literal["", "eres2netv2"] = Field(
-        "", description="Second encoder of who speaks, whose 20480 numbers a v2Pro voice is conditioned on; empty: none."
+        "",
+        description="Second encoder of who speaks, whose 20480 numbers a v2Pro voice is conditioned on; empty: none.",
     )
     bert: Literal["", "chinese-roberta-wwm-ext-large"] = Field(
         "", description="Encoder of Chinese text, one vector per phone, which improves its melody; empty: without."

@@ -134,7 +134,7 @@ class Config(Block):
             "fit_tokenizer": [self.tokenizer.base],
             "train_gpt": [self.gpt.base],
             "train_sovits": [self.sovits.base, self.sovits.base_discriminator],
-            "evaluate": [self.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos"],
+            "evaluate": [self.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", self.features.bert],
             "demo_speaker": ["piper-joe"],
         }
         return [name for name in dict.fromkeys(models.get(stage, [])) if name]

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from voiceclone.assets import Asset
 from voiceclone.audio.io import Waveform, read_mono, write_flac
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
@@ -115,9 +116,15 @@ def recording(audio: Store, utterance: str) -> Waveform:
 
 
 def open_target(
-    target: str, features_dir: Path, models_dir: Path, bundle: Path | None, settings: EvaluateSettings, threads: int
+    target: str,
+    features_dir: Path,
+    models_dir: Path,
+    bundle: Path | None,
+    bert: Asset | None,
+    settings: EvaluateSettings,
+    threads: int,
 ) -> Voice:
-    """Load what speaks for a target; returns a function from item to sound."""
+    """Load what speaks for a target; returns a function from item to sound. ``bert`` serves the trained models."""
     if target == "recordings":
         audio = open_store(features_dir / "audio.safetensors")
         return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
@@ -125,7 +132,7 @@ def open_target(
     from voiceclone.inference.synthesizer import Synthesizer
 
     if target == "torch-fp32" or target == "resynthesis":
-        synthesizer = Synthesizer.from_models(models_dir, features_dir)
+        synthesizer = Synthesizer.from_models(models_dir, features_dir, bert=bert)
         if target == "resynthesis":
             return _resynthesis(synthesizer, features_dir, settings.seed)
     elif bundle is not None:
@@ -337,8 +344,12 @@ def evaluate_target(
     settings: EvaluateSettings,
     threads: int = 1,
     label: str = "evaluate",
+    bert: Asset | None = None,
 ) -> None:
     """Evaluate one target; writes ``metrics.tsv``, ``samples/*.flac`` and, last, ``summary.json`` in ``output_dir``.
+
+    ``bert`` is the encoder of Chinese text that the features were made with, for the target of the trained models; the
+    other arguments are named as in the command.
 
     Raises:
         DataError: no item could be spoken at all, or the corpus has no training utterance.
@@ -361,7 +372,11 @@ def evaluate_target(
     }
     progress = Progress(label, 2 * len(items))
     spoken = speak_items(
-        items, lambda: open_target(target, features_dir, models_dir, bundle, settings, threads), folder, keys, progress
+        items,
+        lambda: open_target(target, features_dir, models_dir, bundle, bert, settings, threads),
+        folder,
+        keys,
+        progress,
     )
     failures = [
         {"item": item.id, "reason": spoken[item.id]["failure"]} for item in items if "failure" in spoken[item.id]

@@ -170,7 +170,9 @@ class FeatureExtractor:
         return encoder
 
     def _verification(self) -> VerificationEncoder:
-        encoder: VerificationEncoder = self._load("verification", lambda asset: VerificationEncoder(asset, self._device))
+        encoder: VerificationEncoder = self._load(
+            "verification", lambda asset: VerificationEncoder(asset, self._device)
+        )
         return encoder
 
     def _bert(self) -> Any:

@@ -39,6 +39,11 @@ def choose_reference(features_dir: Path) -> Row:
     return rows[min(range(len(rows)), key=rank)]
 
 
+def has_bert(features_dir: Path) -> bool:
+    """Whether a training on these features reads BERT vectors of some utterances."""
+    return (features_dir / "bert.safetensors").is_file()
+
+
 def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> Reference:
     """The chosen utterance as the models see it.
 
@@ -56,8 +61,7 @@ def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> R
     def read(kind: str) -> np.ndarray[Any, Any]:
         return np.array(open_store(features_dir / f"{kind}.safetensors")[row["utterance"]])
 
-    bert_store = features_dir / "bert.safetensors"
-    bert = open_store(bert_store) if bert_store.is_file() else {}
+    bert = open_store(features_dir / "bert.safetensors") if has_bert(features_dir) else {}
     with torch.inference_mode():
         spectrogram = torch.from_numpy(read("spectrogram").astype(np.float32))[None]
         vectors = vector_kind(sovits.config.speaker_vector_size)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voiceclone.errors import DataError
-from voiceclone.inference.backend import Backend, Floats, OnnxBackend, Tokens
+from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, OnnxBackend, Tokens
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.inference.sampling import SamplingSettings, sample
 from voiceclone.inference.splitting import split_text
-from voiceclone.text.frontend import to_phones
+from voiceclone.text.frontend import Phones, to_phones
+from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+    from voiceclone.features.bert import BertEncoder
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +65,8 @@ class Synthesizer:
         end_token: id of the token that ends a sentence (the number of codes).
         language: used where the caller names none.
         lexicon: the user's pronunciations.
+        trained_with_bert: the voice knows Chinese text with BERT features; without them it warns.
+        encode_text: gives the BERT features (1024, L) of phones; None: a text's are taken as zeros.
     """
 
     def __init__(
@@ -69,7 +79,10 @@ class Synthesizer:
         end_token: int,
         language: str,
         lexicon: Lexicon | None = None,
+        trained_with_bert: bool = False,
+        encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
     ) -> None:
+        self._encode_text, self._bert_lacks = encode_text, trained_with_bert and encode_text is None
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
 
@@ -84,19 +97,30 @@ class Synthesizer:
             prior_channels=description["prior_channels"],
             end_token=description["end_token"],
             language=description["languages"][0],
+            trained_with_bert=description.get("bert", False),
         )
 
     @classmethod
-    def from_models(cls, models_dir: Path, features_dir: Path, lexicon: Lexicon | None = None) -> Synthesizer:
-        """A synthesiser over the trained models themselves, in torch, with the voice's own reference clip."""
+    def from_models(
+        cls, models_dir: Path, features_dir: Path, lexicon: Lexicon | None = None, bert: Asset | None = None
+    ) -> Synthesizer:
+        """A synthesiser over the trained models themselves, in torch, with the voice's own reference clip.
+
+        Args:
+            models_dir: trained models.
+            features_dir: the features that they were trained on.
+            lexicon: the user's pronunciations.
+            bert: the encoder of Chinese text that the features were made with.
+        """
         from voiceclone.inference.backend import TorchBackend
-        from voiceclone.inference.reference import choose_reference, make_reference
+        from voiceclone.inference.reference import choose_reference, has_bert, make_reference
         from voiceclone.models.voice import has_base, load_gpt, load_sovits
 
         gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
         row = choose_reference(features_dir)
         reference = make_reference(sovits, features_dir, row, has_base(models_dir))
         sovits.remove_weight_norm()
+        with_bert = has_bert(features_dir)
         return cls(
             TorchBackend(gpt, sovits),
             reference,
@@ -105,6 +129,8 @@ class Synthesizer:
             end_token=gpt.config.codes,
             language=row["language"],
             lexicon=lexicon,
+            trained_with_bert=with_bert,
+            encode_text=_text_encoder(bert) if bert is not None and with_bert else None,
         )
 
     def say(
@@ -165,9 +191,11 @@ class Synthesizer:
         speech: Speech,
     ) -> Floats:
         with _timed(speech.timings, "text_ms"):
-            phones = to_phones(piece, language, self.lexicon).ids
+            text = to_phones(piece, language, self.lexicon)
+            phones, bert = text.ids, self._features_of(text)
         with _timed(speech.timings, "gpt_ms"):
-            codes, ended = self.generate(phones, rng, sampling, int(max_tokens_per_phone * len(phones)) + TOKEN_RATE)
+            limit = int(max_tokens_per_phone * len(phones)) + TOKEN_RATE
+            codes, ended = self.generate(phones, rng, sampling, limit, bert)
         if not ended:
             log.warning("%r: no end after %d tokens, cut there", piece, len(codes))
             speech.truncated += 1
@@ -177,13 +205,18 @@ class Synthesizer:
             return self.backend.decode(codes, phones, self.reference.style, noise)
 
     def generate(
-        self, phones: Tokens, rng: np.random.Generator, sampling: SamplingSettings, max_tokens: int
+        self,
+        phones: Tokens,
+        rng: np.random.Generator,
+        sampling: SamplingSettings,
+        max_tokens: int,
+        bert: Floats | None = None,
     ) -> tuple[Tokens, bool]:
-        """Semantic tokens (T,) for phones (L,) after the reference's prompt, and whether the model ended by itself."""
+        """Semantic tokens (T,) for phones (L,), with BERT features (1024, L) or None for zeros, after the reference's
+        prompt, and whether the model ended by itself."""
         prompt = self.reference.tokens
         everything = np.concatenate([self.reference.phones, phones])
-        bert = self._bert(len(phones))
-        logits, cache = self.backend.start(everything, bert, prompt)
+        logits, cache = self.backend.start(everything, self._with_prompt(bert, len(phones)), prompt)
         tokens = prompt.tolist()
         for index in range(max_tokens):
             if index < FIRST_END_STEP:
@@ -196,11 +229,40 @@ class Synthesizer:
             logits, cache = self.backend.step(token, len(tokens) - 1, cache)
         return np.asarray(tokens[len(prompt) :], np.int64), False
 
-    def _bert(self, new_phones: int) -> Floats | None:
-        if self.reference.bert is None:
+    def _features_of(self, text: Phones) -> Floats | None:
+        """BERT features of a text; None: zeros, as all text but Chinese has."""
+        if not any(segment.language in WITH_BERT for segment in text.segments):
             return None
-        channels = self.reference.bert.shape[0]
-        return np.concatenate([self.reference.bert, np.zeros((channels, new_phones), np.float32)], axis=1)
+        if self._encode_text is not None:
+            return np.asarray(self._encode_text(text), np.float32)
+        if self._bert_lacks:
+            self._bert_lacks = False  # said once
+            log.warning(
+                "this voice learnt Chinese with BERT features, which are not computed here: its melody will be "
+                "flatter than that of the trained models"
+            )
+        return None
+
+    def _with_prompt(self, bert: Floats | None, phones: int) -> Floats | None:
+        """Features of the reference's phones and of the text's, zeros for those that have none."""
+        if self.reference.bert is None and bert is None:
+            return None
+        parts = ((self.reference.bert, len(self.reference.phones)), (bert, phones))
+        return np.concatenate(
+            [np.zeros((BERT_CHANNELS, length), np.float32) if part is None else part for part, length in parts], axis=1
+        )
+
+
+def _text_encoder(asset: Asset) -> Callable[[Phones], npt.NDArray[Any]]:
+    """Loads the encoder at the first Chinese text."""
+
+    @cache
+    def encoder() -> BertEncoder:
+        from voiceclone.features.bert import BertEncoder
+
+        return BertEncoder(asset)
+
+    return lambda phones: encoder().encode(phones)
 
 
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")

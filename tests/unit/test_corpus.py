@@ -180,6 +180,7 @@ def test_proofread_page_escapes_and_orders_by_confidence(results: Results) -> No
         ("Wait — what?!?!  No!!", "en", "Wait - what?!?! No!"),
         ("ＡＢＣ １２３，ｏｋ", "en", "ABC 123, ok"),
         ("well|known", "en", "well known"),
+        ("in <Reading|R EH1 D IH0 NG> ,,", "en", "in <Reading|R EH1 D IH0 NG>,"),
         ("... , and then", "en", "and then"),
         ("A twenty-one‑gun salute", "en", "A twenty-one-gun salute"),
         ("因此,直接派發 目前.", "zh", "因此，直接派发目前。"),

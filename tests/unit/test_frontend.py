@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import write_tsv
 from voiceclone.text.frontend import LONGEST_TEXT, to_phones
+from voiceclone.text.languages import MODES
 from voiceclone.text.lexicon import Lexicon, read_lexicon
 from voiceclone.text.symbols import SYMBOLS
+
+SCRIPTS = st.one_of(
+    *(st.characters(min_codepoint=first, max_codepoint=last) for first, last in (
+        (0x20, 0x7E), (0x3000, 0x30FF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x3131, 0x318E), (0xFF01, 0xFF9F)
+    ))
+)  # fmt: skip
 
 
 def test_english() -> None:
@@ -42,7 +49,7 @@ def test_mixed_text_is_read_by_script() -> None:
     assert to_phones("A股", "zh").symbols == ("EY1", "g", "u3")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", sorted(MODES))
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -70,8 +77,8 @@ def test_control_characters_and_emoji_do_not_change_the_phones() -> None:
     assert to_phones("👋你好😀！", "zh").symbols == ("n", "i2", "h", "ao3", "!")
 
 
-@settings(max_examples=150, deadline=None)
-@given(text=st.text(max_size=40), language=st.sampled_from(["en", "zh"]))
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(max_size=40) | st.text(SCRIPTS, max_size=40), language=st.sampled_from(sorted(MODES)))
 def test_any_text_gives_phones_or_a_data_error(text: str, language: str) -> None:
     try:
         phones = to_phones(text, language)
@@ -87,7 +94,7 @@ def test_any_text_gives_phones_or_a_data_error(text: str, language: str) -> None
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(alphabet="0123456789.,:/-%$￥年月日点kmhA个一不 '", min_size=1, max_size=25))
 def test_any_number_is_read(text: str) -> None:
-    for language in ("en", "zh"):
+    for language in sorted(MODES):
         try:
             to_phones(text, language)
         except DataError as error:
@@ -110,6 +117,9 @@ def test_lexicon_files(tmp_path: Path) -> None:
     [
         ("en", "gif", "JH XX F", "XX"),
         ("en", "gif", "", "no phones"),
+        ("ja", "今日", "kyou", "kana"),
+        ("ko", "맛있다", "masitta", "Hangul"),
+        ("yue", "銀行", "ngan4 hong9", "Jyutping"),
         ("zh", "重庆", "chong2", "per character"),
         ("zh", "重庆", "chong2 qing9", "per character"),
         ("de", "haus", "HH AW1 S", "'de'"),

@@ -31,7 +31,7 @@ def test_ids_there_and_back() -> None:
 
 def test_unsupported_language_says_what_there_is() -> None:
     assert {check_language(code) for code in SUPPORTED} == SUPPORTED
-    with pytest.raises(DataError, match=r"'de'.*en, zh"):
+    with pytest.raises(DataError, match=r"'de'.*en, ja, ko, yue, zh"):
         check_language("de")
 
 

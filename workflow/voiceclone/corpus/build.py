@@ -21,6 +21,7 @@ from voiceclone.corpus.split import HELDOUT, split_by_hash
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.progress import announce
+from voiceclone.text.inline import plain
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def build_corpus(
     if rejected_takes is not None:
         summary["rejected_takes"] = dict(Counter(row["reason"] for row in read_tsv(rejected_takes, ("reason",))))
     write_tsv(output_dir / "rejected.tsv", REJECTED_COLUMNS, (_rejected_row(*item) for item in rejected))
-    write_list(output_dir / f"{speaker}.list", (ListEntry(c.path, speaker, c.language, c.text) for c in kept))
+    write_list(output_dir / f"{speaker}.list", (ListEntry(c.path, speaker, c.language, plain(c.text)) for c in kept))
     write_proofread(output_dir / "proofread.html", speaker, kept, rejected, records)
     write_json(output_dir / "summary.json", summary)
     write_tsv(output_dir / "corpus.tsv", COLUMNS, (_corpus_row(item, split[item.sha256]) for item in kept))

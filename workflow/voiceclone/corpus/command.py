@@ -60,12 +60,16 @@ def export_list(
     """Write a speaker's corpus as a .list with absolute paths, for training with GPT-SoVITS itself."""
     from voiceclone.corpus.listfile import ListEntry, write_list
     from voiceclone.files import check_speaker, read_tsv
+    from voiceclone.text.inline import plain
 
     folder = results / check_speaker(speaker)
     rows = read_tsv(folder / "corpus" / "corpus.tsv", ("path", "language", "text"))
     write_list(
         output,
-        (ListEntry(str((folder / row["path"]).resolve()), speaker, row["language"], row["text"]) for row in rows),
+        (
+            ListEntry(str((folder / row["path"]).resolve()), speaker, row["language"], plain(row["text"]))
+            for row in rows
+        ),
     )
     typer.echo(f"{len(rows)} utterances written to {output}")
 

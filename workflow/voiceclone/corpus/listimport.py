@@ -8,6 +8,7 @@ from pathlib import Path
 from voiceclone.corpus.corrections import COLUMNS, merge_corrections
 from voiceclone.corpus.listfile import read_list
 from voiceclone.files import read_tsv, write_tsv
+from voiceclone.text.inline import plain
 
 
 def import_as_corrections(source: Path, results: Path, corrections: Path) -> tuple[int, int, list[str]]:
@@ -22,7 +23,8 @@ def import_as_corrections(source: Path, results: Path, corrections: Path) -> tup
         number of corrections, number of lines without a change, paths that are no utterance of this corpus.
     """
     texts = {
-        row["utterance"]: row["text"] for row in read_tsv(results / "corpus" / "corpus.tsv", ("utterance", "text"))
+        row["utterance"]: plain(row["text"])
+        for row in read_tsv(results / "corpus" / "corpus.tsv", ("utterance", "text"))
     }
     texts |= {row["utterance"]: "" for row in read_tsv(results / "corpus" / "rejected.tsv", ("utterance",))}
     entries = read_list(source)

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import Any
 
+from voiceclone.text.inline import protect, restore
+
 _SPACED = str.maketrans(
     {"\u00a0": " ", "\u3000": " ", "\t": " ", "\r": " ", "\n": " ", "\u2028": " ", "\u2029": " ", "|": " "}
 )
@@ -26,7 +28,8 @@ def normalise_text(text: str, language: str, *, simplified_chinese: bool = True)
     """Clean one transcript; applying it twice changes nothing more.
 
     Width variants of letters and digits, quotes, dashes, blanks and repeated marks get one form; control characters
-    and the recogniser's annotations ([music], ♪, >>) go; punctuation that the front end turns into pauses stays.
+    and the recogniser's annotations ([music], ♪, >>) go; punctuation that the front end turns into pauses stays, and so
+    do inline pronunciations (:mod:`voiceclone.text.inline`) as they are.
     Chinese and Japanese get full-width punctuation and no blanks between characters, other languages ASCII punctuation.
 
     Args:
@@ -37,9 +40,10 @@ def normalise_text(text: str, language: str, *, simplified_chinese: bool = True)
     Returns:
         the text, empty if no letter or digit is left.
     """
+    text, marks = protect(text)
     while (cleaner := _pass(text, language, simplified_chinese)) != text:
         text = cleaner  # what one rule removes may bring together what another joins
-    return text
+    return restore(text, marks)
 
 
 def _pass(text: str, language: str, simplified_chinese: bool) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from voiceclone.text.inline import plain
+
 CHARACTER_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
 """Languages whose texts are compared character by character."""
 
@@ -49,10 +51,11 @@ def normalise_for_scoring(text: str, language: str) -> str:
     """Text with only what counts as an error left, units separated by single spaces.
 
     Args:
-        text: any text.
+        text: any text; inline pronunciations in it do not count.
         language: ISO code. ``en``: Whisper's English normaliser (contractions, numbers, fillers). Chinese: simplified
             characters. :data:`CHARACTER_LANGUAGES`: one character per unit. Others: lower-case words.
     """
+    text = plain(text)
     if language == "en":
         return str(_english_normaliser()(text))
     folded = unicodedata.normalize("NFKC", text).lower()

@@ -30,7 +30,13 @@ from voiceclone.progress import announce
 
 log = logging.getLogger(__name__)
 
-SMOKE_TEXT = {"en": "This is a short test.", "zh": "这是一个简短的测试。"}
+SMOKE_TEXT = {
+    "en": "This is a short test.",
+    "ja": "これは短いテストです。",
+    "ko": "이것은 짧은 시험입니다.",
+    "yue": "呢個係一個短短嘅測試。",
+    "zh": "这是一个简短的测试。",
+}
 
 
 def export_voice(

@@ -1,8 +1,9 @@
 """Text in any supported language to the phones of the models.
 
-An utterance has one language; runs in the other language's script (an English name in a Chinese sentence) are read in
-that language. To add a language: a module with ``normalise`` and a reader in ``_READERS``, its script in ``_SCRIPTS``,
-its code in :data:`voiceclone.text.languages.SUPPORTED`.
+An utterance has one language; what is written in another language's script (an English name in a Chinese sentence) is
+read in that language, and with the mode ``auto`` every run is. To add a language: a module with ``normalise`` and
+``to_symbols``, a reader in ``_READERS``, its script in :mod:`voiceclone.text.segment`, its notation in
+:mod:`voiceclone.text.lexicon`, its code in :data:`voiceclone.text.languages.SUPPORTED`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
-from voiceclone.text.languages import check_language
-from voiceclone.text.lexicon import Lexicon
-from voiceclone.text.symbols import PUNCTUATION, symbols_to_ids
+from voiceclone.text.inline import Mark, parts
+from voiceclone.text.languages import MODES, check_mode
+from voiceclone.text.lexicon import Lexicon, is_reading
+from voiceclone.text.segment import HAN, HANGUL, KANA, LATIN, split
+from voiceclone.text.symbols import PUNCTUATION, UNKNOWN, symbols_to_ids
 
 LONGEST_TEXT = 10_000
 """Characters of one call at most: an utterance is a sentence or two, a book is split before."""
@@ -75,58 +78,132 @@ def _read_mandarin(text: str, lexicon: Lexicon) -> Segment:
     return Segment("zh", normalised, symbols, word2ph)
 
 
-_READERS: dict[str, Callable[[str, Lexicon], Segment]] = {"en": _read_english, "zh": _read_mandarin}
-_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\u3007"
-_LATIN = r"A-Za-z\u00c0-\u024f"
-_GREEK = r"\u0370-\u03ff"
-_FOREIGN = re.compile(rf"[^\W\d_{_HAN}{_LATIN}{_GREEK}０-９Ａ-Ｚａ-ｚ]+")
+def _read_cantonese(text: str, lexicon: Lexicon) -> Segment:
+    from voiceclone.text import cantonese
+
+    normalised = cantonese.normalise(text)
+    symbols, word2ph = cantonese.to_symbols(normalised, lexicon.words("yue"))
+    return Segment("yue", normalised, symbols, word2ph)
 
 
-def split_by_script(text: str, language: str) -> list[tuple[str, str]]:
-    """Runs of (language, text). Everything but letters of the other script belongs to the run before it.
+def _read_japanese(text: str, lexicon: Lexicon) -> Segment:
+    from voiceclone.text import japanese
 
-    Chinese: Latin letters are English, except units after a number, which the Chinese normaliser reads.
-    English: Chinese characters are Chinese, with the digits that touch them.
-    """
-    if language == "zh":
-        from voiceclone.text.mandarin import write_out
+    normalised = japanese.normalise(text)
+    return Segment("ja", normalised, japanese.to_symbols(normalised, lexicon.words("ja")), None)
 
-        text = write_out(text)
-        pattern = rf"[{_LATIN}](?:[{_LATIN}'’.&-]|\s+(?=[{_LATIN}]))*"
-        other = "en"
-    else:
-        pattern = rf"\d*[{_HAN}][{_HAN}\d，。！？、；：％%.]*"
-        other = "zh"
-    runs: list[tuple[str, str]] = []
-    position = 0
-    for match in re.finditer(pattern, text):
-        run = match[0].upper() if len(match[0].strip()) == 1 else match[0]  # a lone letter is its name
-        runs += [(language, text[position : match.start()]), (other, run)]
-        position = match.end()
-    runs.append((language, text[position:]))
-    return [(code, run) for code, run in runs if run.strip()]
+
+def _read_korean(text: str, lexicon: Lexicon) -> Segment:
+    from voiceclone.text import korean
+
+    normalised = korean.normalise(text)
+    return Segment("ko", normalised, korean.to_symbols(normalised, lexicon.words("ko")), None)
+
+
+_READERS: dict[str, Callable[[str, Lexicon], Segment]] = {
+    "en": _read_english,
+    "ja": _read_japanese,
+    "ko": _read_korean,
+    "yue": _read_cantonese,
+    "zh": _read_mandarin,
+}
+_FOREIGN = re.compile(rf"[^\W\d_{HAN}{KANA}{HANGUL}{LATIN}\u0370-\u03ff０-９Ａ-Ｚａ-ｚ]+")
+_ASCII = {code: chr(code - 0xFEE0) for a, b in ("０９", "ＡＺ", "ａｚ") for code in range(ord(a), ord(b) + 1)}
+_SILENT = PUNCTUATION | {UNKNOWN, "空", "停", "_"}
+
+
+def _read_run(language: str, text: str, lexicon: Lexicon) -> Segment:
+    if language == "en" and len(text.strip()) == 1:
+        text = text.upper()  # a lone letter is its name
+    return _READERS[language](text, lexicon)
+
+
+def _read_mark(mark: Mark, mode: str) -> Segment:
+    """An inline pronunciation, in the first language in which it is one."""
+    from voiceclone.text import cantonese, japanese, korean, mandarin
+
+    if not mark.word:
+        return Segment("en", "", mark.reading, None)
+    languages = (language for language in (MODES[mode], "en", "zh", "ja", "ko", "yue"))
+    language = next((code for code in languages if is_reading(code, mark.word, mark.reading)), "")
+    spoken = "".join(mark.reading)
+    if language == "en":
+        return Segment("en", mark.word, mark.reading, None)
+    if language == "ja":
+        return Segment("ja", mark.word, japanese.to_symbols(spoken, {}), None)
+    if language == "ko":
+        return _without_added_stop(Segment("ko", mark.word, korean.to_symbols(spoken, {}), None))
+    if language in ("zh", "yue"):
+        read = mandarin.to_symbols if language == "zh" else cantonese.to_symbols
+        return Segment(language, mark.word, *read(mark.word, {mark.word: mark.reading}))
+    raise DataError(
+        f"{mark.written}: {' '.join(mark.reading)!r} is no pronunciation of {mark.word!r}",
+        "write pinyin, Jyutping, kana, Hangul or ARPAbet, as in config/lexicon",
+    )
+
+
+def _without_added_stop(segment: Segment) -> Segment:
+    """A Korean run that another follows, without the full stop that ends a text."""
+    if segment.language == "ko" and segment.symbols[-1:] == (".",) and not segment.normalised.endswith("."):
+        return Segment("ko", segment.normalised, segment.symbols[:-1], None)
+    return segment
+
+
+def _clean(text: str) -> str:
+    text = unicodedata.normalize("NFC", text).translate(_ASCII)
+    text = re.sub(r"(?<=\w)[ \t\r]*\n\s*(?=\S)", ". ", text)
+    return "".join(character if character.isprintable() else " " for character in text).strip()
+
+
+def _read(text: str, mode: str, lexicon: Lexicon) -> list[Segment]:
+    segments: list[Segment] = []
+    for part in parts(text):
+        if isinstance(part, Mark):
+            segments.append(_read_mark(part, mode))
+        else:
+            segments += [_read_run(language, run, lexicon) for language, run in split(part, mode)]
+    segments = [segment for segment in segments if segment.symbols]
+    return [*map(_without_added_stop, segments[:-1]), *segments[-1:]]
+
+
+def _joined(segments: list[Segment]) -> list[Segment]:
+    """Neighbours in one language as one segment."""
+    joined: list[Segment] = []
+    for segment in segments:
+        before = joined[-1] if joined else None
+        if before and before.language == segment.language:
+            gap = " " if segment.language in ("en", "ko") and before.normalised and segment.normalised else ""
+            counted = before.word2ph is not None and segment.word2ph is not None
+            word2ph = (*(before.word2ph or ()), *(segment.word2ph or ())) if counted else None
+            joined[-1] = Segment(
+                before.language, before.normalised + gap + segment.normalised, before.symbols + segment.symbols, word2ph
+            )
+        else:
+            joined.append(segment)
+    return joined
 
 
 def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phones:
     """Phones of one utterance.
 
     Args:
-        text: what is said, as written: numbers, symbols and abbreviations are read out.
-        language: ISO code of :data:`voiceclone.text.languages.SUPPORTED`.
+        text: what is said, as written: numbers, symbols and abbreviations are read out. Inline pronunciations as in
+            :mod:`voiceclone.text.inline`.
+        language: ISO code, or another mode of :data:`voiceclone.text.languages.MODES`.
         lexicon: pronunciations that win over all others.
 
     Returns:
-        Phones with ids int64 (P,), P of at least 1. A text of fewer than four English phones begins with a comma, as
+        Phones with ids int64 (P,), P of at least 1. An English text of fewer than four phones begins with a comma, as
         the public models expect.
 
     Raises:
-        DataError: unsupported language; text empty, without anything to pronounce, or too long.
+        DataError: unsupported language; text empty, without anything to pronounce, or too long; a wrong inline
+            pronunciation; a character without a known reading.
     """
-    check_language(language)
+    check_mode(language)
     if len(text) > LONGEST_TEXT:
         raise DataError(f"text of {len(text)} characters, at most {LONGEST_TEXT}", "split it into sentences")
-    text = unicodedata.normalize("NFC", text)
-    text = "".join(character if character.isprintable() else " " for character in text).strip()
+    text = _clean(text)
     if not text:
         raise DataError("the text is empty", "write what is said, or drop the utterance")
     foreign = _FOREIGN.findall(text)
@@ -134,10 +211,8 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
         raise DataError(
             f"{foreign[0]!r}: letters of a script that the front end cannot read", "write them in Latin letters"
         )
-    lexicon = lexicon or Lexicon()
-    segments = [_READERS[code](run, lexicon) for code, run in split_by_script(text, language)]
-    segments = [segment for segment in segments if segment.symbols]
-    if all(symbol in PUNCTUATION for segment in segments for symbol in segment.symbols):
+    segments = _joined(_read(text, language, lexicon or Lexicon()))
+    if all(symbol in _SILENT for segment in segments for symbol in segment.symbols):
         raise DataError(f"nothing in {text[:40]!r} can be pronounced", "write what is said, or drop the utterance")
     if language == "en" and sum(len(segment.symbols) for segment in segments) < 4:
         segments.insert(0, Segment("en", "", (",",), None))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from voiceclone.errors import ConfigError
 from voiceclone.files import read_tsv
 from voiceclone.text.languages import SUPPORTED
+from voiceclone.text.segment import HAN, KANA
 from voiceclone.text.symbols import SYMBOL_IDS
 
 Entries = Mapping[str, tuple[str, ...]]
@@ -16,8 +18,10 @@ Entries = Mapping[str, tuple[str, ...]]
 class Lexicon:
     """User pronunciations per language.
 
-    English entries are words with ARPAbet phones (``GIF`` → ``JH IH1 F``). Chinese entries are words of characters
-    with one pinyin syllable per character (``重庆`` → ``chong2 qing4``); they are taken before tone sandhi.
+    English entries are words with ARPAbet phones (``GIF`` → ``JH IH1 F``). Mandarin and Cantonese entries are words of
+    characters with one syllable per character, in pinyin (``重庆`` → ``chong2 qing4``; taken before tone sandhi) or
+    Jyutping. Japanese entries are words with their kana (``今日`` → ``きょう``), Korean ones with the Hangul in which
+    they sound.
 
     Args:
         entries: language to word to phones or syllables.
@@ -60,21 +64,39 @@ def read_lexicon(tables: Iterable[Path]) -> Lexicon:
     return Lexicon(entries)
 
 
-def _checked(table: Path, language: str, word: str, phones: tuple[str, ...]) -> tuple[str, ...]:
-    if language == "zh":
+_NOTATIONS = {
+    "en": "ARPAbet phones with stress, for example: nasa<TAB>N AE1 S AH0",
+    "zh": "one pinyin syllable with tone 1-5 per character, for example: 重庆<TAB>chong2 qing4",
+    "yue": "one Jyutping syllable with tone 1-6 per character, for example: 銀行<TAB>ngan4 hong4",
+    "ja": "kana, for example: 今日<TAB>きょう",
+    "ko": "Hangul as it sounds, for example: 맛있다<TAB>마시따",
+}
+
+
+def is_reading(language: str, word: str, phones: tuple[str, ...]) -> bool:
+    """Whether a pronunciation is written as the language's entries are."""
+    if not phones or not word:
+        return False
+    if language in ("zh", "yue"):
+        from voiceclone.text.cantonese import check_syllable
         from voiceclone.text.pinyin import SYLLABLES
 
-        wrong = [syllable for syllable in phones if syllable[:-1] not in SYLLABLES or syllable[-1:] not in set("12345")]
-        if wrong or len(phones) != len(word.strip()):
-            raise ConfigError(
-                f"{table}: {word}: {' '.join(phones)!r} is not one pinyin syllable with tone 1-5 per character",
-                "write it like: 重庆<TAB>chong2 qing4",
-            )
+        if len(phones) != len(word) or not re.fullmatch(f"[{HAN}]+", word):
+            return False
+        if language == "yue":
+            return all(map(check_syllable, phones))
+        return all(syllable[:-1] in SYLLABLES and syllable[-1:] in set("12345") for syllable in phones)
+    if language in ("ja", "ko"):
+        return re.fullmatch(rf"[{KANA}]+" if language == "ja" else "[가-힣]+", "".join(phones)) is not None
+    return SYMBOL_IDS.keys() >= set(phones)
+
+
+def _checked(table: Path, language: str, word: str, phones: tuple[str, ...]) -> tuple[str, ...]:
+    if is_reading(language, word.strip(), phones):
         return phones
-    wrong = [phone for phone in phones if phone not in SYMBOL_IDS]
-    if wrong or not phones:
-        raise ConfigError(
-            f"{table}: {word}: {wrong or 'no phones'}: not phones of the model",
-            "write ARPAbet phones with stress, for example: nasa<TAB>N AE1 S AH0",
-        )
-    return phones
+    wrong = [phone for phone in phones if phone not in SYMBOL_IDS] if language == "en" else [" ".join(phones)]
+    raise ConfigError(
+        f"{table}: {word}: {wrong if phones else 'no phones'}: not a pronunciation; expected "
+        f"{_NOTATIONS[language].partition(',')[0]}",
+        f"write {_NOTATIONS[language]}",
+    )

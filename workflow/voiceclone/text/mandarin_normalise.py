@@ -20,7 +20,7 @@ _MEASURE_WORDS = (
     "个|只|头|匹|条|张|把|本|件|名|位|次|遍|回|场|家|座|栋|间|套|辆|架|艘|台|部|支|枝|根|颗|粒|块|片|双|对|副|群|"
     "批|排|行|列|层|级|岁|年|周|天|日|夜|小时|分钟|秒钟|秒|分|刻|元|块钱|角|毛|斤|公斤|吨|克|千克|米|千米|公里|厘米|毫米|里|寸|"
     "尺|亩|升|毫升|平方米|立方米|杯|瓶|碗|盘|盒|箱|袋|包|桶|首|篇|章|节|句|段|页|册|幅|顿|口|人|倍|度|种|类|项|份|"
-    "点|趟|步|票|株|棵|朵|亿|万|千|百|人次|年级|季度|楼|号|届|集|字|词|户|国|省|市|县|区|村|岛|站"
+    "点|趟|步|票|株|棵|朵|亿|万|千|百|人次|年级|季度|楼|号|届|集|字|词|户|国|省|市|县|区|村|岛|站|蚊"
 )
 _UNITS = {
     "km/h": "千米每小时", "m/s": "米每秒", "km²": "平方千米", "km2": "平方千米", "cm²": "平方厘米", "cm2": "平方厘米",
@@ -144,7 +144,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
      lambda m: ("负" if m["sign"] else "") + ("千" if m["mark"] == "‰" else "百") + "分之" + _number(m["n"])),
     (re.compile(rf"(?P<a>{_N})\s*(?P<unit>{_UNIT_NAMES})?\s*[~～]\s*(?P<b>{_N})"),
      lambda m: f"{_number(m['a'])}{_UNITS.get(m['unit'] or '', '')}到{m['b']}"),
-    (re.compile(rf"(?<![\w.-])(?P<a>{_N})\s*[-–—]\s*(?P<b>{_N})(?!\s*[-=\d])"),
+    (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N})\s*[-–—]\s*(?P<b>{_N})(?!\s*[-=\d])"),
      lambda m: f"{_number(m['a'])}到{m['b']}"),
     (re.compile(rf"(?P<n>[-−]?{_N})\s*(?P<unit>{_UNIT_NAMES})(?![A-Za-z0-9/])"),
      lambda m: _number(m["n"]) + _UNITS[m["unit"]]),
@@ -174,9 +174,16 @@ _HALF_WIDTH = {ord("\u3000"): " "} | {
 """Full-width letters, digits and space as ASCII; punctuation stays Chinese."""
 
 
-def write_out(text: str) -> str:
-    """Traditional to simplified characters, numbers, units and symbols in characters; letters and marks remain."""
-    text = _simplifier().convert(re.sub(r"https?://", "", text)).translate(_HALF_WIDTH)
+def write_out(text: str, simplify: bool = True) -> str:
+    """Numbers, units and symbols in characters; letters and marks remain.
+
+    Args:
+        text: as written.
+        simplify: traditional to simplified characters before.
+    """
+    text = re.sub(r"https?://", "", text).translate(_HALF_WIDTH)
+    if simplify:
+        text = _simplifier().convert(text)
     for pattern, reading in _RULES:
         text = pattern.sub(reading, text)
     for symbol, words in _SYMBOLS.items():

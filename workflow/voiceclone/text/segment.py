@@ -1,0 +1,185 @@
+"""Text to runs of one language each: by script and, for characters that Chinese and Japanese share, by evidence.
+
+The modes are those of the public implementation (:data:`voiceclone.text.languages.MODES`). Where that asks a
+statistical model of language identification, which takes short Chinese for Japanese now and then, this looks for
+characters that only one of the languages writes, and lets neighbours decide the rest.
+"""
+
+from __future__ import annotations
+
+import re
+
+from voiceclone.text.languages import MODES
+
+Run = tuple[str, str]
+"""Language and text."""
+
+LATIN = r"A-Za-z\u00c0-\u024f"
+HAN = r"\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+KANA = r"\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\uff66-\uff9f"
+HANGUL = r"\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3"
+_EAST = rf"{HAN}{KANA}{HANGUL}"
+_ENGLISH = re.compile(
+    rf"[{LATIN}](?:[{LATIN}\d]|['’&](?=[{LATIN}])|[-._@/:?=](?=[{LATIN}\d])|\++(?![{LATIN}\d])"
+    rf"|[,.!?;:]?\s+(?=[{LATIN}])|\s+(?=\d))*"
+)
+_LAST_NUMBER = re.compile(r"(\s*)\d[\d.,:]*$")
+_UNIT = re.compile(
+    r"(?:km/h|m/s|[kcm]?m[²³23]?|[km]?g|m?[lL]|[hs]|ms|min|[kMG]?Hz|[kM]?Wh?|V|d[Bb]|[KMGT]B|[CF])(?![A-Za-z])"
+)
+_EAST_IN_ENGLISH = re.compile(rf"\d*[{_EAST}](?:[{_EAST}\d，。！？、；：％%.]|\s+(?=[{_EAST}]))*")
+_SCRIPTS = re.compile(
+    rf"\d*[{HANGUL}][^{HAN}{KANA}]*|\d*[{HAN}{KANA}][^{HANGUL}]*|[^{_EAST}]+?(?=\d*[{_EAST}])|[^{_EAST}]+"
+)
+_CLAUSES = re.compile(r"[^，。、！？；：,!?;:…\n]*[，。、！？；：,!?;:…\n]*")
+_SENTENCE_END = re.compile(r"[。！？!?\n]\W*$")
+_FOREIGN = {"zh": KANA + HANGUL, "yue": KANA + HANGUL, "ja": HANGUL, "ko": HAN + KANA}
+"""Scripts that a language does not write itself."""
+_CHINESE = frozenset("你您她们们这哪吗呢吧啊哦很哋佢嘅喺唔咁噉嚟嘢咩")
+"""Characters of everyday Chinese that Japanese hardly writes, though its character set may have them."""
+
+
+def _in(charset: str, character: str) -> bool:
+    return bool(character.encode(charset, errors="ignore"))
+
+
+def evidence(text: str) -> str:
+    """``zh`` or ``ja`` if something in the text is written in that language alone, else the empty string.
+
+    A character that Japan's character set (JIS X 0208) lacks is Chinese; one that only it has is Japanese.
+    """
+    if re.search(f"[{KANA}]", text):
+        return "ja"
+    if any(c in _CHINESE or not _in("shift_jis", c) for c in re.findall("[\u4e00-\u9fff]", text)):
+        return "zh"
+    return "ja" if any(map(_is_japanese, re.findall(f"[{HAN}]", text))) else ""
+
+
+def _is_japanese(character: str) -> bool:
+    return character == "々" or (
+        _in("shift_jis", character) and not (_in("gb2312", character) or _in("big5", character))
+    )
+
+
+def _is_simplified(character: str) -> bool:
+    return _in("gb2312", character) and not _in("shift_jis", character)
+
+
+def split(text: str, mode: str) -> list[Run]:
+    """Runs of a text in order; joined, they are the text.
+
+    Args:
+        text: one utterance.
+        mode: one of :data:`voiceclone.text.languages.MODES`.
+
+    Returns:
+        Runs with ISO codes, neighbours in different languages. Digits go with the English word before them unless an
+        eastern character follows at once; marks go with what is before them.
+    """
+    if mode == "en":
+        return _merge(_split_english(text))
+    runs: list[Run] = []
+    position = 0
+    while match := _ENGLISH.search(text, position):
+        start, end = match.start(), _english_end(text, match, mode)
+        unit = _UNIT.match(text, start)
+        if unit and re.search(r"\d\s?°?$", text[position:start]) and unit.end() >= end:
+            end = unit.end()
+            runs.append(("", text[position:end]))
+        else:
+            runs += [("", text[position:start]), ("en", text[start:end])]
+        position = end
+    runs.append(("", text[position:]))
+    main = MODES[mode]
+    if mode.startswith("all_") or not (mode.startswith("auto") or re.search(f"[{_FOREIGN[main]}]", text)):
+        return _merge([(language or main, part) for language, part in runs])
+    runs = [run for language, part in _merge(runs) for run in ([("en", part)] if language else _by_script(part))]
+    if main == "ja":
+        runs = [("ja" if language == "zh" else language, part) for language, part in runs]
+    return _merge(_settle(runs, main))
+
+
+def _english_end(text: str, match: re.Match[str], mode: str) -> int:
+    """Where an English run ends: before a number that belongs to what follows it."""
+    end = match.end()
+    number = _LAST_NUMBER.search(match[0])
+    east_follows = bool(re.match(rf"[{_EAST}]", text[end : end + 1]))
+    if number and (mode.startswith("all_") or (east_follows and not number[1])):
+        return match.start() + number.start()
+    return end
+
+
+def _split_english(text: str) -> list[Run]:
+    """English, but for runs in an eastern script with the digits that touch them."""
+    runs: list[Run] = []
+    position = 0
+    for match in _EAST_IN_ENGLISH.finditer(text):
+        runs += [("en", text[position : match.start()]), *_settle(_by_script(match[0]), "zh")]
+        position = match.end()
+    return [*runs, ("en", text[position:])]
+
+
+def _by_script(text: str) -> list[Run]:
+    """Runs of Korean, and clauses of Chinese or Japanese; no language where there is no evidence."""
+    runs: list[Run] = []
+    for run in _SCRIPTS.findall(text):
+        if re.match(f"[{HANGUL}]", run):
+            runs.append(("ko", run))
+        elif re.match(f"[{HAN}{KANA}]", run):
+            runs += [piece for clause in _CLAUSES.findall(run) if clause for piece in _clause(clause)]
+        else:
+            runs.append(("", run))
+    return runs
+
+
+def _clause(clause: str) -> list[Run]:
+    """A clause in one language, but for plainly Chinese words between kana."""
+    language = evidence(clause)
+    if language != "ja":
+        return [(language, clause)]
+    pieces = re.findall(f"[{HAN}]+|[^{HAN}]+", clause)
+    return [("zh" if any(map(_is_simplified, piece)) else "ja", piece) for piece in pieces]
+
+
+def _settle(runs: list[Run], main: str) -> list[Run]:
+    """Give the runs without a language that of their neighbours, and Chinese its dialect."""
+    shared = _nearest(runs)
+    settled: list[Run] = []
+    for position, (language, text) in enumerate(runs):
+        if not language and re.search(f"[{HAN}{KANA}]", text):
+            language = shared.get(position, "ja" if main == "ja" else "zh")
+        elif not language:  # digits and marks
+            language = settled[-1][0] if settled else next((after for after, _ in runs if after), main)
+        settled.append((main if language == "zh" and main == "yue" else language, text))
+    return settled
+
+
+def _nearest(runs: list[Run]) -> dict[int, str]:
+    """For each run: language of the nearest Chinese or Japanese in its sentence, else in the text."""
+    found: dict[int, tuple[bool, int, str]] = {}
+    for order in (range(len(runs)), range(len(runs) - 1, -1, -1)):
+        last: tuple[int, str] | None = None
+        ends = 0
+        for position in order:
+            language, text = runs[position]
+            forward = order.step > 0
+            if not forward and last and _SENTENCE_END.search(text):
+                ends += 1
+            if last:
+                candidate = (ends > 0, abs(position - last[0]), last[1])
+                found[position] = min(found.get(position, candidate), candidate)
+            if language in ("zh", "ja"):
+                last, ends = (position, language), 0
+            if forward and last and _SENTENCE_END.search(text):
+                ends += 1
+    return {position: language for position, (_, _, language) in found.items()}
+
+
+def _merge(runs: list[Run]) -> list[Run]:
+    merged: list[Run] = []
+    for language, text in runs:
+        if merged and (merged[-1][0] == language or not text.strip()):
+            merged[-1] = (merged[-1][0], merged[-1][1] + text)
+        elif text:
+            merged.append((language, text))
+    return merged

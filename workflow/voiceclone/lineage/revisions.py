@@ -14,7 +14,7 @@ REVISIONS: dict[str, int] = {
     "slice": 1,
     "transcribe": 1,
     "corpus": 1,
-    "features": 1,
+    "features": 2,
     "fit_tokenizer": 1,
     "tokenize": 1,
     "train_sovits": 1,

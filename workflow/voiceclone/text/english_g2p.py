@@ -150,6 +150,21 @@ def _inflected(word: str) -> Pronunciation | None:
         return (*stem, "IH0", "NG")
     if word.endswith("ly") and len(word) > 5 and (stem := _known(word[:-2])):
         return (*stem, "L", "IY0")
+    if word.endswith("ist") and len(word) > 6 and (stem := _known(word[:-3]) or _known(word[:-3] + "e")):
+        return (*stem, "IH0", "S", "T")
+    return None
+
+
+_BRITISH = (
+    ("is", "iz"), ("ys", "yz"), ("our", "or"), ("ogue", "og"), ("ll", "l"), ("ae", "e"), ("oe", "e"), ("tre", "ter"),
+)  # fmt: skip
+
+
+def _american(word: str) -> Pronunciation | None:
+    """A British spelling whose American one is known: organise, vapour, travelling."""
+    for british, american in _BRITISH:
+        if word.rfind(british) > 1 and (found := _known(american.join(word.rsplit(british, 1)))):
+            return found
     return None
 
 
@@ -185,7 +200,7 @@ def pronounce(word: str) -> Pronunciation:
         return spell(word.replace("'", ""))
     if "'" in word:
         return tuple(phone for part in word.split("'") for phone in pronounce(part))
-    return _compound(word) or _neural()(word)
+    return _american(word) or _compound(word) or _neural()(word)
 
 
 def pronounce_all(words: Sequence[str]) -> list[Pronunciation]:

@@ -112,8 +112,8 @@ _ASCII = {code: chr(code - 0xFEE0) for a, b in ("０９", "ＡＺ", "ａｚ") fo
 _SILENT = PUNCTUATION | {UNKNOWN, "空", "停", "_"}
 
 
-def _read_run(language: str, text: str, lexicon: Lexicon) -> Segment:
-    if language == "en" and len(text.strip()) == 1:
+def _read_run(language: str, text: str, mode: str, lexicon: Lexicon) -> Segment:
+    if language == "en" != mode and len(text.strip()) == 1:
         text = text.upper()  # a lone letter is its name
     return _READERS[language](text, lexicon)
 
@@ -161,7 +161,7 @@ def _read(text: str, mode: str, lexicon: Lexicon) -> list[Segment]:
         if isinstance(part, Mark):
             segments.append(_read_mark(part, mode))
         else:
-            segments += [_read_run(language, run, lexicon) for language, run in split(part, mode)]
+            segments += [_read_run(language, run, mode, lexicon) for language, run in split(part, mode)]
     segments = [segment for segment in segments if segment.symbols]
     return [*map(_without_added_stop, segments[:-1]), *segments[-1:]]
 
@@ -206,7 +206,7 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
     text = _clean(text)
     if not text:
         raise DataError("the text is empty", "write what is said, or drop the utterance")
-    foreign = _FOREIGN.findall(text)
+    foreign = [word for word in _FOREIGN.findall(text) if word.isalpha()]
     if foreign:
         raise DataError(
             f"{foreign[0]!r}: letters of a script that the front end cannot read", "write them in Latin letters"

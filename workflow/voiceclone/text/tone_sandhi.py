@@ -145,9 +145,13 @@ def _not(word: Word) -> None:
 
 
 def _one(word: Word) -> None:
-    """一 keeps its tone in numbers and ordinals, is neutral in 看一看, rises before a fourth tone, else falls."""
+    """一 keeps its tone as a digit and in ordinals, is neutral in 看一看, rises before a fourth tone, else falls."""
     text = word.text
-    if "一" not in text or all(character in _DIGITS for character in text):
+    if "一" not in text:
+        return
+    if all(character in _DIGITS for character in text):
+        if text[0] == "一" and text[1:2] in tuple("百千万亿"):
+            word.tones[0] = 2 if word.tones[1] == 4 else 4
         return
     if len(text) == 3 and text[1] == "一" and text[0] == text[2]:
         word.tones[1] = 5

@@ -31,7 +31,9 @@ def write_public_models(folder: Path) -> None:
     writers: dict[str, Callable[[Path], None]] = {
         "chinese-hubert-base": _hubert,
         "chinese-roberta-wwm-ext-large": _bert,
-        "eres2netv2": lambda at: torch.save(ERes2NetV2().state_dict(), at / "pretrained_eres2netv2w24s4ep4.ckpt"),
+        "eres2netv2": lambda at: torch.save(
+            _half(ERes2NetV2().state_dict()), at / "pretrained_eres2netv2w24s4ep4.ckpt"
+        ),
         "gpt-sovits-v2pro-gpt": _gpt,
         "gpt-sovits-v2pro-sovits-g": lambda at: _pretrained(
             at / "s2Gv2Pro.pth", SynthesizerTrn(SoVITSConfig.v2pro()).state_dict()
@@ -62,7 +64,9 @@ def _half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _gpt(folder: Path) -> None:
     config = GPTConfig()
-    write_gpt(folder / "s1v3.ckpt", config, TextToSemantic(config).state_dict(), "GPT-e12")
+    state = TextToSemantic(config).state_dict()
+    state["ar_predict_layer.weight"][config.end_token] *= 50  # so that some step ends a sentence
+    write_gpt(folder / "s1v3.ckpt", config, state, "GPT-e12")
 
 
 def _pretrained(path: Path, state: Mapping[str, Tensor]) -> None:

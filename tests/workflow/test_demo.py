@@ -128,7 +128,9 @@ def test_asr_killed_in_the_middle_keeps_what_was_heard(demo, tmp_path) -> None:
     project.interrupt(lambda: len(list((transcripts / "cache").glob("*/*-*.json"))) > 3, target, how=signal.SIGKILL)
     assert not manifest.exists()
     project.run(target)
-    made, kept = map(int, re.findall(r"transcribe: (\d+) made, (\d+) from cache", project.log("demo", "transcribe"))[-1])
+    made, kept = map(
+        int, re.findall(r"transcribe: (\d+) made, (\d+) from cache", project.log("demo", "transcribe"))[-1]
+    )
     assert made > 0
     assert kept > 3
     assert manifest.read_bytes() == expected

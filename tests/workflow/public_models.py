@@ -64,9 +64,7 @@ def _half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _gpt(folder: Path) -> None:
     config = GPTConfig()
-    state = TextToSemantic(config).state_dict()
-    state["ar_predict_layer.weight"][config.end_token] *= 50  # so that some step ends a sentence
-    write_gpt(folder / "s1v3.ckpt", config, state, "GPT-e12")
+    write_gpt(folder / "s1v3.ckpt", config, TextToSemantic(config).state_dict(), "GPT-e12")
 
 
 def _pretrained(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -125,9 +125,7 @@ class GPTRecipe:
         settings, parameters = self.settings, self.model.parameters()
         if settings.optimizer == "scaled_adam":
             return ScaledAdam(parameters, lr=settings.learning_rate, betas=BETAS)
-        return torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay
-        )
+        return torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay)
 
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.engine.Recipe`."""

@@ -274,7 +274,7 @@ class TestWrongFiles:
             kind, {"weight": {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}}
         )
 
-    def test_files_of_another_model(self, fails: Callable[..., str]) -> None:
+    def test_files_of_another_model(self, fails: Callable[..., str], states: dict[str, State]) -> None:
         assert "a SoVITS generator, another kind of model than expected (a GPT)" in fails("gpt", self.pair["sovits"])
         assert "a GPT, another kind" in fails("sovits", self.pair["gpt"])
         network = MultiPeriodDiscriminator(DiscriminatorConfig(periods=(2,), channel_divisor=8))
@@ -282,6 +282,8 @@ class TestWrongFiles:
             "sovits", {"model": network.state_dict(), "iteration": 1}
         )
         assert "a SoVITS of v3 or v4" in fails("sovits", {"weight": {"cfm.estimator.x": torch.zeros(1)}})
+        old = states["v2"] | {"enc_p.text_embedding.weight": torch.zeros(322, 32)}
+        assert "a SoVITS of v1" in fails("sovits", {"weight": old})
         assert "SoVITS v4 LoRA" in fails("sovits", b"04" + self.pair["sovits"].read_bytes()[2:])
 
     def test_missing_and_misshapen_tensors_are_named(self, fails: Callable[..., str], states: dict[str, State]) -> None:

@@ -38,6 +38,7 @@ MARKS = {"v2": ZIP_MARK, "v2Pro": b"05", "v2ProPlus": b"06"}
 FOREIGN_MARKS = {b"02": "v3", b"03": "v3 LoRA", b"04": "v4 LoRA"}
 CODEBOOK = "quantizer.vq.layers.0._codebook.embed"
 POSTERIOR = "enc_q."
+PHONES_OF_V1 = 322
 SHOWN = 3  # keys in a message
 _UPSAMPLING = re.compile(r"dec\.ups\.\d\.weight_v")
 
@@ -188,6 +189,8 @@ def sovits_config(file: PublicFile) -> SoVITSConfig:
     state = file.weights
     _expect(file, "a SoVITS generator of v2 or v2Pro", "enc_p.text_embedding.weight", "dec.conv_pre.weight",
             "ref_enc.fc.fc.weight", "enc_p.encoder_ssl.ffn_layers.0.conv_1.weight", CODEBOOK)  # fmt: skip
+    if state["enc_p.text_embedding.weight"].shape[0] == PHONES_OF_V1:
+        raise AssetError(f"{file.path}: a SoVITS of v1, expected v2 or v2Pro", "train the voice again from a v2 base")
     config = SoVITSConfig.v2pro() if "sv_emb.weight" in state else SoVITSConfig.v2()
     named = file.config.get("model", {})
     given = {field: named[public] for field, public in _PUBLIC_NAMES.items() if public in named}

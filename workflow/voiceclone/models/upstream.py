@@ -31,7 +31,6 @@ from voiceclone.models.checkpoints import (
     write_gpt,
     write_sovits,
 )
-from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.voice import load_gpt, load_sovits
 
 
@@ -58,10 +57,6 @@ def import_voice(gpt: Path, sovits: Path, output: Path) -> list[str]:
         ours, theirs = getattr(text_config, name), getattr(speech_config, name)
         if ours != theirs:
             raise AssetError(f"{gpt}: a GPT of {ours} {name}; {sovits} has {theirs}", "take files of one version")
-    if text_config.phones != GPTConfig.phones:
-        raise AssetError(
-            f"{gpt}: {text_config.phones} phones, expected {GPTConfig.phones}", "voices of version 1 are not supported"
-        )
     with atomic_folder(output) as folder:
         _write_model(folder, "gpt", text, text_config)
         _write_model(folder, "sovits", speech, speech_config)

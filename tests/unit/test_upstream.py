@@ -292,6 +292,8 @@ class TestWrongFiles:
         cut = {key: value for key, value in state.items() if "h.layers.1" not in key}
         message = fails("gpt", {"weight": cut, "config": config})
         assert "missing: h.layers.1.self_attn.in_proj_weight" in message and "and 9 more" in message
+        wide = {"model": {"head": 2, "n_layer": 3}}
+        assert "missing: h.layers.2." in fails("gpt", {"weight": state, "config": wide})
         wrong = state | {"model.h.layers.1.norm2.bias": torch.zeros(7), "model.extra": torch.zeros(1)}
         message = fails("gpt", {"weight": wrong, "config": config})
         assert "unknown: extra" in message and "h.layers.1.norm2.bias [7] instead of [32]" in message

@@ -61,6 +61,13 @@ class PublicFile:
     info: str
     training: bool
 
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What the public configuration says of the network; nothing but numbers and lists."""
+        model = self.config.get("model")
+        items = model.items() if isinstance(model, dict) else ()
+        return {key: value for key, value in items if isinstance(value, int | float | list)}
+
     def floats(self) -> State:
         """Weights as float32 where they are numbers with a fraction."""
         return {key: value.float() if value.is_floating_point() else value for key, value in self.weights.items()}
@@ -95,11 +102,12 @@ def read_public(path: Path) -> PublicFile:
     training = weights is not content.get("weight")
     if training:
         parameters = _plain(content.get("hyper_parameters"))
-        config = parameters.get("config", {})
+        config = parameters.get("config") if isinstance(parameters, dict) else None
         counts = {name: content[name] for name in ("epoch", "global_step", "iteration") if name in content}
         info = "training, " + ", ".join(f"{name} {value}" for name, value in counts.items())
     state = {str(key).removeprefix(PREFIX): value for key, value in weights.items() if isinstance(value, Tensor)}
-    return PublicFile(Path(path), state, _plain(config), str(info), training)
+    plain = _plain(config)
+    return PublicFile(Path(path), state, plain if isinstance(plain, dict) else {}, str(info), training)
 
 
 def read_weights(path: Path) -> State:
@@ -133,8 +141,8 @@ def gpt_config(file: PublicFile) -> GPTConfig:
     phones, dim = state["ar_text_embedding.word_embeddings.weight"].shape
     config = GPTConfig(
         dim=dim,
-        layers=int(file.config.get("model", {}).get("n_layer", 0)) or _count(state, "h.layers."),
-        heads=int(file.config.get("model", {}).get("head", GPTConfig.heads)),
+        layers=int(file.sizes.get("n_layer", 0)) or _count(state, "h.layers."),
+        heads=int(file.sizes.get("head", GPTConfig.heads)),
         feed_forward=state["h.layers.0.linear1.weight"].shape[0],
         phones=phones,
         codes=state["ar_predict_layer.weight"].shape[0] - 1,
@@ -192,7 +200,7 @@ def sovits_config(file: PublicFile) -> SoVITSConfig:
     if state["enc_p.text_embedding.weight"].shape[0] == PHONES_OF_V1:
         raise AssetError(f"{file.path}: a SoVITS of v1, expected v2 or v2Pro", "train the voice again from a v2 base")
     config = SoVITSConfig.v2pro() if "sv_emb.weight" in state else SoVITSConfig.v2()
-    named = file.config.get("model", {})
+    named = file.sizes
     given = {field: named[public] for field, public in _PUBLIC_NAMES.items() if public in named}
     kernels = [state[key].shape[-1] for key in sorted(state) if _UPSAMPLING.fullmatch(key)]
     sizes: dict[str, Any] = {

@@ -15,6 +15,7 @@ from voiceclone.files import read_tsv, sha256_file
 from voiceclone.inference.bundle import verify_bundle
 
 pytestmark = pytest.mark.timeout(1800)
+SPOKEN = Path(__file__).resolve().parents[2] / "resources" / "sentences" / "demo_speaker.txt"
 
 
 def test_every_contracted_file_is_there(demo) -> None:
@@ -33,9 +34,7 @@ def test_every_contracted_file_is_there(demo) -> None:
 def test_transcripts_come_close_to_what_was_spoken(demo) -> None:
     from voiceclone.evaluation.wer import word_errors
 
-    spoken = " ".join(
-        line for line in (Path("resources/sentences/demo_speaker.txt")).read_text(encoding="utf-8").splitlines() if line
-    )
+    spoken = " ".join(line for line in SPOKEN.read_text(encoding="utf-8").splitlines() if line)
     voice = demo.results / "demo"
     heard: list[str] = []
     takes = {row["take"]: row["file"] for row in read_tsv(voice / "takes.tsv")}

@@ -6,7 +6,8 @@ from pathlib import Path
 from voiceclone.assets import open_assets
 from voiceclone.audio.separate import separate_speaker
 from voiceclone.config.separate import SeparateSettings
-from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.features.device import choose_device
+from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_parser
 
 
 def main(args: Namespace) -> None:
@@ -19,6 +20,7 @@ def main(args: Namespace) -> None:
         parse_settings(SeparateSettings, args.settings),
         spleeter=spleeter,
         separators=models,
+        device=choose_device(runtime_settings(args).device, args.threads),
         label=f"{args.speaker} · separate",
     )
 

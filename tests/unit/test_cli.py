@@ -40,7 +40,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_area_has_its_commands() -> None:
     text = runner.invoke(app, ["--help"]).output
-    for command in ("preflight", "assets", "say", "bundle", "corrections", "list", "state"):
+    for command in (
+        "preflight",
+        "assets",
+        "say",
+        "bundle",
+        "corrections",
+        "list",
+        "state",
+        "import",
+        "export-upstream",
+    ):
         assert command in text
     for command in ("list", "fetch", "verify"):
         assert command in runner.invoke(app, ["assets", "--help"]).output

@@ -17,12 +17,17 @@ from safetensors.torch import save_file as save_torch
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
+from voiceclone.features.bert import BertEncoder
+from voiceclone.features.store import open_store
 from voiceclone.files import read_json, write_json, write_tsv
 from voiceclone.inference.bundle import read_bundle, verify_bundle
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.text.frontend import to_phones
+
+from .feature_fixture import random_bert
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +113,39 @@ def test_same_seed_same_speech_and_torch_agrees(voice: Path) -> None:
     assert other.tokens == first.tokens
     assert np.abs(other.samples - first.samples).max() < 1e-3
     assert not np.array_equal(first.samples, exported.say("One two three.", seed=4, max_tokens_per_phone=1.0).samples)
+
+
+def test_chinese_learnt_with_bert_is_spoken_with_bert_or_a_warning(
+    voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    features = tmp_path / "features"
+    shutil.copytree(voice / "features", features)
+    phones = open_store(features / "phones.safetensors")
+    rng = np.random.default_rng(1)
+    bert = {name: rng.standard_normal((1024, len(phones[name]))).astype(np.float16) for name in phones}
+    save_file(bert, features / "bert.safetensors")
+    export_voice(voice / "models", features, "onnx-fp32", tmp_path / "bundle", ExportSettings(), "anna")
+    assert read_bundle(tmp_path / "bundle")[0]["bert"] is True
+    assert read_bundle(voice / "bundle")[0]["bert"] is False
+
+    exported = Synthesizer.from_bundle(tmp_path / "bundle")
+    exported.say("Yes.", "en", max_tokens_per_phone=0.1)
+    assert "BERT" not in caplog.text
+    for _ in range(2):
+        exported.say("你好。", "zh", max_tokens_per_phone=0.1)
+    assert caplog.text.count("BERT") == 1
+
+    asset = random_bert(tmp_path / "bert", "你好,.")
+    trained = Synthesizer.from_models(voice / "models", features, bert=asset)
+    heard: list[np.ndarray] = []
+    start = trained.backend.start
+    monkeypatch.setattr(trained.backend, "start", lambda *a: heard.append(a[1]) or start(*a))
+    trained.say("你好。", "zh", max_tokens_per_phone=0.1)
+    trained.say("Yes.", "en", max_tokens_per_phone=0.1)
+    chinese, english = (features[:, len(trained.reference.phones) :] for features in heard)
+    np.testing.assert_array_equal(chinese, BertEncoder(asset).encode(to_phones("你好。", "zh")).astype(np.float32))
+    assert not english.any() and heard[1].any()
+    assert caplog.text.count("BERT") == 1
 
 
 def test_length_is_bounded_and_said(voice: Path) -> None:

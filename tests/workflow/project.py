@@ -38,7 +38,7 @@ class Project:
         return self.root / "results"
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *self.options, *arguments]
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *self.options]
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.command(*arguments), cwd=self.root, capture_output=True, text=True, check=False)

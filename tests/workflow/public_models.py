@@ -31,7 +31,9 @@ def write_public_models(folder: Path) -> None:
     writers: dict[str, Callable[[Path], None]] = {
         "chinese-hubert-base": _hubert,
         "chinese-roberta-wwm-ext-large": _bert,
-        "eres2netv2": lambda at: torch.save(ERes2NetV2().state_dict(), at / "pretrained_eres2netv2w24s4ep4.ckpt"),
+        "eres2netv2": lambda at: torch.save(
+            _half(ERes2NetV2().state_dict()), at / "pretrained_eres2netv2w24s4ep4.ckpt"
+        ),
         "gpt-sovits-v2pro-gpt": _gpt,
         "gpt-sovits-v2pro-sovits-g": lambda at: _pretrained(
             at / "s2Gv2Pro.pth", SynthesizerTrn(SoVITSConfig.v2pro()).state_dict()

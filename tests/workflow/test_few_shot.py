@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from public_models import pin, write_public_models
 from voiceclone.config.demo import DemoSettings
 from voiceclone.files import read_json, read_tsv
-
-from public_models import pin, write_public_models
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -11,6 +11,7 @@ import typer.core
 from voiceclone.corpus import command as corpus_command
 from voiceclone.errors import EXIT_FAILURE, VoiceCloneError
 from voiceclone.inference import command as inference_command
+from voiceclone.models import command as models_command
 from voiceclone.training import command as training_command
 
 
@@ -157,5 +158,5 @@ def verify(
         raise typer.Exit(EXIT_FAILURE)
 
 
-for area in (inference_command, corpus_command, training_command):
+for area in (inference_command, corpus_command, training_command, models_command):
     area.register(app)

@@ -37,11 +37,11 @@ class SpectralGate:
         self.stationary, self.strength = stationary, strength
 
     def denoise(self, samples: Waveform, rate: int) -> Waveform:
-        """Denoise float32 (frames,); what is shorter than two analysis windows is returned as it is."""
+        """Denoise float32 (frames,); silence and what is shorter than two windows is returned as it is."""
         import noisereduce
 
         size = 1024 if rate <= 24_000 else 2048
-        if len(samples) < 2 * size:
+        if len(samples) < 2 * size or not samples.any():
             return samples
         reduced = noisereduce.reduce_noise(
             y=samples, sr=rate, stationary=self.stationary, prop_decrease=self.strength, n_fft=size, n_jobs=1

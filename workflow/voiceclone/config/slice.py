@@ -26,7 +26,7 @@ class SliceSettings(Block):
         200, ge=0, le=500, description="Pause kept before and after the speech of an utterance, in ms."
     )
     aggressiveness: int = Field(
-        2, ge=0, le=3, description="Strictness of the voice activity detector; 3 calls the least speech."
+        1, ge=0, le=3, description="Strictness of the voice activity detector; 3 calls the least speech."
     )
 
     @model_validator(mode="after")

@@ -63,14 +63,15 @@ def results_summary(results: Path, speakers: list[str]) -> str:
         page = results / speaker / "report.html"
         if not page.is_file():
             continue
-        lines.append(f"\n{speaker}\n  report   {page}")
+        lines.append(f"\n{speaker}\n  report       {page}")
         for target in ("recordings", "resynthesis", "onnx-fp32"):
             samples = sorted((results / speaker / "eval" / target / "samples").glob("*.flac"))
             if samples:
                 lines.append(f"  {target:<12} {samples[0]}")
         bundles = sorted((results / speaker / "export").glob("*/bundle.json"))
         if bundles:
-            lines.append(f'  speak    voiceclone say --bundle {bundles[0].parent} --text "Hello." -o hello.wav')
+            program = os.path.relpath(Path(sys.executable).with_name("voiceclone"))
+            lines.append(f'  speak        {program} say --bundle {bundles[0].parent} --text "Hello." -o hello.wav')
     index = results / "report" / "index.html"
     if lines and index.is_file():
         lines.append(f"\nall speakers  {index}")

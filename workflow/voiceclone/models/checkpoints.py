@@ -1,38 +1,113 @@
 """The public file formats of GPT-SoVITS, read and written.
 
-GPT (``.ckpt``): a zip of ``weight`` (keys with the prefix ``model.``), ``config`` and ``info``. SoVITS (``.pth``): the
-same without prefix; from v2Pro on, exported files carry a version mark in place of the zip's first two bytes ``PK``.
-Nothing but tensors and plain values is ever unpickled.
+Small weights, as they are shared: GPT (``.ckpt``) is a zip of ``weight`` (keys with the prefix ``model.``), ``config``
+and ``info``; SoVITS (``.pth``) is the same without prefix, and from v2Pro on carries a version mark in place of the
+zip's first two bytes ``PK``. Checkpoints of the public trainings are read too: ``state_dict`` and ``hyper_parameters``
+of a GPT, ``model`` and ``iteration`` of a SoVITS generator (``G_*.pth``) or discriminator (``D_*.pth``).
+
+Nothing but tensors and plain values is ever unpickled; every part is compared with its checksum.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voiceclone.errors import AssetError
 from voiceclone.files import atomic_path
 from voiceclone.models.discriminators import DiscriminatorConfig
-from voiceclone.models.gpt import GPTConfig
-from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 State = dict[str, Tensor]
 
 PREFIX = "model."
-ZIP_MARK = b"PK"
-V2PRO_MARK = b"05"
+ZIP_MARK, ZIP_TAIL = b"PK", b"\x03\x04"
+#: First two bytes of small SoVITS weights by version; v3 and v4 are other networks.
+MARKS = {"v2": ZIP_MARK, "v2Pro": b"05", "v2ProPlus": b"06"}
+FOREIGN_MARKS = {b"02": "v3", b"03": "v3 LoRA", b"04": "v4 LoRA"}
 CODEBOOK = "quantizer.vq.layers.0._codebook.embed"
 POSTERIOR = "enc_q."
+PHONES_OF_V1 = 322
+SHOWN = 3  # keys in a message
+_UPSAMPLING = re.compile(r"dec\.ups\.\d\.weight_v")
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """What a public file holds.
+
+    Args:
+        path: the file.
+        weights: tensors in the types that they have there; of a GPT without prefix.
+        config: the public configuration as plain values; empty in checkpoints of SoVITS trainings.
+        info: what the file says of its training.
+        training: whether it is a checkpoint of a training, not weights alone.
+    """
+
+    path: Path
+    weights: State
+    config: dict[str, Any]
+    info: str
+    training: bool
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What the public configuration says of the network; nothing but numbers and lists."""
+        model = self.config.get("model")
+        items = model.items() if isinstance(model, dict) else ()
+        return {key: value for key, value in items if isinstance(value, int | float | list)}
+
+    def floats(self) -> State:
+        """Weights as float32 where they are numbers with a fraction."""
+        return {key: value.float() if value.is_floating_point() else value for key, value in self.weights.items()}
 
 
 class _Settings:
     """Stands in for the attribute bag that public SoVITS files hold as ``config``; has data, no code."""
+
+
+class _PathText:
+    """Stands in for the paths inside checkpoints of GPT trainings."""
+
+    def __init__(self, *parts: str) -> None:
+        self.text = "/".join(map(str, parts))
+
+
+def read_public(path: Path) -> PublicFile:
+    """A file of the public program, of any model.
+
+    Raises:
+        AssetError: not such a file, or a damaged one; the message names the part.
+    """
+    content = _read(Path(path))
+    config, info = content.get("config"), content.get("info", "")
+    weights = next((content[name] for name in ("weight", "state_dict", "model") if _is_state(content.get(name))), None)
+    if weights is None:
+        raise AssetError(
+            f"{path}: no tensors under 'weight' (small weights), 'state_dict' or 'model' (checkpoints of trainings); "
+            f"it has {', '.join(map(repr, list(content)[:8])) or 'nothing'}",
+            "take a GPT (.ckpt) or SoVITS (.pth) file of GPT-SoVITS v2 or v2Pro",
+        )
+    training = weights is not content.get("weight")
+    if training:
+        parameters = _plain(content.get("hyper_parameters"))
+        config = parameters.get("config") if isinstance(parameters, dict) else None
+        counts = {name: content[name] for name in ("epoch", "global_step", "iteration") if name in content}
+        info = "training, " + ", ".join(f"{name} {value}" for name, value in counts.items())
+    state = {str(key).removeprefix(PREFIX): value for key, value in weights.items() if isinstance(value, Tensor)}
+    plain = _plain(config)
+    return PublicFile(Path(path), state, plain if isinstance(plain, dict) else {}, str(info), training)
 
 
 def read_weights(path: Path) -> State:
@@ -41,7 +116,7 @@ def read_weights(path: Path) -> State:
     Raises:
         AssetError: not such a file.
     """
-    return _weights(_read(path), path)
+    return read_public(path).floats()
 
 
 def read_gpt(path: Path) -> tuple[GPTConfig, State]:
@@ -50,26 +125,46 @@ def read_gpt(path: Path) -> tuple[GPTConfig, State]:
     Raises:
         AssetError: not such a file.
     """
-    content = _read(path)
-    state = {key.removeprefix(PREFIX): value for key, value in _weights(content, path).items()}
-    _expect(state, path, "ar_text_embedding.word_embeddings.weight", "ar_predict_layer.weight", "bert_proj.weight")
+    file = read_public(path)
+    return gpt_config(file), file.floats()
+
+
+def gpt_config(file: PublicFile) -> GPTConfig:
+    """Sizes of the GPT in a file, all of whose tensors are there.
+
+    Raises:
+        AssetError: another model, or tensors are missing or of other shapes.
+    """
+    state = file.weights
+    _expect(file, "a GPT", "ar_text_embedding.word_embeddings.weight", "ar_predict_layer.weight", "bert_proj.weight",
+            "h.layers.0.linear1.weight")  # fmt: skip
     phones, dim = state["ar_text_embedding.word_embeddings.weight"].shape
-    layers = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("h.layers."))
     config = GPTConfig(
         dim=dim,
-        layers=layers,
-        heads=int(_plain(content.get("config")).get("model", {}).get("head", GPTConfig.heads)),
+        layers=int(file.sizes.get("n_layer", 0)) or _count(state, "h.layers."),
+        heads=int(file.sizes.get("head", GPTConfig.heads)),
         feed_forward=state["h.layers.0.linear1.weight"].shape[0],
         phones=phones,
         codes=state["ar_predict_layer.weight"].shape[0] - 1,
         bert_dim=state["bert_proj.weight"].shape[1],
     )
-    return config, state
+    _check_layout(file, "a GPT", lambda: TextToSemantic(config))
+    return config
 
 
-def write_gpt(path: Path, config: GPTConfig, state: Mapping[str, Tensor], info: str) -> None:
-    """Write float16 weights as a public GPT file; ``info`` names the training state, as in ``GPT-e15``."""
-    public = {
+def write_gpt(
+    path: Path, config: GPTConfig, state: Mapping[str, Tensor], info: str, public: Mapping[str, Any] | None = None
+) -> None:
+    """Write float16 weights as a public GPT file.
+
+    Args:
+        path: file to write.
+        config: sizes.
+        state: weights; the file has them in this order.
+        info: names the training state, as in ``GPT-e15``.
+        public: configuration of the file that the model came from; None: made from ``config``.
+    """
+    made = {
         "model": {
             "vocab_size": config.codes + 1, "phoneme_vocab_size": config.phones, "EOS": config.end_token,
             "embedding_dim": config.dim, "hidden_dim": config.dim, "head": config.heads,
@@ -78,7 +173,7 @@ def write_gpt(path: Path, config: GPTConfig, state: Mapping[str, Tensor], info: 
         "data": {"max_sec": 54, "pad_val": config.end_token},
     }  # fmt: skip
     weights = {PREFIX + key: _half(value) for key, value in state.items()}
-    _write(path, {"weight": weights, "config": public, "info": info}, ZIP_MARK)
+    _write(path, {"weight": weights, "config": dict(public or made), "info": info}, ZIP_MARK)
 
 
 def read_sovits(path: Path) -> tuple[SoVITSConfig, State]:
@@ -89,32 +184,64 @@ def read_sovits(path: Path) -> tuple[SoVITSConfig, State]:
     Raises:
         AssetError: not such a file.
     """
-    content = _read(path)
-    state = _weights(content, path)
-    _expect(state, path, "enc_p.text_embedding.weight", "dec.conv_pre.weight", "ref_enc.fc.fc.weight", CODEBOOK)
+    file = read_public(path)
+    return sovits_config(file), file.floats()
+
+
+def sovits_config(file: PublicFile) -> SoVITSConfig:
+    """Sizes of the SoVITS generator in a file; nothing but the whole posterior encoder may be left out of it.
+
+    Raises:
+        AssetError: another model, or tensors are missing or of other shapes.
+    """
+    state = file.weights
+    _expect(file, "a SoVITS generator of v2 or v2Pro", "enc_p.text_embedding.weight", "dec.conv_pre.weight",
+            "ref_enc.fc.fc.weight", "enc_p.encoder_ssl.ffn_layers.0.conv_1.weight", CODEBOOK)  # fmt: skip
+    if state["enc_p.text_embedding.weight"].shape[0] == PHONES_OF_V1:
+        raise AssetError(f"{file.path}: a SoVITS of v1, expected v2 or v2Pro", "train the voice again from a v2 base")
     config = SoVITSConfig.v2pro() if "sv_emb.weight" in state else SoVITSConfig.v2()
-    named = _plain(content.get("config")).get("model", {})
+    named = file.sizes
     given = {field: named[public] for field, public in _PUBLIC_NAMES.items() if public in named}
-    sizes = {
+    kernels = [state[key].shape[-1] for key in sorted(state) if _UPSAMPLING.fullmatch(key)]
+    sizes: dict[str, Any] = {
         "codes": state[CODEBOOK].shape[0],
         "ssl_dim": state[CODEBOOK].shape[1],
         "phones": state["enc_p.text_embedding.weight"].shape[0],
+        "hidden_channels": state["enc_p.text_embedding.weight"].shape[1],
+        "inter_channels": state["dec.conv_pre.weight"].shape[1],
+        "filter_channels": state["enc_p.encoder_ssl.ffn_layers.0.conv_1.weight"].shape[0],
+        "layers": named.get("n_layers", _count(state, "enc_p.encoder_text.attn_layers.")),
         "gin_channels": state["ref_enc.fc.fc.weight"].shape[0],
         "decoder_channels": state["dec.conv_pre.weight"].shape[0],
+        "upsample_kernels": given.get("upsample_kernels", kernels),
         "speaker_vector_size": state["sv_emb.weight"].shape[1] if "sv_emb.weight" in state else 0,
     }
-    return SoVITSConfig.from_dict(config.to_dict() | given | sizes), state
+    config = SoVITSConfig.from_dict(config.to_dict() | given | sizes)
+    without = "" if any(key.startswith(POSTERIOR) for key in state) else POSTERIOR
+    _check_layout(file, "a SoVITS generator", lambda: SynthesizerTrn(config), without)
+    return config
 
 
-def write_sovits(path: Path, config: SoVITSConfig, state: Mapping[str, Tensor], info: str) -> None:
+def write_sovits(
+    path: Path,
+    config: SoVITSConfig,
+    state: Mapping[str, Tensor],
+    info: str,
+    public: Mapping[str, Any] | None = None,
+) -> None:
     """Write float16 weights without the posterior encoder as a public SoVITS file.
 
-    ``info`` names the training state, as in ``8epoch_400iteration``. The configuration is written as plain
-    dictionaries, which public readers index alike.
+    Args:
+        path: file to write.
+        config: sizes.
+        state: weights; the file has them in this order.
+        info: names the training state, as in ``8epoch_400iteration``.
+        public: configuration of the file that the model came from; None: made from ``config``. It is written as plain
+            dictionaries, which public readers index like the attribute bag that they write.
     """
-    version = "v2Pro" if config.speaker_vector_size else "v2"
+    version = sovits_version(config)
     values = config.to_dict()
-    public = {
+    made = {
         "model": {name: values[field] for field, name in _PUBLIC_NAMES.items()} | {"version": version},
         "data": {"sampling_rate": config.sample_rate, "filter_length": 2048, "hop_length": config.hop,
                  "win_length": 2048, "n_mel_channels": 128, "n_speakers": 300},
@@ -122,8 +249,14 @@ def write_sovits(path: Path, config: SoVITSConfig, state: Mapping[str, Tensor], 
         "version": version,
     }  # fmt: skip
     weights = {key: _half(value) for key, value in state.items() if not key.startswith(POSTERIOR)}
-    content = {"weight": weights, "config": public, "info": info}
-    _write(path, content, V2PRO_MARK if config.speaker_vector_size else ZIP_MARK)
+    _write(path, {"weight": weights, "config": dict(public or made), "info": info}, MARKS[version])
+
+
+def sovits_version(config: SoVITSConfig) -> str:
+    """Public name of the version that a generator's sizes belong to."""
+    if not config.speaker_vector_size:
+        return "v2"
+    return "v2ProPlus" if config.decoder_channels > SoVITSConfig.decoder_channels else "v2Pro"
 
 
 def read_discriminator(path: Path) -> tuple[DiscriminatorConfig, State]:
@@ -132,12 +265,12 @@ def read_discriminator(path: Path) -> tuple[DiscriminatorConfig, State]:
     Raises:
         AssetError: not such a file.
     """
-    state = _weights(_read(path), path)
-    _expect(state, path, "discriminators.0.conv_post.weight_v")
-    members = 1 + max(int(key.split(".")[1]) for key in state)
+    file = read_public(path)
+    _expect(file, "a SoVITS discriminator", "discriminators.0.conv_post.weight_v")
+    members = _count(file.weights, "discriminators.")
     for config in (DiscriminatorConfig.v2(), DiscriminatorConfig.v2pro()):
         if members == 1 + len(config.periods):
-            return config, state
+            return config, file.floats()
     raise AssetError(f"{path}: {members} discriminators, expected 6 (v2) or 8 (v2Pro)")
 
 
@@ -159,17 +292,44 @@ _PUBLIC_NAMES = {
 }
 
 
+def check_publishable(config: SoVITSConfig, name: str) -> None:
+    """Whether public programs can build a generator of these sizes: they read some, and fix the others.
+
+    Raises:
+        AssetError: naming the sizes that they have otherwise.
+    """
+    public = SoVITSConfig.v2pro() if config.speaker_vector_size else SoVITSConfig.v2()
+    ours, theirs = config.to_dict(), public.to_dict()
+    free = {*_PUBLIC_NAMES, "segment_frames"} - {"gin_channels"}
+    other = [f"{key} {ours[key]}, public {theirs[key]}" for key in ours if key not in free and ours[key] != theirs[key]]
+    if other:
+        raise AssetError(
+            f"{name}: public programs cannot load a SoVITS of these sizes ({'; '.join(other)})",
+            "only models of the architectures v2 and v2Pro can be taken elsewhere; export a nano voice as a bundle",
+        )
+
+
 def _read(path: Path) -> dict[str, Any]:
-    data = Path(path).read_bytes()
-    if data[:2] != ZIP_MARK:
-        data = ZIP_MARK + data[2:]
+    data = path.read_bytes()
+    if data[:2] in FOREIGN_MARKS:
+        raise AssetError(f"{path}: weights of SoVITS {FOREIGN_MARKS[data[:2]]}, expected v2 or v2Pro")
+    if data[2:4] != ZIP_TAIL:
+        raise AssetError(
+            f"{path}: not a file of public weights, which is a zip of tensors and plain values",
+            "take a GPT (.ckpt) or SoVITS (.pth) file of GPT-SoVITS v2 or v2Pro",
+        )
+    data = ZIP_MARK + data[2:]
+    _check_parts(data, path)
+    stand_ins: list[Any] = [(_Settings, "utils.HParams")]
+    stand_ins += [(_PathText, f"{module}.{kind}Path") for module in ("pathlib", "pathlib._local")
+                  for kind in ("Posix", "Windows", "PurePosix", "PureWindows")]  # fmt: skip
     try:
-        with torch.serialization.safe_globals([(_Settings, "utils.HParams")]):
+        with torch.serialization.safe_globals(stand_ins):
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, ValueError, EOFError) as error:
         raise AssetError(
             f"{path}: cannot be read safely: expected a file of public weights, a zip of tensors and plain values "
-            f"({error})",
+            f"({str(error).splitlines()[0] if str(error) else 'empty'})",
             "take the file that config/assets.yaml names, and check its checksum",
         ) from error
     if not isinstance(content, dict):
@@ -177,29 +337,87 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _weights(content: Mapping[str, Any], path: Path) -> State:
-    weights = content.get("weight")
-    if not isinstance(weights, Mapping) or not weights:
-        raise AssetError(f"{path}: no entry 'weight', expected one as in pretrained and exported public files")
-    return {
-        key: value.float() if value.is_floating_point() else value
-        for key, value in weights.items()
-        if isinstance(value, Tensor)
-    }
+def _check_parts(data: bytes, path: Path) -> None:
+    """Compare every part of a zip with its checksum."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            broken: str | None = None
+            with suppress(EOFError):
+                broken = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise AssetError(
+            f"{path}: cut off: of its {len(data)} bytes none are the table of parts that ends a whole file",
+            "copy or download it again",
+        ) from error
+    if broken is not None:
+        raise AssetError(f"{path}: its part {broken} is damaged", "copy or download it again")
 
 
-def _expect(state: State, path: Path, *keys: str) -> None:
-    missing = [key for key in keys if key not in state]
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values())
+
+
+def _count(state: State, prefix: str) -> int:
+    """How many modules a list under ``prefix`` has."""
+    places = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
+    return 1 + max((int(place) for place in places if place.isdigit()), default=-1)
+
+
+def _expect(file: PublicFile, model: str, *keys: str) -> None:
+    missing = [key for key in keys if key not in file.weights]
+    if len(missing) == len(keys):
+        raise AssetError(f"{file.path}: {_kind(file.weights)}, another kind of model than expected ({model})")
     if missing:
-        raise AssetError(f"{path}: no tensor {', '.join(missing)}, so this is another kind of model than expected")
+        raise AssetError(f"{file.path}: not the whole of {model}: no tensor {', '.join(missing)}")
+
+
+def _kind(state: State) -> str:
+    marks = {
+        "ar_predict_layer.": "a GPT",
+        "discriminators.": "a SoVITS discriminator",
+        "cfm.": "a SoVITS of v3 or v4",
+        "dec.conv_pre.": "a SoVITS generator",
+    }
+    for prefix, kind in marks.items():
+        if any(key.startswith(prefix) for key in state):
+            return kind
+    return f"tensors of no model that is known here ({_listed(sorted(state))})"
+
+
+def _check_layout(file: PublicFile, model: str, network: Callable[[], nn.Module], without: str = "") -> None:
+    """Compare keys and shapes with those of a network; keys that begin with ``without`` may be missing."""
+    with torch.device("meta"):
+        expected = {key: tuple(value.shape) for key, value in network().state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in file.weights.items()}
+    missing = [key for key in expected if key not in found and not (without and key.startswith(without))]
+    unknown = [key for key in found if key not in expected]
+    shapes = [
+        f"{key} {list(found[key])} instead of {list(shape)}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    wrong = {"missing": missing, "unknown": unknown, "of another shape": shapes}
+    if any(wrong.values()):
+        raise AssetError(
+            f"{file.path}: not the whole of {model} as public files have it; "
+            + "; ".join(f"{name}: {_listed(keys)}" for name, keys in wrong.items() if keys)
+        )
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def _plain(value: Any) -> Any:
-    """Dictionaries in place of attribute bags."""
+    """Values that JSON has, in place of attribute bags, tuples and paths."""
     if isinstance(value, _Settings):
         value = vars(value)
+    if isinstance(value, _PathText):
+        return value.text
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return {} if value is None else value
 
 

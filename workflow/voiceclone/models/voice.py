@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from voiceclone.errors import DataError
 from voiceclone.files import read_json
+from voiceclone.models.checkpoints import POSTERIOR
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
@@ -22,9 +25,15 @@ def load_gpt(models_dir: Path) -> TextToSemantic:
 
 
 def load_sovits(models_dir: Path) -> SynthesizerTrn:
-    """The trained SoVITS generator of a voice, in evaluation mode on the CPU."""
+    """The trained SoVITS generator of a voice, in evaluation mode on the CPU.
+
+    One that was imported for inference alone has no posterior encoder: there is then none in the module either.
+    """
     config = SoVITSConfig.from_dict(read_json(models_dir / "sovits.json")["architecture"])
-    return _load(SynthesizerTrn(config), models_dir / "sovits.safetensors")
+    model, weights = SynthesizerTrn(config), models_dir / "sovits.safetensors"
+    if not any(key.startswith(POSTERIOR) for key in _keys(weights)):
+        del model.enc_q
+    return _load(model, weights)
 
 
 def has_base(models_dir: Path) -> bool:
@@ -32,13 +41,21 @@ def has_base(models_dir: Path) -> bool:
     return bool(read_json(models_dir / "gpt.json")["components"]["base"])
 
 
-def _load(model: Network, weights: Path) -> Network:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _keys(weights: Path) -> list[str]:
+    try:
+        with safe_open(str(weights), framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise _unloadable(weights, error) from error
 
+
+def _load(model: Network, weights: Path) -> Network:
     try:
         model.load_state_dict(load_file(str(weights)), strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
-        hint = "delete the file and run the training again"
-        raise DataError(f"{weights}: cannot be loaded ({error})", hint) from error
+        raise _unloadable(weights, error) from error
     return model.eval()
+
+
+def _unloadable(weights: Path, error: Exception) -> DataError:
+    return DataError(f"{weights}: cannot be loaded ({error})", "delete the file and run the training again")

@@ -23,11 +23,13 @@ from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_la
 from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
 from voiceclone.training.fingerprint import base_digests, tensor_digest, training_fingerprint
 from voiceclone.training.outputs import write_outputs
+from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
 
 log = logging.getLogger(__name__)
 
 BETAS = (0.9, 0.95)
+PUBLIC_RATES = (0.01, 0.002)  # of the public training: first step, all later ones; its configuration is not in force
 VALIDATION_BATCH = 16
 BERT_SIZE = 1024
 
@@ -79,8 +81,19 @@ class GPTData:
         return batch
 
 
+def learning_rate(settings: GPTSettings, step: int, steps: int) -> float:
+    """Learning rate of a step, counted from 0, of a training of ``steps``."""
+    if settings.schedule == "public":
+        return PUBLIC_RATES[min(step, 1)]
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    position = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
+    low = settings.final_learning_rate
+    return settings.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * position)))
+
+
 class GPTRecipe:
-    """AdamW on the mean cross-entropy per token; warm-up, then a cosine.
+    """AdamW or ScaledAdam on the mean cross-entropy per token.
 
     Args:
         data: the utterances.
@@ -105,31 +118,27 @@ class GPTRecipe:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
         self.model = TextToSemantic(config).to(device)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay
-        )
+        self.optimiser = self._optimiser()
         self.parts: dict[str, Stateful] = {"model": self.model, "optimiser": self.optimiser}
 
-    def learning_rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        settings = self.settings
-        if step < settings.warmup_steps:
-            return settings.learning_rate * (step + 1) / settings.warmup_steps
-        position = min(1.0, (step - settings.warmup_steps) / max(1, self.steps - settings.warmup_steps))
-        low = settings.final_learning_rate
-        return settings.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * position)))
+    def _optimiser(self) -> torch.optim.Optimizer:
+        settings, parameters = self.settings, self.model.parameters()
+        if settings.optimizer == "scaled_adam":
+            return ScaledAdam(parameters, lr=settings.learning_rate, betas=BETAS)
+        return torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay)
 
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.engine.Recipe`."""
         batch = self.data.batch([self.data.train[index] for index in self.order.batch(step)], self.device)
-        rate = self.learning_rate(step)
+        rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         logits = self.model(**batch)
         loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        most = math.inf if self.settings.optimizer == "scaled_adam" else self.settings.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
         finite(cross_entropy=loss, gradient=norm)
         self.optimiser.step()
         accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])

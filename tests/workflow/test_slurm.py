@@ -1,0 +1,60 @@
+"""The same workflow through SLURM: a training whose job was stopped goes on in the next one.
+
+Needs a cluster that answers ``sinfo`` with a partition named ``cpu``; a throw-away one on this machine is enough.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from voiceclone.files import sha256_file
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SLURM = (
+    "--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2",
+    "--seconds-between-status-checks", "2", "--latency-wait", "5",
+    "--default-resources", "slurm_partition=cpu", "mem_mb=2000", "runtime=30", "--set-threads", "train_gpt=1",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cluster() -> None:
+    """Skip where no cluster answers."""
+    if shutil.which("sinfo") is None:
+        pytest.skip("no SLURM on this machine: sinfo is not installed")
+    done = subprocess.run(["sinfo", "-h", "-p", "cpu"], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode or "cpu" not in done.stdout:
+        pytest.skip(f"no SLURM partition named cpu answers: {done.stderr.strip()}")
+
+
+def jobs() -> list[str]:
+    done = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%i"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_stopped_job_is_followed_by_one_that_continues(demo, tmp_path) -> None:
+    project = demo.copy(tmp_path / "project")
+    voice = project.results / "demo"
+    model, state = voice / "models" / "gpt.safetensors", voice / "state" / "gpt"
+    expected = sha256_file(model)
+    for path in [model, voice / "models" / "gpt.json", voice / "models" / "gpt.history.jsonl"]:
+        path.unlink()
+    shutil.rmtree(state)
+    command = [part for part in project.command("results/demo/models/gpt.safetensors", *SLURM) if part != "--cores"]
+    command.remove("2")  # the profile counts jobs, not cores
+    run = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 600
+    while not any(state.glob("*/step-*")):
+        assert run.poll() is None, run.communicate()[0][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    subprocess.run(["scancel", "--signal=TERM", *jobs()], check=True)
+    output, _ = run.communicate(timeout=900)
+    assert run.returncode == 0, output[-3000:]
+    assert "resum" in project.log("demo", "train_gpt").lower()
+    assert sha256_file(model) == expected

@@ -112,6 +112,14 @@ def test_lexicon_files(tmp_path: Path) -> None:
     assert Lexicon().used_in("a GIF") == {}
 
 
+def test_lexicon_keeps_latin_words_in_the_language() -> None:
+    lexicon = Lexicon({"ja": {"gpu": ("ジーピーユー",)}, "ko": {"gpu": ("지피유",)}, "yue": {"好": ("hou3",)}})
+    assert to_phones("GPUを", "ja", lexicon).symbols == to_phones("ジーピーユーを", "ja").symbols
+    assert to_phones("GPU와", "ko", lexicon).symbols == to_phones("지피유와", "ko").symbols
+    assert to_phones("好", "yue", lexicon).symbols == ("Yh", "You3")
+    assert to_phones("GPUを", "ja").segments[0].language == "en"
+
+
 @pytest.mark.parametrize(
     ("name", "word", "phones", "message"),
     [

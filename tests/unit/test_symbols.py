@@ -51,6 +51,7 @@ def test_text_imports_without_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from voiceclone.text.frontend import to_phones\n"
+        "for text in ('こんにちは', '안녕하세요', '喺度食飯'): to_phones(text, 'auto')\n"
         "print(len(to_phones('Hello 你好', 'en').ids), 'torchaudio' in sys.modules, 'g2p_en' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -24,7 +24,9 @@ def say(
     bundle: Annotated[Path, typer.Option(help="Folder of an exported bundle.")],
     text: Annotated[str, typer.Option(help="What to say.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Sound file to write: .wav, .flac or .ogg.")],
-    language: Annotated[str, typer.Option(help="ISO code of the text's language; left out: the voice's own.")] = "",
+    language: Annotated[
+        str, typer.Option(help="ISO code of the text's language, or auto for mixed text; left out: the voice's own.")
+    ] = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same speech.")] = 0,
     top_k: Annotated[int, typer.Option(min=1)] = 15,
     top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 1.0,

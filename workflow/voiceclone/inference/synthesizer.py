@@ -148,7 +148,7 @@ class Synthesizer:
 
         Args:
             text: one or more sentences.
-            language: ISO code; empty: the voice's own.
+            language: ISO code or a mode of the text front end (``auto``); empty: the voice's own.
             seed: of sampling and of the prior's noise; the same seed gives the same speech.
             sampling: how tokens are drawn.
             noise_scale: of the prior's normal noise; 0 takes its mean.

@@ -155,13 +155,24 @@ def _clean(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
+def _respell(text: str, mode: str, lexicon: Lexicon) -> str:
+    """Japanese or Korean text with the lexicon's Latin words as they sound there, before they are read in English."""
+    if MODES[mode] in ("ja", "ko"):
+        for word, reading in lexicon.words(MODES[mode]).items():
+            if re.search(f"[{LATIN}]", word):
+                spoken = "".join(reading)
+                text = re.sub(rf"(?<![{LATIN}]){re.escape(word)}(?![{LATIN}])", spoken, text, flags=re.IGNORECASE)
+    return text
+
+
 def _read(text: str, mode: str, lexicon: Lexicon) -> list[Segment]:
     segments: list[Segment] = []
     for part in parts(text):
         if isinstance(part, Mark):
             segments.append(_read_mark(part, mode))
         else:
-            segments += [_read_run(language, run, mode, lexicon) for language, run in split(part, mode)]
+            runs = split(_respell(part, mode, lexicon), mode)
+            segments += [_read_run(language, run, mode, lexicon) for language, run in runs]
     segments = [segment for segment in segments if segment.symbols]
     return [*map(_without_added_stop, segments[:-1]), *segments[-1:]]
 

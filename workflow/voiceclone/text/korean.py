@@ -44,7 +44,8 @@ _NASAL = {"ㄱ": "ㅇ", "ㄷ": "ㄴ", "ㅂ": "ㅁ"}
 _TENSE_STEMS = re.compile(
     r"(?:[품뿜넘심담참감굶닮젊옮곪숨듬신남검금]|(?<=껴)안|(?<=끌어)안)"
     r"(?=다(?:[가는니면며.,!? ]|$)|게(?![가-힣])|더[라니]|던)"
-    r"|(?:[넘담품뿜굶닮젊옮곪듬삶]|(?<=껴)안|(?<=끌어)안)(?=고(?![가-힣])|지(?:[는도만 ]|$))"
+    r"|(?<=[발말두화][을를] )신(?=고(?![가-힣]))"
+    r"|(?:[넘담품뿜굶닮젊옮곪듬삶감남숨]|(?<=껴)안|(?<=끌어)안|(?<=[을를] )안)(?=고(?![가-힣])|지(?:[는도만 ]|$))"
 )
 # Rule 27: bound nouns after an adnominal ending in ㄹ, and endings that begin with ㄹ.
 _AFTER_ADNOMINAL = re.compile(
@@ -56,6 +57,12 @@ _WITHIN_ENDING = re.compile(r"(?=(?:게요?|걸요?)(?![가-힣])|밖에|세라|
 # Rule 20: words in which ㄴ before ㄹ stays and ㄹ becomes ㄴ.
 _NASAL_WORDS = re.compile(
     "(?:의견|임진|생산|결단|공권|동원|상견|횡단|이원|입원|구근|음운|판단|추진)(?=[란량력령례로론료류])"
+)
+# Rule 29: compounds in which ㄴ comes before 이, 야, 여, 요, 유.
+_ADDED_N = re.compile(
+    "(?:꽃|나뭇|깻|솔|풀|콩|연)(?=잎)|담(?=요)|한(?=여름)|색(?=연필)|홑(?=이불)|막(?=일)|(?:알|물|내복|소독)(?=약)"
+    "|(?:식용|휘발|윤활)(?=유)|(?:급행|직행|완행)(?=열차)|신(?=여성)|콩(?=엿)|영업(?=용)|눈(?=요기)"
+    "|(?:서울|부산|강남|용산|대전|수원|광명|시청|잠실|신촌|종각|역삼)(?=역)"
 )
 _NOUNS_IN_LG = "닭흙칡슭삵"
 
@@ -104,6 +111,10 @@ def _mark_words(text: str, items: list[_Syllable | str]) -> None:
             before = items[match.start() - 1] if match.start() else ""
             if isinstance(before, _Syllable) and before.coda == "ㄹ":
                 before.tense = True
+    for match in _ADDED_N.finditer(text):
+        after = items[match.end()]
+        if isinstance(after, _Syllable):
+            after.onset = "ㄴ"
     for match in _NASAL_WORDS.finditer(text):
         before = items[match.end() - 1]
         if isinstance(before, _Syllable):

@@ -13,14 +13,17 @@ from voiceclone.training.signals import StopRequest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_sets_the_reason_and_handlers_are_put_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with StopRequest() as stop:
-        assert stop.reason == ""
-        os.kill(os.getpid(), number)
-        assert stop.reason == number.name
-        os.kill(os.getpid(), number)  # the same request, delivered twice
-        assert stop.reason == number.name
-    assert signal.getsignal(number) is before
+    inherited = signal.signal(number, signal.default_int_handler)  # the tests themselves may run under nohup
+    try:
+        with StopRequest() as stop:
+            assert stop.reason == ""
+            os.kill(os.getpid(), number)
+            assert stop.reason == number.name
+            os.kill(os.getpid(), number)  # the same request, delivered twice
+            assert stop.reason == number.name
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, inherited)
 
 
 def test_the_time_budget_is_a_reason() -> None:

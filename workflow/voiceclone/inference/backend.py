@@ -8,11 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.errors import ConfigError
+
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
 
 #: Width of the BERT features that the public text-to-semantic model reads.
 BERT_CHANNELS = 1024
+#: Positions by which the buffers of keys and values grow: 512 tokens are 20 s of speech.
+CACHE_STEP = 512
+NO_PHONES = np.zeros((1, 0), np.int64)
+NO_BERT = np.zeros((1, BERT_CHANNELS, 0), np.float32)
 
 
 class Backend(Protocol):
@@ -27,61 +33,151 @@ class Backend(Protocol):
         ...
 
     def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """Waveform (samples,) of codes (T,), phones (L,), style (1, G, 1) and noise (1, C, 2 T)."""
+        """Waveform (samples,) of codes (T,), phones (L,), style (1, G, 1) and noise (1, C, F).
+
+        F is :func:`frames_at` of the number of codes and the speed.
+        """
+        ...
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """First half of :meth:`decode`: latent (1, C, F)."""
+        ...
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """Second half of :meth:`decode`: waveform (samples,) of a latent (1, C, F), or of a part of its frames."""
         ...
 
 
+def frames_at(tokens: int, speed: float) -> int:
+    """Frames (50 a second at 32 kHz) that a number of tokens takes at a speed, as the public decoder counts them."""
+    return 2 * tokens if speed == 1.0 else int(2 * tokens / speed) + 1
+
+
 class OnnxBackend:
-    """Runs a bundle's graphs with onnxruntime on the CPU.
+    """Runs a bundle's graphs with onnxruntime; one sentence at a time.
 
     Args:
         folder: the bundle's folder.
         description: its ``bundle.json``.
         threads: threads inside an operator; 0 lets onnxruntime choose.
+        device: ``cpu``, or ``cuda`` for bundles in half precision.
+
+    Raises:
+        ConfigError: the device cannot run this bundle.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0) -> None:
-        import onnxruntime
+    def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
+        from voiceclone.inference.bundle import LATENT, TEXT_TO_SEMANTIC, VOCODER
 
-        from voiceclone.inference.bundle import DECODER, TEXT_TO_SEMANTIC
+        self._providers = choose_providers(description, device)
+        self._floats = np.float16 if description["half"] else np.float32
+        self._gpt = self._session(folder / TEXT_TO_SEMANTIC, threads)
+        self._latent = self._session(folder / LATENT, threads)
+        self._vocoder = self._session(folder / VOCODER, threads)
+        self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
+        self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
+
+    def _session(self, path: Path, threads: int) -> Any:
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        provider = ["CPUExecutionProvider"]
-        self._gpt = onnxruntime.InferenceSession(str(folder / TEXT_TO_SEMANTIC), options, providers=provider)
-        self._decoder = onnxruntime.InferenceSession(str(folder / DECODER), options, providers=provider)
-        layers, heads, width = (description["cache"][name] for name in ("layers", "heads", "head_width"))
-        self._empty_cache = np.zeros((layers, 2, 1, heads, 0, width), np.float32)
-        self._no_phones = np.zeros((1, 0), np.int64)
-        self._no_bert = np.zeros((1, BERT_CHANNELS, 0), np.float32)
+        return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
-        """See :class:`Backend`."""
+        """See :class:`Backend`; the cache of the sentence before is lost."""
         features = np.zeros((BERT_CHANNELS, len(phones)), np.float32) if bert is None else bert
-        return self._run(phones[None], features[None], prompt[None], 0, self._empty_cache)
+        return self._run(phones[None], features[None], prompt[None], 0, 0)
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
-        """See :class:`Backend`."""
-        return self._run(self._no_phones, self._no_bert, np.array([[token]], np.int64), position, cache)
+        """See :class:`Backend`; ``cache`` is the number of positions that are filled."""
+        return self._run(NO_PHONES, NO_BERT, np.array([[token]], np.int64), position, cache)
 
-    def _run(self, phones: Tokens, bert: Floats, tokens: Tokens, position: int, past: Floats) -> tuple[Floats, Floats]:
-        logits, present = self._gpt.run(
-            ["logits", "present"],
-            {
-                "phones": phones,
-                "bert": bert,
-                "tokens": tokens,
-                "position": np.array(position, np.int64),
-                "past": past,
-            },
-        )
-        return logits[0], present
+    def _run(self, phones: Tokens, bert: Floats, tokens: Tokens, position: int, past: int) -> tuple[Floats, int]:
+        filled = past + phones.shape[1] + tokens.shape[1]
+        binding = self._cache.binding(filled, past)
+        binding.bind_cpu_input("phones", phones)
+        binding.bind_cpu_input("bert", bert.astype(self._floats))
+        binding.bind_cpu_input("tokens", tokens)
+        binding.bind_cpu_input("position", np.array(position, np.int64))
+        binding.bind_cpu_input("past_length", np.array(past, np.int64))
+        binding.bind_output("logits", "cpu", 0, np.float32, self._logits.shape, self._logits.ctypes.data)
+        self._gpt.run_with_iobinding(binding)
+        return self._logits[0].copy(), filled
 
     def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`Backend`."""
+        return self.vocode(self.latent(codes, phones, style, noise), style)
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`Backend`."""
         inputs = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
-        return self._decoder.run(["audio"], inputs)[0].reshape(-1)
+        return self._float32(self._latent, "latent", inputs)
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """See :class:`Backend`."""
+        return self._float32(self._vocoder, "audio", {"latent": latent, "style": style}).reshape(-1)
+
+    def _float32(self, session: Any, output: str, inputs: dict[str, npt.NDArray[Any]]) -> Floats:
+        feed = {
+            name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
+        }
+        return np.asarray(session.run([output], feed)[0], np.float32)
+
+
+def choose_providers(description: dict[str, Any], device: str) -> list[str]:
+    """Execution providers for a bundle on a device.
+
+    Raises:
+        ConfigError: no such device here, or its kernels do not cover the bundle's graphs.
+    """
+    import onnxruntime
+
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if not description["half"]:
+        raise ConfigError(
+            f"bundle {description['target']}: its attention runs on the CPU alone",
+            "take onnx-fp16 or a trt target for the GPU",
+        )
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise ConfigError("onnxruntime cannot use a GPU here", "install onnxruntime-gpu, or take the CPU")
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+class KeyValueCache:
+    """Buffers (1, heads, capacity, width) of keys and values per layer, which the graph updates in place.
+
+    They are bound once and kept for all sentences; a sentence that outgrows them gets larger ones.
+    """
+
+    def __init__(self, session: Any, sizes: dict[str, int], floats: type[np.floating[Any]], device: str) -> None:
+        self._session, self._floats, self._device = session, floats, device
+        self._names = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
+        self._heads, self._width = sizes["heads"], sizes["head_width"]
+        self.capacity = 0
+        self._buffers: dict[str, Any] = {}
+        self._binding: Any = None
+
+    def binding(self, positions: int, kept: int) -> Any:
+        """Binding with room for ``positions``, the first ``kept`` of which hold what they held."""
+        if positions > self.capacity:
+            self._grow(positions, kept)
+        return self._binding
+
+    def _grow(self, positions: int, kept: int) -> None:
+        from onnxruntime import OrtValue
+
+        self.capacity = -(-positions // CACHE_STEP) * CACHE_STEP
+        self._binding = self._session.io_binding()
+        for name in self._names:
+            array = np.zeros((1, self._heads, self.capacity, self._width), self._floats)
+            if kept:
+                array[:, :, :kept] = self._buffers[name].numpy()[:, :, :kept]
+            self._buffers[name] = OrtValue.ortvalue_from_numpy(array, self._device, 0)
+            self._binding.bind_ortvalue_input(name, self._buffers[name])
+            self._binding.bind_ortvalue_output(f"new_{name}", self._buffers[name])
 
 
 class TorchBackend:
@@ -115,16 +211,24 @@ class TorchBackend:
 
     def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`Backend`."""
+        return self.vocode(self.latent(codes, phones, style, noise), style)
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`Backend`."""
+        import torch
+
+        inputs = (self._tensor(array) for array in (codes[None, None], phones[None], style, noise))
+        frames = noise.shape[2] if noise.shape[2] != 2 * len(codes) else None
+        with torch.inference_mode():
+            return np.asarray(self._sovits.latent(*inputs, frames=frames).float().cpu().numpy())
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """See :class:`Backend`."""
         import torch
 
         with torch.inference_mode():
-            audio = self._sovits.decode(
-                self._tensor(codes[None, None]),
-                self._tensor(phones[None]),
-                self._tensor(style),
-                noise=self._tensor(noise),
-            )
-        return audio.float().cpu().numpy().reshape(-1)
+            audio = self._sovits.vocode(self._tensor(latent), self._tensor(style))
+        return np.asarray(audio.float().cpu().numpy().reshape(-1))
 
     def _tensor(self, array: npt.NDArray[Any]) -> Any:
         import torch

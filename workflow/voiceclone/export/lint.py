@@ -1,4 +1,4 @@
-"""Checks of finished graphs, as part of the export: what is stored is what was asked for, once, and runs where it should."""
+"""Checks of finished graphs, as part of the export: what is stored is what was asked for, and stored once."""
 
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ def _faults(model: onnx.ModelProto, form: Format) -> Iterator[str]:
     for value in model.graph.input:
         kind = value.type.tensor_type.elem_type
         if kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) and kind != asked:
-            yield f"input {value.name} is {TensorProto.DataType.Name(kind)}, expected {TensorProto.DataType.Name(asked)}"
+            names = TensorProto.DataType.Name(kind), TensorProto.DataType.Name(asked)
+            yield f"input {value.name} is {names[0]}, expected {names[1]}"
     for tensor in model.graph.initializer:
         kind, matrix = tensor.data_type, len(tensor.dims) > 1
         if kind == TensorProto.DOUBLE or (form == "fp32" and kind == TensorProto.FLOAT16):

@@ -75,12 +75,14 @@ def _latents(latent: onnx.ModelProto, sentences: Sequence[Inputs]) -> list[Input
     """Inputs of the vocoder for some inputs of the latent graph."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(latent.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(latent.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return [{"latent": session.run(None, dict(item))[0], "style": item["style"]} for item in sentences]
 
 
 def _float_convolutions(vocoder: onnx.ModelProto, stages: int, blocks: int) -> list[str]:
-    """Names of the vocoder's convolutions that stay in float32: all outside the residual blocks, and the last stages."""
+    """Names of the vocoder's convolutions that stay in float32: those outside residual blocks, and the last stages."""
     kept = tuple(f"/resblocks.{index}/" for index in range(blocks * (stages - FLOAT_STAGES)))
     names = [node.name for node in vocoder.graph.node if node.op_type == "Conv"]
     return [name for name in names if not any(part in name for part in kept)]

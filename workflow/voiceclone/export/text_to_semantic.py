@@ -1,8 +1,8 @@
 """The text-to-semantic graph: one set of weights for the first pass and for every later step.
 
 Keys and values live in buffers of fixed capacity that the graph updates in place (bind a layer's ``past`` and
-``present`` to the same memory). Tokens see all phones and the tokens up to themselves, which is causal attention; phones
-see all phones, so in the first pass alone their rows are computed once more without a mask.
+``present`` to the same memory). Tokens see all phones and the tokens up to themselves, which is causal attention;
+phones see all phones, so in the first pass alone their rows are computed once more without a mask.
 """
 
 from __future__ import annotations
@@ -132,10 +132,9 @@ class TextToSemanticGraph:
         """In the first pass, replace the phones' rows of the causal attention by unmasked attention."""
         g, heads, dim = self.graph, self.config.heads, self.config.dim
         first, later = g.branch(f"first_{index}"), g.branch(f"later_{index}")
-        zero = first.constant([0])
-        rows = first.add("Slice", joint, zero, count, first.constant([1]))
-        parts = [first.add("Slice", rows, first.constant([dim * i]), first.constant([dim * (i + 1)]), first.constant([2]))
-                 for i in range(3)]  # fmt: skip
+        rows = first.add("Slice", joint, first.constant([0]), count, first.constant([1]))
+        edges = [first.constant([dim * part]) for part in range(4)]
+        parts = [first.add("Slice", rows, *edges[part : part + 2], first.constant([2])) for part in range(3)]
         seen = first.add("MultiHeadAttention", *parts, domain=MICROSOFT, num_heads=heads)
         end = first.constant([np.iinfo(np.int64).max])
         rest = first.add("Slice", causal, count, end, first.constant([1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +60,7 @@ class OnnxBackend:
     Args:
         folder: the bundle's folder.
         description: its ``bundle.json``.
-        threads: threads inside an operator; 0 lets onnxruntime choose.
+        threads: threads inside an operator; 0: as OMP_NUM_THREADS says, else all cores.
         device: ``cpu``, or ``cuda`` for bundles in half precision.
 
     Raises:
@@ -81,7 +82,7 @@ class OnnxBackend:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
 

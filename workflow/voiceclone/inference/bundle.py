@@ -1,7 +1,7 @@
 """Bundles: folders that hold everything a voice needs to speak, without torch.
 
-Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``, ``vocoder.onnx``,
-``reference.safetensors`` (the reference clip as the models see it), ``SHA256SUMS``.
+Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
+``vocoder.onnx``, ``reference.safetensors`` (the reference clip as the models see it), ``SHA256SUMS``.
 """
 
 from __future__ import annotations

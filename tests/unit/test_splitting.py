@@ -62,7 +62,12 @@ def test_methods_by_example(method: str, pieces: list[str]) -> None:
 
 
 def test_a_point_in_a_number_is_no_end() -> None:
-    assert METHODS["punctuation"]("It is 3.5. Or v2.0.1, said he. 7.") == ["It is 3.5.", " Or v2.0.1,", " said he.", " 7."]
+    assert METHODS["punctuation"]("It is 3.5. Or v2.0.1, said he. 7.") == [
+        "It is 3.5.",
+        " Or v2.0.1,",
+        " said he.",
+        " 7.",
+    ]
 
 
 def test_unknown_method_names_those_that_there_are() -> None:

@@ -13,7 +13,7 @@ _SPOKEN = re.compile(r"\w")
 
 AUTO = "auto"
 #: Marks at which the public program sees the end of a clause.
-_CLAUSE_MARKS = frozenset("，。？！,.?!~:：—…")
+CLAUSE_MARKS = frozenset("，。？！,.?!~:：—…")
 #: Marks that the public method ``punctuation`` cuts at.
 _CUTTING_MARKS = frozenset(",.;?!、，。？！：…")
 #: A public piece of nothing but these is dropped.
@@ -102,14 +102,14 @@ def public_pieces(text: str, method: str, language: str) -> list[str]:
     text = text.strip("\n")
     if not text:
         return []
-    clause = re.split(f"[{_in_class(_CLAUSE_MARKS)}]", text)[0]
-    if text[0] not in _CLAUSE_MARKS and len(clause.strip()) < _SHORTEST_START:
+    clause = re.split(f"[{_in_class(CLAUSE_MARKS)}]", text)[0]
+    if text[0] not in CLAUSE_MARKS and len(clause.strip()) < _SHORTEST_START:
         text = end + text
     lines = [line for piece in METHODS[check_method(method)](text) for line in piece.split("\n")]
     pieces = []
     for piece in _with_short_ones_joined([line for line in lines if line not in ("", " ")]):
         if _SPOKEN.search(piece.replace("_", "")):
-            pieces += _of_bounded_length(piece if piece[-1] in _CLAUSE_MARKS else piece + end)
+            pieces += _of_bounded_length(piece if piece[-1] in CLAUSE_MARKS else piece + end)
     return pieces
 
 
@@ -183,9 +183,9 @@ def _in_class(marks: frozenset[str]) -> str:
 def _clauses(text: str) -> list[str]:
     """Clauses with the mark that ends each; a last one without gets an ideographic full stop."""
     text = text.replace("……", "。").replace("——", "，")
-    if text and text[-1] not in _CLAUSE_MARKS:
+    if text and text[-1] not in CLAUSE_MARKS:
         text += "。"
-    return [clause for clause in re.split(f"(?<=[{_in_class(_CLAUSE_MARKS)}])", text) if clause]
+    return [clause for clause in re.split(f"(?<=[{_in_class(CLAUSE_MARKS)}])", text) if clause]
 
 
 def _with_short_ones_joined(pieces: list[str]) -> list[str]:
@@ -207,7 +207,7 @@ def _of_bounded_length(piece: str) -> list[str]:
     if len(piece) <= _LONGEST_PIECE:
         return [piece]
     parts, current = [], ""
-    for clause in re.split(f"(?<=[{_in_class(_CLAUSE_MARKS)}])", piece):
+    for clause in re.split(f"(?<=[{_in_class(CLAUSE_MARKS)}])", piece):
         if current and len(current + clause) > _LONGEST_PIECE:
             parts.append(current)
             current = ""

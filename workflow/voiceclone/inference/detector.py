@@ -28,6 +28,8 @@ TOKENS_PER_UNIT = 1.75
 #: Least period of a repeat that is compared token by token: slow speech changes its tokens less often.
 SHORTEST_TIMED = 8
 WORST = 10.0
+#: A piece without end is at least so bad, at whatever length it was cut.
+ENDLESS = 2.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _length(tokens: int, phones: int, ended: bool, settings: DetectorSettings, r
     told = f"{tokens} tokens for {phones} phones"
     longest = most * phones + SLACK_TOKENS
     if not ended:
-        return [Finding("runaway", _excess(max(tokens, longest), longest), f"no end after {told}")]
+        return [Finding("runaway", max(ENDLESS, _excess(tokens, longest)), f"no end after {told}")]
     if tokens > longest:
         return [Finding("runaway", _excess(tokens, longest), f"{told}, at most {longest:.0f} expected")]
     if tokens < least * phones:

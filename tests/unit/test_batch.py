@@ -15,6 +15,7 @@ from voiceclone.inference.batch import Defaults, Job, Refused, read_jobs, speak_
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.voices import Voice
+from voiceclone.text.lexicon import Lexicon
 
 from .toy_voice import toy_voice
 
@@ -117,6 +118,10 @@ def test_only_what_changed_is_spoken_again(tmp_path: Path) -> None:
     assert run(table, output, voice) == {"ok": 1, "kept": 1, "failed": 0}
     assert run(table, output, voice, Defaults(seed=1, speaking=DEFAULTS.speaking))["ok"] == 2
     assert run(table, output, Voice(toy_voice(fingerprint="other")), DEFAULTS)["ok"] == 2
+    lexicon = Lexicon({"en": {"hello": ("HH", "AH0", "L", "OW0")}})
+    with_lexicon = Voice(toy_voice(fingerprint="other"))
+    with_lexicon.synthesizer.lexicon = lexicon
+    assert run(table, output, with_lexicon) == {"ok": 1, "kept": 1, "failed": 0}  # one text has the word
 
 
 @pytest.mark.parametrize(

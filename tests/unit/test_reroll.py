@@ -49,7 +49,11 @@ def test_of_equally_bad_attempts_the_first_is_kept() -> None:
 def test_pieces_have_attempts_of_their_own() -> None:
     voice = toy_voice()
     text = "This is a sentence. Here is another one. And the last of three."
-    speech = voice.say(text, seed=4, sampling=EVERYTHING, detector=STRICT, attempts=5)
+    told: list[tuple[int, int]] = []
+    speech = voice.say(
+        text, seed=4, sampling=EVERYTHING, detector=STRICT, attempts=5, on_piece=lambda *pair: told.append(pair)
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
     assert [piece.text for piece in speech.pieces] == [
         "This is a sentence.",
         "Here is another one.",

@@ -42,6 +42,12 @@ def test_export_follows_the_trained_models(voice: Path) -> None:
     assert read_bundle(voice / "bundle")[0]["reference_utterance"].startswith(("take-0000001", "take-0000002"))
 
 
+def test_bundle_knows_the_usual_length_of_its_speech(voice: Path) -> None:
+    assert read_bundle(voice / "bundle")[0]["tokens_per_phone"] == {"en": 2.5}
+    trained = Synthesizer.from_models(voice / "models", voice / "features")
+    assert Synthesizer.from_bundle(voice / "bundle").rates == trained.rates == {"en": 2.5}
+
+
 def test_bundle_speaks_without_torch(voice: Path, tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"

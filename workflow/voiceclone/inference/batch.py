@@ -62,15 +62,15 @@ class Job:
     speaking: Speaking
     clip: Clip | None
 
-    def key(self, voice: str, checked: bool) -> str:
-        """Digest of all that decides how the row sounds."""
+    def key(self, *voice: Any) -> str:
+        """Digest of all that decides how the row sounds: the row itself, and plain values that tell the voice."""
         clip = None
         if self.clip is not None:
             files = [sha256_file(path) for path in (self.clip.path, *self.clip.styles)]
             clip = [self.clip.text, self.clip.language, *files]
         speaking = asdict(replace(self.speaking, detector=None))  # type: ignore[arg-type]
         limits = self.speaking.detector.model_dump(mode="json")
-        return digest([REVISION, voice, checked, self.text, self.language, self.seed, speaking, limits, clip])
+        return digest([REVISION, voice, self.text, self.language, self.seed, speaking, limits, clip])
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,19 @@ def speak_table(
     output: Path,
     ending: str,
     listener: Listener | None = None,
+    checked_by: str = "",
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """Speak every row that is not there yet, into ``output/NAME`` with the ending; writes ``output/results.tsv``.
+
+    Args:
+        voice: speaks.
+        jobs: the rows.
+        output: folder of the sound files.
+        ending: of their names, ``.wav``, ``.flac`` or ``.ogg``.
+        listener: judges the sound of what is spoken.
+        checked_by: name of the listener: what another one passed is spoken again.
+        progress: counts rows.
 
     Returns:
         How many rows were spoken (``ok``), were there (``kept``) and failed (``failed``).
@@ -192,7 +202,7 @@ def speak_table(
         for job in jobs:
             if stop.reason:
                 break
-            results.append(_row(voice, job, output, ending, listener))
+            results.append(_row(voice, job, output, ending, listener, checked_by))
             if progress is not None:
                 progress.update(note=job.name)
     write_tsv(output / RESULTS, RESULT_COLUMNS, _numbered(results), sort_by=("line",))
@@ -209,7 +219,9 @@ def _numbered(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "line": f"{row['line']:0{width}d}"} for row in results]
 
 
-def _row(voice: Voice, job: Job | Refused, output: Path, ending: str, listener: Listener | None) -> dict[str, Any]:
+def _row(
+    voice: Voice, job: Job | Refused, output: Path, ending: str, listener: Listener | None, checked_by: str
+) -> dict[str, Any]:
     """Speak one row; its line of the results."""
     result: dict[str, Any] = {"line": job.line, "name": job.name}
     if isinstance(job, Refused):
@@ -217,7 +229,8 @@ def _row(voice: Voice, job: Job | Refused, output: Path, ending: str, listener: 
     try:
         sound = contained_path(output, job.name + ending)
         sidecar = contained_path(output, f"{STATE}/{job.name}.json")
-        key = digest([job.key(voice.synthesizer.fingerprint, listener is not None), ending])
+        synthesizer = voice.synthesizer
+        key = job.key(synthesizer.fingerprint, synthesizer.reading_of(job.text), checked_by, ending)
         record = read_sidecar(sidecar, key)
         status = "kept" if record is not None and _is_as_written(sound, record) else "ok"
         if status == "ok":

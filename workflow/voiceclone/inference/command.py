@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +15,9 @@ from voiceclone.errors import EXIT_FAILURE, ConfigError, DataError
 if TYPE_CHECKING:
     from voiceclone.inference.synthesizer import Listener, Speech
     from voiceclone.inference.voices import Clip, Voice
+
+#: Pieces of a text from which its progress is shown.
+LONG_TEXT = 10
 
 bundle_app = typer.Typer(help="Exported bundles.", no_args_is_help=True)
 
@@ -146,8 +150,10 @@ def say(
     speaking = _speaking(locals())
     clip = _clip(reference, reference_text, reference_language, style_reference, any_length)
     voice = _voice(bundle, models, features, clip, root, threads, device)
-    listener = _listener(check, root, speaking.detector, threads)
-    speech = voice.synthesizer.say(words, language, seed=seed, speaking=speaking, listener=listener)
+    listener, _ = _listener(check, root, speaking.detector, threads)
+    speech = voice.synthesizer.say(
+        words, language, seed=seed, speaking=speaking, listener=listener, on_piece=_shown_progress()
+    )
     write_speech(output, speech)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
@@ -192,8 +198,8 @@ def batch(
     jobs = read_jobs(table, Defaults(language, seed, speaking, any_length))
     clip = _clip(reference, reference_text, reference_language, style_reference, any_length)
     voice = _voice(bundle, models, features, clip, root, threads, device)
-    listener = _listener(check, root, speaking.detector, threads)
-    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, Progress("batch", len(jobs)))
+    listener, name = _listener(check, root, speaking.detector, threads)
+    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, Progress("batch", len(jobs)))
     typer.echo(
         f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} were there, {counts['failed']} failed"
     )
@@ -293,13 +299,29 @@ def _voice(
     return open_models(models, root, features, clip, choose_device(device, threads))
 
 
-def _listener(check: str, root: Path, settings: Any, threads: int) -> Listener | None:
+def _listener(check: str, root: Path, settings: Any, threads: int) -> tuple[Listener | None, str]:
+    """What listens to pieces, and its name."""
     if check != "asr":
-        return None
-    from voiceclone.inference.listening import open_listener
+        return None, ""
+    from voiceclone.inference.listening import best_recogniser, open_listener
     from voiceclone.inference.voices import asset_finder
 
-    return open_listener(root, asset_finder(root), settings, threads)
+    asset = asset_finder(root)(best_recogniser(root))
+    return open_listener(asset, settings, threads), f"{asset.name} {asset.digest}"
+
+
+def _shown_progress() -> Callable[[int, int], None]:
+    """Progress lines of a long text; none for a short one."""
+    from voiceclone.progress import Progress
+
+    lines: list[Progress] = []
+
+    def show(done: int, total: int) -> None:
+        if total >= LONG_TEXT:
+            lines[:] = lines or [Progress("say", total)]
+            lines[0].update()
+
+    return show
 
 
 def _tell(speech: Speech) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,17 +19,19 @@ RECOGNISERS = ("faster-whisper-large-v3", "whisper-base")
 LEAKED = {"words": 2, "characters": 4}
 
 
-def open_listener(root: Path, find: Callable[[str], Asset], settings: DetectorSettings, threads: int = 0) -> Listener:
-    """A listener with the best recogniser that is on this machine.
-
-    Raises:
-        AssetError: none is; says how to fetch one.
-    """
+def best_recogniser(root: Path) -> str:
+    """Name of the best recogniser that was fetched; the best of all if none was."""
     from voiceclone.assets.preflight import MODELS
+
+    there = (name for name in RECOGNISERS if (root / MODELS / name / "asset.json").is_file())
+    return next(there, RECOGNISERS[0])
+
+
+def open_listener(asset: Asset, settings: DetectorSettings, threads: int = 0) -> Listener:
+    """A listener with a recogniser."""
     from voiceclone.evaluation.asr import Recogniser
 
-    there = [name for name in RECOGNISERS if (root / MODELS / name / "asset.json").is_file()]
-    recogniser = Recogniser(find(there[0] if there else RECOGNISERS[0]), threads)
+    recogniser = Recogniser(asset, threads)
 
     def listen(samples: Floats, rate: int, text: str, language: str, reference: Reference) -> list[Finding]:
         return compare(text, recogniser.transcribe(samples, rate, language), language, reference.text, settings)

@@ -149,9 +149,6 @@ class Synthesizer:
         """A synthesiser over an exported bundle (folder or ``bundle.json``)."""
         description, folder = read_bundle(bundle)
         reference = read_reference(folder / REFERENCE)
-        rates = {}
-        if len(reference.tokens):
-            rates[description["languages"][0]] = len(reference.tokens) / len(reference.phones)
         return cls(
             OnnxBackend(folder, description, threads),
             reference,
@@ -161,7 +158,7 @@ class Synthesizer:
             language=description["languages"][0],
             trained_with_bert=description.get("bert", False),
             lexicon=lexicon,
-            rates=rates,
+            rates=description.get("tokens_per_phone"),
             fingerprint=digest({name: entry["sha256"] for name, entry in description["files"].items()}),
         )
 
@@ -177,7 +174,7 @@ class Synthesizer:
             lexicon: the user's pronunciations.
             bert: the encoder of Chinese text that the features were made with.
         """
-        from voiceclone.inference.reference import choose_reference, has_bert, make_reference
+        from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
         from voiceclone.models.voice import load_voice
 
         models = load_voice(models_dir)
@@ -192,6 +189,7 @@ class Synthesizer:
             lexicon=lexicon,
             trained_with_bert=with_bert,
             encode_text=text_encoder(bert) if bert is not None and with_bert else None,
+            rates=usual_rates(features_dir),
         )
 
     @classmethod
@@ -220,6 +218,11 @@ class Synthesizer:
             **more,
         )
 
+    def reading_of(self, text: str) -> dict[str, Any]:
+        """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
+        encoder of Chinese text is there; plain values for the key of a cache."""
+        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._encode_text is not None}
+
     def say(
         self,
         text: str,
@@ -229,6 +232,7 @@ class Synthesizer:
         speaking: Speaking | None = None,
         reference: Reference | None = None,
         listener: Listener | None = None,
+        on_piece: Callable[[int, int], None] | None = None,
         **changes: Any,
     ) -> Speech:
         """Speak a text.
@@ -240,6 +244,7 @@ class Synthesizer:
             speaking: how.
             reference: clip to speak like; None: the voice's own.
             listener: judges the sound of pieces in whose tokens nothing is suspected.
+            on_piece: called after each piece with the numbers of those that are spoken and of all.
             changes: fields of ``speaking`` to take otherwise, for example ``attempts=3``.
 
         Raises:
@@ -252,10 +257,11 @@ class Synthesizer:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
         speech = Speech(np.zeros(0, np.float32), self.sample_rate, dict.fromkeys(TIMINGS, 0.0))
         reference = reference or self.reference
-        waves = [
-            self._say_piece(piece, language, [seed, index], manner, reference, listener, speech)
-            for index, piece in enumerate(pieces)
-        ]
+        waves: list[Floats] = []
+        for index, piece in enumerate(pieces):
+            waves.append(self._say_piece(piece, language, [seed, index], manner, reference, listener, speech))
+            if on_piece is not None:
+                on_piece(index + 1, len(pieces))
         with _timed(speech.timings, "post_ms"):
             speech.samples = _join(waves, int(manner.pause_seconds * self.sample_rate))
         return speech

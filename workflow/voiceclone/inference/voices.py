@@ -103,6 +103,7 @@ def open_models(
         AssetError: an encoder is not there.
     """
     from voiceclone.inference.clip import ClipReader
+    from voiceclone.inference.reference import usual_rates
     from voiceclone.models.voice import load_voice
 
     find, lexicon = asset_finder(root), user_lexicon(root)
@@ -123,7 +124,7 @@ def open_models(
             "give a clip of 3 to 10 s and its words: --reference clip.flac --reference-text '...'",
         )
     loaded.sovits.remove_weight_norm()
-    rates = _rates(folder) if folder is not None else {}
+    rates = usual_rates(folder) if folder is not None else {}
     if clip is not None and len(reference.tokens) and clip.language in SUPPORTED:
         rates.setdefault(clip.language, len(reference.tokens) / len(reference.phones))
     language = ANY_LANGUAGE if folder is None else _usual_language(folder)
@@ -147,25 +148,6 @@ def _own_reference(models: VoiceModels, features: Path) -> Reference:
     from voiceclone.inference.reference import choose_reference, make_reference
 
     return make_reference(models.sovits, features, choose_reference(features), models.prompt)
-
-
-def _rates(features: Path) -> dict[str, float]:
-    """Median of semantic tokens per phone by language, over the utterances of a training."""
-    from statistics import median
-
-    from voiceclone.features.store import open_store
-    from voiceclone.files import read_tsv
-
-    paths = [features / f"{kind}.safetensors" for kind in ("semantic", "phones")]
-    if not all(path.is_file() for path in paths):
-        return {}
-    tokens, phones = map(open_store, paths)
-    found: dict[str, list[float]] = {}
-    for row in read_tsv(features / "manifest.tsv", ["utterance", "language"]):
-        name = row["utterance"]
-        if name in tokens and name in phones and phones.shape(name)[0]:
-            found.setdefault(row["language"], []).append(tokens.shape(name)[0] / phones.shape(name)[0])
-    return {language: float(median(values)) for language, values in found.items()}
 
 
 def _usual_language(features: Path) -> str:

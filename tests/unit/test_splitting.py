@@ -26,6 +26,14 @@ def test_sentences_of_both_scripts() -> None:
     ]
 
 
+@pytest.mark.parametrize("method", [AUTO, *METHODS])
+def test_inline_pronunciations_stay_whole(method: str) -> None:
+    text = "Say <three|TH R IY1> {F AO1 R , . N} times. " * 12
+    pieces = pieces_of(text, method, "en")
+    assert "".join(pieces).count("<three|TH R IY1> {F AO1 R , . N} times") == 12
+    assert all(piece.count("{") == piece.count("}") for piece in pieces)
+
+
 def test_marks_alone_are_dropped() -> None:
     assert split_text("... !? \n —") == []
 

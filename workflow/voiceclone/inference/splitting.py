@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from voiceclone.errors import ConfigError
+from voiceclone.text.inline import protect, restore
 
 _SENTENCE_END = re.compile(r"(?<=[。！？!?；;…])|(?<=\.)(?=\s|$)|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,，、:：])(?!\d)")
@@ -60,7 +61,7 @@ def _hard_cut(clause: str, limit: int) -> list[str]:
 
 
 def pieces_of(text: str, method: str = AUTO, language: str = "auto") -> list[str]:
-    """Pieces of a text by a method of splitting.
+    """Pieces of a text by a method of splitting; inline pronunciations stay whole.
 
     Args:
         text: any text.
@@ -70,9 +71,9 @@ def pieces_of(text: str, method: str = AUTO, language: str = "auto") -> list[str
     Raises:
         ConfigError: no such method.
     """
-    if check_method(method) == AUTO:
-        return split_text(text)
-    return [piece for piece in public_pieces(text, method, language) if _SPOKEN.search(piece)]
+    text, marks = protect(text)
+    pieces = split_text(text) if check_method(method) == AUTO else public_pieces(text, method, language)
+    return [restore(piece, marks) for piece in pieces if _SPOKEN.search(piece)]
 
 
 def check_method(method: str) -> str:

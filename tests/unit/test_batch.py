@@ -136,6 +136,9 @@ def test_only_what_changed_is_spoken_again(tmp_path: Path) -> None:
 def test_wrong_columns_are_named(tmp_path: Path, header: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_jobs(write(tmp_path / "lines.tsv", header), DEFAULTS)
+    (tmp_path / "lines.tsv").write_bytes(b"name\ttext\na\tcaf\xe9\n")
+    with pytest.raises(DataError, match="not UTF-8 text"):
+        read_jobs(tmp_path / "lines.tsv", DEFAULTS)
     (tmp_path / "lines.tsv").write_text("")
     with pytest.raises(DataError, match="empty, expected a header"):
         read_jobs(tmp_path / "lines.tsv", DEFAULTS)
@@ -161,3 +164,9 @@ def test_refused_rows_keep_their_line(tmp_path: Path) -> None:
     assert read_jobs(table, DEFAULTS) == [
         Refused(3, "one", "reference_text, reference_language: there is no reference")
     ]
+
+
+def test_line_ends_of_other_systems_and_marks_of_other_programs(tmp_path: Path) -> None:
+    (tmp_path / "lines.tsv").write_bytes("\ufeffname\ttext\r\none\tHello\u2028there.\r\n".encode())
+    (job,) = read_jobs(tmp_path / "lines.tsv", DEFAULTS)
+    assert isinstance(job, Job) and (job.name, job.text) == ("one", "Hello\u2028there.")

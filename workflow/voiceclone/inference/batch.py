@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -46,7 +46,7 @@ class Defaults:
 
     language: str = ""
     seed: int = 0
-    speaking: Speaking = Speaking()  # noqa: RUF009 - frozen
+    speaking: Speaking = field(default_factory=Speaking)
     any_length: bool = False
 
 
@@ -91,10 +91,14 @@ def read_jobs(table: Path, defaults: Defaults) -> list[Job | Refused]:
         defaults: of all rows.
 
     Raises:
-        DataError: the table is empty, or has columns that are unknown, missing or there twice.
+        DataError: the table is not UTF-8 text, is empty, or has columns that are unknown, missing or there twice.
     """
-    lines = Path(table).read_text(encoding="utf-8-sig").splitlines()
-    if not lines:
+    try:
+        # Only line ends end a row: texts may hold other characters that Unicode takes for a new line.
+        lines = [line.rstrip("\r") for line in Path(table).read_bytes().decode("utf-8-sig").split("\n")]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: not UTF-8 text ({error})", "save the table as UTF-8") from error
+    if not lines[0]:
         raise DataError(f"{table}: empty, expected a header line with {', '.join(REQUIRED)}")
     header = lines[0].split("\t")
     _check_header(table, header)

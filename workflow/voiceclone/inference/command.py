@@ -161,7 +161,9 @@ def say(
 
 
 def batch(
-    table: Annotated[Path, typer.Option(help="TSV with the columns name and text, and others.", exists=True)],
+    table: Annotated[
+        Path, typer.Option(help="TSV with the columns name and text, and others.", exists=True, dir_okay=False)
+    ],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the sound files and results.tsv.")],
     format: Annotated[Literal["wav", "flac", "ogg"], typer.Option(help="Of the sound files.")] = "flac",
     language: LanguageOption = "",

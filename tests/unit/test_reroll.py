@@ -79,6 +79,17 @@ def test_a_listener_hears_what_the_tokens_do_not_show() -> None:
     assert voice.backend.decodes == len(heard)  # the sound that was heard is the one that is kept
 
 
+def test_every_attempt_is_heard_also_a_suspected_one() -> None:
+    voice, heard = toy_voice(end=1e-6), []
+
+    def dislikes(samples, rate, text, language, reference) -> list[Finding]:
+        heard.append(len(samples))
+        return [Finding("words", 9.0, "other words")] if len(heard) == 1 else []
+
+    speech = voice.say(TEXT, sampling=EVERYTHING, attempts=3, max_tokens_per_phone=0.5, listener=dislikes)
+    assert len(heard) == 3 and [finding.kind for finding in speech.findings] == ["runaway"]
+
+
 def test_speech_that_says_the_prompt_again_is_suspected() -> None:
     voice = toy_voice()
     alone = voice.say(TEXT, seed=2, sampling=EVERYTHING, max_tokens_per_phone=20)

@@ -243,7 +243,7 @@ class Synthesizer:
             seed: of sampling and of the prior's noise; the same seed gives the same speech.
             speaking: how.
             reference: clip to speak like; None: the voice's own.
-            listener: judges the sound of pieces in whose tokens nothing is suspected.
+            listener: judges the sound of every attempt.
             on_piece: called after each piece with the numbers of those that are spoken and of all.
             changes: fields of ``speaking`` to take otherwise, for example ``attempts=3``.
 
@@ -287,9 +287,9 @@ class Synthesizer:
         for number in range(manner.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
             attempt = self._attempt(text, bert, rng, manner, reference, speech.timings)
-            if listener is not None and not attempt.findings:
+            if listener is not None:  # all attempts: otherwise one that nobody heard would seem the better one
                 attempt.wave = self._decode(attempt, text.ids, manner, reference, speech.timings)
-                attempt.findings = listener(attempt.wave, self.sample_rate, piece, main_language(text), reference)
+                attempt.findings += listener(attempt.wave, self.sample_rate, piece, main_language(text), reference)
             if best is None or score(attempt.findings) < score(best.findings):
                 best = attempt
             if not attempt.findings:

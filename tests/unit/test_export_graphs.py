@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from voiceclone.export.decoder import latent_graph, vocoder_graph
+from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.quantize import blockwise, half, restore
 from voiceclone.export.text_to_semantic import TextToSemanticGraph
-from voiceclone.inference.backend import KeyValueCache
+from voiceclone.inference.backend import MARGIN_FRAMES, KeyValueCache, in_parts
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
@@ -99,7 +99,7 @@ def test_graphs_are_as_asked(gpt: TextToSemantic, form: Any) -> None:
 def test_lint_names_faults(gpt: TextToSemantic) -> None:
     model = graph_of(gpt, "fp32")
     assert any("expected FLOAT16" in str(fault) for fault in lint({"gpt": model}, "fp16"))
-    twin = numpy_helper.to_array(model.graph.initializer[0])
+    twin = max((numpy_helper.to_array(tensor) for tensor in model.graph.initializer), key=lambda array: array.nbytes)
     model.graph.initializer.append(numpy_helper.from_array(twin, "twin"))
     assert any("twin is stored twice" in str(fault) for fault in lint({"gpt": model}, "fp32"))
     assert any("GroupQueryAttention" in fault for fault in not_for_tensorrt(model))
@@ -109,9 +109,9 @@ def test_decoder_graphs_follow_the_module_at_any_speed() -> None:
     torch.manual_seed(0)
     sovits = SynthesizerTrn(SoVITSConfig.nano()).eval()
     sovits.remove_weight_norm()
-    graphs = latent_graph(sovits, 17), vocoder_graph(sovits, 17)
-    latent, vocoder = (open_session(g) for g in graphs)
-    assert [not_for_tensorrt(graph) for graph in graphs] == [[], []]
+    graphs = latent_graph(sovits, 17), head_graph(sovits, 17), tail_graph(sovits, 17)
+    latent, head, tail = (open_session(g) for g in graphs)
+    assert [not_for_tensorrt(graph) for graph in graphs] == [[], [], []]
     codes, phones, style = torch.randint(256, (1, 1, 20)), torch.randint(732, (1, 11)), torch.randn(1, 128, 1)
     for speed, frames in ((1.0, 40), (1.3, 31), (0.6, 67)):
         noise = torch.randn(1, 96, frames) * 0.5
@@ -119,7 +119,29 @@ def test_decoder_graphs_follow_the_module_at_any_speed() -> None:
             true = sovits.decode(codes, phones, style, noise=noise, speed=speed).numpy()
         inputs = {"codes": codes, "phones": phones, "style": style, "noise": noise}
         middle = latent.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
-        assert relative(vocoder.run(None, {"latent": middle, "style": style.numpy()})[0], true) < 1e-4
+        upsampled = head.run(None, {"latent": middle, "style": style.numpy()})[0]
+        assert relative(tail.run(None, {"upsampled": upsampled})[0], true) < 1e-4
+        steps = sovits.config.upsample_rates[0]
+        parts = in_parts(
+            lambda part: tail.run(None, {"upsampled": part})[0].reshape(-1), upsampled, 7 * steps, 2 * steps
+        )
+        assert relative(parts, true.reshape(-1)) < 1e-4
+
+
+@pytest.mark.parametrize("make", [SoVITSConfig.v2, SoVITSConfig.v2pro, SoVITSConfig.nano])
+def test_the_margin_covers_what_the_tail_looks_at(make: Any) -> None:
+    config = make()
+    rate, reach = config.upsample_rates[0], 0.0  # in steps of the head
+    for stride, kernel in list(zip(config.upsample_rates, config.upsample_kernels, strict=True))[1:]:
+        reach += ((kernel - stride) // 2 / stride + 1) * config.upsample_rates[0] / rate
+        rate *= stride
+        widest = max(
+            sum((size - 1) // 2 * (dilation + 1) for dilation in dilations)
+            for size, dilations in zip(config.resblock_kernels, config.resblock_dilations, strict=True)
+        )
+        reach += widest * config.upsample_rates[0] / rate
+    reach += 3 * config.upsample_rates[0] / rate
+    assert reach <= MARGIN_FRAMES * config.upsample_rates[0]
 
 
 def test_half_keeps_norms_whole() -> None:

@@ -20,20 +20,21 @@ from voiceclone.inference.backend import OnnxBackend, TorchBackend
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
     FORMAT_VERSION,
+    HEAD,
     LATENT,
     REFERENCE,
+    TAIL,
     TEXT_TO_SEMANTIC,
-    VOCODER,
     Reference,
     read_bundle,
 )
-from voiceclone.inference.reference import choose_reference, has_bert, make_reference
+from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
 log = logging.getLogger(__name__)
 
-FILES = (TEXT_TO_SEMANTIC, LATENT, VOCODER, REFERENCE)
+FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE)
 SMOKE_TEXT = {
     "en": "This is a short test.",
     "ja": "これは短いテストです。",
@@ -113,7 +114,7 @@ def _describe(
         "languages": ranked,
         "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
         "sample_rate": sovits.config.sample_rate,
-        "hop": sovits.config.hop,
+        "steps_per_frame": sovits.config.upsample_rates[0],
         "prior_channels": sovits.config.inter_channels,
         "end_token": gpt.config.codes,
         "cache": {
@@ -124,6 +125,7 @@ def _describe(
         "reference_utterance": utterance,
         "prompt": has_base(models_dir),
         "bert": has_bert(features_dir),
+        "tokens_per_phone": usual_rates(features_dir),
         "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
         "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",
         "made_by": f"voiceclone {__version__}",

@@ -1,7 +1,7 @@
-"""The two graphs behind semantic tokens: ``latent`` (prior and flow) and ``vocoder`` (HiFi-GAN).
+"""The graphs behind semantic tokens: ``latent`` (prior and flow), ``head`` and ``tail`` of the vocoder (HiFi-GAN).
 
-They are apart because speech is streamed: the latent of a whole sentence is cheap and is computed anew as the sentence
-grows, the vocoder takes all the time and runs over new frames only.
+They are apart because long speech is decoded in parts, and streamed speech too: latent and head look far to both sides
+but are cheap; the tail takes nearly all time and memory and looks less than two frames around.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voiceclone.models.decoder import Decoder
 from voiceclone.models.sovits import SynthesizerTrn
 
 
@@ -31,19 +32,32 @@ class LatentEntry(nn.Module):
         return self.sovits.latent(codes, phones, style, noise, frames=noise.shape[2])
 
 
-class VocoderEntry(nn.Module):
-    """Traced entry: :meth:`SynthesizerTrn.vocode` as a network over images of height one.
+class HeadEntry(nn.Module):
+    """Traced entry: first stage of the vocoder, over images of height one.
 
     onnxruntime's kernels for blocked channels, the fast ones, exist for two dimensions only.
     """
 
     def __init__(self, sovits: SynthesizerTrn) -> None:
         super().__init__()
-        self.decoder = _planar(copy.deepcopy(sovits.dec))
+        self.decoder = _planar(sovits.dec)
 
     def forward(self, latent: Tensor, style: Tensor) -> Tensor:
-        """Waveform (1, 1, F * hop) of a latent (1, C, F) and style (1, G, 1)."""
-        audio: Tensor = self.decoder(latent.unsqueeze(2), style.unsqueeze(2)).squeeze(2)
+        """Upsampled (1, C / 2, F * rate) of a latent (1, C, F) and style (1, G, 1)."""
+        out: Tensor = self.decoder.head(latent.unsqueeze(2), style.unsqueeze(2)).squeeze(2)
+        return out
+
+
+class TailEntry(nn.Module):
+    """Traced entry: the other stages of the vocoder, likewise."""
+
+    def __init__(self, sovits: SynthesizerTrn) -> None:
+        super().__init__()
+        self.decoder = _planar(sovits.dec)
+
+    def forward(self, upsampled: Tensor) -> Tensor:
+        """Waveform (1, 1, F * hop) of what the head gives."""
+        audio: Tensor = self.decoder.tail(upsampled.unsqueeze(2)).squeeze(2)
         return audio
 
 
@@ -64,12 +78,14 @@ class _PlanarConvolution(nn.Module):
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
 
 
-def _planar(module: nn.Module) -> nn.Module:
-    """Replace the convolutions in a module."""
-    for name, child in list(module.named_children()):
-        flat = isinstance(child, nn.Conv1d | nn.ConvTranspose1d)
-        setattr(module, name, _PlanarConvolution(child) if flat else _planar(child))
-    return module
+def _planar(decoder: Decoder) -> Decoder:
+    """A copy of the vocoder with other convolutions."""
+    copied = copy.deepcopy(decoder)
+    for parent in list(copied.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv1d | nn.ConvTranspose1d):
+                setattr(parent, name, _PlanarConvolution(child))
+    return copied
 
 
 def latent_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
@@ -85,12 +101,25 @@ def latent_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
     return trace(LatentEntry(sovits), example, ["codes", "phones", "style", "noise"], ["latent"], axes, opset)
 
 
-def vocoder_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
-    """The graph ``latent, style -> audio``; see :class:`VocoderEntry`. Weight norm must be folded."""
+def head_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+    """The graph ``latent, style -> upsampled``; see :class:`HeadEntry`. Weight norm must be folded."""
     config = sovits.config
     example = torch.zeros(1, config.inter_channels, 24), torch.zeros(1, config.gin_channels, 1)
-    axes = {"latent": {2: "frames"}, "audio": {2: "samples"}}
-    return trace(VocoderEntry(sovits), example, ["latent", "style"], ["audio"], axes, opset)
+    axes = {"latent": {2: "frames"}, "upsampled": {2: "steps"}}
+    return trace(HeadEntry(sovits), example, ["latent", "style"], ["upsampled"], axes, opset)
+
+
+def tail_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+    """The graph ``upsampled -> audio``; see :class:`TailEntry`. Weight norm must be folded."""
+    example = (torch.zeros(1, sovits.config.decoder_channels // 2, 60),)
+    return trace(
+        TailEntry(sovits),
+        example,
+        ["upsampled"],
+        ["audio"],
+        {"upsampled": {2: "steps"}, "audio": {2: "samples"}},
+        opset,
+    )
 
 
 def trace(

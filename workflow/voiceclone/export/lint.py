@@ -14,8 +14,8 @@ from onnx import TensorProto, numpy_helper
 from voiceclone.export.builder import MICROSOFT
 from voiceclone.export.text_to_semantic import Format
 
-#: Below this size a tensor stored twice is no waste worth a name: constants of shape arithmetic.
-SMALL = 1024
+#: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.
+SMALL = 16_384
 #: Largest share of the bytes of weights that may be float32 in the targets of integers.
 FLOAT_SHARE = {"int8": 0.45, "int4": 0.6}
 #: Operators of the standard that TensorRT's parser has no equivalent of.

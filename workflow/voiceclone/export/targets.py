@@ -11,7 +11,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 
-from voiceclone.export.decoder import latent_graph, vocoder_graph
+from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
 from voiceclone.export.quantize import half, static_int8
 from voiceclone.export.text_to_semantic import Format, TextToSemanticGraph
 from voiceclone.files import digest
@@ -47,18 +47,25 @@ class Calibration:
 def build_graphs(
     gpt: TextToSemantic, sovits: SynthesizerTrn, form: Format, opset: int, calibration: Calibration
 ) -> dict[str, onnx.ModelProto]:
-    """The graphs of a target by name: ``text_to_semantic``, ``latent``, ``vocoder``. Weight norm must be folded."""
+    """The graphs of a target by name: text_to_semantic, latent, head, tail. Weight norm must be folded."""
     weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in gpt.state_dict().items()}
     text_to_semantic = TextToSemanticGraph(gpt.config, weights, form, opset).build()
-    latent, vocoder = latent_graph(sovits, opset), vocoder_graph(sovits, opset)
+    latent, head, tail = (make(sovits, opset) for make in (latent_graph, head_graph, tail_graph))
     if form == "fp16":
-        latent, vocoder = half(latent), half(vocoder)
+        latent, head, tail = half(latent), half(head), half(tail)
     elif form in ("int8", "int4"):
-        heard = _latents(latent, calibration.sentences)
-        floats = _float_convolutions(vocoder, len(sovits.config.upsample_rates), len(sovits.config.resblock_kernels))
-        vocoder = _int8(vocoder, heard, floats, calibration.folder)
+        latents = [
+            {"latent": out, "style": item["style"]}
+            for item, out in zip(calibration.sentences, _outputs(latent, calibration.sentences), strict=True)
+        ]
+        upsampled = [{"upsampled": out} for out in _outputs(head, latents)]
+        blocks, stages = len(sovits.config.resblock_kernels), len(sovits.config.upsample_rates)
         latent = _int8(latent, calibration.sentences, (), calibration.folder)
-    return {"text_to_semantic": text_to_semantic, "latent": latent, "vocoder": vocoder}
+        head, tail = (
+            _int8(model, inputs, _float_convolutions(model, blocks * (stages - FLOAT_STAGES)), calibration.folder)
+            for model, inputs in ((head, latents), (tail, upsampled))
+        )
+    return {"text_to_semantic": text_to_semantic, "latent": latent, "head": head, "tail": tail}
 
 
 def _int8(model: onnx.ModelProto, inputs: Sequence[Inputs], floats: Sequence[str], folder: Path) -> onnx.ModelProto:
@@ -71,18 +78,18 @@ def _int8(model: onnx.ModelProto, inputs: Sequence[Inputs], floats: Sequence[str
     return static_int8(model, inputs, floats, folder / f"{key}.json")
 
 
-def _latents(latent: onnx.ModelProto, sentences: Sequence[Inputs]) -> list[Inputs]:
-    """Inputs of the vocoder for some inputs of the latent graph."""
+def _outputs(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> list[npt.NDArray[Any]]:
+    """What a graph gives for some inputs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(latent.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return [{"latent": session.run(None, dict(item))[0], "style": item["style"]} for item in sentences]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [session.run(None, dict(item))[0] for item in inputs]
 
 
-def _float_convolutions(vocoder: onnx.ModelProto, stages: int, blocks: int) -> list[str]:
-    """Names of the vocoder's convolutions that stay in float32: those outside residual blocks, and the last stages."""
-    kept = tuple(f"/resblocks.{index}/" for index in range(blocks * (stages - FLOAT_STAGES)))
+def _float_convolutions(vocoder: onnx.ModelProto, blocks: int) -> list[str]:
+    """Names of the convolutions that stay in float32: all but those of the first ``blocks`` residual blocks."""
+    kept = tuple(f"/resblocks.{index}/" for index in range(blocks))
     names = [node.name for node in vocoder.graph.node if node.op_type == "Conv"]
     return [name for name in names if not any(part in name for part in kept)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ Tokens = npt.NDArray[np.int64]
 BERT_CHANNELS = 1024
 #: Positions by which the buffers of keys and values grow: 512 tokens are 20 s of speech.
 CACHE_STEP = 512
+#: Frames (20 ms) of speech that the tail of the vocoder makes at once, and that it looks around.
+PART_FRAMES, MARGIN_FRAMES = 100, 2
 NO_PHONES = np.zeros((1, 0), np.int64)
 NO_BERT = np.zeros((1, BERT_CHANNELS, 0), np.float32)
 
@@ -68,13 +71,15 @@ class OnnxBackend:
     """
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
-        from voiceclone.inference.bundle import LATENT, TEXT_TO_SEMANTIC, VOCODER
+        from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
         self._gpt = self._session(folder / TEXT_TO_SEMANTIC, threads)
         self._latent = self._session(folder / LATENT, threads)
-        self._vocoder = self._session(folder / VOCODER, threads)
+        self._head = self._session(folder / HEAD, threads)
+        self._tail = self._session(folder / TAIL, threads)
+        self._steps_per_frame = description["steps_per_frame"]
         self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
 
@@ -117,14 +122,35 @@ class OnnxBackend:
         return self._float32(self._latent, "latent", inputs)
 
     def vocode(self, latent: Floats, style: Floats) -> Floats:
-        """See :class:`Backend`."""
-        return self._float32(self._vocoder, "audio", {"latent": latent, "style": style}).reshape(-1)
+        """See :class:`Backend`; in parts, so that memory does not grow with the sentence."""
+        upsampled = self._float32(self._head, "upsampled", {"latent": latent, "style": style})
+        return in_parts(
+            self._waveform, upsampled, PART_FRAMES * self._steps_per_frame, MARGIN_FRAMES * self._steps_per_frame
+        )
+
+    def _waveform(self, upsampled: Floats) -> Floats:
+        return self._float32(self._tail, "audio", {"upsampled": upsampled}).reshape(-1)
 
     def _float32(self, session: Any, output: str, inputs: dict[str, npt.NDArray[Any]]) -> Floats:
         feed = {
             name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
         }
         return np.asarray(session.run([output], feed)[0], np.float32)
+
+
+def in_parts(function: Callable[[Floats], Floats], sequence: Floats, size: int, margin: int) -> Floats:
+    """Apply a function from (1, C, N) to (rate * N,) to parts of ``size``, seeing ``margin`` more on either side.
+
+    The same as the function of the whole where no output depends on inputs farther than ``margin``.
+    """
+    length = sequence.shape[2]
+    out = []
+    for start in range(0, length, size):
+        first, last = max(0, start - margin), min(length, start + size + margin)
+        part = function(sequence[:, :, first:last])
+        rate = len(part) // (last - first)
+        out.append(part[(start - first) * rate : (min(length, start + size) - first) * rate])
+    return np.concatenate(out)
 
 
 def choose_providers(description: dict[str, Any], device: str) -> list[str]:
@@ -210,7 +236,7 @@ class TorchBackend:
             )
         return logits[0].float().cpu().numpy(), present
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
         """See :class:`Backend`."""
         return self.vocode(self.latent(codes, phones, style, noise), style)
 

@@ -1,11 +1,13 @@
 """Bundles: folders that hold everything a voice needs to speak, without torch.
 
 Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
-``vocoder.onnx``, ``reference.safetensors`` (the reference clip as the models see it), ``SHA256SUMS``.
+``head.onnx`` and ``tail.onnx`` (the vocoder), ``reference.safetensors`` (the reference clip as the models see it),
+``SHA256SUMS``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from voiceclone.errors import DataError
-from voiceclone.files import contained_path, read_json, sha256_file
+from voiceclone.files import contained_path, digest, read_json, sha256_file
 
 FORMAT_VERSION = 2
 BUNDLE_FILE = "bundle.json"
 TEXT_TO_SEMANTIC = "text_to_semantic.onnx"
 LATENT = "latent.onnx"
-VOCODER = "vocoder.onnx"
+HEAD = "head.onnx"
+TAIL = "tail.onnx"
 REFERENCE = "reference.safetensors"
 
 
@@ -34,12 +37,20 @@ class Reference:
         phones: symbol ids of its text, int64 (X,).
         style: global conditioning of decoder and flow, float32 (1, G, 1).
         bert: BERT features of its text, float32 (1024, X), or None where all are zero.
+        text: its words, where they are known.
     """
 
     tokens: npt.NDArray[np.int64]
     phones: npt.NDArray[np.int64]
     style: npt.NDArray[np.float32]
     bert: npt.NDArray[np.float32] | None = None
+    text: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the clip's arrays."""
+        named = self.tensors()
+        return digest({name: hashlib.sha256(named[name].tobytes()).hexdigest() for name in named})
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """The clip as named arrays, for a safetensors file."""

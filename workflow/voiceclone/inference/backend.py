@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,6 +90,8 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
         options.log_severity_level = 3
+        share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
@@ -136,6 +139,18 @@ class OnnxBackend:
             name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
         }
         return np.asarray(session.run([output], feed)[0], np.float32)
+
+
+@cache
+def share_memory() -> None:
+    """Let all sessions of this process take memory from one pool that grows by what is asked for.
+
+    By default each has its own, which doubles as it grows.
+    """
+    from onnxruntime import OrtAllocatorType, OrtArenaCfg, OrtMemoryInfo, OrtMemType, create_and_register_allocator
+
+    cpu = OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
+    create_and_register_allocator(cpu, OrtArenaCfg(0, 1, -1, -1))
 
 
 def in_parts(function: Callable[[Floats], Floats], sequence: Floats, size: int, margin: int) -> Floats:

@@ -18,10 +18,10 @@ Tokens = npt.NDArray[np.int64]
 
 #: Width of the BERT features that the public text-to-semantic model reads.
 BERT_CHANNELS = 1024
-#: Positions by which the buffers of keys and values grow: 512 tokens are 20 s of speech.
-CACHE_STEP = 512
+#: Positions by which the buffers of keys and values grow: 256 tokens are 10 s of speech.
+CACHE_STEP = 256
 #: Frames (20 ms) of speech that the tail of the vocoder makes at once, and that it looks around.
-PART_FRAMES, MARGIN_FRAMES = 100, 2
+PART_FRAMES, MARGIN_FRAMES = 60, 2
 NO_PHONES = np.zeros((1, 0), np.int64)
 NO_BERT = np.zeros((1, BERT_CHANNELS, 0), np.float32)
 

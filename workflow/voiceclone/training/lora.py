@@ -61,5 +61,6 @@ class Adapters:
         """All weights of the model, under its own keys, with adapters merged that :meth:`state_dict` once gave."""
         twin = copy.deepcopy(self)
         twin.load_state_dict(weights)
-        model: nn.Module = twin._tuner.merge_and_unload()
+        twin._tuner.merge_and_unload()
+        model: nn.Module = twin._tuner.merge_and_unload()  # a second pass: the first does not see out_proj in in_proj's
         return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}

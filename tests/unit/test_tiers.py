@@ -23,10 +23,10 @@ ZERO_SHOT = {"tier": "zero-shot", "min_utterances": 1, "min_seconds": 3, "heldou
         ("", 1, ""),
         ("zero-shot", 8, ""),
         ("zero-shot", 45, "45 s of speech is more than preset zero-shot makes use of: few-shot"),
-        ("few-shot", 20, "20 s of speech is little for preset few-shot, made for 30 s and more: zero-shot fits"),
+        ("few-shot", 20, "20 s of speech is little for preset few-shot, made for 30 s or more: zero-shot fits"),
         ("few-shot", 60, ""),
-        ("few-shot", 7200, "full would learn from all of it"),
-        ("full", 60, "60 s of speech is little for preset full, made for 600 s and more: few-shot fits"),
+        ("few-shot", 7200, "full learns from all of it"),
+        ("full", 60, "60 s of speech is little for preset full, made for 600 s or more: few-shot fits"),
         ("full", 1e6, ""),
     ],
 )

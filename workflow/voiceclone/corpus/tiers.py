@@ -60,9 +60,9 @@ def advice(tier: str, seconds: float) -> str:
     """
     if not tier:
         return ""
-    own = TIERS[tier]
+    own, speech = TIERS[tier], f"{seconds:.0f} s of speech"
     if seconds < own.least:
-        return f"{seconds:.0f} s of speech is little for preset {tier}, made for {own.least:g} s and more: {own.below} fits"
+        return f"{speech} is little for preset {tier}, made for {own.least:g} s or more: {own.below} fits"
     if seconds > own.most:
-        return f"{seconds:.0f} s of speech is more than preset {tier} makes use of: {own.above} would learn from all of it"
+        return f"{speech} is more than preset {tier} makes use of: {own.above} learns from all of it"
     return ""

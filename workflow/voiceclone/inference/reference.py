@@ -14,7 +14,6 @@ from voiceclone.files import Row, read_tsv
 from voiceclone.inference.bundle import Reference
 
 
-
 def choose_reference(features_dir: Path) -> Row:
     """Row of ``features/manifest.tsv`` of the training utterance nearest to the speaker's centroid.
 

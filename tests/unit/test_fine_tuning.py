@@ -95,6 +95,10 @@ def test_adapters_alone_are_saved_and_the_output_has_the_public_keys(speaker: Sp
     assert changed == {f"h.layers.{layer}.{end}" for layer in range(2) for end in ends[2:]} | {
         f"h.layers.{layer}.self_attn.{end}" for layer in range(2) for end in ends[:2]
     }
+    first = speaker.weights("gpt")
+    (speaker.folder / "models" / "gpt.safetensors").unlink()
+    speaker.train("gpt", steps=4, asset=gpt_base, base="base", lora=LORA, learning_rate=1e-2, warmup_steps=0)
+    assert speaker.weights("gpt") == first  # complete: written again from the checkpoint
     report = speaker.report("gpt")
     assert report["trained_parameters"] == sum(tensor.numel() for tensor in state.values())
     assert report["components"]["settings"]["lora"]["rank"] == 4

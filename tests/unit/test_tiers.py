@@ -14,7 +14,7 @@ from voiceclone.files import read_tsv
 
 from .corpus_fixture import Results, summary
 
-ZERO_SHOT = {"tier": "zero-shot", "min_utterances": 1, "min_seconds": 3, "heldout_share": 0, "min_heldout": 0}
+ZERO_SHOT = {"tier": "zero-shot", "min_utterances": 1, "min_seconds": 1, "heldout_share": 0, "min_heldout": 0}
 
 
 @pytest.mark.parametrize(

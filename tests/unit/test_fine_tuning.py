@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from voiceclone.assets import Asset
 from voiceclone.config.gpt import GPTSettings
+from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.checkpoints import write_gpt
@@ -20,6 +22,7 @@ from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.training import gpt, memory, sovits
 
+from . import test_train_stages as stages
 from .test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401
 from .training_toy import in_child
 
@@ -167,7 +170,8 @@ def test_recomputed_activations_train_the_same_bytes_and_the_same_state(
         with monkeypatch.context() as patch:
             used: list[torch.nn.Module] = []
             patch.setattr(memory, "_run", lambda item, *args, used=used: used.append(item) or run(item, *args))
-            saving.train(kind, steps=3, runtime={"gradient_checkpointing": True})
+            patch.setattr(stages, "RuntimeSettings", partial(RuntimeSettings, gradient_checkpointing=True))
+            saving.train(kind, steps=3)
         assert {type(item).__name__ for item in used} == kinds
         assert plain.weights(kind) == saving.weights(kind)
         assert plain.report(kind)["fingerprint"] == saving.report(kind)["fingerprint"]

@@ -75,22 +75,23 @@ class Speaker:
         save_every: int = 3,
         asset: Asset | None = None,
         adversary: Asset | None = None,
-        runtime: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         """Run a training stage in this process."""
         models = self.folder / "models"
         outputs = (models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
         state = self.folder / "state" / kind
-        how = RuntimeSettings.model_validate({"save_every_steps": save_every, "device": "cpu", **(runtime or {})})
+        runtime = RuntimeSettings(save_every_steps=save_every, device="cpu")
         values = {"architecture": "nano", "batch_size": 2, "log_every": 2, "validate_every": 4, **settings}
         values["steps"] = steps or STEPS[kind]
         features = self.folder / "features"
         if kind == "gpt":
-            gpt.train_gpt(features, state, *outputs, GPTSettings(**values), how, asset)
+            gpt.train_gpt(features, state, *outputs, GPTSettings(**values), runtime, asset)
         else:
             tokenizer = models / "tokenizer.safetensors"
-            sovits.train_sovits(features, tokenizer, state, *outputs, SoVITSSettings(**values), how, asset, adversary)
+            sovits.train_sovits(
+                features, tokenizer, state, *outputs, SoVITSSettings(**values), runtime, asset, adversary
+            )
 
     def weights(self, kind: str) -> bytes:
         return (self.folder / "models" / f"{kind}.safetensors").read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from voiceclone.config.sovits import PARTS, SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
@@ -46,6 +47,13 @@ def test_a_name_that_is_no_part_is_answered_with_those_that_are(name: str, expec
     with pytest.raises(ConfigError) as caught:
         freeze_parts(SynthesizerTrn(SoVITSConfig.nano()), [name], "sovits.freeze")
     assert f"no part '{name}'" in str(caught.value) and expected in str(caught.value)
+
+
+def test_the_settings_know_the_parts_of_the_network() -> None:
+    children = {name for name, _ in SynthesizerTrn(SoVITSConfig.nano()).named_children()}
+    assert set(PARTS) == children - {"quantizer"}
+    with pytest.raises(ValueError, match="'decoder' is no part of SoVITS; expected enc_p, dec"):
+        SoVITSSettings.model_validate({"freeze": ["decoder"]})
 
 
 def test_something_must_be_left_to_train() -> None:

@@ -12,7 +12,7 @@ from voiceclone.corpus.tiers import TIERS, advice, check_clip
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv
 
-from .corpus_fixture import Results, summary
+from .corpus_fixture import TAKE, Results, record, summary
 
 ZERO_SHOT = {"tier": "zero-shot", "min_utterances": 1, "min_seconds": 1, "heldout_share": 0, "min_heldout": 0}
 
@@ -61,6 +61,15 @@ def test_one_clip_is_a_corpus_with_nothing_held_out(tmp_path: Path) -> None:
     corpus = results.build(CorpusSettings.model_validate(ZERO_SHOT))
     assert [row["split"] for row in read_tsv(corpus / "corpus.tsv")] == ["train"]
     assert "advice" not in summary(corpus)
+
+
+def test_a_clip_that_is_too_short_stops_the_corpus_with_what_to_do(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.records = {0: record(0, "Just a few words.") | {"utterance": f"{TAKE}-0000000-0002500"}}
+    with pytest.raises(DataError, match=r"the utterances found are 2\.5 s long") as caught:
+        results.build(CorpusSettings.model_validate(ZERO_SHOT))
+    assert "record one or two whole sentences" in caught.value.hint
+    assert not (results.folder / "corpus" / "corpus.tsv").exists()
 
 
 def test_a_preset_that_does_not_fit_is_told_and_noted(

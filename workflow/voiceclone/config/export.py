@@ -14,7 +14,9 @@ Target = Literal["onnx-fp32", "onnx-fp16", "onnx-int8", "onnx-int4"]
 class ExportSettings(Block):
     """Which bundles are made and how closely they must follow the trained model."""
 
-    targets: tuple[Target, ...] = Field(("onnx-fp32",), min_length=1, description="Bundles to export and to evaluate.")
+    targets: tuple[Target, ...] = Field(
+        ("onnx-fp32", "onnx-int8"), min_length=1, description="Bundles to export and to evaluate."
+    )
     opset: int = Field(17, ge=17, le=21, description="ONNX operator set of the graphs.")
     max_error: float = Field(
         1e-4,

@@ -41,8 +41,8 @@ CORPUS_COLUMNS = ("utterance", "split", "language", "text", "sha256")
 SILENCE = 1e-4  # peak below which nothing was spoken
 COLUMNS = (
     "item", "kind", "language", "text", "hypothesis", "seconds", "wer", "cer", *MEASURES[:6], "rtf", *TIMINGS,
-    "tokens_per_second", *MEASURES[6:], "word_errors", "words", "character_errors", "characters", "truncated", "failure",
-    "audio",
+    "tokens_per_second", *MEASURES[6:], "word_errors", "words", "character_errors", "characters", "truncated",
+    "failure", "audio",
 )  # fmt: skip
 
 

@@ -7,8 +7,9 @@ but are cheap; the tail takes nearly all time and memory and looks less than two
 from __future__ import annotations
 
 import copy
-import io
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -128,13 +129,13 @@ def trace(
 ) -> onnx.ModelProto:  # fmt: skip
     """Trace a module to a checked model."""
     module.eval()
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "traced.onnx"
         warnings.simplefilter("ignore")  # the tracer warns of every shape that it turns into a constant on purpose
         torch.onnx.export(
-            module, example, buffer, input_names=inputs, output_names=outputs, dynamic_axes=axes,
+            module, example, target, input_names=inputs, output_names=outputs, dynamic_axes=axes,
             opset_version=opset, dynamo=False, do_constant_folding=True,
         )  # fmt: skip
-    model = onnx.load_from_string(buffer.getvalue())
+        model = onnx.load(target)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -121,7 +121,9 @@ class OnnxBackend:
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`Backend`."""
-        inputs = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise,
+        }  # fmt: skip
         return self._float32(self._latent, "latent", inputs)
 
     def vocode(self, latent: Floats, style: Floats) -> Floats:
@@ -134,7 +136,7 @@ class OnnxBackend:
     def _waveform(self, upsampled: Floats) -> Floats:
         return self._float32(self._tail, "audio", {"upsampled": upsampled}).reshape(-1)
 
-    def _float32(self, session: Any, output: str, inputs: dict[str, npt.NDArray[Any]]) -> Floats:
+    def _float32(self, session: Any, output: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
         feed = {
             name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
         }

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
 from voiceclone.export.lint import lint, not_for_tensorrt
-from voiceclone.export.quantize import blockwise, half, restore
+from voiceclone.export.quantize import blockwise, columnwise, half, restore
 from voiceclone.export.text_to_semantic import TextToSemanticGraph
 from voiceclone.inference.backend import MARGIN_FRAMES, KeyValueCache, in_parts
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
@@ -170,6 +170,14 @@ def test_blockwise_restores_within_half_a_step(
     packed, scales = blockwise(weight, bits, block)
     step = np.repeat(scales, block, axis=1)
     assert np.all(np.abs(restore(packed, scales, bits) - weight) <= 0.5001 * step)
+
+
+@given(st.integers(1, 6), st.integers(1, 40), st.floats(1e-4, 1e3), st.integers(0, 2**32))
+def test_columnwise_restores_within_half_a_step(rows: int, columns: int, size: float, seed: int) -> None:
+    weight = (np.random.default_rng(seed).standard_normal((rows, columns)) * size).astype(np.float32)
+    numbers, scales = columnwise(weight)
+    assert np.abs(numbers).max() <= 63
+    assert np.all(np.abs(numbers.T * scales[:, None] - weight) <= 0.5001 * scales[:, None])
 
 
 def test_blocks_must_fit() -> None:

@@ -158,3 +158,13 @@ def test_export_that_differs_fails_with_its_numbers(voice: Path, tmp_path: Path)
     strict = ExportSettings(max_error=1e-12)
     with pytest.raises(VoiceCloneError, match="differs from the trained model: largest error"):
         export_voice(voice / "models", voice / "features", "onnx-fp32", tmp_path / "bundle", strict, "anna")
+
+
+def test_stream_writes_samples_as_they_are_made(voice: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None\nfrom voiceclone.cli import app\napp(sys.argv[1:])\n"
+    command = ["stream", "--bundle", str(voice / "bundle"), "--text", "Hello there, friend."]
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    samples = np.frombuffer(done.stdout, "<i2")
+    assert len(samples) > 3200 and np.abs(samples).max() > 0
+    assert f"{len(samples) / 32000:.2f} s of speech at 32000 Hz".encode() in done.stderr

@@ -41,8 +41,8 @@ CORPUS_COLUMNS = ("utterance", "split", "language", "text", "sha256")
 SILENCE = 1e-4  # peak below which nothing was spoken
 COLUMNS = (
     "item", "kind", "language", "text", "hypothesis", "seconds", "wer", "cer", *MEASURES[:6], "rtf", *TIMINGS,
-    "tokens_per_second", *MEASURES[6:], "word_errors", "words", "character_errors", "characters", "truncated",
-    "failure", "audio",
+    "tokens_per_second", "first_audio_ms", *MEASURES[6:], "word_errors", "words", "character_errors", "characters",
+    "truncated", "failure", "audio",
 )  # fmt: skip
 
 
@@ -58,13 +58,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Spoken:
-    """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made."""
+    """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
+    milliseconds to the first sound of a stream."""
 
     samples: Waveform
     rate: int
     timings: Mapping[str, float]
     truncated: int = 0
     tokens: int = 0
+    first_audio_ms: float | None = None
 
 
 Voice = Callable[[Item], Spoken]
@@ -132,6 +134,7 @@ def open_target(
         audio = open_store(features_dir / "audio.safetensors")
         return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
 
+    from voiceclone.inference.streaming import stream
     from voiceclone.inference.synthesizer import Synthesizer
 
     if target == "torch-fp32" or target == "resynthesis":
@@ -146,8 +149,11 @@ def open_target(
         )
 
     def say(item: Item) -> Spoken:
+        began = time.perf_counter()
+        next(stream(synthesizer, item.text, item.language, seed=settings.seed), None)
+        first = (time.perf_counter() - began) * 1000
         speech = synthesizer.say(item.text, item.language, seed=settings.seed)
-        return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens)
+        return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens, first)
 
     return say
 
@@ -257,6 +263,7 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str) -> di
         "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
         "truncated": spoken.truncated,
         "tokens": spoken.tokens,
+        "first_audio_ms": spoken.first_audio_ms,
         "peak_memory_mb": peak_memory_mb(),
     }
     write_sidecar(sidecar, key, record, [sound])
@@ -312,6 +319,7 @@ def metrics_row(item: Item, spoken: Mapping[str, Any], measures: Mapping[str, An
         "seconds": seconds,
         "rtf": sum(timings.values()) / 1000 / seconds if timings and seconds else None,
         "tokens_per_second": tokens / timings["gpt_ms"] * 1000 if tokens and timings.get("gpt_ms") else None,
+        "first_audio_ms": spoken.get("first_audio_ms"),
         "truncated": spoken.get("truncated"),
         "failure": spoken.get("failure"),
         "audio": None if "failure" in spoken else f"samples/{item.id}.flac",
@@ -324,7 +332,7 @@ def _as_dict(interval: Interval | None) -> dict[str, float] | None:
 
 def summarise_rows(rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> dict[str, Any]:
     """Medians and corpus error rates of some rows, each with its interval."""
-    medians = (*MEASURES, "seconds", "rtf", *TIMINGS, "tokens_per_second")
+    medians = (*MEASURES, "seconds", "rtf", *TIMINGS, "tokens_per_second", "first_audio_ms")
     numbers = {
         name: _as_dict(bootstrap_median((row[name] for row in rows), settings.bootstrap, settings.seed))
         for name in medians

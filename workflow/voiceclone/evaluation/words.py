@@ -112,6 +112,13 @@ METRICS = (
         "Semantic tokens that the GPT makes per second; 25 are a second of speech.",
     ),
     Metric(
+        "first_audio_ms",
+        "Time to first sound",
+        "ms",
+        "low",
+        "From the text to the first sound of a stream.",
+    ),
+    Metric(
         "text_ms",
         "Time: text",
         "ms",

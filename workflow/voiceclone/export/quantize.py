@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+#: Largest of the 7-bit weights.
+LARGEST = 63
+
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
@@ -47,6 +50,21 @@ def restore(packed: Bytes, scales: Floats, bits: int) -> Floats:
         packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], -1)
     offset = 2 ** (bits - 1)
     return ((packed.astype(np.float32) - offset) * scales[..., None]).reshape(len(packed), -1)
+
+
+def columnwise(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Quantise a matrix symmetrically to 7 bits, a scale for every output.
+
+    Not 8: processors without VNNI add pairs of products with unsigned activations in 16 bits, which would saturate.
+
+    Args:
+        weight: float32 (N, K), outputs times inputs.
+
+    Returns:
+        int8 (K, N) within 63; scales float32 (N,).
+    """
+    scales = np.maximum(np.abs(weight).max(1) / LARGEST, np.finfo(np.float32).tiny).astype(np.float32)
+    return np.rint(weight / scales[:, None]).astype(np.int8).T, scales
 
 
 def static_int8(

@@ -15,13 +15,12 @@ import onnx
 from onnx import TensorProto
 
 from voiceclone.export.builder import MICROSOFT, Array, GraphBuilder
-from voiceclone.export.quantize import blockwise
+from voiceclone.export.quantize import blockwise, columnwise
 
 Format = Literal["fp32", "fp16", "int8", "int4"]
 
-BITS = {"int8": 8, "int4": 4}
-#: Rows of a weight that share a scale.
-BLOCK = {"int8": 64, "int4": 32}
+#: Weights of 4 bits that share a scale.
+BLOCK = 32
 NORM_EPSILON = 1e-5
 
 
@@ -152,7 +151,7 @@ class TextToSemanticGraph:
         """``x`` times a weight stored as (outputs, inputs); float32 unless ``cast`` is off in fp16."""
         g, array = self.graph, self.weights[weight]
         added = None if bias is None else self.weights[bias]
-        if self.form in BITS and bias is not None:
+        if self.form in ("int8", "int4") and bias is not None:
             return self._quantized(x, weight, array, bias)
         if self.half and bias is not None:
             x = x if x.startswith(("If_", "Relu_", "Transpose_")) else g.add("Cast", x, to=TensorProto.FLOAT16)
@@ -163,11 +162,16 @@ class TextToSemanticGraph:
         return product if bias is None else g.add("Add", product, g.weight(bias, np.asarray(added)))
 
     def _quantized(self, x: str, weight: str, array: Array, bias: str) -> str:
-        """``x``, quantised block by block as it comes, times a weight of 8 or 4 bits; the bias stays float32."""
-        g, bits, block = self.graph, BITS[self.form], BLOCK[self.form]
-        packed, scales = blockwise(array, bits, block)
-        names = g.weight(f"{weight}.packed", packed), g.weight(f"{weight}.scales", scales)
+        """``x``, quantised as it comes, times a weight of 8 or 4 bits; the bias stays float32."""
+        g, added = self.graph, self.graph.weight(bias, self.weights[bias])
+        if self.form == "int8":
+            numbers, scales = columnwise(array)
+            zeros = g.weight(f"zeros_{len(scales)}", np.zeros(len(scales), np.int8))
+            names = g.weight(f"{weight}.numbers", numbers), g.weight(f"{weight}.scales", scales), zeros
+            return g.add("DynamicQuantizeMatMul", x, *names, added, domain=MICROSOFT)
+        packed, scales = blockwise(array, 4, BLOCK)
+        names = g.weight(f"{weight}.packed", packed), g.weight(f"{weight}.scales", scales), ""
         return g.add(
-            "MatMulNBits", x, *names, "", "", g.weight(bias, self.weights[bias]),
-            domain=MICROSOFT, K=array.shape[1], N=array.shape[0], bits=bits, block_size=block, accuracy_level=4,
+            "MatMulNBits", x, *names, "", added,
+            domain=MICROSOFT, K=array.shape[1], N=array.shape[0], bits=4, block_size=BLOCK, accuracy_level=4,
         )  # fmt: skip

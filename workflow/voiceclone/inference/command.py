@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,7 @@ def register(app: typer.Typer) -> None:
     """Add this package's commands to the program."""
     app.command()(say)
     app.command()(batch)
+    app.command()(stream)
     app.add_typer(bundle_app, name="bundle")
 
 
@@ -158,6 +160,41 @@ def say(
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
     _tell(speech)
+
+
+def stream(
+    text: Annotated[str, typer.Option(help="What to say.")] = "",
+    text_file: Annotated[Path | None, typer.Option(help="UTF-8 file with what to say; - reads standard input.")] = None,
+    language: LanguageOption = "",
+    bundle: BundleOption = None,
+    models: ModelsOption = None,
+    features: FeaturesOption = None,
+    reference: ReferenceOption = None,
+    reference_text: ReferenceTextOption = "",
+    reference_language: ReferenceLanguageOption = "",
+    seed: SeedOption = 0,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
+    root: RootOption = Path(),
+) -> None:
+    """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
+    from voiceclone.inference.streaming import stream as parts_of
+
+    words = _words(text, text_file)
+    clip = _clip(reference, reference_text, reference_language, None, False)
+    voice = _voice(bundle, models, features, clip, root, threads, device).synthesizer
+    began, first, samples = time.perf_counter(), 0.0, 0
+    for part in parts_of(voice, words, language, seed=seed):
+        first = first or time.perf_counter() - began
+        samples += len(part)
+        sys.stdout.buffer.write((part * 32767).astype("<i2").tobytes())
+        sys.stdout.buffer.flush()
+    spent = time.perf_counter() - began
+    typer.echo(
+        f"{samples / voice.sample_rate:.2f} s of speech at {voice.sample_rate} Hz in {spent:.2f} s, "
+        f"the first after {first:.2f} s",
+        err=True,
+    )
 
 
 def batch(

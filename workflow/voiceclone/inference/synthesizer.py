@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -281,8 +281,7 @@ class Synthesizer:
         The first attempt is the same however many may follow.
         """
         with _timed(speech.timings, "text_ms"):
-            text = to_phones(piece, language, self.lexicon)
-            bert = self._features_of(text)
+            text, bert = self._read(piece, language)
         best: _Attempt | None = None
         for number in range(manner.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
@@ -313,7 +312,7 @@ class Synthesizer:
     ) -> _Attempt:
         phones = text.ids
         with _timed(timings, "gpt_ms"):
-            limit = int(manner.max_tokens_per_phone * len(phones)) + TOKEN_RATE
+            limit = self.limit(phones, manner)
             codes, ended = self.generate(phones, rng, manner.sampling, limit, bert, reference)
         rate = self.rates.get(main_language(text))
         findings = find_faults(codes, phones, ended, manner.detector, reference.tokens, reference.phones, rate)
@@ -339,21 +338,48 @@ class Synthesizer:
     ) -> tuple[Tokens, bool]:
         """Semantic tokens (T,) for phones (L,), with BERT features (1024, L) or None for zeros, after the prompt of a
         reference (None: the voice's own), and whether the model ended by itself."""
+        codes = list(self.draw(phones, rng, sampling, max_tokens, bert, reference))
+        return np.asarray(codes, np.int64), len(codes) < max_tokens
+
+    def draw(
+        self,
+        phones: Tokens,
+        rng: np.random.Generator,
+        sampling: SamplingSettings,
+        max_tokens: int,
+        bert: Floats | None = None,
+        reference: Reference | None = None,
+    ) -> Iterator[int]:
+        """The tokens of :meth:`generate` one by one, up to ``max_tokens`` or the end."""
         reference = reference or self.reference
         prompt = reference.tokens
         everything = np.concatenate([reference.phones, phones])
         logits, cache = self.backend.start(everything, _with_prompt(reference, bert, len(phones)), prompt)
         tokens = prompt.tolist()
         for index in range(max_tokens):
+            if index:
+                logits, cache = self.backend.step(tokens[-1], len(tokens) - 1, cache)
             if index < FIRST_END_STEP:
                 logits = logits.copy()
                 logits[self.end_token] = -np.inf
             token, best = sample(logits, np.asarray(tokens, np.int64), sampling, rng)
             if self.end_token in (token, best):
-                return np.asarray(tokens[len(prompt) :], np.int64), True
+                return
             tokens.append(token)
-            logits, cache = self.backend.step(token, len(tokens) - 1, cache)
-        return np.asarray(tokens[len(prompt) :], np.int64), False
+            yield token
+
+    def limit(self, phones: Tokens, manner: Speaking) -> int:
+        """Most tokens for phones (L,)."""
+        return int(manner.max_tokens_per_phone * len(phones)) + TOKEN_RATE
+
+    def read(self, piece: str, language: str) -> tuple[Tokens, Floats | None]:
+        """Phones (L,) of a piece of text and their BERT features (1024, L), None for zeros."""
+        text, bert = self._read(piece, language)
+        return text.ids, bert
+
+    def _read(self, piece: str, language: str) -> tuple[Phones, Floats | None]:
+        text = to_phones(piece, language, self.lexicon)
+        return text, self._features_of(text)
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""

@@ -1,0 +1,139 @@
+"""Speech as it is made: the vocoder runs while the text-to-semantic model still speaks.
+
+The prior looks at the whole sentence, so the latent of what was already heard changes a little with every new token.
+Each part is therefore decoded with some frames before it, the newest tokens wait for those that follow, and the seam is
+faded over: the frames of a seam are decoded in both parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voiceclone.errors import ConfigError, DataError
+from voiceclone.inference.backend import Floats
+from voiceclone.inference.bundle import Reference
+from voiceclone.inference.speaking import Speaking
+from voiceclone.inference.splitting import pieces_of
+
+if TYPE_CHECKING:
+    from voiceclone.inference.synthesizer import Synthesizer
+
+FRAMES_PER_TOKEN = 2
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """How speech is cut into parts.
+
+    Attributes:
+        first_tokens: semantic tokens (40 ms) before the first sound; fewer are heard sooner and end more abruptly.
+        tokens: tokens of each further part.
+        wait: newest tokens that are not heard before others follow.
+        context: frames (20 ms) before a part that are decoded with it; the vocoder looks some 12 around.
+        fade: frames in which one part fades into the next.
+    """
+
+    first_tokens: int = 15
+    tokens: int = 30
+    wait: int = 3
+    context: int = 16
+    fade: int = 1
+
+
+def stream(
+    synthesizer: Synthesizer,
+    text: str,
+    language: str = "",
+    *,
+    seed: int = 0,
+    speaking: Speaking | None = None,
+    streaming: Streaming | None = None,
+    reference: Reference | None = None,
+) -> Iterator[Floats]:
+    """Speak a text part by part, each sentence once: what was heard cannot be taken back.
+
+    Yields:
+        Samples float32 (n,) within ±1, as soon as they are made.
+
+    Raises:
+        DataError: nothing in the text can be spoken.
+        ConfigError: another speed than 1.
+    """
+    manner, language = replace(speaking or Speaking(), attempts=1), language or synthesizer.language
+    if manner.speed != 1.0:
+        raise ConfigError(f"speed {manner.speed:g}: a stream has the speed 1", "speak without streaming")
+    pieces = pieces_of(text, manner.split, language)
+    if not pieces:
+        raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
+    pause = np.zeros(int(manner.pause_seconds * synthesizer.sample_rate), np.float32)
+    for index, piece in enumerate(pieces):
+        if index:
+            yield pause
+        part = _Piece(synthesizer, piece, language, [seed, index], manner, streaming or Streaming(), reference)
+        yield from part.sound()
+
+
+class _Piece:
+    """One sentence on its way: tokens so far, frames that were heard, the end of the last part for the next seam."""
+
+    def __init__(
+        self, synthesizer: Synthesizer, piece: str, language: str, seed: list[int], manner: Speaking,
+        streaming: Streaming, reference: Reference | None,
+    ) -> None:  # fmt: skip
+        self.synthesizer, self.manner, self.streaming = synthesizer, manner, streaming
+        self.reference = reference or synthesizer.reference
+        self.phones, self.bert = synthesizer.read(piece, language)
+        self.rng = np.random.Generator(np.random.Philox(seed))
+        self.noises = np.random.Generator(np.random.Philox([*seed, 1]))
+        self.noise = np.zeros((synthesizer.prior_channels, 0), np.float32)
+        self.tokens: list[int] = []
+        self.heard = 0  # frames
+        self.seam = np.zeros(0, np.float32)
+
+    def sound(self) -> Iterator[Floats]:
+        """The sentence in parts."""
+        drawn = self.synthesizer.draw(
+            self.phones, self.rng, self.manner.sampling, self.synthesizer.limit(self.phones, self.manner), self.bert,
+            self.reference,
+        )  # fmt: skip
+        due = self.streaming.first_tokens
+        for token in drawn:
+            self.tokens.append(token)
+            if len(self.tokens) >= due:
+                yield self._part(FRAMES_PER_TOKEN * (len(self.tokens) - self.streaming.wait))
+                due = len(self.tokens) + self.streaming.tokens
+        yield self._part(FRAMES_PER_TOKEN * len(self.tokens), last=True)
+
+    def _part(self, end: int, last: bool = False) -> Floats:
+        """Samples of the frames from those that were heard up to ``end``."""
+        fade = 0 if last else self.streaming.fade
+        first = max(0, self.heard - self.streaming.context)
+        latent = self._latent()
+        stop = min(latent.shape[2], end + fade + self.streaming.context)
+        wave = self.synthesizer.backend.vocode(latent[:, :, first:stop], self.reference.style)
+        hop = len(wave) // max(1, stop - first)
+        new = wave[(self.heard - first) * hop : (end + fade - first) * hop]
+        new = _faded(self.seam, new)
+        self.heard, cut = end, len(new) - fade * hop
+        self.seam = new[cut:]
+        return np.clip(new[:cut], -1.0, 1.0)
+
+    def _latent(self) -> Any:
+        frames = FRAMES_PER_TOKEN * len(self.tokens)
+        more = self.noises.standard_normal((frames - self.noise.shape[1], len(self.noise)), np.float32)
+        self.noise = np.concatenate([self.noise, more.T * np.float32(self.manner.noise_scale)], axis=1)
+        codes = np.asarray(self.tokens, np.int64)
+        return self.synthesizer.backend.latent(codes, self.phones, self.reference.style, self.noise[None])
+
+
+def _faded(old: Floats, new: Floats) -> Floats:
+    """``new``, whose first samples come in as those of ``old`` go out."""
+    count = min(len(old), len(new))
+    if not count:
+        return new
+    rise = (0.5 - 0.5 * np.cos(np.pi * (np.arange(count, dtype=np.float32) + 0.5) / count)).astype(np.float32)
+    return np.concatenate([old[:count] * (1 - rise) + new[:count] * rise, new[count:]])

@@ -26,6 +26,13 @@ class RuntimeSettings(Block):
     keep_checkpoints: int = Field(
         3, ge=2, description="Training: newest checkpoints kept (at least 2: one may be damaged)."
     )
+    micro_batch: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Training: most utterances that go through the network together; 0: the whole batch. Gradients are "
+        "added up, so the batch stays batch_size. Halved by itself when memory runs out.",
+    )
     max_seconds: float | None = Field(
         None,
         gt=0,

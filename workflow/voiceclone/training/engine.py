@@ -23,9 +23,11 @@ from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.progress import Progress, announce
+from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
 from voiceclone.training.logs import History
+from voiceclone.training.memory import MemoryExhaustedError
 from voiceclone.training.signals import StopRequest
 from voiceclone.training.state import StateFolder
 
@@ -52,8 +54,8 @@ class NotFiniteError(Exception):
 class Recipe(Protocol):
     """One kind of training.
 
-    ``parts`` is the registry of what a checkpoint holds. ``metric`` names the validation figure, lower is better, that
-    chooses the best model.
+    ``parts`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
+    and then starts as it is made. ``metric`` names the validation figure, lower is better, that chooses the best model.
     """
 
     parts: dict[str, Stateful]
@@ -69,6 +71,7 @@ class Recipe(Protocol):
 
         Raises:
             NotFiniteError: instead of an update with figures that are not finite.
+            MemoryExhaustedError: the step does not fit into memory, however it is cut.
         """
 
     def validate(self) -> dict[str, float]:
@@ -253,14 +256,16 @@ class Trainer:
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
-        missing = self.parts.keys() ^ checkpoint.parts.keys()
+        required = {name for name, part in self.parts.items() if not getattr(part, "optional", False)}
+        missing = (required - checkpoint.parts.keys()) | (checkpoint.parts.keys() - self.parts.keys())
         if missing:
             raise DataError(
                 f"{checkpoint.folder}: its parts differ from this version's: {sorted(missing)}",
                 "it was written by another version; use that one, or delete the state folder to start from scratch",
             )
         for name, part in self.parts.items():
-            part.load_state_dict(checkpoint.parts[name])
+            if name in checkpoint.parts:
+                part.load_state_dict(checkpoint.parts[name])
         step = self.counters.step
         self._saved = (step, self.counters.validated)
         if step >= self.plan.steps and self.counters.validated >= step:
@@ -344,8 +349,11 @@ class Trainer:
             log.warning("step %d: %s not finite; its update is left out", counters.step + 1, error)
             if counters.skipped > plan.max_skipped:
                 self._fail(f"{error} not finite in {counters.skipped} steps in a row")
+        except MemoryExhaustedError:
+            raise  # more memory may mend it: no reason to refuse the next attempt
         except DataError as error:
             self._fail(str(error))
+        self._note_events()
         counters.step += 1
         now = time.monotonic()
         counters.seconds, self._tick = counters.seconds + now - self._tick, now
@@ -356,6 +364,16 @@ class Trainer:
         if counters.step % plan.log_every == 0 or counters.step >= plan.steps:
             self._log_window()
         return losses
+
+    def _note_events(self) -> None:
+        """Take what happened to the micro-batch in this step into the history."""
+        accumulator = self.parts.get("micro_batch")
+        if not isinstance(accumulator, Accumulator):
+            return
+        for reason in accumulator.events:
+            announce(f"{self.label}  step {self.counters.step + 1}: {reason}")
+            self.history.add({"event": "out of memory", "step": self.counters.step + 1, "reason": reason})
+        accumulator.events.clear()
 
     def _fail(self, reason: str) -> None:
         """Note a failure that would only repeat itself, and end. The checkpoints stay as they are."""

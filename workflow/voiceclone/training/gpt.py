@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from voiceclone.errors import ConfigError
 from voiceclone.models.checkpoints import read_gpt
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.losses import token_loss, top_k_accuracy
+from voiceclone.training.accumulation import Accumulator, Figures, Part
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
 from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
@@ -102,6 +104,7 @@ class GPTRecipe:
         order: batches.
         steps: optimiser steps in all.
         device: where to train.
+        micro_batch: most utterances that go through the network together; 0: the whole batch.
     """
 
     metric = "cross_entropy"
@@ -114,12 +117,18 @@ class GPTRecipe:
         order: BatchOrder,
         steps: int,
         device: torch.device,
+        micro_batch: int = 0,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
         self.model = TextToSemantic(config).to(device)
         self.optimiser = self._optimiser()
-        self.parts: dict[str, Stateful] = {"model": self.model, "optimiser": self.optimiser}
+        self.accumulator = Accumulator(micro_batch, lambda item: data.train[item].describe())
+        self.parts: dict[str, Stateful] = {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "micro_batch": self.accumulator,
+        }
 
     def _optimiser(self) -> torch.optim.Optimizer:
         settings, parameters = self.settings, self.model.parameters()
@@ -129,32 +138,41 @@ class GPTRecipe:
 
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.engine.Recipe`."""
-        batch = self.data.batch([self.data.train[index] for index in self.order.batch(step)], self.device)
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        logits = self.model(**batch)
-        loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        figures = self.accumulator.gradients(self.order.batch(step), partial(self._pass, step), self.optimiser)
         most = math.inf if self.settings.optimizer == "scaled_adam" else self.settings.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
-        finite(cross_entropy=loss, gradient=norm)
+        finite(cross_entropy=figures["cross_entropy"], gradient=norm)
         self.optimiser.step()
-        accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])
-        return {
-            "cross_entropy": loss.item(),
-            "top3_accuracy": accuracy.item(),
-            "gradient_norm": norm.item(),
-            "learning_rate": rate,
+        return {name: value.item() for name, value in (figures | {"gradient_norm": norm}).items()} | {
+            "learning_rate": rate
         }
+
+    def _pass(self, step: int, part: Part) -> Figures:
+        """Forward and backward pass of a part of a step's batch."""
+        seed_step(self.settings.seed, step, part.first)
+        batch = self.data.batch([self.data.train[item] for item in part.items], self.device)
+        codes, tokens = self._codes(part.items), self._codes(part.batch)  # each utterance has an end token too
+        logits = self.model(**batch)
+        loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
+        loss = loss * ((codes + len(part.items)) / (tokens + len(part.batch)))
+        loss.backward()
+        accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])
+        return {"cross_entropy": loss.detach(), "top3_accuracy": accuracy * (codes / tokens)}
+
+    def _codes(self, items: Sequence[int]) -> int:
+        """Semantic tokens of some utterances."""
+        return sum(self.order.lengths[items].tolist())
 
     def validate(self) -> dict[str, float]:
         """Cross-entropy per token and top-3 accuracy over all held-out tokens."""
         rows = sorted(self.data.heldout, key=lambda row: (self.data.semantic.length(row.name), row.name))
         entropy = hits = tokens = codes = 0.0
-        for start in range(0, len(rows), VALIDATION_BATCH):
-            batch = self.data.batch(rows[start : start + VALIDATION_BATCH], self.device)
+        size = self.accumulator.at_most(VALIDATION_BATCH)
+        for start in range(0, len(rows), size):
+            batch = self.data.batch(rows[start : start + size], self.device)
             logits = self.model(**batch)
             count = int(batch["token_lengths"].sum())
             entropy += token_loss(logits, batch["tokens"], batch["token_lengths"], reduction="sum").item()
@@ -210,7 +228,7 @@ def train_gpt(
     fingerprint = training_fingerprint(
         "train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests()
     )
-    recipe = GPTRecipe(data, config, settings, order, steps, device)
+    recipe = GPTRecipe(data, config, settings, order, steps, device, runtime.micro_batch)
     if base is not None and weights is not None:
         load_weights(recipe.model, weights, base)
     log.info(

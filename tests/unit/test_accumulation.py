@@ -22,7 +22,7 @@ from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.training.accumulation import Accumulator, split
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.gpt import GPTData, GPTRecipe
-from voiceclone.training.memory import MemoryExhaustedError, is_out_of_memory
+from voiceclone.training.out_of_memory import MemoryExhaustedError, is_out_of_memory
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
 
 from .test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401 (a fixture)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from voiceclone.training.memory import MemoryExhaustedError, is_out_of_memory, release_memory
+from voiceclone.training.out_of_memory import MemoryExhaustedError, is_out_of_memory, release_memory
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
 from voiceclone.training.logs import History
-from voiceclone.training.memory import MemoryExhaustedError
+from voiceclone.training.out_of_memory import MemoryExhaustedError
 from voiceclone.training.signals import StopRequest
 from voiceclone.training.state import StateFolder
 

@@ -49,13 +49,14 @@ def recipe(kind: str, folder: Path, micro_batch: int, dropout: bool = True) -> G
         data = GPTData(folder / "features")
         order = BatchOrder([data.semantic.length(row.name) for row in data.train], **order_of)
         settings = GPTSettings(learning_rate=1e-9, gradient_clip=1000)
-        made: GPTRecipe | SoVITSRecipe = GPTRecipe(data, small_gpt(32), settings, order, 10, CPU, micro_batch)
+        made: GPTRecipe | SoVITSRecipe
+        made = GPTRecipe(data, small_gpt(32), settings, order, 10, CPU, micro_batch=micro_batch)
     else:
         sovits = SoVITSData(folder / "features", 32)
         order = BatchOrder([row.frames for row in sovits.train], **order_of)
         adversary = DiscriminatorConfig(periods=(3,), channel_divisor=4)
         adjusted = SoVITSSettings(learning_rate=1e-9)
-        made = SoVITSRecipe(sovits, small_sovits(16, 32), adversary, adjusted, order, CPU, micro_batch)
+        made = SoVITSRecipe(sovits, small_sovits(16, 32), adversary, adjusted, order, CPU, micro_batch=micro_batch)
     for module in made.model.modules() if not dropout else ():
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0  # type: ignore[assignment]

@@ -38,3 +38,8 @@ class RuntimeSettings(Block):
         gt=0,
         description="Training: end the slice by itself after this time, saved, with exit status 75; null for no limit.",
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Training: compute the activations of the large layers again in the backward pass instead of "
+        "keeping them: less memory, about a third slower, the same result.",
+    )

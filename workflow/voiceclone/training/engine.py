@@ -14,6 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from voiceclone.progress import Progress, announce
 from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
+from voiceclone.training.ema import WeightAverage
 from voiceclone.training.logs import History
 from voiceclone.training.out_of_memory import MemoryExhaustedError
 from voiceclone.training.signals import StopRequest
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 
 SHORT = {"cross_entropy": "ce", "top3_accuracy": "top3"}  # names on progress lines
 UNSHOWN = {"gradient_norm", "learning_rate"}
+WEIGHTS = ("model", "discriminator")  # parts that a warm start takes over
 
 
 class Stateful(Protocol):
@@ -47,6 +50,11 @@ class Stateful(Protocol):
         """Take them back."""
 
 
+def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
+    """Copies of the weights on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
 class NotFiniteError(Exception):
     """A loss or gradient of this step is NaN or infinite; the step's update was not made. Names what was not finite."""
 
@@ -55,16 +63,19 @@ class Recipe(Protocol):
     """One kind of training.
 
     ``parts`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
-    and then starts as it is made. ``metric`` names the validation figure, lower is better, that chooses the best model.
+    and then starts as it is made. Its ``model`` leaves the stage: the module, or the adapters that alone are trained in
+    it. ``average``, if there is one, is among the parts too; the engine updates it, and validates and hands out the
+    averaged weights. ``metric`` names the validation figure, lower is better, that chooses the best model.
     """
 
     parts: dict[str, Stateful]
     order: BatchOrder
     metric: str
+    average: WeightAverage | None
 
     @property
     def model(self) -> torch.nn.Module:
-        """The module that leaves the stage; it is one of the parts."""
+        """The module that is trained."""
 
     def train_step(self, step: int) -> dict[str, float]:
         """Make the update of a step, counted from 0; return its losses.
@@ -117,11 +128,10 @@ class Best:
         self.value = math.inf
         self.weights: dict[str, torch.Tensor] = {}
 
-    def offer(self, step: int, value: float, model: torch.nn.Module) -> None:
+    def offer(self, step: int, value: float, model: Stateful) -> None:
         """Keep a copy of the weights if ``value`` is lower than all before."""
         if value < self.value:
-            self.step, self.value = step, value
-            self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+            self.step, self.value, self.weights = step, value, weights_of(model)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
@@ -296,9 +306,9 @@ class Trainer:
         if checkpoint is None:
             return None
         try:
-            for name, part in self.recipe.parts.items():
-                if isinstance(part, torch.nn.Module):
-                    part.load_state_dict(checkpoint.parts[name])
+            for name in WEIGHTS:
+                if name in self.recipe.parts:
+                    self.recipe.parts[name].load_state_dict(checkpoint.parts[name])
         except RuntimeError as error:
             raise DataError(
                 f"warm start from {key}: its model does not fit this one ({str(error).splitlines()[0]})",
@@ -342,6 +352,8 @@ class Trainer:
         seed_step(plan.seed, counters.step)
         try:
             losses = self.recipe.train_step(counters.step)
+            if self.recipe.average is not None:
+                self.recipe.average.update()
             counters.skipped = 0
         except NotFiniteError as error:
             losses = {}
@@ -412,15 +424,20 @@ class Trainer:
             return
         seed_step(plan.seed, "validation")
         self.recipe.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._leaving():
             figures = self.recipe.validate()
+            if figures:
+                self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
         self.recipe.model.train()
         counters.validated = step
         if figures:
             self._row("heldout", figures)
-            value = figures[self.recipe.metric]
-            self.best.offer(step, value, self.recipe.model)
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+    def _leaving(self) -> AbstractContextManager[None]:
+        """Within it the model has the weights that are judged and that leave."""
+        average = self.recipe.average
+        return nullcontext() if average is None else average.applied()
 
     # -- save ------------------------------------------------------------------------------------------------------
 
@@ -438,13 +455,13 @@ class Trainer:
 
     def _result(self) -> Result:
         """What the finished training hands to the stage."""
+        with self._leaving():
+            last = weights_of(self.recipe.parts["model"])
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
             seconds=self.counters.seconds,
-            last={
-                name: tensor.detach().to("cpu", copy=True) for name, tensor in self.recipe.model.state_dict().items()
-            },
+            last=last,
             best=self.best,
             history=self.history.rows,
             resumes=[row for row in self.history.events if row["event"] == "resumed"],

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voiceclone.assets import Asset
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError
 from voiceclone.models.checkpoints import read_gpt
-from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.losses import token_loss, top_k_accuracy
+from voiceclone.progress import announce
 from voiceclone.training.accumulation import Accumulator, Figures, Part
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
-from voiceclone.training.fingerprint import base_digests, tensor_digest, training_fingerprint
-from voiceclone.training.outputs import write_outputs
+from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.freeze import train_last_layers, trained_parameters
+from voiceclone.training.lora import Adapters
+from voiceclone.training.memory import recompute_activations
+from voiceclone.training.outputs import untrained, write_outputs
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
 
@@ -104,6 +109,7 @@ class GPTRecipe:
         order: batches.
         steps: optimiser steps in all.
         device: where to train.
+        load_base: gives the network the weights of its base.
         micro_batch: most utterances that go through the network together; 0: the whole batch.
     """
 
@@ -117,21 +123,30 @@ class GPTRecipe:
         order: BatchOrder,
         steps: int,
         device: torch.device,
+        load_base: Callable[[nn.Module], None] | None = None,
         micro_batch: int = 0,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
         self.model = TextToSemantic(config).to(device)
+        if load_base is not None:
+            load_base(self.model)
+        train_last_layers(self.model, settings.train_last_layers)
+        self.adapters = Adapters(self.model, settings.lora) if settings.lora.rank else None
+        self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
         self.optimiser = self._optimiser()
         self.accumulator = Accumulator(micro_batch, lambda item: data.train[item].describe())
         self.parts: dict[str, Stateful] = {
-            "model": self.model,
+            "model": self.adapters or self.model,
             "optimiser": self.optimiser,
             "micro_batch": self.accumulator,
         }
+        if self.average is not None:
+            self.parts["average"] = self.average
 
     def _optimiser(self) -> torch.optim.Optimizer:
-        settings, parameters = self.settings, self.model.parameters()
+        settings = self.settings
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if settings.optimizer == "scaled_adam":
             return ScaledAdam(parameters, lr=settings.learning_rate, betas=BETAS)
         return torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay)
@@ -214,7 +229,7 @@ def train_gpt(
     device = prepare_device(runtime, threads)
     data = GPTData(features_dir)
     order = BatchOrder([data.semantic.length(row.name) for row in data.train], settings.batch_size, settings.seed)
-    steps = settings.steps or settings.epochs * order.steps_per_epoch
+    steps = settings.total_steps(len(data.train), order.steps_per_epoch)
     weights = None
     config = GPTConfig.nano(codes=data.codes) if settings.architecture == "nano" else GPTConfig()
     if base is not None:
@@ -224,20 +239,35 @@ def train_gpt(
             f"the GPT has {config.codes} semantic tokens, the tokenizer of the features has {data.codes}",
             "take tokenizer and GPT from the same base voice, or train a nano GPT from scratch",
         )
+    load_base = partial(load_weights, weights=weights, asset=base) if base is not None and weights is not None else None
+    if load_base is not None and not settings.train:
+        model = TextToSemantic(config)
+        load_base(model)
+        made_from = base_fingerprint("train_gpt", config.to_dict(), base_digests(gpt=base))
+        result = untrained(model.state_dict())
+        write_outputs(result, "last", made_from, config.to_dict(), output, report, history, {})
+        announce(f"{label}  {settings.base} is used as it is")
+        return
     rows = [*data.train, *data.heldout]
     fingerprint = training_fingerprint(
         "train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests()
     )
-    recipe = GPTRecipe(data, config, settings, order, steps, device, runtime.micro_batch)
-    if base is not None and weights is not None:
-        load_weights(recipe.model, weights, base)
+    recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, runtime.micro_batch)
+    if runtime.gradient_checkpointing:
+        recompute_activations(recipe.model, Layer)
     log.info(
-        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %s",
+        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %d of "
+        "them trained, %s",
         len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
-        sum(parameter.numel() for parameter in recipe.model.parameters()), device,
+        sum(parameter.numel() for parameter in recipe.model.parameters()),
+        trained_parameters(recipe.model), device,
     )  # fmt: skip
     plan = Plan(steps, settings.seed, settings.log_every, settings.validate_every, settings.max_skipped)
     state = StateFolder(state_dir, fingerprint)
     result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
-    notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4)}
-    write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes)
+    notes: dict[str, Any] = {
+        "padding_share": round(order.padding_share(), 4),
+        "trained_parameters": trained_parameters(recipe.model),
+    }
+    complete = recipe.adapters.merged if recipe.adapters is not None else None
+    write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)

@@ -19,16 +19,22 @@ from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.features.verification import vector_kind
 from voiceclone.models.checkpoints import CODEBOOK, read_discriminator, read_sovits
+from voiceclone.models.decoder import ResidualBlock
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
+from voiceclone.models.encoders import GatedStack
 from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, random_starts, take_slices
+from voiceclone.progress import announce
 from voiceclone.training.accumulation import Accumulator, Figures, Part
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
-from voiceclone.training.fingerprint import base_digests, tensor_digest, training_fingerprint
-from voiceclone.training.outputs import write_outputs
+from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.freeze import freeze_parts, trained_parameters
+from voiceclone.training.memory import recompute_activations
+from voiceclone.training.outputs import untrained, write_outputs
 from voiceclone.training.state import StateFolder
 
 log = logging.getLogger(__name__)
@@ -148,7 +154,9 @@ class SoVITSRecipe:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.device = data, settings, order, device
         self.model = SynthesizerTrn(config).to(device)
+        freeze_parts(self.model, settings.freeze, "sovits.freeze")
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
+        self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
         self.optimiser = self._optimiser(self._generator_groups())
         self.discriminator_optimiser = self._optimiser(
             [{"params": list(self.discriminator.parameters()), "scale": 1.0}]
@@ -162,6 +170,8 @@ class SoVITSRecipe:
             "discriminator_optimiser": self.discriminator_optimiser,
             "micro_batch": self.accumulator,
         }
+        if self.average is not None:
+            self.parts["average"] = self.average
 
     def _optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
         settings = self.settings
@@ -176,7 +186,8 @@ class SoVITSRecipe:
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 (text if name.startswith(TEXT_MODULES) else rest).append(parameter)
-        return [{"params": rest, "scale": 1.0}, {"params": text, "scale": self.settings.text_learning_rate}]
+        groups = [{"params": rest, "scale": 1.0}, {"params": text, "scale": self.settings.text_learning_rate}]
+        return [group for group in groups if group["params"]]
 
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.engine.Recipe`."""
@@ -364,11 +375,19 @@ def train_sovits(
     config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
     data = SoVITSData(features_dir, settings.segment_frames, vector_kind(config.speaker_vector_size))
     order = BatchOrder([row.frames for row in data.train], settings.batch_size, settings.seed)
-    steps = settings.steps or settings.epochs * order.steps_per_epoch
+    steps = settings.total_steps(len(data.train), order.steps_per_epoch)
     check_fit(config, frozen, data)
     digests = base_digests(generator=base, discriminator=base_discriminator)
     digests["tokenizer"] = tensor_digest(torch.cat([value.float().flatten() for _, value in sorted(frozen.items())]))
     architecture = config.to_dict()
+    if base is not None and not settings.train:
+        model = SynthesizerTrn(config)
+        load_weights(model, weights["model"], base)
+        model.load_state_dict({**model.state_dict(), **frozen})
+        made_from = base_fingerprint("train_sovits", architecture, digests)
+        write_outputs(untrained(model.state_dict()), "last", made_from, architecture, output, report, history, {})
+        announce(f"{label}  {settings.base} is used as it is")
+        return
     fingerprint = training_fingerprint(
         "train_sovits",
         settings,
@@ -383,14 +402,21 @@ def train_sovits(
     if base_discriminator is not None:
         load_weights(recipe.discriminator, weights["discriminator"], base_discriminator)
     recipe.model.load_state_dict({**recipe.model.state_dict(), **frozen})
+    if runtime.gradient_checkpointing:
+        recompute_activations(recipe.model, ResidualBlock, GatedStack)
     log.info(
         "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, "
-        "%d + %d parameters, %s",
+        "%d + %d parameters, %d of the first trained, %s",
         len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
-        *(sum(p.numel() for p in network.parameters()) for network in (recipe.model, recipe.discriminator)), device,
+        *(sum(p.numel() for p in network.parameters()) for network in (recipe.model, recipe.discriminator)),
+        trained_parameters(recipe.model), device,
     )  # fmt: skip
     plan = Plan(steps, settings.seed, settings.log_every, settings.validate_every, settings.max_skipped)
     state = StateFolder(state_dir, fingerprint)
     result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
-    notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4), "discriminator": discriminator.to_dict()}
+    notes: dict[str, Any] = {
+        "padding_share": round(order.padding_share(), 4),
+        "trained_parameters": trained_parameters(recipe.model),
+        "discriminator": discriminator.to_dict(),
+    }
     write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)

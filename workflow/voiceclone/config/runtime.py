@@ -33,6 +33,21 @@ class RuntimeSettings(Block):
         description="Training: most utterances that go through the network together; 0: the whole batch. Gradients are "
         "added up, so the batch stays batch_size. Halved by itself when memory runs out.",
     )
+    compile: bool = Field(
+        False,
+        description="Training: compile the heavy layers with torch.compile at the first step (minutes; a C++ compiler "
+        "is needed). Same results but for rounding.",
+    )
+    processes: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Training: processes that share each batch, on one machine, each with its own GPU; 0: as many as "
+        "there are GPUs. Same results but for rounding and dropout.",
+    )
+    process_timeout: float = Field(
+        1800.0, gt=0, description="Training with several processes: seconds after which one that hangs is given up."
+    )
     max_seconds: float | None = Field(
         None,
         gt=0,

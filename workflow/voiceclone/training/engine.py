@@ -22,12 +22,14 @@ import torch
 
 from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.errors import DataError, Interrupted
+from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.progress import Progress, announce
 from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
+from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
+from voiceclone.training.guard import LeftOutError
 from voiceclone.training.logs import History
 from voiceclone.training.out_of_memory import MemoryExhaustedError
 from voiceclone.training.signals import StopRequest
@@ -55,10 +57,6 @@ def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
-class NotFiniteError(Exception):
-    """A loss or gradient of this step is NaN or infinite; the step's update was not made. Names what was not finite."""
-
-
 class Recipe(Protocol):
     """One kind of training.
 
@@ -81,7 +79,7 @@ class Recipe(Protocol):
         """Make the update of a step, counted from 0; return its losses.
 
         Raises:
-            NotFiniteError: instead of an update with figures that are not finite.
+            LeftOutError: instead of an update with figures that are not finite or explode.
             MemoryExhaustedError: the step does not fit into memory, however it is cut.
         """
 
@@ -166,25 +164,26 @@ class Result:
 
 def versions() -> dict[str, str]:
     """What the numbers depend on beside data and settings."""
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     return {
         "voiceclone": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
     }
 
 
-def finite(**values: torch.Tensor) -> None:
-    """Raise :class:`NotFiniteError` naming the values that are not finite."""
-    wrong = [name for name, value in values.items() if not torch.isfinite(value).all()]
-    if wrong:
-        raise NotFiniteError(", ".join(wrong))
-
-
 def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
-    """Device of the training, with deterministic kernels chosen where torch has them."""
+    """Device of this process, with deterministic kernels chosen where torch has them.
+
+    Args:
+        runtime: what is asked for.
+        threads: CPU threads, shared by the processes of this training on this machine.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if threads > 0:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(max(1, threads // processes))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
@@ -192,7 +191,16 @@ def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DataError("runtime.device is cuda, but no CUDA device can be used", "set runtime.device to auto or cpu")
-    return torch.device("cuda")
+    if processes == 1:
+        return torch.device("cuda")
+    if processes > torch.cuda.device_count():
+        raise ConfigError(
+            f"{processes} processes, but {torch.cuda.device_count()} CUDA devices",
+            "set runtime.processes to 0: one for each device",
+        )
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
 
 
 class Trainer:
@@ -205,6 +213,7 @@ class Trainer:
         runtime: save intervals, kept checkpoints, time budget.
         label: who is working, for the progress lines.
         warm_start: start a new training from the weights of the one before it.
+        world: the processes of this training; the first one alone writes.
     """
 
     def __init__(
@@ -215,9 +224,10 @@ class Trainer:
         runtime: RuntimeSettings,
         label: str,
         warm_start: bool = False,
+        world: World | None = None,
     ) -> None:
         self.recipe, self.plan, self.state, self.runtime, self.label = recipe, plan, state, runtime, label
-        self.warm_start = warm_start
+        self.warm_start, self.world = warm_start, world or World()
         self.counters, self.best = Counters(), Best()
         self.parts: dict[str, Stateful] = {**recipe.parts, "counters": self.counters, "best": self.best}
         self.store = CheckpointStore(state.folder, state.fingerprint.key, runtime.keep_checkpoints)
@@ -355,12 +365,12 @@ class Trainer:
             if self.recipe.average is not None:
                 self.recipe.average.update()
             counters.skipped = 0
-        except NotFiniteError as error:
+        except LeftOutError as error:
             losses = {}
             counters.skipped += 1
-            log.warning("step %d: %s not finite; its update is left out", counters.step + 1, error)
+            log.warning("step %d: %s; its update is left out", counters.step + 1, error)
             if counters.skipped > plan.max_skipped:
-                self._fail(f"{error} not finite in {counters.skipped} steps in a row")
+                self._fail(f"{error} in {counters.skipped} steps in a row")
         except MemoryExhaustedError:
             raise  # more memory may mend it: no reason to refuse the next attempt
         except DataError as error:

@@ -52,7 +52,9 @@ def test_kill_at_random_steps_changes_nothing(tmp_path: Path, straight: toy.Resu
         assert toy.in_child(partial(train_until, kill)) == -signal.SIGKILL
     finished = toy.train(tmp_path)
     assert toy.same(straight, finished)
-    assert len(finished.resumes) == len([kill for kill in kills if kill >= 4])
+    # the checkpoint that was being written at a kill may stand or not
+    assert len(finished.resumes) <= len([kill for kill in kills if kill >= 4])
+    assert all(row["step"] % 4 == 0 for row in finished.resumes)
 
 
 def test_kill_in_the_middle_of_saves_changes_nothing(tmp_path: Path, straight: toy.Result) -> None:

@@ -313,8 +313,7 @@ def train_sovits(
         len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
         *(sum(p.numel() for p in network.parameters()) for network in (recipe.model, recipe.discriminator)), device,
     )  # fmt: skip
-    plan = Plan(steps, settings.seed, settings.log_every, settings.validate_every, settings.max_skipped)
     state = StateFolder(state_dir, fingerprint)
-    result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
+    result = Trainer(recipe, Plan.of(settings, steps), state, runtime, label, settings.warm_start == "previous").run()
     notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4), "discriminator": discriminator.to_dict()}
     write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)

@@ -19,9 +19,17 @@ def test_the_key_does_not_depend_on_order_and_survives_json() -> None:
     ("utterances", "components", "words"),
     [
         (UTTERANCES, COMPONENTS, "nothing"),
-        ({**UTTERANCES, "d": "t-f", "e": "t-f"}, COMPONENTS, "+2 utterances"),
-        ({"a": "t1-f1", "d": "x-y", "c": "t3-f9"}, COMPONENTS, "+1 -1 ~1 utterances"),
-        ({**UTTERANCES, "a": "t9-f9", "b": "t2-f9"}, COMPONENTS, "~2 utterances (1 with new text)"),
+        ({**UTTERANCES, "d": "t-f", "e": "t-f"}, COMPONENTS, "2 utterances added"),
+        (
+            {"a": "t1-f1", "d": "x-y", "c": "t3-f9"},
+            COMPONENTS,
+            "1 utterance changed sound or features, 1 added, 1 removed",
+        ),
+        (
+            {**UTTERANCES, "a": "t9-f9", "b": "t2-f9"},
+            COMPONENTS,
+            "1 utterance changed text, 1 changed sound or features",
+        ),
         (
             UTTERANCES,
             {**COMPONENTS, "settings": {"learning_rate": 2e-4, "batch_size": 4}, "seed": 2},

@@ -224,7 +224,7 @@ def test_corrected_text_and_changed_settings_are_new_trainings_that_say_why(
         changed=frozenset({"take-05"}),
     )
     speaker.train("gpt", steps=2)
-    assert f"changed since {first}: +1 ~1 utterances (1 with new text)" in capsys.readouterr().out
+    assert f"changed since {first}: 1 utterance changed text, 1 added" in capsys.readouterr().out
     speaker.train("gpt", steps=2, learning_rate=3e-4)
     assert "settings.learning_rate 0.0001 -> 0.0003" in capsys.readouterr().out
     Speaker(tmp_path).train("gpt", steps=4)

@@ -61,12 +61,13 @@ def train(
     steps: int = STEPS,
     print_of: Fingerprint | None = None,
     warm_start: bool = False,
+    patience: int = 0,
     **runtime: Any,
 ) -> Result:
     """Train the toy to ``steps`` in ``root``."""
     settings = RuntimeSettings(**{"save_every_steps": 4, "keep_checkpoints": 2, **runtime})
     state = StateFolder(root, print_of or fingerprint())
-    plan = Plan(steps=steps, seed=0, log_every=3, validate_every=5, max_skipped=1)
+    plan = Plan(steps=steps, seed=0, log_every=3, validate_every=5, max_skipped=1, patience=patience)
     return Trainer(recipe or ToyRecipe(), plan, state, settings, "toy", warm_start).run()
 
 

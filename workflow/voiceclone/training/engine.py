@@ -23,7 +23,7 @@ from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError, Interrupted
-from voiceclone.progress import Progress, announce
+from voiceclone.progress import Progress, announce, open_progress
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
 from voiceclone.training.logs import History
@@ -259,7 +259,8 @@ class Trainer:
             self.state.check_not_fatal()
             try:
                 self._start(back)
-                self._loop(stop)
+                with self._progress() as progress:
+                    self._loop(stop, progress)
                 self._save_and_wait(stop)
             finally:
                 self.saver.close()
@@ -339,10 +340,14 @@ class Trainer:
 
     # -- loop ------------------------------------------------------------------------------------------------------
 
-    def _loop(self, stop: StopRequest) -> None:
+    def _progress(self) -> Progress:
+        return open_progress(
+            f"{self.label}  step", self.plan.steps, self.runtime.progress_seconds, done=self.counters.step
+        )
+
+    def _loop(self, stop: StopRequest, progress: Progress) -> None:
         """Steps, history, validation and saves until the plan is done."""
         counters, plan = self.counters, self.plan
-        progress = Progress(f"{self.label}  step", plan.steps, self.runtime.progress_seconds, done=counters.step)
         self._tick = time.monotonic()
         while True:
             self._validate_if_due(stop)

@@ -27,7 +27,7 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.training import gpt, sovits
-from voiceclone.training.command import state_lines
+from voiceclone.training.inventory import state_lines
 
 from .synthetic_features import make_features
 from .training_toy import in_child

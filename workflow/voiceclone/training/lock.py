@@ -28,17 +28,22 @@ _HOLDER = re.compile(r"pid (\d+) on (\S+) since ")
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, sign: bool = True) -> Iterator[None]:
     """Hold the lock of ``path``, a file that names its holder.
+
+    Args:
+        path: the file; made if it is missing.
+        sign: whether to write down who holds it and since when; a short look inside leaves that as it was.
 
     Raises:
         DataError: another process holds it; the message tells which, and whether it lives.
         OSError: the file cannot be written.
     """
     with _locked_file(path) as handle:
-        handle.truncate(0)
-        handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        handle.flush()
+        if sign:
+            handle.truncate(0)
+            handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            handle.flush()
         yield
 
 

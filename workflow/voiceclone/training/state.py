@@ -65,13 +65,13 @@ class StateFolder:
         others = [path for path in self.root.glob(f"*/{FINGERPRINT}") if path.parent != self.folder]
         if not others:
             return None
-        newest = max(others, key=lambda path: (_last_used(path.parent), path.parent.name))
+        newest = max(others, key=lambda path: (last_used(path.parent), path.parent.name))
         return newest.parent.name, Fingerprint.from_dict(read_json(newest))
 
     def back_from(self) -> str:
         """In words: which other training was at work since this one last was; empty if none. Ask before locking."""
         before = self.previous()
-        if before is None or not self.folder.is_dir() or _last_used(self.root / before[0]) <= _last_used(self.folder):
+        if before is None or not self.folder.is_dir() or last_used(self.root / before[0]) <= last_used(self.folder):
             return ""
         return f"back from training {before[0]}: {difference(before[1], self.fingerprint)}"
 
@@ -114,7 +114,7 @@ class StateFolder:
             log.warning("%s: could not be written: %s", self.fatal_path, error)
 
 
-def _last_used(folder: Path) -> float:
-    """When a training last held its folder."""
+def last_used(folder: Path) -> float:
+    """When a training last took hold of its folder."""
     lock = folder / LOCK
     return lock.stat().st_mtime if lock.exists() else 0.0

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.files import read_json
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.engine import Plan, Result, Trainer, finite
@@ -82,6 +83,14 @@ def same(first: Result, second: Result) -> bool:
     return losses(first) == losses(second) and all(
         a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs
     )
+
+
+def final_state(root: Path) -> dict[str, Any]:
+    """Everything in the last checkpoint but the clock: tensors as bytes, plain values, history."""
+    (folder,) = root.glob(f"*/step-{STEPS:08d}")
+    plain = read_json(folder / "state.json")
+    plain["counters"]["$items"] = [pair for pair in plain["counters"]["$items"] if pair[0] != "seconds"]
+    return {"plain": plain, **{path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}}
 
 
 def in_child(work: Callable[[], object]) -> int:

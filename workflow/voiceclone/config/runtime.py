@@ -48,6 +48,24 @@ class RuntimeSettings(Block):
     process_timeout: float = Field(
         1800.0, gt=0, description="Training with several processes: seconds after which one that hangs is given up."
     )
+    keep_every_steps: int = Field(
+        0,
+        ge=0,
+        description="Training: the checkpoints of the steps that this number divides are kept for good; 0: none.",
+    )
+    keep_best: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Training: checkpoints kept for their held-out figure. The best weights are in every checkpoint "
+        "anyway; this keeps the whole state of that step.",
+    )
+    save_patience_minutes: float = Field(
+        60.0,
+        ge=0,
+        description="Training: how long it goes on in memory, trying again, while no checkpoint can be written (full "
+        "disk, read-only folder), before it ends with the reason.",
+    )
     max_seconds: float | None = Field(
         None,
         gt=0,

@@ -15,8 +15,8 @@ class TrainingSettings(Block):
     # A change of these continues the same training: they say how long, how it is watched, which model leaves.
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
-            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "select", "warm_start",
-            "base", "base_discriminator",
+            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
+            "warm_start", "base", "base_discriminator",
         }
     )  # fmt: skip
     # Where these have their defaults they stand in no fingerprint: trainings older than they are find their state.
@@ -46,6 +46,9 @@ class TrainingSettings(Block):
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay of AdamW.")
     log_every: int = Field(10, ge=1, le=100_000, description="Steps between two lines of the history.")
     validate_every: int = Field(100, ge=1, le=1_000_000, description="Steps between two validations.")
+    early_stopping: int = Field(
+        0, ge=0, le=10_000, description="Validations in a row without a better one after which it ends; 0: never."
+    )
     max_skipped: int = Field(
         3, ge=0, le=1000, description="Steps in a row with a loss that is not finite before the training gives up."
     )

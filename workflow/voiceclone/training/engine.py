@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -22,8 +22,9 @@ import torch
 
 from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
-from voiceclone.progress import Progress, announce
+from voiceclone.progress import Progress, announce, open_progress
 from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
@@ -32,8 +33,10 @@ from voiceclone.training.ema import WeightAverage
 from voiceclone.training.guard import LeftOutError
 from voiceclone.training.logs import History
 from voiceclone.training.out_of_memory import MemoryExhaustedError
+from voiceclone.training.saving import Saver
 from voiceclone.training.signals import StopRequest
 from voiceclone.training.state import StateFolder
+from voiceclone.training.writer import CheckpointWriter
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +92,29 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training goes on and when it looks at itself; steps are optimiser steps."""
+    """How long a training goes on and when it looks at itself; steps are optimiser steps.
+
+    ``patience`` ends it after that many validations in a row that were no better than the best; 0: never.
+    """
 
     steps: int
     seed: int
     log_every: int = 10
     validate_every: int = 100
     max_skipped: int = 3
+    patience: int = 0
+
+    @classmethod
+    def of(cls, settings: TrainingSettings, steps: int) -> Plan:
+        """The plan of a training of ``steps`` with these settings."""
+        return cls(
+            steps,
+            settings.seed,
+            settings.log_every,
+            settings.validate_every,
+            settings.max_skipped,
+            settings.early_stopping,
+        )
 
 
 @dataclass
@@ -106,6 +125,7 @@ class Counters:
     validated: int = 0
     seconds: float = 0.0
     skipped: int = 0  # in a row
+    stale: int = 0  # validations in a row that were no better than the best
     window: dict[str, list[float]] = field(default_factory=dict)  # name -> [sum, count] since the last history line
 
     def state_dict(self) -> dict[str, Any]:
@@ -126,10 +146,12 @@ class Best:
         self.value = math.inf
         self.weights: dict[str, torch.Tensor] = {}
 
-    def offer(self, step: int, value: float, model: Stateful) -> None:
-        """Keep a copy of the weights if ``value`` is lower than all before."""
-        if value < self.value:
-            self.step, self.value, self.weights = step, value, weights_of(model)
+    def offer(self, step: int, value: float, model: Stateful) -> bool:
+        """Keep a copy of the weights if ``value`` is lower than all before; whether it was."""
+        if not value < self.value:
+            return False
+        self.step, self.value, self.weights = step, value, weights_of(model)
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
@@ -155,11 +177,16 @@ class Result:
 
     def heldout_at(self, step: int | None) -> dict[str, float]:
         """Held-out figures of a validated step; empty if there are none."""
-        place = {"step", "epoch", "seconds", "split"}
-        for row in reversed(self.history):
-            if row.get("split") == "heldout" and row["step"] == step:
-                return {name: value for name, value in row.items() if name not in place}
-        return {}
+        return heldout_at(self.history, step)
+
+
+def heldout_at(history: Sequence[Mapping[str, Any]], step: int | None) -> dict[str, float]:
+    """Held-out figures in the rows of a validated step; empty if there are none."""
+    place = {"step", "epoch", "seconds", "split"}
+    for row in reversed(history):
+        if row.get("split") == "heldout" and row["step"] == step:
+            return {name: value for name, value in row.items() if name not in place}
+    return {}
 
 
 def versions() -> dict[str, str]:
@@ -230,9 +257,17 @@ class Trainer:
         self.warm_start, self.world = warm_start, world or World()
         self.counters, self.best = Counters(), Best()
         self.parts: dict[str, Stateful] = {**recipe.parts, "counters": self.counters, "best": self.best}
-        self.store = CheckpointStore(state.folder, state.fingerprint.key, runtime.keep_checkpoints)
+        self.store = CheckpointStore(
+            state.folder,
+            state.fingerprint.key,
+            keep=runtime.keep_checkpoints,
+            keep_every=runtime.keep_every_steps,
+            keep_best=runtime.keep_best,
+        )
         self.history = History(state.folder)
-        self._saved: tuple[int, int] | None = None  # step and validated step of the newest checkpoint
+        self.writer = CheckpointWriter(self.store, before=self.history.flush)
+        self.saver = Saver(self.writer, self._submit, runtime, label)
+        self._submitted: tuple[int, int] | None = None  # step and validated step that the writer was given last
         self._tick = 0.0  # when the last step ended
 
     def run(self) -> Result:
@@ -245,11 +280,13 @@ class Trainer:
         back = self.state.back_from()
         with StopRequest(self.runtime.max_seconds) as stop, self.state.locked():
             self.state.check_not_fatal()
-            self._start(back)
             try:
-                self._loop(stop)
-                self._save()
+                self._start(back)
+                with self._progress() as progress:
+                    self._loop(stop, progress)
+                self._save_and_wait(stop)
             finally:
+                self.saver.close()
                 self.history.close()
         return self._result()
 
@@ -272,7 +309,7 @@ class Trainer:
         log.info("%s", event["reason"])
         self.history.begin(0, [], event)
         if warm is not None:
-            self._save()
+            self.saver.save()
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
@@ -287,8 +324,8 @@ class Trainer:
             if name in checkpoint.parts:
                 part.load_state_dict(checkpoint.parts[name])
         step = self.counters.step
-        self._saved = (step, self.counters.validated)
-        if step >= self.plan.steps and self.counters.validated >= step:
+        self._submitted = (step, self.counters.validated)
+        if self._complete():
             announce(f"{self.label}  was complete at step {step}: its outputs are written again")
             log.info("complete: checkpoint of step %d, planned %d", step, self.plan.steps)
             self.history.begin(step, checkpoint.history)
@@ -328,28 +365,37 @@ class Trainer:
 
     # -- loop ------------------------------------------------------------------------------------------------------
 
-    def _loop(self, stop: StopRequest) -> None:
+    def _progress(self) -> Progress:
+        return open_progress(
+            f"{self.label}  step", self.plan.steps, self.runtime.progress_seconds, done=self.counters.step
+        )
+
+    def _loop(self, stop: StopRequest, progress: Progress) -> None:
         """Steps, history, validation and saves until the plan is done."""
         counters, plan = self.counters, self.plan
-        progress = Progress(f"{self.label}  step", plan.steps, self.runtime.progress_seconds, done=counters.step)
-        last_save = self._tick = time.monotonic()
+        self._tick = time.monotonic()
         while True:
             self._validate_if_due(stop)
-            if counters.step >= plan.steps and counters.validated >= counters.step:
+            if self._complete():
                 return
             if stop.reason:
-                self._save()
+                self._save_and_wait(stop)
                 raise Interrupted(
                     f"{self.label}: stopped by {stop.reason} at step {counters.step}/{plan.steps}; its state is saved",
                     "run the same command again to continue",
                 )
             losses = self._step()
             progress.update(note=self._note(losses))
-            due = counters.step % self.runtime.save_every_steps == 0
-            if due or time.monotonic() - last_save >= 60 * self.runtime.save_every_minutes:
+            if self.saver.due(counters.step):
                 self._validate_if_due(stop)
                 self._save()
-                last_save = time.monotonic()
+
+    def _complete(self) -> bool:
+        """Whether the plan is done, by its steps or because no validation got better for as long as it waits."""
+        counters, plan = self.counters, self.plan
+        if plan.patience and counters.stale >= plan.patience:
+            return True
+        return counters.step >= plan.steps and counters.validated >= counters.step
 
     def _note(self, losses: Mapping[str, float]) -> str:
         """The losses of a step, in short."""
@@ -436,13 +482,26 @@ class Trainer:
         self.recipe.model.eval()
         with torch.no_grad(), self._leaving():
             figures = self.recipe.validate()
-            if figures:
-                self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
+            usable = bool(figures) and all(map(math.isfinite, figures.values()))
+            better = usable and self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
         self.recipe.model.train()
         counters.validated = step
-        if figures:
+        if figures and not usable:
+            log.warning("step %d held-out: not finite, left out: %s", step, figures)
+            counters.stale += 1
+        elif figures:
             self._row("heldout", figures)
+            counters.stale = 0 if better else counters.stale + 1
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+            if plan.patience and counters.stale >= plan.patience:
+                announce(f"{self.label}  ends early at step {step}: no better since step {self.best.step}")
+            if self._among_best(figures[self.recipe.metric]):
+                self._save()
+
+    def _among_best(self, value: float) -> bool:
+        """Whether retention keeps the checkpoint of a validation with this figure for its own sake."""
+        figures = sorted(row[self.recipe.metric] for row in self.history.rows if row.get("split") == "heldout")
+        return value in figures[: self.runtime.keep_best]
 
     def _leaving(self) -> AbstractContextManager[None]:
         """Within it the model has the weights that are judged and that leave."""
@@ -451,17 +510,25 @@ class Trainer:
 
     # -- save ------------------------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
-        """Write a checkpoint, unless this step and its validation are saved already."""
-        position = (self.counters.step, self.counters.validated)
-        if position == self._saved:
-            return
-        began = time.monotonic()
-        self.history.sync()
+    def _position(self) -> tuple[int, int]:
+        return self.counters.step, self.counters.validated
+
+    def _submit(self) -> None:
+        """Hand the state of this moment to the writer."""
+        counters = self.counters
         parts = {name: part.state_dict() for name, part in self.parts.items()}
-        path = self.store.save(self.counters.step, parts, self.history.rows, versions())
-        self._saved = position
-        log.info("saved %s in %.2f s", path, time.monotonic() - began)
+        metric = heldout_at(self.history.rows, counters.step).get(self.recipe.metric)
+        self.writer.submit(counters.step, parts, self.history.rows, versions(), metric)
+        self._submitted = self._position()
+
+    def _save(self) -> None:
+        """Have a checkpoint written, unless the writer was given this step and its validation already."""
+        if self._position() != self._submitted:
+            self.saver.save()
+
+    def _save_and_wait(self, stop: StopRequest) -> None:
+        """Have a checkpoint written and wait until it stands: nothing comes after it."""
+        self.saver.finish(lambda: bool(stop.reason), submitted=self._position() == self._submitted)
 
     def _result(self) -> Result:
         """What the finished training hands to the stage."""

@@ -279,9 +279,9 @@ def train_gpt(
         sum(parameter.numel() for parameter in recipe.model.parameters()),
         trained_parameters(recipe.model), device,
     )  # fmt: skip
-    plan = Plan(steps, settings.seed, settings.log_every, settings.validate_every, settings.max_skipped)
     state = StateFolder(state_dir, fingerprint)
-    result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous", world).run()
+    plan, warm = Plan.of(settings, steps), settings.warm_start == "previous"
+    result = Trainer(recipe, plan, state, runtime, label, warm, world).run()
     notes: dict[str, Any] = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),

@@ -111,9 +111,13 @@ class World:
         """The first process's value, in all processes."""
         return self.exchange(value)[0]
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self.exchange(None)
+    def wait(self, longer: float = 0.0) -> None:
+        """Until all processes are here; one that may have work to do meanwhile is given ``longer`` seconds more."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            with self._together():
+                dist.monitored_barrier(self._control, timedelta(seconds=self.timeout + longer), wait_all_ranks=True)
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace gradients by their sums over all processes; a parameter without one in all of them keeps none."""
@@ -189,6 +193,11 @@ class AgreedStop:
         orphaned = "the end of the process that started it" if os.getppid() != self._parent else ""
         reasons = self._world.exchange(self._asked.reason or orphaned)
         self._agreed = next((reason for reason in reasons if reason), "")
+
+    @property
+    def here(self) -> str:
+        """What this process was asked, agreed or not."""
+        return self._asked.reason
 
     @property
     def reason(self) -> str:

@@ -28,7 +28,7 @@ from voiceclone.progress import Progress, announce, open_progress
 from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
-from voiceclone.training.distributed import World
+from voiceclone.training.distributed import AgreedStop, World
 from voiceclone.training.ema import WeightAverage
 from voiceclone.training.guard import LeftOutError
 from voiceclone.training.logs import History
@@ -264,7 +264,7 @@ class Trainer:
             keep_every=runtime.keep_every_steps,
             keep_best=runtime.keep_best,
         )
-        self.history = History(state.folder)
+        self.history = History(state.folder, writes=self.world.leads)
         self.writer = CheckpointWriter(self.store, before=self.history.flush)
         self.saver = Saver(self.writer, self._submit, runtime, label)
         self._submitted: tuple[int, int] | None = None  # step and validated step that the writer was given last
@@ -278,7 +278,9 @@ class Trainer:
             DataError: it cannot go on; the message tells why, ``FATAL.json`` keeps the reason if it would repeat.
         """
         back = self.state.back_from()
-        with StopRequest(self.runtime.max_seconds) as stop, self.state.locked():
+        lock = self.state.locked() if self.world.leads else nullcontext()
+        with StopRequest(self.runtime.max_seconds) as asked, lock:
+            stop = AgreedStop(asked, self.world)
             self.state.check_not_fatal()
             try:
                 self._start(back)
@@ -295,8 +297,7 @@ class Trainer:
     def _start(self, back: str) -> None:
         """Resume, or begin anew and say how this training differs from the one before."""
         description = self.state.describe()
-        self.store.sweep()
-        checkpoint = self.store.newest()
+        checkpoint = self._newest()
         if checkpoint is not None:
             self._resume(checkpoint, back)
             return
@@ -304,12 +305,22 @@ class Trainer:
         warm = self._load_previous() if self.warm_start else None
         if warm is not None:
             event["reason"] += f"; starts from the weights of {warm}"
-        self.state.write_fingerprint({"started": event["reason"]})
+        if self.world.leads:
+            self.state.write_fingerprint({"started": event["reason"]})
         announce(f"{self.label}  {event['reason']}")
         log.info("%s", event["reason"])
         self.history.begin(0, [], event)
         if warm is not None:
-            self.saver.save()
+            self._save()
+
+    def _newest(self) -> Checkpoint | None:
+        """The checkpoint to continue from, if there is one: the first process chooses it, all read it."""
+        checkpoint = None
+        if self.world.leads:
+            self.store.sweep()
+            checkpoint = self.store.newest()
+        step = self.world.from_leader(None if checkpoint is None else checkpoint.record.step)
+        return checkpoint if self.world.leads or step is None else self.store.load(step)
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
@@ -370,7 +381,7 @@ class Trainer:
             f"{self.label}  step", self.plan.steps, self.runtime.progress_seconds, done=self.counters.step
         )
 
-    def _loop(self, stop: StopRequest, progress: Progress) -> None:
+    def _loop(self, stop: AgreedStop, progress: Progress) -> None:
         """Steps, history, validation and saves until the plan is done."""
         counters, plan = self.counters, self.plan
         self._tick = time.monotonic()
@@ -385,6 +396,7 @@ class Trainer:
                     "run the same command again to continue",
                 )
             losses = self._step()
+            stop.agree()
             progress.update(note=self._note(losses))
             if self.saver.due(counters.step):
                 self._validate_if_due(stop)
@@ -471,7 +483,7 @@ class Trainer:
             self._row("train", {name: total / count for name, (total, count) in window.items()})
         self.counters.window = {}
 
-    def _validate_if_due(self, stop: StopRequest) -> None:
+    def _validate_if_due(self, stop: AgreedStop) -> None:
         """Validate at the interval and at the end; put off to the resumed run when a stop is asked for."""
         counters, plan = self.counters, self.plan
         step = counters.step
@@ -481,7 +493,7 @@ class Trainer:
         seed_step(plan.seed, "validation")
         self.recipe.model.eval()
         with torch.no_grad(), self._leaving():
-            figures = self.recipe.validate()
+            figures = self.world.from_leader(self.recipe.validate())
             usable = bool(figures) and all(map(math.isfinite, figures.values()))
             better = usable and self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
         self.recipe.model.train()
@@ -523,12 +535,14 @@ class Trainer:
 
     def _save(self) -> None:
         """Have a checkpoint written, unless the writer was given this step and its validation already."""
-        if self._position() != self._submitted:
+        if self.world.leads and self._position() != self._submitted:
             self.saver.save()
 
-    def _save_and_wait(self, stop: StopRequest) -> None:
+    def _save_and_wait(self, stop: AgreedStop) -> None:
         """Have a checkpoint written and wait until it stands: nothing comes after it."""
-        self.saver.finish(lambda: bool(stop.reason), submitted=self._position() == self._submitted)
+        if self.world.leads:
+            self.saver.finish(lambda: bool(stop.here), submitted=self._position() == self._submitted)
+        self.world.wait(60 * self.runtime.save_patience_minutes)
 
     def _result(self) -> Result:
         """What the finished training hands to the stage."""

@@ -287,4 +287,6 @@ def train_gpt(
         "trained_parameters": trained_parameters(recipe.model),
     }
     complete = recipe.adapters.merged if recipe.adapters is not None else None
-    write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)
+    if world.leads:
+        write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)
+    world.leave()

@@ -440,4 +440,6 @@ def train_sovits(
         "trained_parameters": trained_parameters(recipe.model),
         "discriminator": discriminator.to_dict(),
     }
-    write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
+    if world.leads:
+        write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
+    world.leave()

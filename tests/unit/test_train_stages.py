@@ -75,6 +75,7 @@ class Speaker:
         save_every: int = 3,
         micro_batch: int = 0,
         process_timeout: float = 60,
+        compiled: bool = False,
         asset: Asset | None = None,
         adversary: Asset | None = None,
         **settings: Any,
@@ -84,8 +85,9 @@ class Speaker:
         outputs = (models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
         state = self.folder / "state" / kind
         runtime = RuntimeSettings(
-            save_every_steps=save_every, device="cpu", micro_batch=micro_batch, process_timeout=process_timeout
-        )
+            save_every_steps=save_every, device="cpu", micro_batch=micro_batch, process_timeout=process_timeout,
+            compile=compiled,
+        )  # fmt: skip
         values = {"architecture": "nano", "batch_size": 2, "log_every": 2, "validate_every": 4, **settings}
         values["steps"] = steps or STEPS[kind]
         features = self.folder / "features"

@@ -27,7 +27,8 @@ class ExplodingError(LeftOutError):
 
 def finite(**values: float | Tensor) -> None:
     """Raise :class:`NotFiniteError` naming the values that are not finite."""
-    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    numbers = {name: value.item() if isinstance(value, Tensor) else value for name, value in values.items()}
+    wrong = [name for name, value in numbers.items() if not math.isfinite(value)]
     if wrong:
         raise NotFiniteError(f"{', '.join(wrong)} not finite")
 

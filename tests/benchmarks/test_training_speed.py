@@ -29,7 +29,8 @@ STEPS = {"cpu": 3, "cuda": 40}
 def test_steps_per_second(kind: str) -> None:
     print(f"\n{kind} v2, batches of utterances of 6 s, random weights, {torch.get_num_threads()} threads")
     print(
-        f"{'':<24}{'steps/s':>9}{'naive':>9}{'ratio':>7}{'forward s':>11}{'backward s':>11}{'update s':>10}{'peak MB':>9}"
+        f"{'':<24}{'steps/s':>9}{'naive':>9}{'ratio':>7}"
+        f"{'forward s':>11}{'backward s':>11}{'update s':>10}{'peak MB':>9}"
     )
     for device, precision, compiled in VARIANTS:
         script = REPOSITORY / "tests" / "benchmarks" / "training_loops.py"

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from voiceclone.errors import DataError
-from voiceclone.training import gpt
+from voiceclone.training import gpt, sovits
 from voiceclone.training.guard import FEWEST, ExplodingError, Guard, NotFiniteError, finite
 from voiceclone.training.loading import Loader
 
@@ -86,6 +87,34 @@ def test_a_loss_that_keeps_exploding_ends_the_training_with_the_reason(
         speaker.train("gpt", steps=40, save_every=10, validate_every=100)
     (state,) = tmp_path.glob("state/gpt/*")
     assert (state / "FATAL.json").is_file() and (state / "step-00000020").is_dir()
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight_though_its_loss_is_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Poison(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, loss: torch.Tensor) -> torch.Tensor:
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return slope * float("nan")
+
+    calls: list[int] = []
+    loss = sovits.kl_loss
+
+    def poisoned(*args: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        value: torch.Tensor = loss(*args)
+        return Poison.apply(value) if len(calls) == 2 else value  # type: ignore[no-untyped-call,no-any-return]
+
+    monkeypatch.setattr(sovits, "kl_loss", poisoned)
+    speaker = Speaker(tmp_path)
+    speaker.train("sovits", steps=3, log_every=1)
+    assert "step 2: gradient not finite; its update is left out" in caplog.text
+    weights = load_file(tmp_path / "models" / "sovits.safetensors").values()
+    assert all(bool(torch.isfinite(value).all()) for value in weights)
 
 
 def test_the_loader_reads_ahead_and_gives_what_is_asked_for() -> None:

@@ -117,7 +117,7 @@ class Accumulator:
             if not failed:
                 parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
                 self.world.add_gradients(parameters)
-                return _sum(answer for answer in answers if not isinstance(answer, Part))
+                return _sum(answer.items() for answer in answers if not isinstance(answer, Part))
             optimiser.zero_grad(set_to_none=True)
             release_memory()
             self._back_off(failed[0])
@@ -133,7 +133,7 @@ class Accumulator:
                     raise
                 log.warning("out of memory with %d utterances: %s", len(part.items), str(error).partition("\n")[0])
                 return part
-        return _sum({name: value.item() for name, value in figures.items()} for figures in done)
+        return _sum(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True) for figures in done)
 
     def _back_off(self, failed: Part) -> None:
         """Halve the micro-batch, to the same size in all processes."""
@@ -158,10 +158,10 @@ class Accumulator:
             self.size = state["size"]
 
 
-def _sum(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def _sum(figures: Iterable[Iterable[tuple[str, float]]]) -> dict[str, float]:
     """Sums by name, added in order."""
     total: dict[str, float] = {}
     for item in figures:
-        for name, value in item.items():
+        for name, value in item:
             total[name] = total[name] + value if name in total else value
     return total

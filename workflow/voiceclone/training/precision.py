@@ -5,7 +5,6 @@ Weights, optimiser states, losses, spectrograms and the quantiser stay in 32 bit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -81,7 +80,10 @@ class Precision:
             self.scaler.load_state_dict(dict(state))
 
 
-def gradient_norm(optimiser: torch.optim.Optimizer, most: float = math.inf) -> float:
+def gradient_norm(optimiser: torch.optim.Optimizer, most: float | None = None) -> float:
     """Norm of an optimiser's gradients; larger ones than ``most`` are scaled down to it."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    return float(torch.nn.utils.clip_grad_norm_(parameters, most))
+    norm = torch.nn.utils.get_total_norm([item.grad for item in parameters if item.grad is not None])
+    if most is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return float(norm)

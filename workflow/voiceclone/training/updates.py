@@ -79,20 +79,19 @@ class Updates:
             batch: items.
             work: forward and backward pass of a part, see :meth:`Accumulator.gradients`.
             optimiser: of the parameters.
-            most: bound of the gradient's norm, which then is among the figures; None: neither.
+            most: bound of the gradient's norm, which then is among the figures; None: no bound.
 
         Raises:
-            LeftOutError: a figure is not finite.
+            LeftOutError: a figure or a gradient is not finite.
         """
         figures = self.accumulator.gradients(batch, work, optimiser)
         finite(**figures)
         self.precision.unscale(optimiser)
-        if most is not None:
-            norm = gradient_norm(optimiser, most)
-            if not self.precision.expects_overflow():
-                finite(gradient=norm)
-            if math.isfinite(norm):
-                figures["gradient_norm"] = norm
+        norm = gradient_norm(optimiser, most)
+        if not self.precision.expects_overflow():
+            finite(gradient=norm)
+        if most is not None and math.isfinite(norm):
+            figures["gradient_norm"] = norm
         return figures
 
     def apply(self, optimiser: torch.optim.Optimizer, **losses: float) -> None:

@@ -73,6 +73,7 @@ class Speaker:
         kind: str,
         steps: int = 0,
         save_every: int = 3,
+        micro_batch: int = 0,
         asset: Asset | None = None,
         adversary: Asset | None = None,
         **settings: Any,
@@ -81,7 +82,7 @@ class Speaker:
         models = self.folder / "models"
         outputs = (models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
         state = self.folder / "state" / kind
-        runtime = RuntimeSettings(save_every_steps=save_every, device="cpu")
+        runtime = RuntimeSettings(save_every_steps=save_every, device="cpu", micro_batch=micro_batch)
         values = {"architecture": "nano", "batch_size": 2, "log_every": 2, "validate_every": 4, **settings}
         values["steps"] = steps or STEPS[kind]
         features = self.folder / "features"
@@ -100,8 +101,12 @@ class Speaker:
         report: dict[str, Any] = read_json(self.folder / "models" / f"{kind}.json")
         return report
 
+    def history(self, kind: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = read_jsonl(self.folder / "models" / f"{kind}.history.jsonl")
+        return rows
+
     def losses(self, kind: str) -> list[dict[str, Any]]:
-        rows = read_jsonl(self.folder / "models" / f"{kind}.history.jsonl")
+        rows = self.history(kind)
         return [{k: v for k, v in row.items() if k != "seconds"} for row in rows if "event" not in row]
 
 

@@ -13,6 +13,7 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.training.data import BatchOrder
+from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Plan, Result, Trainer, finite
 from voiceclone.training.state import StateFolder
 
@@ -25,12 +26,19 @@ class ToyRecipe:
     metric = "error"
 
     def __init__(
-        self, seed: int = 0, fail_at: set[int] = frozenset(), before: Callable[[int], None] | None = None
-    ) -> None:  # type: ignore[assignment]
+        self,
+        seed: int = 0,
+        fail_at: set[int] = frozenset(),  # type: ignore[assignment]
+        before: Callable[[int], None] | None = None,
+        ema_decay: float = 0,
+    ) -> None:
         torch.manual_seed(seed)
         self.model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 1))
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
         self.parts = {"model": self.model, "optimiser": self.optimiser}
+        self.average = WeightAverage(self.model, ema_decay) if ema_decay else None
+        if self.average is not None:
+            self.parts["average"] = self.average
         self.order = BatchOrder([3, 4, 5, 9, 9, 2, 7], 2, seed)
         self.data = torch.randn(7, 8, generator=torch.Generator().manual_seed(5))
         self.fail_at, self.before = fail_at, before

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from voiceclone.config.base import Block
 from voiceclone.config.training import TrainingSettings
+
+
+class LoRASettings(Block):
+    """Low-rank adapters (Hu et al. 2021)."""
+
+    rank: int = Field(
+        0, ge=0, le=512, description="Rank of the adapters; 0: off, all weights are trained. 16 is usual."
+    )
+    alpha: float = Field(32.0, gt=0, le=4096, description="The adapters' product counts alpha / rank times.")
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Dropout before the adapters; those of in_proj, which change the weight, have none.",
+    )
+    targets: tuple[Literal["in_proj", "out_proj", "linear1", "linear2"], ...] = Field(
+        ("in_proj", "out_proj", "linear1", "linear2"),
+        min_length=1,
+        description="Adapted weights of each layer: in_proj (queries, keys, values), out_proj (attention's output), "
+        "linear1 and linear2 (feed-forward).",
+    )
 
 
 class GPTSettings(TrainingSettings):
@@ -33,6 +55,13 @@ class GPTSettings(TrainingSettings):
     gradient_clip: float = Field(
         1.0, gt=0, le=1000, description="Largest norm of the gradient; larger ones are scaled."
     )
+    lora: LoRASettings = Field(
+        LoRASettings(),
+        description="Adapters that are trained in place of the weights, and merged into them at the end.",
+    )
+    train_last_layers: int = Field(
+        0, ge=0, le=1000, description="Train only this many last layers and the output; the rest is frozen. 0: all."
+    )
     select: Literal["best", "last"] = Field(
         "best", description="Model that leaves: lowest held-out cross-entropy per token, or the last."
     )
@@ -42,3 +71,21 @@ class GPTSettings(TrainingSettings):
         if self.schedule == "public" and self.optimizer != "scaled_adam":
             raise ValueError("schedule: public is made for optimizer: scaled_adam; take both or cosine")
         return self
+
+    @model_validator(mode="after")
+    def _lora_fits(self) -> Self:
+        if not self.lora.rank:
+            return self
+        wrong = {
+            "base": not self.base,
+            "optimizer: adamw": self.optimizer != "adamw",
+            "train_last_layers: 0": self.train_last_layers > 0,
+        }
+        for needed in (name for name, is_wrong in wrong.items() if is_wrong):
+            raise ValueError(f"lora.rank above 0 needs {needed}")
+        return self
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The settings that make another training when they change; adapters that are off have none."""
+        values = super().fingerprint()
+        return values if self.lora.rank else {name: value for name, value in values.items() if name != "lora"}

@@ -44,8 +44,20 @@ class RuntimeSettings(Block):
         description="Training: how long it goes on in memory, trying again, while no checkpoint can be written (full "
         "disk, read-only folder), before it ends with the reason.",
     )
+    micro_batch: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Training: most utterances that go through the network together; 0: the whole batch. Gradients are "
+        "added up, so the batch stays batch_size. Halved by itself when memory runs out.",
+    )
     max_seconds: float | None = Field(
         None,
         gt=0,
         description="Training: end the slice by itself after this time, saved, with exit status 75; null for no limit.",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Training: compute the activations of the large layers again in the backward pass instead of "
+        "keeping them: less memory, about a third slower, the same result.",
     )

@@ -30,6 +30,11 @@ class SoVITSSettings(TrainingSettings):
     )
     mel_weight: float = Field(45.0, gt=0, le=1000, description="Weight of the mel-spectrogram loss.")
     kl_weight: float = Field(1.0, gt=0, le=100, description="Weight of the Kullback-Leibler loss.")
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="Parts of the generator that are not trained, by name: enc_p (tokens and text), ref_enc (style), "
+        "enc_q, flow, dec (waveform), or a part of them such as enc_p.encoder_text. The quantiser never is.",
+    )
     segment_frames: int = Field(
         32, ge=8, le=256, description="Frames of 20 ms in the random slice that is decoded in training."
     )

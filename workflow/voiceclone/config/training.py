@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from voiceclone.config.base import Block
 
@@ -15,10 +15,14 @@ class TrainingSettings(Block):
     # A change of these continues the same training: they say how long, how it is watched, which model leaves.
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
-            "epochs", "steps", "log_every", "validate_every", "early_stopping", "select", "warm_start", "base",
-            "base_discriminator",
+            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
+            "warm_start", "base", "base_discriminator",
         }
     )  # fmt: skip
+    # Where these have their defaults they stand in no fingerprint: trainings older than they are find their state.
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"ema_decay", "lora", "train_last_layers", "freeze"})
+
+    train: bool = Field(True, description="false: the base model is used as it is, without a single step (zero-shot).")
 
     base: str = Field("", description="Name of the model asset to fine-tune; empty: train from scratch.")
     warm_start: Literal["none", "previous"] = Field(
@@ -27,6 +31,13 @@ class TrainingSettings(Block):
         "weights of the training before it (previous).",
     )
     epochs: int = Field(10, ge=1, le=100_000, description="Passes over the training utterances, where steps is 0.")
+    epoch_utterances: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Where there are fewer training utterances than this, an epoch goes through them as often as that "
+        "number holds theirs, at least twice; the public training does so below 100. 0: once.",
+    )
     steps: int = Field(0, ge=0, le=10_000_000, description="Optimiser steps in all; 0: as many as epochs gives.")
     batch_size: int = Field(8, ge=1, le=1024, description="Most utterances in a batch.")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate.")
@@ -41,6 +52,32 @@ class TrainingSettings(Block):
     )
     seed: int = Field(1234, ge=0, lt=2**63, description="Seed of initial weights, data order, slices, noise, dropout.")
 
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay of the exponential moving average of the weights, which is then what is validated and what "
+        "leaves, best and last; 0.999 suits long trainings. 0: off.",
+    )
+
+    @model_validator(mode="after")
+    def _untrained_needs_base(self) -> Self:
+        if not self.train and not self.base:
+            raise ValueError("train: false uses the base model as it is, but base names none")
+        return self
+
     def fingerprint(self) -> dict[str, Any]:
         """The settings that make another training when they change."""
-        return self.model_dump(mode="json", exclude=set(self.CONTINUES))
+        fields = type(self).model_fields
+        unused = {name for name in self.OPTIONS & fields.keys() if getattr(self, name) == fields[name].get_default()}
+        return self.model_dump(mode="json", exclude=set(self.CONTINUES) | unused)
+
+    def total_steps(self, utterances: int, steps_per_pass: int) -> int:
+        """Optimiser steps in all.
+
+        Args:
+            utterances: of the training split.
+            steps_per_pass: of one pass over them.
+        """
+        passes = max(2, self.epoch_utterances // utterances) if utterances < self.epoch_utterances else 1
+        return self.steps or self.epochs * passes * steps_per_pass

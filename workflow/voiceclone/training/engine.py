@@ -14,6 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -24,9 +25,12 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.progress import Progress, announce, open_progress
+from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
+from voiceclone.training.ema import WeightAverage
 from voiceclone.training.logs import History
+from voiceclone.training.out_of_memory import MemoryExhaustedError
 from voiceclone.training.saving import Saver
 from voiceclone.training.signals import StopRequest
 from voiceclone.training.state import StateFolder
@@ -36,6 +40,7 @@ log = logging.getLogger(__name__)
 
 SHORT = {"cross_entropy": "ce", "top3_accuracy": "top3"}  # names on progress lines
 UNSHOWN = {"gradient_norm", "learning_rate"}
+WEIGHTS = ("model", "discriminator")  # parts that a warm start takes over
 
 
 class Stateful(Protocol):
@@ -48,6 +53,11 @@ class Stateful(Protocol):
         """Take them back."""
 
 
+def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
+    """Copies of the weights on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
 class NotFiniteError(Exception):
     """A loss or gradient of this step is NaN or infinite; the step's update was not made. Names what was not finite."""
 
@@ -55,23 +65,27 @@ class NotFiniteError(Exception):
 class Recipe(Protocol):
     """One kind of training.
 
-    ``parts`` is the registry of what a checkpoint holds. ``metric`` names the validation figure, lower is better, that
-    chooses the best model.
+    ``parts`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
+    and then starts as it is made. Its ``model`` leaves the stage: the module, or the adapters that alone are trained in
+    it. ``average``, if there is one, is among the parts too; the engine updates it, and validates and hands out the
+    averaged weights. ``metric`` names the validation figure, lower is better, that chooses the best model.
     """
 
     parts: dict[str, Stateful]
     order: BatchOrder
     metric: str
+    average: WeightAverage | None
 
     @property
     def model(self) -> torch.nn.Module:
-        """The module that leaves the stage; it is one of the parts."""
+        """The module that is trained."""
 
     def train_step(self, step: int) -> dict[str, float]:
         """Make the update of a step, counted from 0; return its losses.
 
         Raises:
             NotFiniteError: instead of an update with figures that are not finite.
+            MemoryExhaustedError: the step does not fit into memory, however it is cut.
         """
 
     def validate(self) -> dict[str, float]:
@@ -134,12 +148,11 @@ class Best:
         self.value = math.inf
         self.weights: dict[str, torch.Tensor] = {}
 
-    def offer(self, step: int, value: float, model: torch.nn.Module) -> bool:
+    def offer(self, step: int, value: float, model: Stateful) -> bool:
         """Keep a copy of the weights if ``value`` is lower than all before; whether it was."""
         if not value < self.value:
             return False
-        self.step, self.value = step, value
-        self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+        self.step, self.value, self.weights = step, value, weights_of(model)
         return True
 
     def state_dict(self) -> dict[str, Any]:
@@ -290,14 +303,16 @@ class Trainer:
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
-        missing = self.parts.keys() ^ checkpoint.parts.keys()
+        required = {name for name, part in self.parts.items() if not getattr(part, "optional", False)}
+        missing = (required - checkpoint.parts.keys()) | (checkpoint.parts.keys() - self.parts.keys())
         if missing:
             raise DataError(
                 f"{checkpoint.folder}: its parts differ from this version's: {sorted(missing)}",
                 "it was written by another version; use that one, or delete the state folder to start from scratch",
             )
         for name, part in self.parts.items():
-            part.load_state_dict(checkpoint.parts[name])
+            if name in checkpoint.parts:
+                part.load_state_dict(checkpoint.parts[name])
         step = self.counters.step
         self._submitted = (step, self.counters.validated)
         if self._complete():
@@ -328,9 +343,9 @@ class Trainer:
         if checkpoint is None:
             return None
         try:
-            for name, part in self.recipe.parts.items():
-                if isinstance(part, torch.nn.Module):
-                    part.load_state_dict(checkpoint.parts[name])
+            for name in WEIGHTS:
+                if name in self.recipe.parts:
+                    self.recipe.parts[name].load_state_dict(checkpoint.parts[name])
         except RuntimeError as error:
             raise DataError(
                 f"warm start from {key}: its model does not fit this one ({str(error).splitlines()[0]})",
@@ -383,6 +398,8 @@ class Trainer:
         seed_step(plan.seed, counters.step)
         try:
             losses = self.recipe.train_step(counters.step)
+            if self.recipe.average is not None:
+                self.recipe.average.update()
             counters.skipped = 0
         except NotFiniteError as error:
             losses = {}
@@ -390,8 +407,11 @@ class Trainer:
             log.warning("step %d: %s not finite; its update is left out", counters.step + 1, error)
             if counters.skipped > plan.max_skipped:
                 self._fail(f"{error} not finite in {counters.skipped} steps in a row")
+        except MemoryExhaustedError:
+            raise  # more memory may mend it: no reason to refuse the next attempt
         except DataError as error:
             self._fail(str(error))
+        self._note_events()
         counters.step += 1
         now = time.monotonic()
         counters.seconds, self._tick = counters.seconds + now - self._tick, now
@@ -402,6 +422,16 @@ class Trainer:
         if counters.step % plan.log_every == 0 or counters.step >= plan.steps:
             self._log_window()
         return losses
+
+    def _note_events(self) -> None:
+        """Take what happened to the micro-batch in this step into the history."""
+        accumulator = self.parts.get("micro_batch")
+        if not isinstance(accumulator, Accumulator):
+            return
+        for reason in accumulator.events:
+            announce(f"{self.label}  step {self.counters.step + 1}: {reason}")
+            self.history.add({"event": "out of memory", "step": self.counters.step + 1, "reason": reason})
+        accumulator.events.clear()
 
     def _fail(self, reason: str) -> None:
         """Note a failure that would only repeat itself, and end. The checkpoints stay as they are."""
@@ -440,27 +470,32 @@ class Trainer:
             return
         seed_step(plan.seed, "validation")
         self.recipe.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._leaving():
             figures = self.recipe.validate()
+            value = figures.get(self.recipe.metric, math.nan)
+            better = self.best.offer(step, value, self.recipe.parts["model"])
         self.recipe.model.train()
         counters.validated = step
+        counters.stale = 0 if better or not figures else counters.stale + 1
         if not all(map(math.isfinite, figures.values())):
             log.warning("step %d held-out: not finite, left out: %s", step, figures)
-            counters.stale += 1
         elif figures:
             self._row("heldout", figures)
-            better = self.best.offer(step, figures[self.recipe.metric], self.recipe.model)
-            counters.stale = 0 if better else counters.stale + 1
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
             if plan.patience and counters.stale >= plan.patience:
                 announce(f"{self.label}  ends early at step {step}: no better since step {self.best.step}")
-            if self._among_best(figures[self.recipe.metric]):
+            if self._among_best(value):
                 self._save()
 
     def _among_best(self, value: float) -> bool:
         """Whether retention keeps the checkpoint of a validation with this figure for its own sake."""
         figures = sorted(row[self.recipe.metric] for row in self.history.rows if row.get("split") == "heldout")
         return value in figures[: self.runtime.keep_best]
+
+    def _leaving(self) -> AbstractContextManager[None]:
+        """Within it the model has the weights that are judged and that leave."""
+        average = self.recipe.average
+        return nullcontext() if average is None else average.applied()
 
     # -- save ------------------------------------------------------------------------------------------------------
 
@@ -486,13 +521,13 @@ class Trainer:
 
     def _result(self) -> Result:
         """What the finished training hands to the stage."""
+        with self._leaving():
+            last = weights_of(self.recipe.parts["model"])
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
             seconds=self.counters.seconds,
-            last={
-                name: tensor.detach().to("cpu", copy=True) for name, tensor in self.recipe.model.state_dict().items()
-            },
+            last=last,
             best=self.best,
             history=self.history.rows,
             resumes=[row for row in self.history.events if row["event"] == "resumed"],

@@ -28,6 +28,12 @@ def base_digests(**assets: Asset | None) -> dict[str, str]:
     return {role: asset.digest for role, asset in assets.items() if asset is not None}
 
 
+def base_fingerprint(stage: str, architecture: Mapping[str, Any], base: Mapping[str, str]) -> Fingerprint:
+    """What an untrained base model is made from: the same for every voice that uses it."""
+    components = {"stage": stage, "revision": REVISIONS[stage], "settings": {"train": False}}
+    return Fingerprint({}, {**components, "architecture": dict(architecture), "base": dict(base)})
+
+
 def training_fingerprint(
     stage: str,
     settings: TrainingSettings,

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voiceclone.assets import Asset
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError
 from voiceclone.models.checkpoints import read_gpt
-from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.losses import token_loss, top_k_accuracy
+from voiceclone.progress import announce
+from voiceclone.training.accumulation import Accumulator, Figures, Part
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
-from voiceclone.training.fingerprint import base_digests, tensor_digest, training_fingerprint
-from voiceclone.training.outputs import write_outputs
+from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.freeze import train_last_layers, trained_parameters
+from voiceclone.training.lora import Adapters
+from voiceclone.training.memory import recompute_activations
+from voiceclone.training.outputs import untrained, write_outputs
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
 
@@ -102,6 +109,8 @@ class GPTRecipe:
         order: batches.
         steps: optimiser steps in all.
         device: where to train.
+        load_base: gives the network the weights of its base.
+        micro_batch: most utterances that go through the network together; 0: the whole batch.
     """
 
     metric = "cross_entropy"
@@ -114,47 +123,71 @@ class GPTRecipe:
         order: BatchOrder,
         steps: int,
         device: torch.device,
+        load_base: Callable[[nn.Module], None] | None = None,
+        micro_batch: int = 0,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
         self.model = TextToSemantic(config).to(device)
+        if load_base is not None:
+            load_base(self.model)
+        train_last_layers(self.model, settings.train_last_layers)
+        self.adapters = Adapters(self.model, settings.lora) if settings.lora.rank else None
+        self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
         self.optimiser = self._optimiser()
-        self.parts: dict[str, Stateful] = {"model": self.model, "optimiser": self.optimiser}
+        self.accumulator = Accumulator(micro_batch, lambda item: data.train[item].describe())
+        self.parts: dict[str, Stateful] = {
+            "model": self.adapters or self.model,
+            "optimiser": self.optimiser,
+            "micro_batch": self.accumulator,
+        }
+        if self.average is not None:
+            self.parts["average"] = self.average
 
     def _optimiser(self) -> torch.optim.Optimizer:
-        settings, parameters = self.settings, self.model.parameters()
+        settings = self.settings
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if settings.optimizer == "scaled_adam":
             return ScaledAdam(parameters, lr=settings.learning_rate, betas=BETAS)
         return torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay)
 
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.engine.Recipe`."""
-        batch = self.data.batch([self.data.train[index] for index in self.order.batch(step)], self.device)
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        logits = self.model(**batch)
-        loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        figures = self.accumulator.gradients(self.order.batch(step), partial(self._pass, step), self.optimiser)
         most = math.inf if self.settings.optimizer == "scaled_adam" else self.settings.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
-        finite(cross_entropy=loss, gradient=norm)
+        finite(cross_entropy=figures["cross_entropy"], gradient=norm)
         self.optimiser.step()
-        accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])
-        return {
-            "cross_entropy": loss.item(),
-            "top3_accuracy": accuracy.item(),
-            "gradient_norm": norm.item(),
-            "learning_rate": rate,
+        return {name: value.item() for name, value in (figures | {"gradient_norm": norm}).items()} | {
+            "learning_rate": rate
         }
+
+    def _pass(self, step: int, part: Part) -> Figures:
+        """Forward and backward pass of a part of a step's batch."""
+        seed_step(self.settings.seed, step, part.first)
+        batch = self.data.batch([self.data.train[item] for item in part.items], self.device)
+        codes, tokens = self._codes(part.items), self._codes(part.batch)  # each utterance has an end token too
+        logits = self.model(**batch)
+        loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
+        loss = loss * ((codes + len(part.items)) / (tokens + len(part.batch)))
+        loss.backward()
+        accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])
+        return {"cross_entropy": loss.detach(), "top3_accuracy": accuracy * (codes / tokens)}
+
+    def _codes(self, items: Sequence[int]) -> int:
+        """Semantic tokens of some utterances."""
+        return sum(self.order.lengths[items].tolist())
 
     def validate(self) -> dict[str, float]:
         """Cross-entropy per token and top-3 accuracy over all held-out tokens."""
         rows = sorted(self.data.heldout, key=lambda row: (self.data.semantic.length(row.name), row.name))
         entropy = hits = tokens = codes = 0.0
-        for start in range(0, len(rows), VALIDATION_BATCH):
-            batch = self.data.batch(rows[start : start + VALIDATION_BATCH], self.device)
+        size = self.accumulator.at_most(VALIDATION_BATCH)
+        for start in range(0, len(rows), size):
+            batch = self.data.batch(rows[start : start + size], self.device)
             logits = self.model(**batch)
             count = int(batch["token_lengths"].sum())
             entropy += token_loss(logits, batch["tokens"], batch["token_lengths"], reduction="sum").item()
@@ -196,7 +229,7 @@ def train_gpt(
     device = prepare_device(runtime, threads)
     data = GPTData(features_dir)
     order = BatchOrder([data.semantic.length(row.name) for row in data.train], settings.batch_size, settings.seed)
-    steps = settings.steps or settings.epochs * order.steps_per_epoch
+    steps = settings.total_steps(len(data.train), order.steps_per_epoch)
     weights = None
     config = GPTConfig.nano(codes=data.codes) if settings.architecture == "nano" else GPTConfig()
     if base is not None:
@@ -206,19 +239,35 @@ def train_gpt(
             f"the GPT has {config.codes} semantic tokens, the tokenizer of the features has {data.codes}",
             "take tokenizer and GPT from the same base voice, or train a nano GPT from scratch",
         )
+    load_base = partial(load_weights, weights=weights, asset=base) if base is not None and weights is not None else None
+    if load_base is not None and not settings.train:
+        model = TextToSemantic(config)
+        load_base(model)
+        made_from = base_fingerprint("train_gpt", config.to_dict(), base_digests(gpt=base))
+        result = untrained(model.state_dict())
+        write_outputs(result, "last", made_from, config.to_dict(), output, report, history, {})
+        announce(f"{label}  {settings.base} is used as it is")
+        return
     rows = [*data.train, *data.heldout]
     fingerprint = training_fingerprint(
         "train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests()
     )
-    recipe = GPTRecipe(data, config, settings, order, steps, device)
-    if base is not None and weights is not None:
-        load_weights(recipe.model, weights, base)
+    recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, runtime.micro_batch)
+    if runtime.gradient_checkpointing:
+        recompute_activations(recipe.model, Layer)
     log.info(
-        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %s",
+        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %d of "
+        "them trained, %s",
         len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
-        sum(parameter.numel() for parameter in recipe.model.parameters()), device,
+        sum(parameter.numel() for parameter in recipe.model.parameters()),
+        trained_parameters(recipe.model), device,
     )  # fmt: skip
     state = StateFolder(state_dir, fingerprint)
-    result = Trainer(recipe, Plan.of(settings, steps), state, runtime, label, settings.warm_start == "previous").run()
-    notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4)}
-    write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes)
+    plan = Plan.of(settings, steps)
+    result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
+    notes: dict[str, Any] = {
+        "padding_share": round(order.padding_share(), 4),
+        "trained_parameters": trained_parameters(recipe.model),
+    }
+    complete = recipe.adapters.merged if recipe.adapters is not None else None
+    write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from voiceclone.files import atomic_path, write_json, write_jsonl
 from voiceclone.lineage.fingerprint import Fingerprint
-from voiceclone.training.engine import Result, versions
+from voiceclone.training.engine import Best, Result, versions
+
+Weights = Mapping[str, Tensor]
+
+
+def untrained(weights: Weights) -> Result:
+    """The base model as it is, as the result of a training without a step."""
+    return Result(step=0, epochs=0.0, seconds=0.0, last=dict(weights), best=Best(), history=[], resumes=[])
 
 
 def write_outputs(
@@ -22,14 +30,18 @@ def write_outputs(
     report: Path,
     history: Path,
     notes: Mapping[str, Any],
+    complete: Callable[[Weights], Weights] | None = None,
 ) -> None:
     """Write the chosen weights, what is known of them, and the history; the weights last.
 
-    Without held-out figures there is no best model, and the last one is written.
+    Without held-out figures there is no best model, and the last one is written. ``complete`` makes all weights under
+    the public keys from those that were trained, where these are not all.
     """
     best = result.best
     take_best = select == "best" and best.step is not None
     weights = best.weights if take_best else result.last
+    if complete is not None:
+        weights = complete(weights)
     write_jsonl(history, result.history)
     write_json(
         report,
@@ -38,7 +50,7 @@ def write_outputs(
             "components": {"utterances": dict(fingerprint.utterances), **fingerprint.components},
             "architecture": dict(architecture),
             "step": best.step if take_best else result.step,
-            "selected": "best" if take_best else "last",
+            "selected": "best" if take_best else "last" if result.step else "base",
             "steps": result.step,
             "epochs": round(result.epochs, 3),
             "best": {"step": best.step, **result.heldout_at(best.step)},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,22 @@ from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.features.verification import vector_kind
 from voiceclone.models.checkpoints import CODEBOOK, read_discriminator, read_sovits
+from voiceclone.models.decoder import ResidualBlock
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
+from voiceclone.models.encoders import GatedStack
 from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, take_slices
+from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, random_starts, take_slices
+from voiceclone.progress import announce
+from voiceclone.training.accumulation import Accumulator, Figures, Part
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
-from voiceclone.training.fingerprint import base_digests, tensor_digest, training_fingerprint
-from voiceclone.training.outputs import write_outputs
+from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.freeze import freeze_parts, trained_parameters
+from voiceclone.training.memory import recompute_activations
+from voiceclone.training.outputs import untrained, write_outputs
 from voiceclone.training.state import StateFolder
 
 log = logging.getLogger(__name__)
@@ -79,20 +87,43 @@ class SoVITSData:
         read = sorted({"audio_sha256", *(f"key_{name}" for name in self.stores)})
         return {row.name: [row.keys.get(key, "") for key in read] for row in [*self.train, *self.heldout]}
 
-    def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
-        """Right-padded batch; audio float32 (B, 1, N) in [-1, 1], the rest as ``forward_train`` names it."""
-        phones = [self.stores["phones"][row.name] for row in rows]
+    def batch(
+        self, rows: Sequence[Utterance], device: torch.device, like: Sequence[Utterance] | None = None
+    ) -> dict[str, Tensor]:
+        """Right-padded batch; audio float32 (B, 1, N) in [-1, 1], the rest as ``forward_train`` names it.
+
+        Args:
+            rows: the utterances.
+            device: where the tensors go.
+            like: utterances whose longest gives the padded length; ``rows`` if None.
+        """
+
+        def padded(name: str) -> Tensor:
+            store = self.stores[name]
+            longest = max(store.length(row.name) for row in like or rows)
+            return pad_last([store[row.name] for row in rows], length=longest)
+
+        phone_lengths = [self.stores["phones"].length(row.name) for row in rows]
         batch = {
-            "content": pad_last([self.stores["content"][row.name] for row in rows]).to(device),
-            "spectrogram": pad_last([self.stores["spectrogram"][row.name] for row in rows]).to(device, torch.float32),
+            "content": padded("content").to(device),
+            "spectrogram": padded("spectrogram").to(device, torch.float32),
             "lengths": torch.tensor([row.frames for row in rows], device=device),
-            "phones": pad_last(phones).to(device),
-            "phone_lengths": torch.tensor([len(item) for item in phones], device=device),
-            "audio": pad_last([self.stores["audio"][row.name] for row in rows]).to(device)[:, None] / FULL_SCALE,
+            "phones": padded("phones").to(device),
+            "phone_lengths": torch.tensor(phone_lengths, device=device),
+            "audio": padded("audio").to(device)[:, None] / FULL_SCALE,
         }
         if self.vectors:
             batch["speaker_vector"] = torch.stack([self.stores[self.vectors][row.name] for row in rows]).to(device)
         return batch
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the generator made of some utterances, and the same slices of the recordings: audio and log-mel."""
+
+    out: TrainingOutput
+    real: Tensor
+    mel: Tensor
 
 
 class SoVITSRecipe:
@@ -105,6 +136,7 @@ class SoVITSRecipe:
         settings: of the training.
         order: batches.
         device: where to train.
+        micro_batch: most utterances that go through the networks together; 0: the whole batch.
     """
 
     metric = "mel_l1"
@@ -117,21 +149,29 @@ class SoVITSRecipe:
         settings: SoVITSSettings,
         order: BatchOrder,
         device: torch.device,
+        micro_batch: int = 0,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.device = data, settings, order, device
         self.model = SynthesizerTrn(config).to(device)
+        freeze_parts(self.model, settings.freeze, "sovits.freeze")
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
+        self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
         self.optimiser = self._optimiser(self._generator_groups())
         self.discriminator_optimiser = self._optimiser(
             [{"params": list(self.discriminator.parameters()), "scale": 1.0}]
         )
+        self.accumulator = Accumulator(micro_batch, lambda item: data.train[item].describe())
+        self._generated: Generated | None = None
         self.parts: dict[str, Stateful] = {
             "model": self.model,
             "discriminator": self.discriminator,
             "optimiser": self.optimiser,
             "discriminator_optimiser": self.discriminator_optimiser,
+            "micro_batch": self.accumulator,
         }
+        if self.average is not None:
+            self.parts["average"] = self.average
 
     def _optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
         settings = self.settings
@@ -146,7 +186,8 @@ class SoVITSRecipe:
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 (text if name.startswith(TEXT_MODULES) else rest).append(parameter)
-        return [{"params": rest, "scale": 1.0}, {"params": text, "scale": self.settings.text_learning_rate}]
+        groups = [{"params": rest, "scale": 1.0}, {"params": text, "scale": self.settings.text_learning_rate}]
+        return [group for group in groups if group["params"]]
 
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.engine.Recipe`."""
@@ -155,40 +196,86 @@ class SoVITSRecipe:
         for optimiser in (self.optimiser, self.discriminator_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["scale"]
-        batch = self.data.batch([self.data.train[index] for index in self.order.batch(step)], self.device)
-        audio = batch.pop("audio")
-        out = self.model(**batch)
-        frames, hop = self.model.config.segment_frames, self.model.config.hop
-        real = take_slices(audio, out.slice_starts * hop, frames * hop)
-        spectrogram = take_slices(batch["spectrogram"], out.slice_starts, frames)
-
+        batch = self.order.batch(step)
         self.discriminator.requires_grad_(True)
-        loss_disc = discriminator_loss(self.discriminator(real), self.discriminator(out.audio.detach()))
-        finite(loss_disc=loss_disc)
-        self._update(self.discriminator_optimiser, loss_disc)
+        judged = self.accumulator.gradients(
+            batch, partial(self._discriminator_pass, step), self.discriminator_optimiser
+        )
+        finite(**judged)
+        self.discriminator_optimiser.step()
 
+        # Out of memory from here on repeats the generator's half alone: the discriminators have made their update.
         self.discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
+        losses = self.accumulator.gradients(batch, partial(self._generator_pass, step), self.optimiser)
+        finite(**losses)
+        self.optimiser.step()
+        return {**{name: value.item() for name, value in (judged | losses).items()}, "learning_rate": rate}
+
+    def _discriminator_pass(self, step: int, part: Part) -> Figures:
+        """Forward and backward pass of the discriminators.
+
+        A whole batch keeps its generator graph for :meth:`_generator_pass`. Parts do not: only one graph at a time is
+        in memory, and the generator runs again.
+        """
+        self._generated = None
+        with torch.set_grad_enabled(part.whole):
+            made = self._generate(step, part)
+        loss = discriminator_loss(self.discriminator(made.real), self.discriminator(made.out.audio.detach()))
+        loss = loss * part.share
+        loss.backward()
+        if part.whole:
+            self._generated = made
+        return {"loss_disc": loss.detach()}
+
+    def _generator_pass(self, step: int, part: Part) -> Figures:
+        """Forward and backward pass of the generator, against the discriminators as they are now."""
+        made, self._generated = self._generated, None
+        if made is None or not part.whole:
+            made = self._generate(step, part)
         with torch.no_grad():
-            judged_real = self.discriminator(real)
+            judged_real = self.discriminator(made.real)
+        out = made.out
         judged = self.discriminator(out.audio)
         losses = {
-            "loss_gen": generator_loss(judged),
-            "loss_fm": feature_matching_loss(judged_real, judged),
-            "loss_mel": mel_loss(mel_from_spectrogram(spectrogram), mel_spectrogram(out.audio)),
-            "loss_kl": kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask),
+            "loss_gen": generator_loss(judged) * part.share,
+            "loss_fm": feature_matching_loss(judged_real, judged) * part.share,
+            "loss_mel": mel_loss(made.mel, mel_spectrogram(out.audio)) * part.share,
+            "loss_kl": kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask)
+            * (self._frames(part.items) / self._frames(part.batch)),
         }
-        finite(**losses)
         total = losses["loss_gen"] + losses["loss_fm"]
-        total = total + settings.mel_weight * losses["loss_mel"] + settings.kl_weight * losses["loss_kl"]
-        self._update(self.optimiser, total)
-        figures = {name: value.item() for name, value in losses.items()}
-        return {"loss_disc": loss_disc.item(), **figures, "learning_rate": rate}
+        total = total + self.settings.mel_weight * losses["loss_mel"] + self.settings.kl_weight * losses["loss_kl"]
+        total.backward()
+        return {name: value.detach() for name, value in losses.items()}
 
-    @staticmethod
-    def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+    def _generate(self, step: int, part: Part) -> Generated:
+        """Forward pass of the generator; the same for a part whenever it is repeated.
+
+        Parts of a batch are padded like the whole, and slices and posterior noise are drawn for the whole: what they
+        compute does not depend on how the batch is cut, but for dropout.
+        """
+        draws = {} if part.whole else self._draws(step, part)
+        seed_step(self.settings.seed, step, part.first)
+        whole = [self.data.train[item] for item in part.batch]
+        batch = self.data.batch(whole[part.rows], self.device, whole)
+        audio = batch.pop("audio")
+        out: TrainingOutput = self.model(**batch, **draws)
+        frames, hop = self.model.config.segment_frames, self.model.config.hop
+        real = take_slices(audio, out.slice_starts * hop, frames * hop)
+        mel = mel_from_spectrogram(take_slices(batch["spectrogram"], out.slice_starts, frames))
+        return Generated(out, real, mel)
+
+    def _draws(self, step: int, part: Part) -> dict[str, Tensor]:
+        """Posterior noise and slices of a part, drawn for the whole batch."""
+        seed_step(self.settings.seed, step)
+        lengths = torch.tensor([self.data.train[item].frames for item in part.batch], device=self.device)
+        config = self.model.config
+        noise = torch.randn(len(lengths), config.inter_channels, int(lengths.max()), device=self.device)
+        return {"noise": noise[part.rows], "slice_starts": random_starts(lengths, config.segment_frames)[part.rows]}
+
+    def _frames(self, items: Sequence[int]) -> int:
+        """Frames of some utterances."""
+        return sum(self.data.train[item].frames for item in items)
 
     def validate(self) -> dict[str, float]:
         """Mean absolute log-mel difference of held-out recordings and what their own tokens are decoded to."""
@@ -288,11 +375,19 @@ def train_sovits(
     config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
     data = SoVITSData(features_dir, settings.segment_frames, vector_kind(config.speaker_vector_size))
     order = BatchOrder([row.frames for row in data.train], settings.batch_size, settings.seed)
-    steps = settings.steps or settings.epochs * order.steps_per_epoch
+    steps = settings.total_steps(len(data.train), order.steps_per_epoch)
     check_fit(config, frozen, data)
     digests = base_digests(generator=base, discriminator=base_discriminator)
     digests["tokenizer"] = tensor_digest(torch.cat([value.float().flatten() for _, value in sorted(frozen.items())]))
     architecture = config.to_dict()
+    if base is not None and not settings.train:
+        model = SynthesizerTrn(config)
+        load_weights(model, weights["model"], base)
+        model.load_state_dict({**model.state_dict(), **frozen})
+        made_from = base_fingerprint("train_sovits", architecture, digests)
+        write_outputs(untrained(model.state_dict()), "last", made_from, architecture, output, report, history, {})
+        announce(f"{label}  {settings.base} is used as it is")
+        return
     fingerprint = training_fingerprint(
         "train_sovits",
         settings,
@@ -301,19 +396,27 @@ def train_sovits(
         [*data.train, *data.heldout],
         data.digests(),
     )
-    recipe = SoVITSRecipe(data, config, discriminator, settings, order, device)
+    recipe = SoVITSRecipe(data, config, discriminator, settings, order, device, runtime.micro_batch)
     if base is not None:
         load_weights(recipe.model, weights["model"], base)
     if base_discriminator is not None:
         load_weights(recipe.discriminator, weights["discriminator"], base_discriminator)
     recipe.model.load_state_dict({**recipe.model.state_dict(), **frozen})
+    if runtime.gradient_checkpointing:
+        recompute_activations(recipe.model, ResidualBlock, GatedStack)
     log.info(
         "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, "
-        "%d + %d parameters, %s",
+        "%d + %d parameters, %d of the first trained, %s",
         len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
-        *(sum(p.numel() for p in network.parameters()) for network in (recipe.model, recipe.discriminator)), device,
+        *(sum(p.numel() for p in network.parameters()) for network in (recipe.model, recipe.discriminator)),
+        trained_parameters(recipe.model), device,
     )  # fmt: skip
     state = StateFolder(state_dir, fingerprint)
-    result = Trainer(recipe, Plan.of(settings, steps), state, runtime, label, settings.warm_start == "previous").run()
-    notes: dict[str, Any] = {"padding_share": round(order.padding_share(), 4), "discriminator": discriminator.to_dict()}
+    plan = Plan.of(settings, steps)
+    result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
+    notes: dict[str, Any] = {
+        "padding_share": round(order.padding_share(), 4),
+        "trained_parameters": trained_parameters(recipe.model),
+        "discriminator": discriminator.to_dict(),
+    }
     write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)

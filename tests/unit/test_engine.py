@@ -338,6 +338,7 @@ def test_the_curves_have_one_value_per_step_and_marks_where_it_resumed(tmp_path:
                 tmp_path, toy.ToyRecipe(before=lambda step: os.kill(os.getpid(), 9) if step == last else None)
             )
         )
+        time.sleep(1)  # TensorBoard orders its files by the second
     finished = toy.train(tmp_path)
     curves = EventAccumulator(str(tmp_path / toy.fingerprint().key / "tensorboard"), {"scalars": 0, "tensors": 0})
     curves.Reload()

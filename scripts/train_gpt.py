@@ -16,6 +16,7 @@ def main(args: Namespace) -> None:
         launch(runtime)
     from voiceclone.training.base import choose_asset
     from voiceclone.training.gpt import train_gpt
+
     train_gpt(
         args.features_dir,
         args.state_dir,
@@ -27,6 +28,7 @@ def main(args: Namespace) -> None:
         base=choose_asset(settings.base, args.assets),
         threads=args.threads,
         label=f"{args.speaker} · GPT" if args.speaker else "GPT",
+        suspects=args.suspects,
     )
 
 
@@ -40,4 +42,5 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
     parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
     parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
+    parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
     run_stage(main, parser)

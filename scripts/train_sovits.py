@@ -30,6 +30,7 @@ def main(args: Namespace) -> None:
         base_discriminator=choose_asset(settings.base_discriminator, args.assets),
         threads=args.threads,
         label=f"{args.speaker} · SoVITS" if args.speaker else "SoVITS",
+        suspects=args.suspects,
     )
 
 
@@ -44,4 +45,5 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
     parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
     parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
+    parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
     run_stage(main, parser)

@@ -232,7 +232,7 @@ def test_processes_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("codes", "status"),
     [
-        ([0, 0], 0), ([75, 75], 75), ([75, 0], 75), ([1, 75], 1), ([-9, 1], 1), ([-15, -15], 1),
+        ([0, 0], 0), ([75, 75], 75), ([75, 1], 75), ([1, 75], 1), ([-9, 1], 1), ([-15, -15], 1),
     ],
 )  # fmt: skip
 def test_the_command_ends_as_its_processes_do(tmp_path: Path, codes: list[int], status: int) -> None:

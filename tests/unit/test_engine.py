@@ -338,6 +338,7 @@ def test_the_curves_have_one_value_per_step_and_marks_where_it_resumed(tmp_path:
                 tmp_path, toy.ToyRecipe(before=lambda step: os.kill(os.getpid(), 9) if step == last else None)
             )
         )
+        time.sleep(1)  # TensorBoard orders its files by the second
     finished = toy.train(tmp_path)
     curves = EventAccumulator(str(tmp_path / toy.fingerprint().key / "tensorboard"), {"scalars": 0, "tensors": 0})
     curves.Reload()
@@ -346,4 +347,21 @@ def test_the_curves_have_one_value_per_step_and_marks_where_it_resumed(tmp_path:
         rows = [row for row in toy.losses(finished) if row["split"] == split]
         assert drawn == [(row["step"], round(row[name], 5)) for row in rows]
     marks = [event.step for event in curves.Tensors("events/text_summary")]
-    assert marks == [0, *(row["step"] for row in finished.resumes)]
+    assert marks == [row["step"] for row in finished.history if "event" in row]
+
+
+def test_a_person_can_hear_how_far_the_training_is(tmp_path: Path) -> None:
+    toy.train(tmp_path, sample_every=2)
+    folder = tmp_path / toy.fingerprint().key
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == [f"step-{step:08d}.flac" for step in (5, 15)]
+    curves = EventAccumulator(str(folder / "tensorboard"), {"audio": 0})
+    curves.Reload()
+    assert [event.step for event in curves.Audio("sample")] == [5, 15]
+
+
+def test_losses_of_the_utterances_are_those_of_the_best_weights(straight: toy.Result) -> None:
+    recipe = toy.ToyRecipe()
+    recipe.model.load_state_dict(straight.best.weights)
+    recipe.model.eval()
+    with torch.no_grad():
+        assert straight.losses == dict(recipe.utterance_losses()) and len(straight.losses) == 7

@@ -167,7 +167,7 @@ def test_outputs_say_what_was_trained(straight: Callable[[str], Speaker], kind: 
         "step": STEPS[kind],
         **{k: v for k, v in rows[-1].items() if k not in {"step", "epoch", "split"}},
     }
-    assert report["step"] == (report["best"]["step"] if kind == "gpt" else STEPS[kind])
+    assert report["step"] == report["best"]["step"] and report["selected"] == "best"
     assert len(report["components"]["utterances"]) == 10 and report["components"]["revision"] >= 1
     assert (speaker.folder / "state" / kind / report["fingerprint"] / "fingerprint.json").is_file()
     assert report["resumes"] == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,13 @@ class ToyRecipe:
         self.optimiser.step()
         return {"loss_total": loss.item()}
 
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        wrong = (self.model(self.data) - self.data.sum(1, keepdim=True)).abs()
+        yield from ((f"item-{index}", value) for index, value in enumerate(wrong[:, 0].tolist()))
+
+    def sample(self) -> tuple[torch.Tensor, int] | None:
+        return self.data.flatten(), 8000
+
     def validate(self) -> dict[str, float]:
         return {"error": (self.model(self.data) - self.data.sum(1, keepdim=True)).abs().mean().item()}
 
@@ -75,7 +82,7 @@ def train(
     **runtime: Any,
 ) -> Result:
     """Train the toy to ``steps`` in ``root``."""
-    settings = RuntimeSettings(**{"save_every_steps": 4, "keep_checkpoints": 2, **runtime})
+    settings = RuntimeSettings(**{"save_every_steps": 4, "keep_checkpoints": 2, "sample_every": 0, **runtime})
     state = StateFolder(root, print_of or fingerprint())
     plan = Plan(steps=steps, seed=0, log_every=3, validate_every=5, max_skipped=1, patience=patience)
     return Trainer(recipe or ToyRecipe(), plan, state, settings, "toy", warm_start).run()

@@ -60,6 +60,11 @@ class RuntimeSettings(Block):
         description="Training: checkpoints kept for their held-out figure. The best weights are in every checkpoint "
         "anyway; this keeps the whole state of that step.",
     )
+    sample_every: int = Field(
+        5,
+        ge=0,
+        description="Training of SoVITS: validations between two sound samples of a held-out utterance; 0: none.",
+    )
     save_patience_minutes: float = Field(
         60.0,
         ge=0,

@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -88,6 +88,12 @@ class Recipe(Protocol):
 
     def validate(self) -> dict[str, float]:
         """Figures on the held-out utterances; empty if there are none."""
+
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        """Every training utterance and its loss, by which suspect ones are found."""
+
+    def sample(self) -> tuple[torch.Tensor, int] | None:
+        """Sound ``(N,)`` by which a person follows the training, and its rate; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished training."""
+    """A finished training; ``losses`` are those of every training utterance under its best weights."""
 
     step: int
     epochs: float
@@ -174,6 +180,12 @@ class Result:
     best: Best
     history: list[dict[str, Any]]
     resumes: list[dict[str, Any]]
+    losses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def started(self) -> str:
+        """In words, why the training was begun, and what tells it from the one before."""
+        return next((str(row["reason"]) for row in self.history if row.get("event") == "started"), "")
 
     def heldout_at(self, step: int | None) -> dict[str, float]:
         """Held-out figures of a validated step; empty if there are none."""
@@ -287,10 +299,10 @@ class Trainer:
                 with self._progress() as progress:
                     self._loop(stop, progress)
                 self._save_and_wait(stop)
+                return self._result(asked)
             finally:
                 self.saver.close()
                 self.history.close()
-        return self._result()
 
     # -- start -----------------------------------------------------------------------------------------------------
 
@@ -494,21 +506,29 @@ class Trainer:
         self.recipe.model.eval()
         with torch.no_grad(), self._leaving():
             figures = self.world.from_leader(self.recipe.validate())
-            usable = bool(figures) and all(map(math.isfinite, figures.values()))
-            better = usable and self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
+            value = figures.get(self.recipe.metric, math.nan)
+            better = self.best.offer(step, value, self.recipe.parts["model"])
+            self._sample()
         self.recipe.model.train()
         counters.validated = step
-        if figures and not usable:
+        counters.stale = 0 if better or not figures else counters.stale + 1
+        if not all(map(math.isfinite, figures.values())):
             log.warning("step %d held-out: not finite, left out: %s", step, figures)
-            counters.stale += 1
         elif figures:
             self._row("heldout", figures)
-            counters.stale = 0 if better else counters.stale + 1
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
             if plan.patience and counters.stale >= plan.patience:
                 announce(f"{self.label}  ends early at step {step}: no better since step {self.best.step}")
-            if self._among_best(figures[self.recipe.metric]):
+            if self._among_best(value):
                 self._save()
+
+    def _sample(self) -> None:
+        """Let a person hear every so many validations, the first one included, how far the training is."""
+        every = self.runtime.sample_every
+        validations = sum(row.get("split") == "heldout" for row in self.history.rows)
+        sound = self.recipe.sample() if every and validations % every == 0 else None
+        if sound is not None:
+            self.history.add_sound(*sound, self.counters.step)
 
     def _among_best(self, value: float) -> bool:
         """Whether retention keeps the checkpoint of a validation with this figure for its own sake."""
@@ -544,10 +564,14 @@ class Trainer:
             self.saver.finish(lambda: bool(stop.here), submitted=self._position() == self._submitted)
         self.world.wait(60 * self.runtime.save_patience_minutes)
 
-    def _result(self) -> Result:
+    def _result(self, stop: StopRequest) -> Result:
         """What the finished training hands to the stage."""
         with self._leaving():
             last = weights_of(self.recipe.parts["model"])
+            losses = self._utterance_losses(stop) if self.best.step is None else {}
+        if self.best.step is not None:
+            self.recipe.parts["model"].load_state_dict(self.best.weights)
+            losses = self._utterance_losses(stop)
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
@@ -556,4 +580,25 @@ class Trainer:
             best=self.best,
             history=self.history.rows,
             resumes=[row for row in self.history.events if row["event"] == "resumed"],
+            losses=losses,
         )
+
+    def _utterance_losses(self, stop: StopRequest) -> dict[str, float]:
+        """Loss of every training utterance under the weights at hand.
+
+        The time budget does not end it: nothing of it could be saved, so the next slice would come no further.
+        """
+        losses: dict[str, float] = {}
+        if not self.world.leads:
+            return losses
+        seed_step(self.plan.seed, "ranking")
+        self.recipe.model.eval()
+        with torch.no_grad():
+            for name, loss in self.recipe.utterance_losses():
+                losses[name] = loss
+                if stop.signal:
+                    raise Interrupted(
+                        f"{self.label}: stopped by {stop.signal} after its last step; its state is saved",
+                        "run the same command again to write the model",
+                    )
+        return losses

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from voiceclone.training.freeze import train_last_layers, trained_parameters
 from voiceclone.training.loading import Loader
 from voiceclone.training.lora import Adapters
 from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import untrained, write_outputs
+from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
@@ -210,6 +209,21 @@ class GPTRecipe:
             tokens, codes = tokens + count + len(batch["token_lengths"]), codes + count
         return {"cross_entropy": entropy / tokens, "top3_accuracy": hits / codes} if rows else {}
 
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        """Cross-entropy per token of every training utterance."""
+        rows = sorted(self.data.train, key=lambda row: (self.data.semantic.length(row.name), row.name))
+        size = self.updates.accumulator.at_most(VALIDATION_BATCH)
+        for start in range(0, len(rows), size):
+            batch = self.data.batch(rows[start : start + size], self.device)
+            with self.updates.precision.autocast():
+                logits = self.model(**batch)
+            for index, row in enumerate(rows[start : start + size]):
+                one = slice(index, index + 1)
+                yield row.name, token_loss(logits[one], batch["tokens"][one], batch["token_lengths"][one]).item()
+
+    def sample(self) -> None:
+        """None: tokens make no sound without a SoVITS."""
+
 
 def train_gpt(
     features_dir: Path,
@@ -222,6 +236,7 @@ def train_gpt(
     base: Asset | None = None,
     threads: int = 0,
     label: str = "GPT",
+    suspects: Path | None = None,
 ) -> None:
     """Train, or continue to train, and write model, report and history.
 
@@ -236,6 +251,7 @@ def train_gpt(
         base: model to fine-tune.
         threads: CPU threads; 0: what torch chooses.
         label: for the progress lines.
+        suspects: table of the training utterances by their loss; None: none is written.
 
     Raises:
         Interrupted: stopped by a signal or the time budget, saved.
@@ -261,7 +277,8 @@ def train_gpt(
         load_base(model)
         made_from = base_fingerprint("train_gpt", config.to_dict(), base_digests(gpt=base))
         result = untrained(model.state_dict())
-        write_outputs(result, "last", made_from, config.to_dict(), output, report, history, {})
+        notes = judge_utterances(result, GPTRecipe.metric, [], suspects)
+        write_outputs(result, "last", made_from, config.to_dict(), output, report, history, notes)
         announce(f"{label}  {settings.base} is used as it is")
         return
     rows = [*data.train, *data.heldout]
@@ -282,11 +299,12 @@ def train_gpt(
     state = StateFolder(state_dir, fingerprint)
     plan, warm = Plan.of(settings, steps), settings.warm_start == "previous"
     result = Trainer(recipe, plan, state, runtime, label, warm, world).run()
-    notes: dict[str, Any] = {
+    notes = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),
     }
     complete = recipe.adapters.merged if recipe.adapters is not None else None
     if world.leads:
+        notes |= judge_utterances(result, recipe.metric, data.train, suspects)
         write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)
     world.leave()

@@ -84,7 +84,12 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _status(codes: Sequence[int]) -> int:
-    """One exit status for those of all processes; says which process was killed, for it cannot do so itself."""
+    """One exit status for those of all processes; says which process was killed, for it cannot do so itself.
+
+    The first process writes: what it says it has saved or finished is, whatever became of the others then.
+    """
+    if codes[0] in (0, EXIT_INTERRUPTED):
+        return codes[0]
     for rank, code in enumerate(codes):
         if code < 0 and -code != signal.SIGTERM:
             print(
@@ -94,7 +99,4 @@ def _status(codes: Sequence[int]) -> int:
                 flush=True,
             )
             return EXIT_FAILURE
-    failed = [code for code in codes if code not in (0, EXIT_INTERRUPTED)]
-    if failed:
-        return failed[0] if failed[0] > 0 else EXIT_FAILURE
-    return EXIT_INTERRUPTED if EXIT_INTERRUPTED in codes else 0
+    return max(codes[0], EXIT_FAILURE)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from voiceclone.files import canonical_json, read_jsonl, write_jsonl
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,17 @@ class History:
                 log.warning("%s: not written, kept in memory: %s", self.path, error)
             self._behind = True
 
+    def add_sound(self, sound: torch.Tensor, rate: int, step: int) -> None:
+        """Keep a sound ``(N,)`` of a step as ``samples/step-N.flac`` and beside the curves."""
+        from voiceclone.audio.io import write_flac
+
+        samples = sound.detach().float().cpu().clamp(-1, 1)
+        try:
+            write_flac(self.path.parent / "samples" / f"step-{step:08d}.flac", samples.numpy(), rate)
+        except (OSError, RuntimeError) as error:  # the latter is how libsndfile tells of a full disk
+            log.warning("the sample of step %d could not be written: %s", step, error)
+        self._curves.add_sound("sample", samples[None], rate, step)
+
     def flush(self) -> None:
         """Bring the curves so far to the disk; called before a checkpoint that relies on them."""
         self._curves.flush()
@@ -122,8 +135,8 @@ class Curves:
 
         self._draw(curves)
 
-    def add_sound(self, name: str, sound: Any, rate: int, step: int) -> None:
-        """Make a sound ``(N,)`` playable at a step."""
+    def add_sound(self, name: str, sound: torch.Tensor, rate: int, step: int) -> None:
+        """Make a sound ``(1, N)`` playable at a step."""
         self._draw(lambda board: board.add_audio(name, sound, step, rate))
 
     def flush(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from voiceclone.training.fingerprint import base_digests, base_fingerprint, tens
 from voiceclone.training.freeze import freeze_parts, trained_parameters
 from voiceclone.training.loading import Loader
 from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import untrained, write_outputs
+from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
 
@@ -297,17 +297,30 @@ class SoVITSRecipe:
 
     def validate(self) -> dict[str, float]:
         """Mean absolute log-mel difference of held-out recordings and what their own tokens are decoded to."""
-        distances = []
-        for row in self.data.heldout[: self.settings.validation_utterances]:
-            batch = self.data.batch([row], self.device)
-            with self.updates.precision.autocast():
-                style = self.model.style(batch["spectrogram"], batch.get("speaker_vector"))
-                codes = self.model.extract_codes(batch["content"])
-                spoken = self.model.decode(codes, batch["phones"], style, noise_scale=VALIDATION_NOISE).float()
-            real, fake = mel_from_spectrogram(batch["spectrogram"]), mel_spectrogram(spoken)
-            frames = min(real.shape[-1], fake.shape[-1])
-            distances.append(mel_loss(real[..., :frames], fake[..., :frames]).item())
+        rows = self.data.heldout[: self.settings.validation_utterances]
+        distances = [self._resynthesise(row)[1] for row in rows]
         return {"mel_l1": sum(distances) / len(distances)} if distances else {}
+
+    def _resynthesise(self, row: Utterance) -> tuple[Tensor, float]:
+        """What an utterance's own tokens are decoded to ``(N,)``, and its mean absolute log-mel difference."""
+        batch = self.data.batch([row], self.device)
+        with self.updates.precision.autocast():
+            style = self.model.style(batch["spectrogram"], batch.get("speaker_vector"))
+            codes = self.model.extract_codes(batch["content"])
+            spoken = self.model.decode(codes, batch["phones"], style, noise_scale=VALIDATION_NOISE).float()
+        real, fake = mel_from_spectrogram(batch["spectrogram"]), mel_spectrogram(spoken)
+        frames = min(real.shape[-1], fake.shape[-1])
+        return spoken.flatten(), mel_loss(real[..., :frames], fake[..., :frames]).item()
+
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        """Mean absolute log-mel difference of every training recording and its resynthesis."""
+        for row in self.data.train:
+            yield row.name, self._resynthesise(row)[1]
+
+    def sample(self) -> tuple[Tensor, int] | None:
+        """The first held-out utterance, resynthesised."""
+        rows = self.data.heldout[:1]
+        return (self._resynthesise(rows[0])[0], self.model.config.sample_rate) if rows else None
 
 
 def networks(
@@ -368,6 +381,7 @@ def train_sovits(
     base_discriminator: Asset | None = None,
     threads: int = 0,
     label: str = "SoVITS",
+    suspects: Path | None = None,
 ) -> None:
     """Train, or continue to train, and write model, report and history.
 
@@ -384,6 +398,7 @@ def train_sovits(
         base_discriminator: discriminators that belong to it.
         threads: CPU threads; 0: what torch chooses.
         label: for the progress lines.
+        suspects: table of the training utterances by their loss; None: none is written.
 
     Raises:
         Interrupted: stopped by a signal or the time budget, saved.
@@ -405,7 +420,9 @@ def train_sovits(
         load_weights(model, weights["model"], base)
         model.load_state_dict({**model.state_dict(), **frozen})
         made_from = base_fingerprint("train_sovits", architecture, digests)
-        write_outputs(untrained(model.state_dict()), "last", made_from, architecture, output, report, history, {})
+        result = untrained(model.state_dict())
+        notes = judge_utterances(result, SoVITSRecipe.metric, [], suspects)
+        write_outputs(result, "last", made_from, architecture, output, report, history, notes)
         announce(f"{label}  {settings.base} is used as it is")
         return
     fingerprint = training_fingerprint(
@@ -435,11 +452,12 @@ def train_sovits(
     state = StateFolder(state_dir, fingerprint)
     plan, warm = Plan.of(settings, steps), settings.warm_start == "previous"
     result = Trainer(recipe, plan, state, runtime, label, warm, world).run()
-    notes: dict[str, Any] = {
+    notes = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),
         "discriminator": discriminator.to_dict(),
     }
     if world.leads:
+        notes |= judge_utterances(result, recipe.metric, data.train, suspects)
         write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
     world.leave()

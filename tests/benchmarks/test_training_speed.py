@@ -1,5 +1,6 @@
 """Training steps per second of GPT and SoVITS v2 at the public batch shapes: ``make benchmark``.
 
+``ratio`` is how many times as fast as a straightforward loop ours is, by processor time on a CPU.
 On a machine with a GPU the same is measured there, in fp32, in bf16, and in bf16 with compiled layers.
 """
 
@@ -43,7 +44,7 @@ def test_steps_per_second(kind: str) -> None:
         figures = json.loads(done.stdout.splitlines()[-1])
         print(
             f"{device + ' ' + precision + ' ' + compiled:<24}{1 / figures['ours']:>9.3f}{1 / figures['naive']:>9.3f}"
-            f"{figures['naive'] / figures['ours']:>7.2f}{figures['forward']:>11.4f}{figures['backward']:>11.4f}"
+            f"{figures['ratio']:>7.2f}{figures['forward']:>11.4f}{figures['backward']:>11.4f}"
             f"{figures['update']:>10.4f}{figures['peak_mb']:>9.0f}"
         )
-        assert figures["ours"] < 1.25 * figures["naive"]
+        assert figures["ratio"] > 0.8

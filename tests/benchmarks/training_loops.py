@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,33 +83,45 @@ class Stopwatch:
         return self._last - before
 
 
-def compare(
-    recipe: Recipe, folder: Path, runtime: RuntimeSettings, steps: int, warm: int
-) -> tuple[list[float], list[list[float]], float]:
+@dataclass
+class Times:
+    """Figures of the steps of both loops: seconds, and costs that can be compared on a busy machine too."""
+
+    ours: list[float] = field(default_factory=list)
+    our_cost: list[float] = field(default_factory=list)
+    naive: list[list[float]] = field(default_factory=list)  # seconds of forward pass, backward pass, update
+    naive_cost: list[float] = field(default_factory=list)
+    peak_mb: float = 0.0  # of our loop
+
+
+def compare(recipe: Recipe, folder: Path, runtime: RuntimeSettings, steps: int, warm: int) -> Times:
     """Steps of the engine, its bookkeeping included, and of the straightforward loop in turn, so that load hits both.
 
-    Returns:
-        Seconds of each of our steps; of the parts of each straightforward one; megabytes at the peak of ours.
+    The cost of a step is its processor time where the CPU trains, its seconds where a GPU does.
     """
     naive: Callable[[Any, int], list[float]] = naive_gpt if isinstance(recipe, GPTRecipe) else naive_sovits
-    train_step, began, seconds, laps, peak = recipe.train_step, 0.0, [], [], 0.0
+    cost = time.perf_counter if recipe.device.type == "cuda" else time.process_time
+    times, train_step, began = Times(), recipe.train_step, (0.0, 0.0)
 
     def alternating(step: int) -> dict[str, float]:
-        nonlocal began, peak
-        now = time.perf_counter()  # a step ends with its losses on the host, so the device has nothing left to do
-        if step > warm:
-            seconds.append(now - began)
+        nonlocal began
+        if step > warm:  # a step ends with its losses on the host, so the device has nothing left to do
+            times.ours.append(time.perf_counter() - began[0])
+            times.our_cost.append(cost() - began[1])
         if step == warm:
-            peak = peak_megabytes(recipe.device)
+            times.peak_mb = peak_megabytes(recipe.device)
         if step >= warm:
-            laps.append(naive(recipe, step))
-        began = time.perf_counter()
+            before = cost()
+            times.naive.append(naive(recipe, step))
+            times.naive_cost.append(cost() - before)
+        began = time.perf_counter(), cost()
         return train_step(step)
 
     recipe.train_step = alternating  # type: ignore[method-assign]
     plan = Plan(warm + steps + 1, 0, log_every=1, validate_every=FOREVER)
     Trainer(recipe, plan, StateFolder(folder / "state", Fingerprint({}, {})), runtime, "benchmark").run()
-    return seconds, laps[1:], peak
+    del times.naive[0], times.naive_cost[0]  # its own warm-up
+    return times
 
 
 def naive_gpt(recipe: GPTRecipe, step: int) -> list[float]:
@@ -166,22 +179,19 @@ def peak_megabytes(device: torch.device) -> float:
 
 
 def measure(kind: str, device: Any, precision: str, compiled: bool, steps: int) -> dict[str, float]:
-    """Medians of the seconds of a step in either loop, of its parts, and the peak of memory of ours."""
+    """Medians of the seconds of a step in either loop and of its parts, ratio of their costs, peak of memory."""
     runtime = RuntimeSettings(device=device, compile=compiled, save_every_steps=FOREVER, progress_seconds=600)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recipe = make_recipe(kind, folder, runtime, precision)
-        seconds, laps, peak = compare(recipe, folder, runtime, steps, warm=3 if compiled else 1)
-    parts = {
-        part: statistics.median(times)
-        for part, times in zip(("forward", "backward", "update"), zip(*laps, strict=True), strict=True)
-    }
+        times = compare(recipe, folder, runtime, steps, warm=3 if compiled else 1)
+    parts = zip(("forward", "backward", "update"), zip(*times.naive, strict=True), strict=True)
     return {
-        "ours": statistics.median(seconds),
-        "naive": statistics.median(map(sum, laps)),
-        **parts,
-        "peak_mb": peak,
-        "parameters": sum(parameter.numel() for parameter in recipe.model.parameters()),
+        "ours": statistics.median(times.ours),
+        "naive": statistics.median(map(sum, times.naive)),
+        "ratio": statistics.median(times.naive_cost) / statistics.median(times.our_cost),
+        **{part: statistics.median(seconds) for part, seconds in parts},
+        "peak_mb": times.peak_mb,
     }
 
 

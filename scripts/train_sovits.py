@@ -9,6 +9,11 @@ from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_
 
 def main(args: Namespace) -> None:
     settings = parse_settings(SoVITSSettings, args.settings)
+    runtime = runtime_settings(args)
+    from voiceclone.training.launch import launch
+
+    if settings.train:
+        launch(runtime)
     from voiceclone.training.base import choose_asset
     from voiceclone.training.sovits import train_sovits
 
@@ -20,11 +25,12 @@ def main(args: Namespace) -> None:
         args.report,
         args.history,
         settings,
-        runtime_settings(args),
+        runtime,
         base=choose_asset(settings.base, args.assets),
         base_discriminator=choose_asset(settings.base_discriminator, args.assets),
         threads=args.threads,
         label=f"{args.speaker} · SoVITS" if args.speaker else "SoVITS",
+        suspects=args.suspects,
     )
 
 
@@ -39,4 +45,5 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
     parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
     parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
+    parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
     run_stage(main, parser)

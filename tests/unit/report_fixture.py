@@ -22,6 +22,7 @@ TEXTS = [
     "And it was a matter of course that in the Middle Ages they should be beautiful.",
 ]
 FIXED = ["Could you fetch the other jar of ginger biscuits from the top shelf?", f"No one answered {NASTY}."]
+SUSPECT = {"utterance": "take-1-0001", "loss": 3.2, "score": 6.1, "language": "en", "text": f"Not said {NASTY}"}
 
 
 def voice_like(seconds: float, seed: int, rate: int = 32_000) -> Waveform:
@@ -69,6 +70,14 @@ def _history(folder: Path, kind: str, curves: dict[str, tuple[float, float]]) ->
             "seconds": 81.5,
             "versions": {"torch": "2.11.0"},
             "components": {"base": ""},
+            "selected": "best",
+            "steps": 400,
+            "started": "new training 0123; changed since 4567: 2 utterances changed text, 1 added",
+            "suspects": {
+                "metric": "cross_entropy",
+                "judged": 40,
+                "utterances": [SUSPECT] if kind == "gpt" else [],
+            },
             "resumes": [{"event": "resumed", "step": 120, "reason": "saved state found"}],
         },
     )

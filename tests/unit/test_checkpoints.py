@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from voiceclone.errors import DataError
 from voiceclone.training.checkpoints import CheckpointStore, DamagedCheckpointError, pack, unpack
+from voiceclone.training.writer import HostMemory
 
 KEY = "0123456789ab"
 VERSIONS = {"torch": "x"}
@@ -165,3 +166,44 @@ def test_saving_a_step_again_replaces_it(store: CheckpointStore) -> None:
     store.save(15, parts(7), [], VERSIONS)
     found = store.newest()
     assert found is not None and equal(found.parts, parts(7))
+
+
+def test_killed_while_it_replaces_the_only_checkpoint_the_old_one_is_put_back(tmp_path: Path) -> None:
+    """Between the two renames: the old one has a name that is no checkpoint's, the new one is not there yet."""
+    store = CheckpointStore(tmp_path, KEY)
+    store.save(5, parts(5), [], VERSIONS)
+    store.path(5).rename(tmp_path / ".replaced-00000005")
+    (tmp_path / ".writing-00000005").mkdir()
+    again = CheckpointStore(tmp_path, KEY)
+    again.sweep()
+    found = again.newest()
+    assert found is not None and equal(found.parts, parts(5))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+
+
+def test_a_checkpoint_half_removed_is_taken_for_none(store: CheckpointStore) -> None:
+    removing = store.folder / ".removing-00000010"
+    store.path(10).rename(removing)
+    (removing / "checkpoint.json").unlink()
+    store.sweep()
+    assert store.steps() == [15] and not removing.exists()
+
+
+def test_those_with_the_lowest_figure_and_every_mth_are_kept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, KEY, keep=2, keep_every=40, keep_best=1)
+    figures = {10: None, 20: 0.3, 30: 0.5, 40: None, 50: 0.4, 60: 0.9, 70: None}
+    for step, figure in figures.items():
+        store.save(step, parts(step), [], VERSIONS, figure)
+    assert store.steps() == [20, 40, 60, 70]
+    store.save(80, parts(80), [], VERSIONS, 0.1)
+    assert store.steps() == [40, 70, 80]
+
+
+def test_host_memory_is_used_again_and_copies_are_apart_from_what_trains_on() -> None:
+    memory, trained = HostMemory(), torch.arange(6.0).view(2, 3)
+    first = memory.copy("a", trained.t())
+    memory.settle()
+    trained += 1
+    assert torch.equal(first, torch.arange(6.0).view(2, 3).t()) and first.is_contiguous()
+    assert memory.copy("a", trained.t()).data_ptr() == first.data_ptr()
+    assert memory.copy("a", torch.zeros(7)).shape == (7,)

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from voiceclone.config.gpt import GPTSettings
+from voiceclone.config.sovits import SoVITSSettings
+from voiceclone.config.training import TrainingSettings
+from voiceclone.files import digest
 from voiceclone.lineage.fingerprint import Fingerprint, difference
 
 UTTERANCES = {"a": "t1-f1", "b": "t2-f2", "c": "t3-f3"}
@@ -19,9 +23,17 @@ def test_the_key_does_not_depend_on_order_and_survives_json() -> None:
     ("utterances", "components", "words"),
     [
         (UTTERANCES, COMPONENTS, "nothing"),
-        ({**UTTERANCES, "d": "t-f", "e": "t-f"}, COMPONENTS, "+2 utterances"),
-        ({"a": "t1-f1", "d": "x-y", "c": "t3-f9"}, COMPONENTS, "+1 -1 ~1 utterances"),
-        ({**UTTERANCES, "a": "t9-f9", "b": "t2-f9"}, COMPONENTS, "~2 utterances (1 with new text)"),
+        ({**UTTERANCES, "d": "t-f", "e": "t-f"}, COMPONENTS, "2 utterances added"),
+        (
+            {"a": "t1-f1", "d": "x-y", "c": "t3-f9"},
+            COMPONENTS,
+            "1 utterance changed sound or features, 1 added, 1 removed",
+        ),
+        (
+            {**UTTERANCES, "a": "t9-f9", "b": "t2-f9"},
+            COMPONENTS,
+            "1 utterance changed text, 1 changed sound or features",
+        ),
         (
             UTTERANCES,
             {**COMPONENTS, "settings": {"learning_rate": 2e-4, "batch_size": 4}, "seed": 2},
@@ -38,3 +50,32 @@ def test_differences_in_words(utterances: dict[str, str], components: dict[str, 
     old, new = Fingerprint(UTTERANCES, COMPONENTS), Fingerprint(utterances, components)
     assert difference(old, new) == words
     assert (old.key == new.key) == (words == "nothing")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(GPTSettings, "1a9e93dc946ed209"), (SoVITSSettings, "cc96b6d7a9c82ff0")]
+)
+def test_default_settings_keep_the_fingerprint_of_trainings_that_exist(
+    kind: type[TrainingSettings], expected: str
+) -> None:
+    """A new setting whose default computes what was computed before must not make every training a new one."""
+    assert digest(kind().fingerprint()) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 99}, {"steps": 9}, {"log_every": 3}, {"validate_every": 7}, {"early_stopping": 2},
+        {"select": "last"}, {"select": "best"}, {"warm_start": "previous"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [GPTSettings, SoVITSSettings])
+def test_length_bookkeeping_and_selection_continue_the_same_training(
+    kind: type[TrainingSettings], change: dict[str, object]
+) -> None:
+    assert kind.model_validate(change).fingerprint() == kind().fingerprint()
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"learning_rate": 0.5}, {"batch_size": 3}, {"max_skipped": 9}])
+def test_what_changes_the_weights_is_another_training(change: dict[str, object]) -> None:
+    assert GPTSettings.model_validate(change).fingerprint() != GPTSettings().fingerprint()

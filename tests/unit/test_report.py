@@ -166,3 +166,10 @@ def test_provenance_of_another_format_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "provenance.json", {"format_version": 99})
     with pytest.raises(DataError, match="not a provenance file"):
         collect_report([tmp_path / "provenance.json"], tmp_path / "index.html")
+
+
+def test_training_says_why_it_began_and_names_suspects(html: str) -> None:
+    assert "changed since 4567: 2 utterances changed text, 1 added" in html
+    assert "Resumed at step 120: saved state found" in html
+    assert "Suspect utterances (1)" in html and "take-1-0001" in html and "config/corrections/" in html
+    assert "models/gpt.suspects.tsv" in html and "models/sovits.suspects.tsv" not in html

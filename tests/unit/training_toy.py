@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.files import read_json
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Plan, Result, Trainer, finite
+from voiceclone.training.engine import Plan, Result, Trainer
+from voiceclone.training.guard import finite
 from voiceclone.training.state import StateFolder
 
 STEPS = 20
@@ -55,6 +57,13 @@ class ToyRecipe:
         self.optimiser.step()
         return {"loss_total": loss.item()}
 
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        wrong = (self.model(self.data) - self.data.sum(1, keepdim=True)).abs()
+        yield from ((f"item-{index}", value) for index, value in enumerate(wrong[:, 0].tolist()))
+
+    def sample(self) -> tuple[torch.Tensor, int] | None:
+        return self.data.flatten(), 8000
+
     def validate(self) -> dict[str, float]:
         return {"error": (self.model(self.data) - self.data.sum(1, keepdim=True)).abs().mean().item()}
 
@@ -69,12 +78,13 @@ def train(
     steps: int = STEPS,
     print_of: Fingerprint | None = None,
     warm_start: bool = False,
+    patience: int = 0,
     **runtime: Any,
 ) -> Result:
     """Train the toy to ``steps`` in ``root``."""
-    settings = RuntimeSettings(**{"save_every_steps": 4, "keep_checkpoints": 2, **runtime})
+    settings = RuntimeSettings(**{"save_every_steps": 4, "keep_checkpoints": 2, "sample_every": 0, **runtime})
     state = StateFolder(root, print_of or fingerprint())
-    plan = Plan(steps=steps, seed=0, log_every=3, validate_every=5, max_skipped=1)
+    plan = Plan(steps=steps, seed=0, log_every=3, validate_every=5, max_skipped=1, patience=patience)
     return Trainer(recipe or ToyRecipe(), plan, state, settings, "toy", warm_start).run()
 
 
@@ -89,6 +99,14 @@ def same(first: Result, second: Result) -> bool:
     return losses(first) == losses(second) and all(
         a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs
     )
+
+
+def final_state(root: Path) -> dict[str, Any]:
+    """Everything in the last checkpoint but the clock: tensors as bytes, plain values, history."""
+    (folder,) = root.glob(f"*/step-{STEPS:08d}")
+    plain = read_json(folder / "state.json")
+    plain["counters"]["$items"] = [pair for pair in plain["counters"]["$items"] if pair[0] != "seconds"]
+    return {"plain": plain, **{path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}}
 
 
 def in_child(work: Callable[[], object]) -> int:

@@ -93,7 +93,7 @@ def test_one_corrected_text_recomputes_one_utterance(demo, tmp_path) -> None:
     total = len(after)
     assert re.search(rf"phones:? 1 made, {total - 1} from cache", log), log[-2000:]
     assert re.search(rf"content:? 0 made, {total} from cache", log), log[-2000:]
-    assert "~1" in project.log("demo", "train_gpt")
+    assert "1 utterance changed text" in project.log("demo", "train_gpt")
     states = [path for path in (voice / "state" / "gpt").iterdir() if (path / "fingerprint.json").is_file()]
     assert len(states) == 2
 

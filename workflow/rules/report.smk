@@ -8,6 +8,7 @@ rule report:
         timeline="results/{speaker}/slices/timeline.tsv",
         corpus="results/{speaker}/corpus/summary.json",
         history=expand("results/{{speaker}}/models/{kind}.history.jsonl", kind=["gpt", "sovits"]),
+        suspects=expand("results/{{speaker}}/models/{kind}.suspects.tsv", kind=["gpt", "sovits"]),
         bundles=expand("results/{{speaker}}/export/{target}/parity.json", target=CONFIG.export.targets),
         metrics=per_speaker("results/{speaker}/eval/{target}/summary.json"),
     output:

@@ -9,6 +9,7 @@ rule train_gpt:
         model="results/{speaker}/models/gpt.safetensors",
         report="results/{speaker}/models/gpt.json",
         history="results/{speaker}/models/gpt.history.jsonl",
+        suspects="results/{speaker}/models/gpt.suspects.tsv",
     log:
         "results/{speaker}/logs/train_gpt.log",
     benchmark:
@@ -29,4 +30,5 @@ rule train_gpt:
         "exec python scripts/train_gpt.py --speaker {wildcards.speaker}"
         " --features-dir {params.features_dir} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
+        " --suspects {output.suspects}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -12,6 +12,7 @@ rule train_sovits:
         model="results/{speaker}/models/sovits.safetensors",
         report="results/{speaker}/models/sovits.json",
         history="results/{speaker}/models/sovits.history.jsonl",
+        suspects="results/{speaker}/models/sovits.suspects.tsv",
     log:
         "results/{speaker}/logs/train_sovits.log",
     benchmark:
@@ -32,4 +33,5 @@ rule train_sovits:
         "exec python scripts/train_sovits.py --speaker {wildcards.speaker}"
         " --features-dir {params.features_dir} --tokenizer {input.tokenizer} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
+        " --suspects {output.suspects}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -51,5 +51,5 @@ class SoVITSSettings(TrainingSettings):
         8, ge=1, le=1000, description="Most held-out utterances of which a validation measures the mel distance."
     )
     select: Literal["best", "last"] = Field(
-        "last", description="Model that leaves: the last, or the one with the lowest held-out mel distance."
+        "best", description="Model that leaves: the one with the lowest held-out mel distance, or the last."
     )

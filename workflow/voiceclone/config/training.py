@@ -15,12 +15,14 @@ class TrainingSettings(Block):
     # A change of these continues the same training: they say how long, how it is watched, which model leaves.
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
-            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "select", "warm_start",
-            "base", "base_discriminator",
+            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
+            "warm_start", "base", "base_discriminator",
         }
     )  # fmt: skip
     # Where these have their defaults they stand in no fingerprint: trainings older than they are find their state.
-    OPTIONS: ClassVar[frozenset[str]] = frozenset({"ema_decay", "lora", "train_last_layers", "freeze"})
+    OPTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"ema_decay", "explode_ratio", "freeze", "lora", "precision", "train_last_layers"}
+    )
 
     train: bool = Field(True, description="false: the base model is used as it is, without a single step (zero-shot).")
 
@@ -44,8 +46,23 @@ class TrainingSettings(Block):
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay of AdamW.")
     log_every: int = Field(10, ge=1, le=100_000, description="Steps between two lines of the history.")
     validate_every: int = Field(100, ge=1, le=1_000_000, description="Steps between two validations.")
+    early_stopping: int = Field(
+        0, ge=0, le=10_000, description="Validations in a row without a better one after which it ends; 0: never."
+    )
     max_skipped: int = Field(
         3, ge=0, le=1000, description="Steps in a row with a loss that is not finite before the training gives up."
+    )
+    explode_ratio: float = Field(
+        20.0,
+        ge=0,
+        le=1e6,
+        description="A loss this many times above the median of the last 100 steps explodes: its update is left out as "
+        "if it were not finite. 0: never.",
+    )
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="Number format of the networks' passes; weights, losses and updates are fp32 in all. tf32 and bf16 "
+        "(fastest) need a GPU from Ampere on, fp16, with a scaled loss, serves older ones.",
     )
     seed: int = Field(1234, ge=0, lt=2**63, description="Seed of initial weights, data order, slices, noise, dropout.")
 

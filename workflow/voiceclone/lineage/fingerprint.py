@@ -51,18 +51,25 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _utterance_changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """``"+3 -1 ~2 utterances (1 with new text)"``, or nothing if they are equal."""
+    """``"2 utterances changed text, 1 changed sound or features, 1 added"``, or nothing if they are equal."""
     changed = [name for name in old.keys() & new.keys() if old[name] != new[name]]
-    counts = {"+": len(new.keys() - old.keys()), "-": len(old.keys() - new.keys()), "~": len(changed)}
-    if not any(counts.values()):
-        return ""
-    words = " ".join(f"{sign}{count}" for sign, count in counts.items() if count) + " utterances"
     texts = sum(old[name].split("-")[0] != new[name].split("-")[0] for name in changed)
-    return words + (f" ({texts} with new text)" if texts else "")
+    counts = {
+        "changed text": texts,
+        "changed sound or features": len(changed) - texts,
+        "added": len(new.keys() - old.keys()),
+        "removed": len(old.keys() - new.keys()),
+    }
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    if not parts:
+        return ""
+    number, what = parts[0].split(" ", 1)
+    noun = "utterance" if number == "1" else "utterances"
+    return ", ".join([f"{number} {noun} {what}", *parts[1:]])
 
 
 def difference(old: Fingerprint, new: Fingerprint) -> str:
-    """What changed from ``old`` to ``new``, for example ``"+1 utterances; learning_rate 0.0001 -> 0.0002"``."""
+    """What changed from ``old`` to ``new``, for example ``"1 utterance added; learning_rate 0.0001 -> 0.0002"``."""
     before, after = dict(flatten(old.components)), dict(flatten(new.components))
     changes = [_utterance_changes(old.utterances, new.utterances)]
     for name in sorted(before.keys() | after.keys()):

@@ -101,7 +101,10 @@ def trained_models(folder: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(report, Mapping):
             continue
         weights = path.with_suffix(".safetensors")
-        kept = ("fingerprint", "step", "epochs", "best", "final", "resumes", "seconds", "versions", "components")
+        kept = (
+            "fingerprint", "step", "steps", "selected", "epochs", "best", "final", "started", "resumes", "seconds",
+            "suspects", "versions", "components",
+        )  # fmt: skip
         models[path.stem] = {key: report.get(key) for key in kept} | {
             "architecture": report.get("architecture"),
             "sha256": sha256_file(weights) if weights.is_file() else None,

@@ -13,13 +13,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from voiceclone.errors import DataError
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MARKER = "checkpoint.json"
 _NAME = re.compile(r"step-(\d{8})")
-_TEMPORARY = ".writing-"
+_WRITING, _REPLACED, _REMOVING = ".writing-", ".replaced-", ".removing-"
 
 
 class FileRecord(BaseModel):
@@ -48,6 +49,7 @@ class CheckpointRecord(BaseModel):
     time: str
     versions: dict[str, str]
     files: dict[str, FileRecord]
+    metric: float | None = None
 
 
 class DamagedCheckpointError(Exception):
@@ -64,19 +66,64 @@ class Checkpoint:
     history: list[dict[str, Any]]
 
 
-def pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+@dataclass(frozen=True)
+class Snapshot:
+    """State of a training at one step, apart from the objects that go on training.
+
+    Attributes:
+        step: of the training.
+        state: part -> plain values, its tensors replaced by references.
+        tensors: part -> name -> tensor on the host.
+        history: logged rows up to the step.
+        versions: what the numbers depend on beside data and settings.
+        metric: held-out figure of the step, lower is better; None if the step was not validated.
+    """
+
+    step: int
+    state: dict[str, Any]
+    tensors: dict[str, dict[str, torch.Tensor]]
+    history: list[Mapping[str, Any]]
+    versions: dict[str, str]
+    metric: float | None = None
+
+
+Copy = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+def to_host(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU in memory of its own."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def take_snapshot(
+    step: int,
+    parts: Mapping[str, Any],
+    history: Iterable[Mapping[str, Any]],
+    versions: Mapping[str, str],
+    metric: float | None = None,
+    copy: Copy = to_host,
+) -> Snapshot:
+    """Copy the state of all parts, so that training can go on while it is written."""
+    state: dict[str, Any] = {}
+    tensors: dict[str, dict[str, torch.Tensor]] = {}
+    for part, values in parts.items():
+        held = tensors[part] = {}
+        state[part] = pack(values, "", held, lambda name, tensor, part=part: copy(f"{part}/{name}", tensor))
+    return Snapshot(step, state, tensors, list(history), dict(versions), metric)
+
+
+def pack(value: Any, name: str, tensors: dict[str, torch.Tensor], copy: Copy = to_host) -> Any:
     """Replace the tensors in nested plain values by references; collect copies of them on the CPU in ``tensors``."""
     if isinstance(value, torch.Tensor):
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[name] = copy(name, value)
         return {"$tensor": name}
     if isinstance(value, Mapping):
-        return {
-            "$items": [[key, pack(item, f"{name}.{key}" if name else str(key), tensors)] for key, item in value.items()]
-        }
+        named = ((key, f"{name}.{key}" if name else str(key), item) for key, item in value.items())
+        return {"$items": [[key, pack(item, path, tensors, copy)] for key, path, item in named]}
     if isinstance(value, tuple):
-        return {"$tuple": [pack(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]}
+        return {"$tuple": [pack(item, f"{name}.{index}", tensors, copy) for index, item in enumerate(value)]}
     if isinstance(value, list):
-        return [pack(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
+        return [pack(item, f"{name}.{index}", tensors, copy) for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{name}: {type(value).__name__} cannot be stored, expected tensors and plain values")
@@ -116,10 +163,13 @@ class CheckpointStore:
         folder: the state folder; the caller holds its lock.
         fingerprint: key of the training; a checkpoint of another one is not used.
         keep: newest checkpoints kept, at least 2.
+        keep_every: those of the steps that it divides are kept as well; 0: none.
+        keep_best: as many with the lowest held-out figure are kept as well.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, keep: int = 3) -> None:
+    def __init__(self, folder: Path, fingerprint: str, keep: int = 3, keep_every: int = 0, keep_best: int = 0) -> None:
         self.folder, self.fingerprint, self.keep = Path(folder), fingerprint, max(2, keep)
+        self.keep_every, self.keep_best = keep_every, keep_best
         self._damaged: set[int] = set()
 
     def steps(self) -> list[int]:
@@ -132,68 +182,75 @@ class CheckpointStore:
         return self.folder / f"step-{step:08d}"
 
     def save(
-        self, step: int, parts: Mapping[str, Any], history: Iterable[Mapping[str, Any]], versions: Mapping[str, str]
-    ) -> Path:
-        """Write the checkpoint of ``step``; older ones beyond the number to keep go after it stands.
-
-        Raises:
-            DataError: the disk is full or the folder cannot be written; the checkpoints before it are untouched.
-        """
-        target, temporary = self.path(step), self.folder / f"{_TEMPORARY}{step:08d}"
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            self._fill(temporary, step, parts, history, versions)
-            if target.exists():  # damaged, or of a continuation from an older one
-                shutil.rmtree(target)
-            temporary.rename(target)
-            fsync_folder(self.folder)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            last = max(self.steps(), default=None)
-            raise DataError(
-                f"{target}: the checkpoint could not be written ({error.strerror or error}); "
-                + (f"the one of step {last} is kept" if last is not None else "there is none before it"),
-                "free disk space or restore write permission, then run the same command again",
-            ) from error
-        self._damaged.discard(step)
-        self.prune()
-        return target
-
-    def _fill(
         self,
-        folder: Path,
         step: int,
         parts: Mapping[str, Any],
         history: Iterable[Mapping[str, Any]],
         versions: Mapping[str, str],
-    ) -> None:
+        metric: float | None = None,
+    ) -> Path:
+        """Take a snapshot and write it; see :meth:`write`."""
+        return self.write(take_snapshot(step, parts, history, versions, metric))
+
+    def write(self, snapshot: Snapshot) -> Path:
+        """Write the checkpoint of a snapshot; older ones beyond the number to keep go after it stands.
+
+        Raises:
+            DataError: the disk is full or the folder cannot be written; the checkpoints before it are untouched.
+        """
+        target, temporary = self.path(snapshot.step), self.folder / f"{_WRITING}{snapshot.step:08d}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            self._fill(temporary, snapshot)
+            self._put(temporary, target)
+        except (OSError, SafetensorError) as error:  # the latter is how a full disk shows in save_file
+            shutil.rmtree(temporary, ignore_errors=True)
+            last = max(self.steps(), default=None)
+            raise DataError(
+                f"{target}: the checkpoint could not be written ({getattr(error, 'strerror', None) or error}); "
+                + (f"the one of step {last} is kept" if last is not None else "there is none before it"),
+                "free disk space or restore write permission, then run the same command again",
+            ) from error
+        self._damaged.discard(snapshot.step)
+        self.prune()
+        return target
+
+    def _fill(self, folder: Path, snapshot: Snapshot) -> None:
         """Write and sync the files of a checkpoint, the marker last."""
-        state = {}
-        for name, values in parts.items():
-            tensors: dict[str, torch.Tensor] = {}
-            state[name] = pack(values, "", tensors)
+        for name, tensors in snapshot.tensors.items():
             if tensors:
                 save_file(tensors, folder / f"{name}.safetensors")
                 _sync(folder / f"{name}.safetensors")
-        _write(folder / "state.json", canonical_json(state) + "\n")
-        _write(folder / "history.jsonl", "".join(canonical_json(row) + "\n" for row in history))
+        _write(folder / "state.json", canonical_json(snapshot.state) + "\n")
+        _write(folder / "history.jsonl", "".join(canonical_json(row) + "\n" for row in snapshot.history))
         files = {
             path.name: FileRecord(sha256=sha256_file(path), size=path.stat().st_size)
             for path in sorted(folder.iterdir())
         }
         record = CheckpointRecord(
-            step=step,
+            step=snapshot.step,
             fingerprint=self.fingerprint,
             time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            versions=dict(versions),
+            versions=snapshot.versions,
             files=files,
+            metric=snapshot.metric,
         )
         _write(folder / MARKER, record.model_dump_json(indent=2) + "\n")
         fsync_folder(folder)
 
-    def verify(self, step: int) -> CheckpointRecord:
-        """Check the record and the digest of every file of a checkpoint.
+    def _put(self, temporary: Path, target: Path) -> None:
+        """Give a written checkpoint its name; one that has it stays at hand until the new one stands."""
+        replaced = self.folder / target.name.replace("step-", _REPLACED)
+        if target.exists():  # damaged, or saved again after its validation
+            shutil.rmtree(replaced, ignore_errors=True)
+            target.rename(replaced)
+        temporary.rename(target)
+        fsync_folder(self.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    def verify(self, step: int, content: bool = True) -> CheckpointRecord:
+        """Check the record, the size and, unless told otherwise, the digest of every file of a checkpoint.
 
         Raises:
             DamagedCheckpointError: something is missing, changed, or belongs to another training.
@@ -217,7 +274,7 @@ class CheckpointStore:
                 raise DamagedCheckpointError(f"{path}: missing")
             if path.stat().st_size != expected.size:
                 raise DamagedCheckpointError(f"{path}: has {path.stat().st_size} bytes, expected {expected.size}")
-            if sha256_file(path) != expected.sha256:
+            if content and sha256_file(path) != expected.sha256:
                 raise DamagedCheckpointError(f"{path}: its sha256 differs from the one recorded")
         return record
 
@@ -262,12 +319,36 @@ class CheckpointStore:
         return None
 
     def sweep(self) -> None:
-        """Remove what an attempt that was killed in mid-save left behind."""
-        for path in self.folder.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(path, ignore_errors=True)
+        """Remove what an attempt that was killed in mid-save left behind; put back what it was about to replace."""
+        for path in self.folder.glob(f"{_REPLACED}*"):
+            target = self.folder / path.name.replace(_REPLACED, "step-")
+            if not target.exists():
+                path.rename(target)
+        for prefix in (_WRITING, _REPLACED, _REMOVING):
+            for path in self.folder.glob(f"{prefix}*"):
+                shutil.rmtree(path, ignore_errors=True)
 
     def prune(self) -> None:
-        """Remove all but the newest; damaged ones do not count, so they never push out one that is whole."""
-        whole = [step for step in self.steps() if step not in self._damaged]
-        for step in whole[: -self.keep]:
-            shutil.rmtree(self.path(step), ignore_errors=True)
+        """Remove what no rule keeps; damaged ones do not count, so they never push out one that is whole."""
+        whole = {step: record for step in self.steps() if (record := self._looks_whole(step)) is not None}
+        judged = sorted((record.metric, step) for step, record in whole.items() if record.metric is not None)
+        kept = set(sorted(whole)[-self.keep :]) | {step for _, step in judged[: self.keep_best]}
+        for step in whole.keys() - kept:
+            if self.keep_every == 0 or step % self.keep_every:
+                self._remove(step)
+
+    def _looks_whole(self, step: int) -> CheckpointRecord | None:
+        """Record of a checkpoint whose files are there with their sizes; their content is not read."""
+        try:
+            return None if step in self._damaged else self.verify(step, content=False)
+        except DamagedCheckpointError:
+            return None
+
+    def _remove(self, step: int) -> None:
+        """Remove a checkpoint; half removed, it has another name and is taken for none."""
+        removing = self.folder / f"{_REMOVING}{step:08d}"
+        try:
+            self.path(step).rename(removing)
+        except OSError as error:
+            log.warning("%s could not be removed: %s", self.path(step), error)
+        shutil.rmtree(removing, ignore_errors=True)

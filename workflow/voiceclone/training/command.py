@@ -1,4 +1,4 @@
-"""``voiceclone state``: the trainings of a speaker whose state is kept."""
+"""``voiceclone state`` and ``voiceclone gc``: the trainings whose state is kept, and what of it can go."""
 
 from __future__ import annotations
 
@@ -7,52 +7,87 @@ from typing import Annotated
 
 import typer
 
-from voiceclone.errors import DataError
-from voiceclone.files import check_speaker, read_json
-from voiceclone.lineage.fingerprint import Fingerprint, difference
+from voiceclone.errors import EXIT_FAILURE, DataError
+from voiceclone.files import check_speaker
+
+ResultsOption = Annotated[Path, typer.Option(help="Folder of the results.")]
 
 
-def state_lines(results: Path, speaker: str) -> list[str]:
-    """One line for each training of a speaker, newest first within its kind, and what changed since the one before.
+def speakers_of(results: Path, speaker: str | None) -> list[Path]:
+    """Results folder of the named speaker, or of all.
 
     Raises:
-        DataError: the speaker has no state.
+        DataError: there is none.
     """
-    lines = []
-    for kind in ("gpt", "sovits"):
-        root = results / check_speaker(speaker) / "state" / kind
-        folders = [path.parent for path in root.glob("*/fingerprint.json")]
-        folders.sort(key=lambda folder: (folder / "lock").stat().st_mtime, reverse=True)
-        prints = [Fingerprint.from_dict(read_json(folder / "fingerprint.json")) for folder in folders]
-        for index, folder in enumerate(folders):
-            lines.append(f"{kind:<7} {_describe(folder)}")
-            if index + 1 < len(folders):
-                lines.append(
-                    f"{'':<7} changed since {folders[index + 1].name}: {difference(prints[index + 1], prints[index])}"
-                )
-    if not lines:
-        raise DataError(f"{results / speaker}: no training has been started", "run the workflow first")
-    return lines
+    if speaker is not None:
+        found = [results / check_speaker(speaker)]
+    else:
+        found = sorted({path.parents[1] for pattern in ("*/state/*", "*/features/*") for path in results.glob(pattern)})
+    if not found or not found[0].is_dir():
+        raise DataError(
+            f"{found[0] if found else results}: no results there", "run the workflow first, or name --results"
+        )
+    return found
 
 
-def _describe(folder: Path) -> str:
-    """Key, newest step, size and, if there is one, the fatal failure of one training."""
-    steps = sorted(path.name.removeprefix("step-") for path in folder.glob("step-*"))
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    newest = f"step {int(steps[-1])}" if steps else "no checkpoint"
-    fatal = folder / "FATAL.json"
-    failure = f"  FAILED: {read_json(fatal)['reason']}" if fatal.is_file() else ""
-    return f"{folder.name}  {newest:<14} {len(steps)} checkpoints  {size / 1e6:8.1f} MB{failure}"
+def show_state(results: Path, speaker: str | None, clear: bool) -> None:
+    """Print the trainings of one or all speakers."""
+    from voiceclone.training.inventory import clear_failures, state_lines
+
+    if clear:
+        if speaker is None:
+            raise DataError("--clear needs the name of a speaker", "voiceclone state NAME --clear")
+        for line in clear_failures(results, speaker) or ["no training has failed for good"]:
+            typer.echo(line)
+        return
+    for voice in speakers_of(results, speaker):
+        if speaker is None and not any(voice.glob("state/*/*")):
+            continue
+        if speaker is None:
+            typer.echo(voice.name)
+        for line in state_lines(results, voice.name):
+            typer.echo(line)
+
+
+def collect_garbage(results: Path, speaker: str | None, delete: bool) -> None:
+    """Print what can go, and delete it if asked to."""
+    from voiceclone.assets.fetch import human_size
+    from voiceclone.training.garbage import find_garbage, remove_all
+
+    found = [item for voice in speakers_of(results, speaker) for item in find_garbage(voice)]
+    for item in found:
+        typer.echo(f"{human_size(item.size):>8}  {item.path}  ({item.why})")
+    size = human_size(sum(item.size for item in found))
+    if not found:
+        typer.echo("nothing to delete")
+    elif not delete:
+        typer.echo(f"{size} in {len(found)} places; nothing was deleted: add --delete to do it")
+    else:
+        freed, problems = remove_all(found)
+        typer.echo(f"{human_size(freed)} deleted")
+        for problem in problems:
+            typer.echo(f"not deleted: {problem}", err=True)
+        if problems:
+            raise typer.Exit(EXIT_FAILURE)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
+    """Add the commands to the program."""
 
     @app.command()
     def state(
-        speaker: Annotated[str, typer.Argument(help="Name of the speaker.")],
-        results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+        speaker: Annotated[str | None, typer.Argument(help="Name of the speaker; none: all.")] = None,
+        results: ResultsOption = Path("results"),
+        clear: Annotated[bool, typer.Option("--clear", help="Let trainings that failed for good try again.")] = False,
     ) -> None:
-        """List the trainings of a speaker: step, size, and what told them apart."""
-        for line in state_lines(results, speaker):
-            typer.echo(line)
+        """List the trainings: fingerprint, step, size, resumes, who is at work, and what told them apart."""
+        show_state(results, speaker, clear)
+
+    @app.command()
+    def gc(
+        speaker: Annotated[str | None, typer.Argument(help="Name of the speaker; none: all.")] = None,
+        results: ResultsOption = Path("results"),
+        delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+    ) -> None:
+        """List the states of earlier data and what killed stages left; --delete removes them."""
+        collect_garbage(results, speaker, delete)

@@ -82,6 +82,10 @@ class Utterance:
     frames: int
     keys: dict[str, str]
 
+    def describe(self) -> str:
+        """Name and length, for messages."""
+        return f"{self.name} ({self.seconds:.1f} s)"
+
 
 def read_manifest(features_dir: Path) -> list[Utterance]:
     """Utterances of ``features/manifest.tsv``, in its order."""

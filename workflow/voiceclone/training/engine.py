@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -22,14 +22,21 @@ import torch
 
 from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.errors import DataError, Interrupted
-from voiceclone.progress import Progress, announce
+from voiceclone.config.training import TrainingSettings
+from voiceclone.errors import ConfigError, DataError, Interrupted
+from voiceclone.progress import Progress, announce, open_progress
+from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
+from voiceclone.training.distributed import AgreedStop, World
 from voiceclone.training.ema import WeightAverage
+from voiceclone.training.guard import LeftOutError
 from voiceclone.training.logs import History
+from voiceclone.training.out_of_memory import MemoryExhaustedError
+from voiceclone.training.saving import Saver
 from voiceclone.training.signals import StopRequest
 from voiceclone.training.state import StateFolder
+from voiceclone.training.writer import CheckpointWriter
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +60,13 @@ def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
-class NotFiniteError(Exception):
-    """A loss or gradient of this step is NaN or infinite; the step's update was not made. Names what was not finite."""
-
-
 class Recipe(Protocol):
     """One kind of training.
 
-    ``parts`` is the registry of what a checkpoint holds. Its ``model`` leaves the stage: the module, or the adapters
-    that alone are trained in it. ``average``, if there is one, is among the parts too; the engine updates it, and
-    validates and hands out the averaged weights. ``metric`` names the validation figure, lower is better, that
-    chooses the best model.
+    ``parts`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
+    and then starts as it is made. Its ``model`` leaves the stage: the module, or the adapters that alone are trained in
+    it. ``average``, if there is one, is among the parts too; the engine updates it, and validates and hands out the
+    averaged weights. ``metric`` names the validation figure, lower is better, that chooses the best model.
     """
 
     parts: dict[str, Stateful]
@@ -79,22 +82,45 @@ class Recipe(Protocol):
         """Make the update of a step, counted from 0; return its losses.
 
         Raises:
-            NotFiniteError: instead of an update with figures that are not finite.
+            LeftOutError: instead of an update with figures that are not finite or explode.
+            MemoryExhaustedError: the step does not fit into memory, however it is cut.
         """
 
     def validate(self) -> dict[str, float]:
         """Figures on the held-out utterances; empty if there are none."""
 
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        """Every training utterance and its loss, by which suspect ones are found."""
+
+    def sample(self) -> tuple[torch.Tensor, int] | None:
+        """Sound ``(N,)`` by which a person follows the training, and its rate; None if there is none."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training goes on and when it looks at itself; steps are optimiser steps."""
+    """How long a training goes on and when it looks at itself; steps are optimiser steps.
+
+    ``patience`` ends it after that many validations in a row that were no better than the best; 0: never.
+    """
 
     steps: int
     seed: int
     log_every: int = 10
     validate_every: int = 100
     max_skipped: int = 3
+    patience: int = 0
+
+    @classmethod
+    def of(cls, settings: TrainingSettings, steps: int) -> Plan:
+        """The plan of a training of ``steps`` with these settings."""
+        return cls(
+            steps,
+            settings.seed,
+            settings.log_every,
+            settings.validate_every,
+            settings.max_skipped,
+            settings.early_stopping,
+        )
 
 
 @dataclass
@@ -105,6 +131,7 @@ class Counters:
     validated: int = 0
     seconds: float = 0.0
     skipped: int = 0  # in a row
+    stale: int = 0  # validations in a row that were no better than the best
     window: dict[str, list[float]] = field(default_factory=dict)  # name -> [sum, count] since the last history line
 
     def state_dict(self) -> dict[str, Any]:
@@ -125,10 +152,12 @@ class Best:
         self.value = math.inf
         self.weights: dict[str, torch.Tensor] = {}
 
-    def offer(self, step: int, value: float, model: Stateful) -> None:
-        """Keep a copy of the weights if ``value`` is lower than all before."""
-        if value < self.value:
-            self.step, self.value, self.weights = step, value, weights_of(model)
+    def offer(self, step: int, value: float, model: Stateful) -> bool:
+        """Keep a copy of the weights if ``value`` is lower than all before; whether it was."""
+        if not value < self.value:
+            return False
+        self.step, self.value, self.weights = step, value, weights_of(model)
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
@@ -142,7 +171,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished training."""
+    """A finished training; ``losses`` are those of every training utterance under its best weights."""
 
     step: int
     epochs: float
@@ -151,37 +180,49 @@ class Result:
     best: Best
     history: list[dict[str, Any]]
     resumes: list[dict[str, Any]]
+    losses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def started(self) -> str:
+        """In words, why the training was begun, and what tells it from the one before."""
+        return next((str(row["reason"]) for row in self.history if row.get("event") == "started"), "")
 
     def heldout_at(self, step: int | None) -> dict[str, float]:
         """Held-out figures of a validated step; empty if there are none."""
-        place = {"step", "epoch", "seconds", "split"}
-        for row in reversed(self.history):
-            if row.get("split") == "heldout" and row["step"] == step:
-                return {name: value for name, value in row.items() if name not in place}
-        return {}
+        return heldout_at(self.history, step)
+
+
+def heldout_at(history: Sequence[Mapping[str, Any]], step: int | None) -> dict[str, float]:
+    """Held-out figures in the rows of a validated step; empty if there are none."""
+    place = {"step", "epoch", "seconds", "split"}
+    for row in reversed(history):
+        if row.get("split") == "heldout" and row["step"] == step:
+            return {name: value for name, value in row.items() if name not in place}
+    return {}
 
 
 def versions() -> dict[str, str]:
     """What the numbers depend on beside data and settings."""
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     return {
         "voiceclone": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
     }
 
 
-def finite(**values: torch.Tensor) -> None:
-    """Raise :class:`NotFiniteError` naming the values that are not finite."""
-    wrong = [name for name, value in values.items() if not torch.isfinite(value).all()]
-    if wrong:
-        raise NotFiniteError(", ".join(wrong))
-
-
 def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
-    """Device of the training, with deterministic kernels chosen where torch has them."""
+    """Device of this process, with deterministic kernels chosen where torch has them.
+
+    Args:
+        runtime: what is asked for.
+        threads: CPU threads, shared by the processes of this training on this machine.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if threads > 0:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(max(1, threads // processes))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
@@ -189,7 +230,16 @@ def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DataError("runtime.device is cuda, but no CUDA device can be used", "set runtime.device to auto or cpu")
-    return torch.device("cuda")
+    if processes == 1:
+        return torch.device("cuda")
+    if processes > torch.cuda.device_count():
+        raise ConfigError(
+            f"{processes} processes, but {torch.cuda.device_count()} CUDA devices",
+            "set runtime.processes to 0: one for each device",
+        )
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
 
 
 class Trainer:
@@ -202,6 +252,7 @@ class Trainer:
         runtime: save intervals, kept checkpoints, time budget.
         label: who is working, for the progress lines.
         warm_start: start a new training from the weights of the one before it.
+        world: the processes of this training; the first one alone writes.
     """
 
     def __init__(
@@ -212,14 +263,23 @@ class Trainer:
         runtime: RuntimeSettings,
         label: str,
         warm_start: bool = False,
+        world: World | None = None,
     ) -> None:
         self.recipe, self.plan, self.state, self.runtime, self.label = recipe, plan, state, runtime, label
-        self.warm_start = warm_start
+        self.warm_start, self.world = warm_start, world or World()
         self.counters, self.best = Counters(), Best()
         self.parts: dict[str, Stateful] = {**recipe.parts, "counters": self.counters, "best": self.best}
-        self.store = CheckpointStore(state.folder, state.fingerprint.key, runtime.keep_checkpoints)
-        self.history = History(state.folder)
-        self._saved: tuple[int, int] | None = None  # step and validated step of the newest checkpoint
+        self.store = CheckpointStore(
+            state.folder,
+            state.fingerprint.key,
+            keep=runtime.keep_checkpoints,
+            keep_every=runtime.keep_every_steps,
+            keep_best=runtime.keep_best,
+        )
+        self.history = History(state.folder, writes=self.world.leads)
+        self.writer = CheckpointWriter(self.store, before=self.history.flush)
+        self.saver = Saver(self.writer, self._submit, runtime, label)
+        self._submitted: tuple[int, int] | None = None  # step and validated step that the writer was given last
         self._tick = 0.0  # when the last step ended
 
     def run(self) -> Result:
@@ -230,23 +290,26 @@ class Trainer:
             DataError: it cannot go on; the message tells why, ``FATAL.json`` keeps the reason if it would repeat.
         """
         back = self.state.back_from()
-        with StopRequest(self.runtime.max_seconds) as stop, self.state.locked():
+        lock = self.state.locked() if self.world.leads else nullcontext()
+        with StopRequest(self.runtime.max_seconds) as asked, lock:
+            stop = AgreedStop(asked, self.world)
             self.state.check_not_fatal()
-            self._start(back)
             try:
-                self._loop(stop)
-                self._save()
+                self._start(back)
+                with self._progress() as progress:
+                    self._loop(stop, progress)
+                self._save_and_wait(stop)
+                return self._result(asked)
             finally:
+                self.saver.close()
                 self.history.close()
-        return self._result()
 
     # -- start -----------------------------------------------------------------------------------------------------
 
     def _start(self, back: str) -> None:
         """Resume, or begin anew and say how this training differs from the one before."""
         description = self.state.describe()
-        self.store.sweep()
-        checkpoint = self.store.newest()
+        checkpoint = self._newest()
         if checkpoint is not None:
             self._resume(checkpoint, back)
             return
@@ -254,26 +317,38 @@ class Trainer:
         warm = self._load_previous() if self.warm_start else None
         if warm is not None:
             event["reason"] += f"; starts from the weights of {warm}"
-        self.state.write_fingerprint({"started": event["reason"]})
+        if self.world.leads:
+            self.state.write_fingerprint({"started": event["reason"]})
         announce(f"{self.label}  {event['reason']}")
         log.info("%s", event["reason"])
         self.history.begin(0, [], event)
         if warm is not None:
             self._save()
 
+    def _newest(self) -> Checkpoint | None:
+        """The checkpoint to continue from, if there is one: the first process chooses it, all read it."""
+        checkpoint = None
+        if self.world.leads:
+            self.store.sweep()
+            checkpoint = self.store.newest()
+        step = self.world.from_leader(None if checkpoint is None else checkpoint.record.step)
+        return checkpoint if self.world.leads or step is None else self.store.load(step)
+
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
-        missing = self.parts.keys() ^ checkpoint.parts.keys()
+        required = {name for name, part in self.parts.items() if not getattr(part, "optional", False)}
+        missing = (required - checkpoint.parts.keys()) | (checkpoint.parts.keys() - self.parts.keys())
         if missing:
             raise DataError(
                 f"{checkpoint.folder}: its parts differ from this version's: {sorted(missing)}",
                 "it was written by another version; use that one, or delete the state folder to start from scratch",
             )
         for name, part in self.parts.items():
-            part.load_state_dict(checkpoint.parts[name])
+            if name in checkpoint.parts:
+                part.load_state_dict(checkpoint.parts[name])
         step = self.counters.step
-        self._saved = (step, self.counters.validated)
-        if step >= self.plan.steps and self.counters.validated >= step:
+        self._submitted = (step, self.counters.validated)
+        if self._complete():
             announce(f"{self.label}  was complete at step {step}: its outputs are written again")
             log.info("complete: checkpoint of step %d, planned %d", step, self.plan.steps)
             self.history.begin(step, checkpoint.history)
@@ -313,28 +388,38 @@ class Trainer:
 
     # -- loop ------------------------------------------------------------------------------------------------------
 
-    def _loop(self, stop: StopRequest) -> None:
+    def _progress(self) -> Progress:
+        return open_progress(
+            f"{self.label}  step", self.plan.steps, self.runtime.progress_seconds, done=self.counters.step
+        )
+
+    def _loop(self, stop: AgreedStop, progress: Progress) -> None:
         """Steps, history, validation and saves until the plan is done."""
         counters, plan = self.counters, self.plan
-        progress = Progress(f"{self.label}  step", plan.steps, self.runtime.progress_seconds, done=counters.step)
-        last_save = self._tick = time.monotonic()
+        self._tick = time.monotonic()
         while True:
             self._validate_if_due(stop)
-            if counters.step >= plan.steps and counters.validated >= counters.step:
+            if self._complete():
                 return
             if stop.reason:
-                self._save()
+                self._save_and_wait(stop)
                 raise Interrupted(
                     f"{self.label}: stopped by {stop.reason} at step {counters.step}/{plan.steps}; its state is saved",
                     "run the same command again to continue",
                 )
             losses = self._step()
+            stop.agree()
             progress.update(note=self._note(losses))
-            due = counters.step % self.runtime.save_every_steps == 0
-            if due or time.monotonic() - last_save >= 60 * self.runtime.save_every_minutes:
+            if self.saver.due(counters.step):
                 self._validate_if_due(stop)
                 self._save()
-                last_save = time.monotonic()
+
+    def _complete(self) -> bool:
+        """Whether the plan is done, by its steps or because no validation got better for as long as it waits."""
+        counters, plan = self.counters, self.plan
+        if plan.patience and counters.stale >= plan.patience:
+            return True
+        return counters.step >= plan.steps and counters.validated >= counters.step
 
     def _note(self, losses: Mapping[str, float]) -> str:
         """The losses of a step, in short."""
@@ -350,14 +435,17 @@ class Trainer:
             if self.recipe.average is not None:
                 self.recipe.average.update()
             counters.skipped = 0
-        except NotFiniteError as error:
+        except LeftOutError as error:
             losses = {}
             counters.skipped += 1
-            log.warning("step %d: %s not finite; its update is left out", counters.step + 1, error)
+            log.warning("step %d: %s; its update is left out", counters.step + 1, error)
             if counters.skipped > plan.max_skipped:
-                self._fail(f"{error} not finite in {counters.skipped} steps in a row")
+                self._fail(f"{error} in {counters.skipped} steps in a row")
+        except MemoryExhaustedError:
+            raise  # more memory may mend it: no reason to refuse the next attempt
         except DataError as error:
             self._fail(str(error))
+        self._note_events()
         counters.step += 1
         now = time.monotonic()
         counters.seconds, self._tick = counters.seconds + now - self._tick, now
@@ -368,6 +456,16 @@ class Trainer:
         if counters.step % plan.log_every == 0 or counters.step >= plan.steps:
             self._log_window()
         return losses
+
+    def _note_events(self) -> None:
+        """Take what happened to the micro-batch in this step into the history."""
+        accumulator = self.parts.get("micro_batch")
+        if not isinstance(accumulator, Accumulator):
+            return
+        for reason in accumulator.events:
+            announce(f"{self.label}  step {self.counters.step + 1}: {reason}")
+            self.history.add({"event": "out of memory", "step": self.counters.step + 1, "reason": reason})
+        accumulator.events.clear()
 
     def _fail(self, reason: str) -> None:
         """Note a failure that would only repeat itself, and end. The checkpoints stay as they are."""
@@ -397,7 +495,7 @@ class Trainer:
             self._row("train", {name: total / count for name, (total, count) in window.items()})
         self.counters.window = {}
 
-    def _validate_if_due(self, stop: StopRequest) -> None:
+    def _validate_if_due(self, stop: AgreedStop) -> None:
         """Validate at the interval and at the end; put off to the resumed run when a stop is asked for."""
         counters, plan = self.counters, self.plan
         step = counters.step
@@ -407,14 +505,35 @@ class Trainer:
         seed_step(plan.seed, "validation")
         self.recipe.model.eval()
         with torch.no_grad(), self._leaving():
-            figures = self.recipe.validate()
-            if figures:
-                self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
+            figures = self.world.from_leader(self.recipe.validate())
+            value = figures.get(self.recipe.metric, math.nan)
+            better = self.best.offer(step, value, self.recipe.parts["model"])
+            self._sample()
         self.recipe.model.train()
         counters.validated = step
-        if figures:
+        counters.stale = 0 if better or not figures else counters.stale + 1
+        if not all(map(math.isfinite, figures.values())):
+            log.warning("step %d held-out: not finite, left out: %s", step, figures)
+        elif figures:
             self._row("heldout", figures)
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+            if plan.patience and counters.stale >= plan.patience:
+                announce(f"{self.label}  ends early at step {step}: no better since step {self.best.step}")
+            if self._among_best(value):
+                self._save()
+
+    def _sample(self) -> None:
+        """Let a person hear every so many validations, the first one included, how far the training is."""
+        every = self.runtime.sample_every
+        validations = sum(row.get("split") == "heldout" for row in self.history.rows)
+        sound = self.recipe.sample() if every and validations % every == 0 else None
+        if sound is not None:
+            self.history.add_sound(*sound, self.counters.step)
+
+    def _among_best(self, value: float) -> bool:
+        """Whether retention keeps the checkpoint of a validation with this figure for its own sake."""
+        figures = sorted(row[self.recipe.metric] for row in self.history.rows if row.get("split") == "heldout")
+        return value in figures[: self.runtime.keep_best]
 
     def _leaving(self) -> AbstractContextManager[None]:
         """Within it the model has the weights that are judged and that leave."""
@@ -423,22 +542,36 @@ class Trainer:
 
     # -- save ------------------------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
-        """Write a checkpoint, unless this step and its validation are saved already."""
-        position = (self.counters.step, self.counters.validated)
-        if position == self._saved:
-            return
-        began = time.monotonic()
-        self.history.sync()
-        parts = {name: part.state_dict() for name, part in self.parts.items()}
-        path = self.store.save(self.counters.step, parts, self.history.rows, versions())
-        self._saved = position
-        log.info("saved %s in %.2f s", path, time.monotonic() - began)
+    def _position(self) -> tuple[int, int]:
+        return self.counters.step, self.counters.validated
 
-    def _result(self) -> Result:
+    def _submit(self) -> None:
+        """Hand the state of this moment to the writer."""
+        counters = self.counters
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        metric = heldout_at(self.history.rows, counters.step).get(self.recipe.metric)
+        self.writer.submit(counters.step, parts, self.history.rows, versions(), metric)
+        self._submitted = self._position()
+
+    def _save(self) -> None:
+        """Have a checkpoint written, unless the writer was given this step and its validation already."""
+        if self.world.leads and self._position() != self._submitted:
+            self.saver.save()
+
+    def _save_and_wait(self, stop: AgreedStop) -> None:
+        """Have a checkpoint written and wait until it stands: nothing comes after it."""
+        if self.world.leads:
+            self.saver.finish(lambda: bool(stop.here), submitted=self._position() == self._submitted)
+        self.world.wait(60 * self.runtime.save_patience_minutes)
+
+    def _result(self, stop: StopRequest) -> Result:
         """What the finished training hands to the stage."""
         with self._leaving():
             last = weights_of(self.recipe.parts["model"])
+            losses = self._utterance_losses(stop) if self.best.step is None else {}
+        if self.best.step is not None:
+            self.recipe.parts["model"].load_state_dict(self.best.weights)
+            losses = self._utterance_losses(stop)
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
@@ -447,4 +580,25 @@ class Trainer:
             best=self.best,
             history=self.history.rows,
             resumes=[row for row in self.history.events if row["event"] == "resumed"],
+            losses=losses,
         )
+
+    def _utterance_losses(self, stop: StopRequest) -> dict[str, float]:
+        """Loss of every training utterance under the weights at hand.
+
+        The time budget does not end it: nothing of it could be saved, so the next slice would come no further.
+        """
+        losses: dict[str, float] = {}
+        if not self.world.leads:
+            return losses
+        seed_step(self.plan.seed, "ranking")
+        self.recipe.model.eval()
+        with torch.no_grad():
+            for name, loss in self.recipe.utterance_losses():
+                losses[name] = loss
+                if stop.signal:
+                    raise Interrupted(
+                        f"{self.label}: stopped by {stop.signal} after its last step; its state is saved",
+                        "run the same command again to write the model",
+                    )
+        return losses

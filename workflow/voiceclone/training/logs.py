@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from voiceclone.files import canonical_json, read_jsonl, write_jsonl
 
@@ -17,31 +19,33 @@ class History:
     """Logged steps of one training, in memory, in ``history.jsonl`` and as TensorBoard curves.
 
     A resumed training takes the rows up to its checkpoint's step; what an attempt logged after it is dropped from
-    file and curves, so that both look as if the training had never stopped, but for the resume marks.
+    file and curves, so that both look as if the training had never stopped, but for the resume marks. The rows in
+    memory are what counts: where the disk refuses a line, the file is written anew at the next one.
 
     Args:
         folder: state folder of the training.
+        writes: whether rows go to the disk too; False in all but the first of several processes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self._writes = writes
         self.path = folder / "history.jsonl"
         self.rows: list[dict[str, Any]] = []
-        self._board_folder = folder / "tensorboard"
-        self._board: Any = None
+        self._curves = Curves(folder / "tensorboard")
+        self._behind = False  # the file lacks rows
 
     def begin(self, step: int, rows: list[dict[str, Any]], event: Mapping[str, Any] | None = None) -> None:
         """Continue after ``step`` with the checkpoint's rows; ``event`` is noted as one more row."""
-        from torch.utils.tensorboard.writer import SummaryWriter
-
         marks = [row for row in self._stored() if "event" in row]
         known = {canonical_json(row) for row in rows}
         self.rows = [*rows, *(mark for mark in marks if canonical_json(mark) not in known)]
-        if event is not None:
-            self.rows.append(dict(event))
-        write_jsonl(self.path, self.rows)
-        self._board = SummaryWriter(log_dir=str(self._board_folder), purge_step=step + 1)
-        if event is not None:
-            self._board.add_text("events", f"{event['event']} at step {step}: {event.get('reason', '')}", step)
+        if self._writes:
+            self._curves.begin(step)
+        self._behind = True
+        if event is None:
+            self._write()
+        else:
+            self.add(event)
 
     def _stored(self) -> list[dict[str, Any]]:
         try:
@@ -51,26 +55,110 @@ class History:
             return []
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a row; numbers other than step, epoch and seconds become curves ``<split>/<name>``."""
+        """Append a row, figures or an event; figures become curves ``<split>/<name>``."""
         self.rows.append(dict(row))
-        with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(canonical_json(row) + "\n")
-        for name, value in row.items():
-            if isinstance(value, float) and name != "seconds":
-                self._board.add_scalar(f"{row['split']}/{name}", value, row["step"])
+        self._write()
+        self._curves.add(row)
 
-    def sync(self) -> None:
-        """Make the lines so far durable; called before a checkpoint that relies on them."""
-        with self.path.open("a") as handle:
-            os.fsync(handle.fileno())
-        self._board.flush()
+    def _write(self) -> None:
+        """Bring the newest row, or all that the file lacks, to the disk."""
+        if not self._writes:
+            return
+        try:
+            if self._behind:
+                write_jsonl(self.path, self.rows)
+            else:
+                with self.path.open("a", encoding="utf-8") as handle:
+                    handle.write(canonical_json(self.rows[-1]) + "\n")
+            self._behind = False
+        except OSError as error:
+            if not self._behind:
+                log.warning("%s: not written, kept in memory: %s", self.path, error)
+            self._behind = True
+
+    def add_sound(self, sound: torch.Tensor, rate: int, step: int) -> None:
+        """Keep a sound ``(N,)`` of a step as ``samples/step-N.flac`` and beside the curves."""
+        from voiceclone.audio.io import write_flac
+
+        samples = sound.detach().float().cpu().clamp(-1, 1)
+        try:
+            write_flac(self.path.parent / "samples" / f"step-{step:08d}.flac", samples.numpy(), rate)
+        except (OSError, RuntimeError) as error:  # the latter is how libsndfile tells of a full disk
+            log.warning("the sample of step %d could not be written: %s", step, error)
+        self._curves.add_sound("sample", samples[None], rate, step)
+
+    def flush(self) -> None:
+        """Bring the curves so far to the disk; called before a checkpoint that relies on them."""
+        self._curves.flush()
 
     def close(self) -> None:
         """Close the curves."""
-        if self._board is not None:
-            self._board.close()
+        self._curves.close()
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """The rows that are no losses: starts and resumes."""
         return [row for row in self.rows if "event" in row]
+
+
+class Curves:
+    """TensorBoard curves, events as text beside them, sound. They are a view: where they fail, training goes on.
+
+    Args:
+        folder: of the event files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._board: Any = None
+
+    def begin(self, step: int) -> None:
+        """Continue after ``step``; TensorBoard drops what an earlier attempt drew after it."""
+
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        with self._without_failing():
+            self._board = SummaryWriter(log_dir=str(self._folder), purge_step=step + 1)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Draw the figures of a row other than step, epoch and seconds, or note its event."""
+        step = row["step"]
+        if "event" in row:
+            text = f"{row['event']} at step {step}: {row.get('reason', '')}"
+            self._draw(lambda board: board.add_text("events", text, step))
+            return
+        figures = {name: value for name, value in row.items() if isinstance(value, float) and name != "seconds"}
+
+        def curves(board: Any) -> None:
+            for name, value in figures.items():
+                board.add_scalar(f"{row['split']}/{name}", value, step)
+
+        self._draw(curves)
+
+    def add_sound(self, name: str, sound: torch.Tensor, rate: int, step: int) -> None:
+        """Make a sound ``(1, N)`` playable at a step."""
+        self._draw(lambda board: board.add_audio(name, sound, step, rate))
+
+    def flush(self) -> None:
+        """Bring what was drawn to the disk."""
+        self._draw(lambda board: board.flush())
+
+    def close(self) -> None:
+        """End."""
+        self._draw(lambda board: board.close())
+        self._board = None
+
+    def _draw(self, action: Callable[[Any], object]) -> None:
+        """Do something with the board, if there is one."""
+        with self._without_failing():
+            if self._board is not None:
+                action(self._board)
+
+    @contextmanager
+    def _without_failing(self) -> Iterator[None]:
+        """From its first failure on, the board is left alone."""
+        try:
+            yield
+        except OSError as error:
+            log.warning("%s: no more curves in this run: %s", self._folder, error)
+            self._board = None

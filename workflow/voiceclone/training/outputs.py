@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from voiceclone.files import atomic_path, write_json, write_jsonl
 from voiceclone.lineage.fingerprint import Fingerprint
+from voiceclone.training.data import Utterance
 from voiceclone.training.engine import Best, Result, versions
+from voiceclone.training.suspects import named, rank, write_ranking
 
 Weights = Mapping[str, Tensor]
 
@@ -19,6 +21,23 @@ Weights = Mapping[str, Tensor]
 def untrained(weights: Weights) -> Result:
     """The base model as it is, as the result of a training without a step."""
     return Result(step=0, epochs=0.0, seconds=0.0, last=dict(weights), best=Best(), history=[], resumes=[])
+
+
+def judge_utterances(
+    result: Result, metric: str, utterances: Sequence[Utterance], target: Path | None
+) -> dict[str, Any]:
+    """Write the table of utterances by loss; return what the report names of it.
+
+    Args:
+        result: of the training.
+        metric: what its losses are.
+        utterances: of the training split.
+        target: the table; None: none is written.
+    """
+    rows = rank(result.losses, utterances)
+    if target is not None:
+        write_ranking(target, rows)
+    return {"suspects": {"metric": metric, "judged": len(rows), "utterances": named(rows)}}
 
 
 def write_outputs(
@@ -55,6 +74,7 @@ def write_outputs(
             "epochs": round(result.epochs, 3),
             "best": {"step": best.step, **result.heldout_at(best.step)},
             "final": {"step": result.step, **result.heldout_at(result.step)},
+            "started": result.started,
             "resumes": result.resumes,
             "seconds": round(result.seconds, 1),
             "versions": versions(),

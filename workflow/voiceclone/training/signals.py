@@ -51,6 +51,11 @@ class StopRequest:
             os._exit(128 + number)
 
     @property
+    def signal(self) -> str:
+        """The signal that asked to stop; empty while there was none."""
+        return self._signal
+
+    @property
     def reason(self) -> str:
         """Why to stop now; empty while there is no reason."""
         if self._signal:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, write_json
 from voiceclone.lineage.fingerprint import Fingerprint, difference
+from voiceclone.training.lock import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -46,25 +44,20 @@ class StateFolder:
 
     @contextmanager
     def locked(self) -> Iterator[StateFolder]:
-        """Hold the folder alone; the kernel lets go when the process ends, however it ends.
+        """Hold the folder alone.
 
         Raises:
-            DataError: another process trains here; the message tells which.
+            DataError: another process trains here, or the folder cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("a+", encoding="utf-8") as handle:
+        with ExitStack() as held:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(exclusive(self.folder / LOCK))
             except OSError as error:
-                handle.seek(0)
                 raise DataError(
-                    f"{self.folder}: another process trains here ({handle.read().strip() or 'unknown'})",
-                    "wait for it, or stop that process: it saves its state before it ends",
+                    f"{self.folder}: cannot be written ({error.strerror or error}); the state of a training lies there",
+                    "free disk space or restore write permission, then run the same command again",
                 ) from error
-            handle.truncate(0)
-            started = time.strftime("%Y-%m-%d %H:%M:%S")
-            handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {started}\n")
-            handle.flush()
             yield self
 
     def previous(self) -> tuple[str, Fingerprint] | None:
@@ -72,13 +65,13 @@ class StateFolder:
         others = [path for path in self.root.glob(f"*/{FINGERPRINT}") if path.parent != self.folder]
         if not others:
             return None
-        newest = max(others, key=lambda path: (_last_used(path.parent), path.parent.name))
+        newest = max(others, key=lambda path: (last_used(path.parent), path.parent.name))
         return newest.parent.name, Fingerprint.from_dict(read_json(newest))
 
     def back_from(self) -> str:
         """In words: which other training was at work since this one last was; empty if none. Ask before locking."""
         before = self.previous()
-        if before is None or not self.folder.is_dir() or _last_used(self.root / before[0]) <= _last_used(self.folder):
+        if before is None or not self.folder.is_dir() or last_used(self.root / before[0]) <= last_used(self.folder):
             return ""
         return f"back from training {before[0]}: {difference(before[1], self.fingerprint)}"
 
@@ -108,16 +101,20 @@ class StateFolder:
             stored = read_json(self.fatal_path)
             raise DataError(
                 f"this training failed before at step {stored['step']}: {stored['reason']}",
-                f"change the data or the settings; or delete {self.fatal_path} to try again from the last checkpoint",
+                "change the data or the settings; or, to try again from the last checkpoint, type "
+                f"voiceclone state NAME --clear, which deletes {self.fatal_path}",
             )
 
     def write_fatal(self, step: int, reason: str) -> None:
         """Note why this training cannot go on."""
-        write_json(self.fatal_path, {"step": step, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         log.error("step %d: %s", step, reason)
+        try:
+            write_json(self.fatal_path, {"step": step, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        except OSError as error:
+            log.warning("%s: could not be written: %s", self.fatal_path, error)
 
 
-def _last_used(folder: Path) -> float:
-    """When a training last held its folder."""
+def last_used(folder: Path) -> float:
+    """When a training last took hold of its folder."""
     lock = folder / LOCK
     return lock.stat().st_mtime if lock.exists() else 0.0

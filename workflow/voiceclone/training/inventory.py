@@ -1,0 +1,135 @@
+"""What trainings a speaker has: read from their state folders, without torch and without a lock."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from voiceclone.errors import DataError
+from voiceclone.files import check_speaker, read_json, read_jsonl
+from voiceclone.lineage.fingerprint import Fingerprint, difference
+from voiceclone.training.lock import exclusive, holder
+from voiceclone.training.state import FATAL, FINGERPRINT, LOCK, last_used
+
+_STEP = re.compile(r"step-(\d{8})")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a folder of state.
+
+    Attributes:
+        folder: named by the fingerprint, in the folder of its kind.
+        stands: whether its model is the one in ``models/``.
+    """
+
+    folder: Path
+    stands: bool
+
+    @property
+    def kind(self) -> str:
+        """``gpt`` or ``sovits``."""
+        return self.folder.parent.name
+
+    @property
+    def key(self) -> str:
+        """The fingerprint."""
+        return self.folder.name
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What it was made from."""
+        return Fingerprint.from_dict(read_json(self.folder / FINGERPRINT))
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """Steps of its checkpoints, oldest first."""
+        found = (_STEP.fullmatch(path.parent.name) for path in self.folder.glob("step-*/checkpoint.json"))
+        return sorted(int(name[1]) for name in found if name)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return folder_size(self.folder)
+
+    @property
+    def holder(self) -> str:
+        """Who is training it now; empty if nobody is."""
+        return holder(self.folder / LOCK)
+
+    @property
+    def fatal(self) -> dict[str, Any] | None:
+        """Why it cannot go on, if it cannot."""
+        path = self.folder / FATAL
+        return dict(read_json(path)) if path.is_file() else None
+
+    @property
+    def resumes(self) -> list[dict[str, Any]]:
+        """Where it was continued, and why."""
+        path = self.folder / "history.jsonl"
+        try:
+            return [row for row in read_jsonl(path) if row.get("event") == "resumed"] if path.is_file() else []
+        except ValueError:
+            return []
+
+    def describe(self) -> str:
+        """One line: fingerprint, newest step, number of checkpoints, size, resumes, what it is doing."""
+        newest = f"step {self.steps[-1]}" if self.steps else "no checkpoint"
+        resumes = f", resumed {len(self.resumes)} times" if self.resumes else ""
+        status = "  its model stands in models/" if self.stands else ""
+        if self.holder:
+            status = f"  AT WORK: {self.holder}"
+        elif self.fatal is not None:
+            status = f"  FAILED at step {self.fatal['step']}: {self.fatal['reason']}"
+        return f"{self.key}  {newest:<14} {len(self.steps)} checkpoints  {self.size / 1e6:8.1f} MB{resumes}{status}"
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def find_runs(voice: Path) -> dict[str, list[Run]]:
+    """Kind -> trainings of a speaker's results folder, the one that was last at work first."""
+    found: dict[str, list[Run]] = {}
+    for path in sorted(voice.glob(f"state/*/*/{FINGERPRINT}"), key=lambda path: -last_used(path.parent)):
+        report = voice / "models" / f"{path.parent.parent.name}.json"
+        stands = report.is_file() and read_json(report).get("fingerprint") == path.parent.name
+        found.setdefault(path.parent.parent.name, []).append(Run(path.parent, stands))
+    return dict(sorted(found.items()))
+
+
+def state_lines(results: Path, speaker: str) -> list[str]:
+    """One line for each training of a speaker, newest first within its kind, and what changed since the one before.
+
+    Raises:
+        DataError: the speaker has no state.
+    """
+    lines = []
+    for kind, runs in find_runs(results / check_speaker(speaker)).items():
+        for run, before in zip(runs, [*runs[1:], None], strict=True):
+            lines.append(f"{kind:<7} {run.describe()}")
+            if before is not None:
+                lines.append(f"{'':<7} changed since {before.key}: {difference(before.fingerprint, run.fingerprint)}")
+    if not lines:
+        raise DataError(f"{results / speaker}: no training has been started", "run the workflow first")
+    return lines
+
+
+def clear_failures(results: Path, speaker: str) -> list[str]:
+    """Let trainings that ended for good try again from their last checkpoint; one line for each.
+
+    Raises:
+        DataError: a training of the speaker is at work.
+    """
+    lines = []
+    for kind, runs in find_runs(results / check_speaker(speaker)).items():
+        for run in runs:
+            if run.fatal is not None:
+                with exclusive(run.folder / LOCK, sign=False):
+                    lines.append(f"{kind} {run.key}: cleared: {run.fatal['reason']}")
+                    (run.folder / FATAL).unlink()
+    return lines

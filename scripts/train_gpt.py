@@ -9,6 +9,11 @@ from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_
 
 def main(args: Namespace) -> None:
     settings = parse_settings(GPTSettings, args.settings)
+    runtime = runtime_settings(args)
+    from voiceclone.training.launch import launch
+
+    if settings.train:
+        launch(runtime)
     from voiceclone.training.base import choose_asset
     from voiceclone.training.gpt import train_gpt
 
@@ -19,7 +24,7 @@ def main(args: Namespace) -> None:
         args.report,
         args.history,
         settings,
-        runtime_settings(args),
+        runtime,
         base=choose_asset(settings.base, args.assets),
         threads=args.threads,
         label=f"{args.speaker} · GPT" if args.speaker else "GPT",

@@ -9,6 +9,11 @@ from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_
 
 def main(args: Namespace) -> None:
     settings = parse_settings(SoVITSSettings, args.settings)
+    runtime = runtime_settings(args)
+    from voiceclone.training.launch import launch
+
+    if settings.train:
+        launch(runtime)
     from voiceclone.training.base import choose_asset
     from voiceclone.training.sovits import train_sovits
 
@@ -20,7 +25,7 @@ def main(args: Namespace) -> None:
         args.report,
         args.history,
         settings,
-        runtime_settings(args),
+        runtime,
         base=choose_asset(settings.base, args.assets),
         base_discriminator=choose_asset(settings.base_discriminator, args.assets),
         threads=args.threads,

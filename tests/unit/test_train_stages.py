@@ -74,6 +74,8 @@ class Speaker:
         steps: int = 0,
         save_every: int = 3,
         micro_batch: int = 0,
+        process_timeout: float = 60,
+        compiled: bool = False,
         asset: Asset | None = None,
         adversary: Asset | None = None,
         **settings: Any,
@@ -82,7 +84,10 @@ class Speaker:
         models = self.folder / "models"
         outputs = (models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
         state = self.folder / "state" / kind
-        runtime = RuntimeSettings(save_every_steps=save_every, device="cpu", micro_batch=micro_batch)
+        runtime = RuntimeSettings(
+            save_every_steps=save_every, device="cpu", micro_batch=micro_batch, process_timeout=process_timeout,
+            compile=compiled,
+        )  # fmt: skip
         values = {"architecture": "nano", "batch_size": 2, "log_every": 2, "validate_every": 4, **settings}
         values["steps"] = steps or STEPS[kind]
         features = self.folder / "features"

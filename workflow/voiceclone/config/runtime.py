@@ -26,6 +26,28 @@ class RuntimeSettings(Block):
     keep_checkpoints: int = Field(
         3, ge=2, description="Training: newest checkpoints kept (at least 2: one may be damaged)."
     )
+    micro_batch: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Training: most utterances that go through the network together; 0: the whole batch. Gradients are "
+        "added up, so the batch stays batch_size. Halved by itself when memory runs out.",
+    )
+    compile: bool = Field(
+        False,
+        description="Training: compile the heavy layers with torch.compile at the first step (minutes; a C++ compiler "
+        "is needed). Same results but for rounding.",
+    )
+    processes: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Training: processes that share each batch, on one machine, each with its own GPU; 0: as many as "
+        "there are GPUs. Same results but for rounding and dropout.",
+    )
+    process_timeout: float = Field(
+        1800.0, gt=0, description="Training with several processes: seconds after which one that hangs is given up."
+    )
     keep_every_steps: int = Field(
         0,
         ge=0,
@@ -48,13 +70,6 @@ class RuntimeSettings(Block):
         ge=0,
         description="Training: how long it goes on in memory, trying again, while no checkpoint can be written (full "
         "disk, read-only folder), before it ends with the reason.",
-    )
-    micro_batch: int = Field(
-        0,
-        ge=0,
-        le=1024,
-        description="Training: most utterances that go through the network together; 0: the whole batch. Gradients are "
-        "added up, so the batch stays batch_size. Halved by itself when memory runs out.",
     )
     max_seconds: float | None = Field(
         None,

@@ -20,7 +20,9 @@ class TrainingSettings(Block):
         }
     )  # fmt: skip
     # Where these have their defaults they stand in no fingerprint: trainings older than they are find their state.
-    OPTIONS: ClassVar[frozenset[str]] = frozenset({"ema_decay", "lora", "train_last_layers", "freeze"})
+    OPTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"ema_decay", "explode_ratio", "freeze", "lora", "precision", "train_last_layers"}
+    )
 
     train: bool = Field(True, description="false: the base model is used as it is, without a single step (zero-shot).")
 
@@ -49,6 +51,18 @@ class TrainingSettings(Block):
     )
     max_skipped: int = Field(
         3, ge=0, le=1000, description="Steps in a row with a loss that is not finite before the training gives up."
+    )
+    explode_ratio: float = Field(
+        20.0,
+        ge=0,
+        le=1e6,
+        description="A loss this many times above the median of the last 100 steps explodes: its update is left out as "
+        "if it were not finite. 0: never.",
+    )
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="Number format of the networks' passes; weights, losses and updates are fp32 in all. tf32 and bf16 "
+        "(fastest) need a GPU from Ampere on, fp16, with a scaled loss, serves older ones.",
     )
     seed: int = Field(1234, ge=0, lt=2**63, description="Seed of initial weights, data order, slices, noise, dropout.")
 

@@ -196,8 +196,9 @@ class SynthesizerTrn(nn.Module):
 
     @torch.no_grad()
     def extract_codes(self, content: Tensor) -> Tensor:
-        """Semantic tokens int64 (B, 1, T // 2) of content features (B, D, T)."""
-        return self.quantizer.encode(self.ssl_proj(content))
+        """Semantic tokens int64 (B, 1, T // 2) of content features (B, D, T), never in half precision by autocast."""
+        with torch.autocast(content.device.type, enabled=False):
+            return self.quantizer.encode(self.ssl_proj(content))
 
     def quantized(self, codes: Tensor) -> Tensor:
         """Content vectors (B, D, 2 T) at the frame rate of codes int64 (B, 1, T)."""

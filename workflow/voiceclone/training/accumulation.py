@@ -10,7 +10,7 @@ same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from voiceclone.training.distributed import World
 from voiceclone.training.out_of_memory import MemoryExhaustedError, is_out_of_memory, release_memory
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,13 @@ class Part:
         first: position of the first item in the batch; also what the part's randomness is seeded by.
         items: the items.
         batch: all items of the global batch.
+        only: whether it is all that this process has to do for the batch.
     """
 
     first: int
     items: list[int]
     batch: list[int]
+    only: bool = True
 
     @property
     def whole(self) -> bool:
@@ -55,11 +58,19 @@ class Part:
         return slice(self.first, self.first + len(self.items))
 
 
-def split(batch: Sequence[int], most: int) -> list[Part]:
-    """Cut a batch into parts of at most ``most`` items (0: one part), in order and of nearly equal size."""
-    count = -(-len(batch) // most) if most else 1
-    bounds = [len(batch) * index // count for index in range(count + 1)]
-    return [Part(low, list(batch[low:high]), list(batch)) for low, high in pairwise(bounds)]
+def split(batch: Sequence[int], most: int = 0, low: int = 0, high: int | None = None) -> list[Part]:
+    """Cut the items from ``low`` to ``high`` of a batch into parts of nearly equal size, in order.
+
+    Args:
+        batch: all items.
+        most: items in a part; 0: one part.
+        low: first position.
+        high: position after the last one; None: the end.
+    """
+    high = len(batch) if high is None else high
+    count = -(-(high - low) // most) if most else min(1, high - low)
+    bounds = [low + (high - low) * index // max(1, count) for index in range(count + 1)]
+    return [Part(start, list(batch[start:end]), list(batch), count == 1) for start, end in pairwise(bounds)]
 
 
 class Accumulator:
@@ -72,14 +83,14 @@ class Accumulator:
 
     optional = True  # a state without it is that of a training that took its batches whole
 
-    def __init__(self, micro_batch: int = 0, describe: Callable[[int], str] = str) -> None:
+    def __init__(self, micro_batch: int = 0, describe: Callable[[int], str] = str, world: World | None = None) -> None:
         self.setting = self.size = micro_batch
-        self.describe = describe
+        self.describe, self.world = describe, world or World()
         self.events: list[str] = []  # of the step at hand, for the history
 
     def parts(self, batch: Sequence[int]) -> list[Part]:
-        """The parts of a global batch at the size that is known to fit."""
-        return split(batch, self.size)
+        """This process's parts of a global batch, at the size that is known to fit."""
+        return split(batch, self.size, *self.world.share(batch))
 
     def at_most(self, count: int) -> int:
         """``count``, or what is known to fit if that is less."""
@@ -87,7 +98,7 @@ class Accumulator:
 
     def gradients(
         self, batch: Sequence[int], work: Callable[[Part], Figures], optimiser: torch.optim.Optimizer
-    ) -> Figures:
+    ) -> dict[str, float]:
         """Leave the gradients of the whole batch in the optimiser's parameters; return the batch's figures.
 
         Args:
@@ -101,35 +112,37 @@ class Accumulator:
         """
         while True:
             optimiser.zero_grad(set_to_none=True)
-            figures, failed = self._attempt(batch, work)
-            if failed is None:
-                return figures
+            answers = self.world.exchange(self._attempt(batch, work))
+            failed = [answer for answer in answers if isinstance(answer, Part)]
+            if not failed:
+                parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+                self.world.add_gradients(parameters)
+                return _sum(answer for answer in answers if not isinstance(answer, Part))
             optimiser.zero_grad(set_to_none=True)
             release_memory()
-            self._back_off(failed)
+            self._back_off(failed[0])
 
-    def _attempt(self, batch: Sequence[int], work: Callable[[Part], Figures]) -> tuple[Figures, Part | None]:
-        """Figures of the batch, or the part for which memory ran out."""
-        total: Figures = {}
+    def _attempt(self, batch: Sequence[int], work: Callable[[Part], Figures]) -> dict[str, float] | Part:
+        """This process's figures of the batch, or the part for which memory ran out."""
+        done = []
         for part in self.parts(batch):
             try:
-                figures = work(part)
+                done.append(work(part))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 log.warning("out of memory with %d utterances: %s", len(part.items), str(error).partition("\n")[0])
-                return {}, part
-            total = {name: total[name] + value if total else value for name, value in figures.items()}
-        return total, None
+                return part
+        return _sum({name: value.item() for name, value in figures.items()} for figures in done)
 
     def _back_off(self, failed: Part) -> None:
-        """Halve the micro-batch."""
-        before = max(len(part.items) for part in self.parts(failed.batch))
+        """Halve the micro-batch, to the same size in all processes."""
+        before = min(self.size or len(failed.batch), -(-len(failed.batch) // self.world.size))
         if before == 1:
             raise MemoryExhaustedError(
                 f"memory is not enough for one utterance alone: {self.describe(failed.items[0])}",
-                "free the device for this training or take a larger one, leave the utterance out by a correction, or "
-                "lower slice.max_seconds",
+                "free the device for this training or take a larger one, set runtime.gradient_checkpointing, leave the "
+                "utterance out by a correction, or lower slice.max_seconds",
             )
         self.size = -(-before // 2)
         self.events.append(f"out of memory: micro-batch {before} -> {self.size} utterances")
@@ -143,3 +156,12 @@ class Accumulator:
         """Take the size back that was found to fit, unless another one is asked for now."""
         if state["setting"] == self.setting:
             self.size = state["size"]
+
+
+def _sum(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by name, added in order."""
+    total: dict[str, float] = {}
+    for item in figures:
+        for name, value in item.items():
+            total[name] = total[name] + value if name in total else value
+    return total

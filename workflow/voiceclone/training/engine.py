@@ -23,12 +23,14 @@ import torch
 from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.training import TrainingSettings
-from voiceclone.errors import DataError, Interrupted
+from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.progress import Progress, announce, open_progress
 from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
+from voiceclone.training.distributed import AgreedStop, World
 from voiceclone.training.ema import WeightAverage
+from voiceclone.training.guard import LeftOutError
 from voiceclone.training.logs import History
 from voiceclone.training.out_of_memory import MemoryExhaustedError
 from voiceclone.training.saving import Saver
@@ -58,10 +60,6 @@ def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
-class NotFiniteError(Exception):
-    """A loss or gradient of this step is NaN or infinite; the step's update was not made. Names what was not finite."""
-
-
 class Recipe(Protocol):
     """One kind of training.
 
@@ -84,7 +82,7 @@ class Recipe(Protocol):
         """Make the update of a step, counted from 0; return its losses.
 
         Raises:
-            NotFiniteError: instead of an update with figures that are not finite.
+            LeftOutError: instead of an update with figures that are not finite or explode.
             MemoryExhaustedError: the step does not fit into memory, however it is cut.
         """
 
@@ -205,25 +203,26 @@ def heldout_at(history: Sequence[Mapping[str, Any]], step: int | None) -> dict[s
 
 def versions() -> dict[str, str]:
     """What the numbers depend on beside data and settings."""
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     return {
         "voiceclone": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
     }
 
 
-def finite(**values: torch.Tensor) -> None:
-    """Raise :class:`NotFiniteError` naming the values that are not finite."""
-    wrong = [name for name, value in values.items() if not torch.isfinite(value).all()]
-    if wrong:
-        raise NotFiniteError(", ".join(wrong))
-
-
 def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
-    """Device of the training, with deterministic kernels chosen where torch has them."""
+    """Device of this process, with deterministic kernels chosen where torch has them.
+
+    Args:
+        runtime: what is asked for.
+        threads: CPU threads, shared by the processes of this training on this machine.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if threads > 0:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(max(1, threads // processes))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
@@ -231,7 +230,16 @@ def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DataError("runtime.device is cuda, but no CUDA device can be used", "set runtime.device to auto or cpu")
-    return torch.device("cuda")
+    if processes == 1:
+        return torch.device("cuda")
+    if processes > torch.cuda.device_count():
+        raise ConfigError(
+            f"{processes} processes, but {torch.cuda.device_count()} CUDA devices",
+            "set runtime.processes to 0: one for each device",
+        )
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
 
 
 class Trainer:
@@ -244,6 +252,7 @@ class Trainer:
         runtime: save intervals, kept checkpoints, time budget.
         label: who is working, for the progress lines.
         warm_start: start a new training from the weights of the one before it.
+        world: the processes of this training; the first one alone writes.
     """
 
     def __init__(
@@ -254,9 +263,10 @@ class Trainer:
         runtime: RuntimeSettings,
         label: str,
         warm_start: bool = False,
+        world: World | None = None,
     ) -> None:
         self.recipe, self.plan, self.state, self.runtime, self.label = recipe, plan, state, runtime, label
-        self.warm_start = warm_start
+        self.warm_start, self.world = warm_start, world or World()
         self.counters, self.best = Counters(), Best()
         self.parts: dict[str, Stateful] = {**recipe.parts, "counters": self.counters, "best": self.best}
         self.store = CheckpointStore(
@@ -266,7 +276,7 @@ class Trainer:
             keep_every=runtime.keep_every_steps,
             keep_best=runtime.keep_best,
         )
-        self.history = History(state.folder)
+        self.history = History(state.folder, writes=self.world.leads)
         self.writer = CheckpointWriter(self.store, before=self.history.flush)
         self.saver = Saver(self.writer, self._submit, runtime, label)
         self._submitted: tuple[int, int] | None = None  # step and validated step that the writer was given last
@@ -280,14 +290,16 @@ class Trainer:
             DataError: it cannot go on; the message tells why, ``FATAL.json`` keeps the reason if it would repeat.
         """
         back = self.state.back_from()
-        with StopRequest(self.runtime.max_seconds) as stop, self.state.locked():
+        lock = self.state.locked() if self.world.leads else nullcontext()
+        with StopRequest(self.runtime.max_seconds) as asked, lock:
+            stop = AgreedStop(asked, self.world)
             self.state.check_not_fatal()
             try:
                 self._start(back)
                 with self._progress() as progress:
                     self._loop(stop, progress)
                 self._save_and_wait(stop)
-                return self._result(stop)
+                return self._result(asked)
             finally:
                 self.saver.close()
                 self.history.close()
@@ -297,8 +309,7 @@ class Trainer:
     def _start(self, back: str) -> None:
         """Resume, or begin anew and say how this training differs from the one before."""
         description = self.state.describe()
-        self.store.sweep()
-        checkpoint = self.store.newest()
+        checkpoint = self._newest()
         if checkpoint is not None:
             self._resume(checkpoint, back)
             return
@@ -306,12 +317,22 @@ class Trainer:
         warm = self._load_previous() if self.warm_start else None
         if warm is not None:
             event["reason"] += f"; starts from the weights of {warm}"
-        self.state.write_fingerprint({"started": event["reason"]})
+        if self.world.leads:
+            self.state.write_fingerprint({"started": event["reason"]})
         announce(f"{self.label}  {event['reason']}")
         log.info("%s", event["reason"])
         self.history.begin(0, [], event)
         if warm is not None:
-            self.saver.save()
+            self._save()
+
+    def _newest(self) -> Checkpoint | None:
+        """The checkpoint to continue from, if there is one: the first process chooses it, all read it."""
+        checkpoint = None
+        if self.world.leads:
+            self.store.sweep()
+            checkpoint = self.store.newest()
+        step = self.world.from_leader(None if checkpoint is None else checkpoint.record.step)
+        return checkpoint if self.world.leads or step is None else self.store.load(step)
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
@@ -372,7 +393,7 @@ class Trainer:
             f"{self.label}  step", self.plan.steps, self.runtime.progress_seconds, done=self.counters.step
         )
 
-    def _loop(self, stop: StopRequest, progress: Progress) -> None:
+    def _loop(self, stop: AgreedStop, progress: Progress) -> None:
         """Steps, history, validation and saves until the plan is done."""
         counters, plan = self.counters, self.plan
         self._tick = time.monotonic()
@@ -387,6 +408,7 @@ class Trainer:
                     "run the same command again to continue",
                 )
             losses = self._step()
+            stop.agree()
             progress.update(note=self._note(losses))
             if self.saver.due(counters.step):
                 self._validate_if_due(stop)
@@ -413,12 +435,12 @@ class Trainer:
             if self.recipe.average is not None:
                 self.recipe.average.update()
             counters.skipped = 0
-        except NotFiniteError as error:
+        except LeftOutError as error:
             losses = {}
             counters.skipped += 1
-            log.warning("step %d: %s not finite; its update is left out", counters.step + 1, error)
+            log.warning("step %d: %s; its update is left out", counters.step + 1, error)
             if counters.skipped > plan.max_skipped:
-                self._fail(f"{error} not finite in {counters.skipped} steps in a row")
+                self._fail(f"{error} in {counters.skipped} steps in a row")
         except MemoryExhaustedError:
             raise  # more memory may mend it: no reason to refuse the next attempt
         except DataError as error:
@@ -473,7 +495,7 @@ class Trainer:
             self._row("train", {name: total / count for name, (total, count) in window.items()})
         self.counters.window = {}
 
-    def _validate_if_due(self, stop: StopRequest) -> None:
+    def _validate_if_due(self, stop: AgreedStop) -> None:
         """Validate at the interval and at the end; put off to the resumed run when a stop is asked for."""
         counters, plan = self.counters, self.plan
         step = counters.step
@@ -483,28 +505,29 @@ class Trainer:
         seed_step(plan.seed, "validation")
         self.recipe.model.eval()
         with torch.no_grad(), self._leaving():
-            figures = self.recipe.validate()
-            value = figures.get(self.recipe.metric, math.nan)
-            better = self.best.offer(step, value, self.recipe.parts["model"])
+            figures = self.world.from_leader(self.recipe.validate())
+            usable = bool(figures) and all(map(math.isfinite, figures.values()))
+            better = usable and self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
             self._sample()
         self.recipe.model.train()
         counters.validated = step
         counters.stale = 0 if better or not figures else counters.stale + 1
-        if not all(map(math.isfinite, figures.values())):
+        if figures and not usable:
             log.warning("step %d held-out: not finite, left out: %s", step, figures)
         elif figures:
             self._row("heldout", figures)
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
             if plan.patience and counters.stale >= plan.patience:
                 announce(f"{self.label}  ends early at step {step}: no better since step {self.best.step}")
-            if self._among_best(value):
+            if self._among_best(figures[self.recipe.metric]):
                 self._save()
 
     def _sample(self) -> None:
         """Let a person hear every so many validations, the first one included, how far the training is."""
         every = self.runtime.sample_every
         validations = sum(row.get("split") == "heldout" for row in self.history.rows)
-        sound = self.recipe.sample() if every and validations % every == 0 else None
+        due = self.world.leads and every and validations % every == 0
+        sound = self.recipe.sample() if due else None
         if sound is not None:
             self.history.add_sound(*sound, self.counters.step)
 
@@ -533,12 +556,14 @@ class Trainer:
 
     def _save(self) -> None:
         """Have a checkpoint written, unless the writer was given this step and its validation already."""
-        if self._position() != self._submitted:
+        if self.world.leads and self._position() != self._submitted:
             self.saver.save()
 
-    def _save_and_wait(self, stop: StopRequest) -> None:
+    def _save_and_wait(self, stop: AgreedStop) -> None:
         """Have a checkpoint written and wait until it stands: nothing comes after it."""
-        self.saver.finish(lambda: bool(stop.reason), submitted=self._position() == self._submitted)
+        if self.world.leads:
+            self.saver.finish(lambda: bool(stop.here), submitted=self._position() == self._submitted)
+        self.world.wait(60 * self.runtime.save_patience_minutes)
 
     def _result(self, stop: StopRequest) -> Result:
         """What the finished training hands to the stage."""
@@ -548,6 +573,7 @@ class Trainer:
         if self.best.step is not None:
             self.recipe.parts["model"].load_state_dict(self.best.weights)
             losses = self._utterance_losses(stop)
+        self.world.wait(60 * self.runtime.save_patience_minutes)
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
@@ -565,6 +591,8 @@ class Trainer:
         The time budget does not end it: nothing of it could be saved, so the next slice would come no further.
         """
         losses: dict[str, float] = {}
+        if not self.world.leads:
+            return losses
         seed_step(self.plan.seed, "ranking")
         self.recipe.model.eval()
         with torch.no_grad():

@@ -19,18 +19,21 @@ from voiceclone.models.checkpoints import read_gpt
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.losses import token_loss, top_k_accuracy
 from voiceclone.progress import announce
-from voiceclone.training.accumulation import Accumulator, Figures, Part
+from voiceclone.training.accumulation import Figures, Part
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
+from voiceclone.training.engine import Plan, Stateful, Trainer, prepare_device
 from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.freeze import train_last_layers, trained_parameters
+from voiceclone.training.loading import Loader
 from voiceclone.training.lora import Adapters
 from voiceclone.training.memory import recompute_activations
 from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
+from voiceclone.training.updates import Updates
 
 log = logging.getLogger(__name__)
 
@@ -71,19 +74,23 @@ class GPTData:
 
     def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
         """Right-padded batch, named as :meth:`TextToSemantic.forward` names its arguments."""
+        return {name: tensor.to(device) for name, tensor in self.read(rows).items()}
+
+    def read(self, rows: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Right-padded batch on the CPU."""
         phones = [self.phones[row.name] for row in rows]
         tokens = [self.semantic[row.name] for row in rows]
         batch = {
-            "phones": pad_last(phones).to(device),
-            "phone_lengths": torch.tensor([len(item) for item in phones], device=device),
-            "tokens": pad_last(tokens).to(device),
-            "token_lengths": torch.tensor([len(item) for item in tokens], device=device),
+            "phones": pad_last(phones),
+            "phone_lengths": torch.tensor([len(item) for item in phones]),
+            "tokens": pad_last(tokens),
+            "token_lengths": torch.tensor([len(item) for item in tokens]),
         }
         bert = self.bert
         if bert is not None and any(row.name in bert for row in rows):
             without = torch.zeros(BERT_SIZE, 1, dtype=torch.float16)
             features = [bert[row.name] if row.name in bert else without for row in rows]  # noqa: SIM401 (no mapping)
-            batch["bert"] = pad_last(features, length=batch["phones"].shape[1]).to(device, torch.float32)
+            batch["bert"] = pad_last(features, length=batch["phones"].shape[1]).float()
         return batch
 
 
@@ -109,7 +116,7 @@ class GPTRecipe:
         steps: optimiser steps in all.
         device: where to train.
         load_base: gives the network the weights of its base.
-        micro_batch: most utterances that go through the network together; 0: the whole batch.
+        updates: how the losses become updates; None: whole batches, in this process alone.
     """
 
     metric = "cross_entropy"
@@ -123,7 +130,7 @@ class GPTRecipe:
         steps: int,
         device: torch.device,
         load_base: Callable[[nn.Module], None] | None = None,
-        micro_batch: int = 0,
+        updates: Updates | None = None,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
@@ -133,12 +140,14 @@ class GPTRecipe:
         train_last_layers(self.model, settings.train_last_layers)
         self.adapters = Adapters(self.model, settings.lora) if settings.lora.rank else None
         self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
+        self.updates = updates or Updates(settings, RuntimeSettings(), device)
+        self.updates.compile(*self.model.h.layers, dynamic=True)
+        self.loader = Loader(self._read, device)
         self.optimiser = self._optimiser()
-        self.accumulator = Accumulator(micro_batch, lambda item: data.train[item].describe())
         self.parts: dict[str, Stateful] = {
             "model": self.adapters or self.model,
             "optimiser": self.optimiser,
-            "micro_batch": self.accumulator,
+            **self.updates.parts,
         }
         if self.average is not None:
             self.parts["average"] = self.average
@@ -148,31 +157,36 @@ class GPTRecipe:
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if settings.optimizer == "scaled_adam":
             return ScaledAdam(parameters, lr=settings.learning_rate, betas=BETAS)
-        return torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(
+            parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay,
+            fused=self.updates.fused or None,
+        )  # fmt: skip
 
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.engine.Recipe`."""
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        figures = self.accumulator.gradients(self.order.batch(step), partial(self._pass, step), self.optimiser)
         most = math.inf if self.settings.optimizer == "scaled_adam" else self.settings.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
-        finite(cross_entropy=figures["cross_entropy"], gradient=norm)
-        self.optimiser.step()
-        return {name: value.item() for name, value in (figures | {"gradient_norm": norm}).items()} | {
-            "learning_rate": rate
-        }
+        with self.updates.step():
+            figures = self.updates.gradients(self.order.batch(step), partial(self._pass, step), self.optimiser, most)
+            self.updates.apply(self.optimiser, cross_entropy=figures["cross_entropy"])
+        return {**figures, "learning_rate": rate}
+
+    def _read(self, key: tuple[int, Part]) -> dict[str, Tensor]:
+        """Batch of a part of a step."""
+        return self.data.read([self.data.train[item] for item in key[1].items])
 
     def _pass(self, step: int, part: Part) -> Figures:
         """Forward and backward pass of a part of a step's batch."""
+        batch = self.loader.get((step, part), self.updates.following(self.order, step, part))
         seed_step(self.settings.seed, step, part.first)
-        batch = self.data.batch([self.data.train[item] for item in part.items], self.device)
         codes, tokens = self._codes(part.items), self._codes(part.batch)  # each utterance has an end token too
-        logits = self.model(**batch)
+        with self.updates.precision.autocast():
+            logits = self.model(**batch)
         loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
         loss = loss * ((codes + len(part.items)) / (tokens + len(part.batch)))
-        loss.backward()
+        self.updates.precision.backward(loss)
         accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])
         return {"cross_entropy": loss.detach(), "top3_accuracy": accuracy * (codes / tokens)}
 
@@ -184,10 +198,11 @@ class GPTRecipe:
         """Cross-entropy per token and top-3 accuracy over all held-out tokens."""
         rows = sorted(self.data.heldout, key=lambda row: (self.data.semantic.length(row.name), row.name))
         entropy = hits = tokens = codes = 0.0
-        size = self.accumulator.at_most(VALIDATION_BATCH)
+        size = self.updates.accumulator.at_most(VALIDATION_BATCH)
         for start in range(0, len(rows), size):
             batch = self.data.batch(rows[start : start + size], self.device)
-            logits = self.model(**batch)
+            with self.updates.precision.autocast():
+                logits = self.model(**batch)
             count = int(batch["token_lengths"].sum())
             entropy += token_loss(logits, batch["tokens"], batch["token_lengths"], reduction="sum").item()
             hits += top_k_accuracy(logits, batch["tokens"], batch["token_lengths"]).item() * count
@@ -197,10 +212,11 @@ class GPTRecipe:
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
         """Cross-entropy per token of every training utterance."""
         rows = sorted(self.data.train, key=lambda row: (self.data.semantic.length(row.name), row.name))
-        size = self.accumulator.at_most(VALIDATION_BATCH)
+        size = self.updates.accumulator.at_most(VALIDATION_BATCH)
         for start in range(0, len(rows), size):
             batch = self.data.batch(rows[start : start + size], self.device)
-            logits = self.model(**batch)
+            with self.updates.precision.autocast():
+                logits = self.model(**batch)
             for index, row in enumerate(rows[start : start + size]):
                 one = slice(index, index + 1)
                 yield row.name, token_loss(logits[one], batch["tokens"][one], batch["token_lengths"][one]).item()
@@ -242,6 +258,7 @@ def train_gpt(
         DataError, ConfigError: see the message.
     """
     device = prepare_device(runtime, threads)
+    world = World.join(device, runtime.process_timeout)
     data = GPTData(features_dir)
     order = BatchOrder([data.semantic.length(row.name) for row in data.train], settings.batch_size, settings.seed)
     steps = settings.total_steps(len(data.train), order.steps_per_epoch)
@@ -268,7 +285,8 @@ def train_gpt(
     fingerprint = training_fingerprint(
         "train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests()
     )
-    recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, runtime.micro_batch)
+    updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
+    recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, updates)
     if runtime.gradient_checkpointing:
         recompute_activations(recipe.model, Layer)
     log.info(
@@ -279,12 +297,14 @@ def train_gpt(
         trained_parameters(recipe.model), device,
     )  # fmt: skip
     state = StateFolder(state_dir, fingerprint)
-    plan = Plan.of(settings, steps)
-    result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
+    plan, warm = Plan.of(settings, steps), settings.warm_start == "previous"
+    result = Trainer(recipe, plan, state, runtime, label, warm, world).run()
     notes = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),
     }
-    notes |= judge_utterances(result, recipe.metric, data.train, suspects)
     complete = recipe.adapters.merged if recipe.adapters is not None else None
-    write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)
+    if world.leads:
+        notes |= judge_utterances(result, recipe.metric, data.train, suspects)
+        write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)
+    world.leave()

@@ -24,9 +24,11 @@ class History:
 
     Args:
         folder: state folder of the training.
+        writes: whether rows go to the disk too; False in all but the first of several processes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self._writes = writes
         self.path = folder / "history.jsonl"
         self.rows: list[dict[str, Any]] = []
         self._curves = Curves(folder / "tensorboard")
@@ -37,7 +39,8 @@ class History:
         marks = [row for row in self._stored() if "event" in row]
         known = {canonical_json(row) for row in rows}
         self.rows = [*rows, *(mark for mark in marks if canonical_json(mark) not in known)]
-        self._curves.begin(step)
+        if self._writes:
+            self._curves.begin(step)
         self._behind = True
         if event is None:
             self._write()
@@ -59,6 +62,8 @@ class History:
 
     def _write(self) -> None:
         """Bring the newest row, or all that the file lacks, to the disk."""
+        if not self._writes:
+            return
         try:
             if self._behind:
                 write_jsonl(self.path, self.rows)

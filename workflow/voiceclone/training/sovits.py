@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -26,16 +26,19 @@ from voiceclone.models.losses import discriminator_loss, feature_matching_loss, 
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, random_starts, take_slices
 from voiceclone.progress import announce
-from voiceclone.training.accumulation import Accumulator, Figures, Part
+from voiceclone.training.accumulation import Figures, Part
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Plan, Stateful, Trainer, finite, prepare_device
+from voiceclone.training.engine import Plan, Stateful, Trainer, prepare_device
 from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.freeze import freeze_parts, trained_parameters
+from voiceclone.training.loading import Loader
 from voiceclone.training.memory import recompute_activations
 from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
 from voiceclone.training.state import StateFolder
+from voiceclone.training.updates import Updates
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,8 @@ BETAS, EPSILON = (0.8, 0.99), 1e-9
 TEXT_MODULES = ("enc_p.text_embedding", "enc_p.encoder_text", "enc_p.mrte")
 VALIDATION_NOISE = 0.5
 FULL_SCALE = 32768.0
+
+Number = TypeVar("Number", float, Tensor)
 
 
 class SoVITSData:
@@ -87,15 +92,16 @@ class SoVITSData:
         read = sorted({"audio_sha256", *(f"key_{name}" for name in self.stores)})
         return {row.name: [row.keys.get(key, "") for key in read] for row in [*self.train, *self.heldout]}
 
-    def batch(
-        self, rows: Sequence[Utterance], device: torch.device, like: Sequence[Utterance] | None = None
-    ) -> dict[str, Tensor]:
-        """Right-padded batch; audio float32 (B, 1, N) in [-1, 1], the rest as ``forward_train`` names it.
+    def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
+        """Right-padded batch; audio float32 (B, 1, N) in [-1, 1], the rest as ``forward_train`` names it."""
+        return self.convert({name: tensor.to(device) for name, tensor in self.read(rows).items()})
+
+    def read(self, rows: Sequence[Utterance], like: Sequence[Utterance] = ()) -> dict[str, Tensor]:
+        """Right-padded batch on the CPU, in the types of the stores.
 
         Args:
             rows: the utterances.
-            device: where the tensors go.
-            like: utterances whose longest gives the padded length; ``rows`` if None.
+            like: utterances whose longest gives the padded length; ``rows`` if there are none.
         """
 
         def padded(name: str) -> Tensor:
@@ -103,18 +109,18 @@ class SoVITSData:
             longest = max(store.length(row.name) for row in like or rows)
             return pad_last([store[row.name] for row in rows], length=longest)
 
-        phone_lengths = [self.stores["phones"].length(row.name) for row in rows]
-        batch = {
-            "content": padded("content").to(device),
-            "spectrogram": padded("spectrogram").to(device, torch.float32),
-            "lengths": torch.tensor([row.frames for row in rows], device=device),
-            "phones": padded("phones").to(device),
-            "phone_lengths": torch.tensor(phone_lengths, device=device),
-            "audio": padded("audio").to(device)[:, None] / FULL_SCALE,
-        }
+        batch = {name: padded(name) for name in ("content", "spectrogram", "phones", "audio")}
+        batch["lengths"] = torch.tensor([row.frames for row in rows])
+        batch["phone_lengths"] = torch.tensor([self.stores["phones"].length(row.name) for row in rows])
         if self.vectors:
-            batch["speaker_vector"] = torch.stack([self.stores[self.vectors][row.name] for row in rows]).to(device)
+            batch["speaker_vector"] = torch.stack([self.stores[self.vectors][row.name] for row in rows])
         return batch
+
+    @staticmethod
+    def convert(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What :meth:`read` gave, as the network takes it; done on the device, so that less travels there."""
+        audio, spectrogram = batch["audio"][:, None] / FULL_SCALE, batch["spectrogram"].float()
+        return {**batch, "audio": audio, "spectrogram": spectrogram}
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class SoVITSRecipe:
         settings: of the training.
         order: batches.
         device: where to train.
-        micro_batch: most utterances that go through the networks together; 0: the whole batch.
+        updates: how the losses become updates; None: whole batches, in this process alone.
     """
 
     metric = "mel_l1"
@@ -149,7 +155,7 @@ class SoVITSRecipe:
         settings: SoVITSSettings,
         order: BatchOrder,
         device: torch.device,
-        micro_batch: int = 0,
+        updates: Updates | None = None,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.device = data, settings, order, device
@@ -157,18 +163,20 @@ class SoVITSRecipe:
         freeze_parts(self.model, settings.freeze, "sovits.freeze")
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
         self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
+        self.updates = updates or Updates(settings, RuntimeSettings(), device)
+        self.updates.compile(self.model.dec, *self.discriminator.discriminators)
+        self.loader = Loader(self._read, device)
         self.optimiser = self._optimiser(self._generator_groups())
         self.discriminator_optimiser = self._optimiser(
             [{"params": list(self.discriminator.parameters()), "scale": 1.0}]
         )
-        self.accumulator = Accumulator(micro_batch, lambda item: data.train[item].describe())
         self._generated: Generated | None = None
         self.parts: dict[str, Stateful] = {
             "model": self.model,
             "discriminator": self.discriminator,
             "optimiser": self.optimiser,
             "discriminator_optimiser": self.discriminator_optimiser,
-            "micro_batch": self.accumulator,
+            **self.updates.parts,
         }
         if self.average is not None:
             self.parts["average"] = self.average
@@ -176,8 +184,9 @@ class SoVITSRecipe:
     def _optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
         settings = self.settings
         return torch.optim.AdamW(
-            groups, lr=settings.learning_rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay
-        )
+            groups, lr=settings.learning_rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay,
+            fused=self.updates.fused or None,
+        )  # fmt: skip
 
     def _generator_groups(self) -> list[dict[str, Any]]:
         """Trainable parameters in two groups: the text encoder learns more slowly."""
@@ -196,70 +205,79 @@ class SoVITSRecipe:
         for optimiser in (self.optimiser, self.discriminator_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["scale"]
-        batch = self.order.batch(step)
-        self.discriminator.requires_grad_(True)
-        judged = self.accumulator.gradients(
-            batch, partial(self._discriminator_pass, step), self.discriminator_optimiser
-        )
-        finite(**judged)
-        self.discriminator_optimiser.step()
+        batch, updates = self.order.batch(step), self.updates
+        with updates.step():
+            self.discriminator.requires_grad_(True)
+            work = partial(self._discriminator_pass, step)
+            judged = updates.gradients(batch, work, self.discriminator_optimiser)
+            updates.apply(self.discriminator_optimiser, **judged)
 
-        # Out of memory from here on repeats the generator's half alone: the discriminators have made their update.
-        self.discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
-        losses = self.accumulator.gradients(batch, partial(self._generator_pass, step), self.optimiser)
-        finite(**losses)
-        self.optimiser.step()
-        return {**{name: value.item() for name, value in (judged | losses).items()}, "learning_rate": rate}
+            # Out of memory from here on repeats the generator's half alone: the discriminators have made their update.
+            self.discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
+            losses = updates.gradients(batch, partial(self._generator_pass, step), self.optimiser)
+            updates.apply(self.optimiser, loss_total=self._total(losses))
+        return {**judged, **losses, "learning_rate": rate}
+
+    def _total(self, losses: Mapping[str, Number]) -> Number:
+        """The generator's loss."""
+        total = losses["loss_gen"] + losses["loss_fm"]
+        return total + self.settings.mel_weight * losses["loss_mel"] + self.settings.kl_weight * losses["loss_kl"]
 
     def _discriminator_pass(self, step: int, part: Part) -> Figures:
         """Forward and backward pass of the discriminators.
 
-        A whole batch keeps its generator graph for :meth:`_generator_pass`. Parts do not: only one graph at a time is
-        in memory, and the generator runs again.
+        What comes in one part keeps its generator graph for :meth:`_generator_pass`. Several parts do not: only one
+        graph at a time is in memory, and the generator runs again.
         """
         self._generated = None
-        with torch.set_grad_enabled(part.whole):
-            made = self._generate(step, part)
-        loss = discriminator_loss(self.discriminator(made.real), self.discriminator(made.out.audio.detach()))
-        loss = loss * part.share
-        loss.backward()
-        if part.whole:
+        with torch.set_grad_enabled(part.only):
+            made = self._generate(step, part, again=True)
+        with self.updates.precision.autocast():
+            real, fake = self.discriminator(made.real), self.discriminator(made.out.audio.detach())
+        loss = discriminator_loss(real, fake) * part.share
+        self.updates.precision.backward(loss)
+        if part.only:
             self._generated = made
         return {"loss_disc": loss.detach()}
 
     def _generator_pass(self, step: int, part: Part) -> Figures:
         """Forward and backward pass of the generator, against the discriminators as they are now."""
         made, self._generated = self._generated, None
-        if made is None or not part.whole:
+        if made is None or not part.only:
             made = self._generate(step, part)
-        with torch.no_grad():
-            judged_real = self.discriminator(made.real)
         out = made.out
-        judged = self.discriminator(out.audio)
+        with self.updates.precision.autocast():
+            with torch.no_grad():
+                judged_real = self.discriminator(made.real)
+            judged = self.discriminator(out.audio)
         losses = {
             "loss_gen": generator_loss(judged) * part.share,
             "loss_fm": feature_matching_loss(judged_real, judged) * part.share,
-            "loss_mel": mel_loss(made.mel, mel_spectrogram(out.audio)) * part.share,
+            "loss_mel": mel_loss(made.mel, mel_spectrogram(out.audio.float())) * part.share,
             "loss_kl": kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask)
             * (self._frames(part.items) / self._frames(part.batch)),
         }
-        total = losses["loss_gen"] + losses["loss_fm"]
-        total = total + self.settings.mel_weight * losses["loss_mel"] + self.settings.kl_weight * losses["loss_kl"]
-        total.backward()
+        self.updates.precision.backward(self._total(losses))
         return {name: value.detach() for name, value in losses.items()}
 
-    def _generate(self, step: int, part: Part) -> Generated:
-        """Forward pass of the generator; the same for a part whenever it is repeated.
+    def _read(self, key: tuple[int, Part]) -> dict[str, Tensor]:
+        """Batch of a part of a step, padded like the whole batch: what a part computes then is what the whole would."""
+        whole = [self.data.train[item] for item in key[1].batch]
+        return self.data.read(whole[key[1].rows], whole)
 
-        Parts of a batch are padded like the whole, and slices and posterior noise are drawn for the whole: what they
-        compute does not depend on how the batch is cut, but for dropout.
+    def _generate(self, step: int, part: Part, again: bool = False) -> Generated:
+        """Forward pass of the generator, the same whenever it is repeated.
+
+        For parts of a batch, slices and posterior noise are drawn for the whole: what they compute does not depend on
+        how the batch is cut, but for dropout.
         """
+        read = self.loader.get((step, part), self.updates.following(self.order, step, part, again))
         draws = {} if part.whole else self._draws(step, part)
         seed_step(self.settings.seed, step, part.first)
-        whole = [self.data.train[item] for item in part.batch]
-        batch = self.data.batch(whole[part.rows], self.device, whole)
+        batch = self.data.convert(read)
         audio = batch.pop("audio")
-        out: TrainingOutput = self.model(**batch, **draws)
+        with self.updates.precision.autocast():
+            out: TrainingOutput = self.model(**batch, **draws)
         frames, hop = self.model.config.segment_frames, self.model.config.hop
         real = take_slices(audio, out.slice_starts * hop, frames * hop)
         mel = mel_from_spectrogram(take_slices(batch["spectrogram"], out.slice_starts, frames))
@@ -286,9 +304,10 @@ class SoVITSRecipe:
     def _resynthesise(self, row: Utterance) -> tuple[Tensor, float]:
         """What an utterance's own tokens are decoded to ``(N,)``, and its mean absolute log-mel difference."""
         batch = self.data.batch([row], self.device)
-        style = self.model.style(batch["spectrogram"], batch.get("speaker_vector"))
-        codes = self.model.extract_codes(batch["content"])
-        spoken = self.model.decode(codes, batch["phones"], style, noise_scale=VALIDATION_NOISE)
+        with self.updates.precision.autocast():
+            style = self.model.style(batch["spectrogram"], batch.get("speaker_vector"))
+            codes = self.model.extract_codes(batch["content"])
+            spoken = self.model.decode(codes, batch["phones"], style, noise_scale=VALIDATION_NOISE).float()
         real, fake = mel_from_spectrogram(batch["spectrogram"]), mel_spectrogram(spoken)
         frames = min(real.shape[-1], fake.shape[-1])
         return spoken.flatten(), mel_loss(real[..., :frames], fake[..., :frames]).item()
@@ -386,6 +405,7 @@ def train_sovits(
         DataError, ConfigError: see the message.
     """
     device = prepare_device(runtime, threads)
+    world = World.join(device, runtime.process_timeout)
     frozen = load_file(tokenizer)
     config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
     data = SoVITSData(features_dir, settings.segment_frames, vector_kind(config.speaker_vector_size))
@@ -413,7 +433,8 @@ def train_sovits(
         [*data.train, *data.heldout],
         data.digests(),
     )
-    recipe = SoVITSRecipe(data, config, discriminator, settings, order, device, runtime.micro_batch)
+    updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
+    recipe = SoVITSRecipe(data, config, discriminator, settings, order, device, updates)
     if base is not None:
         load_weights(recipe.model, weights["model"], base)
     if base_discriminator is not None:
@@ -429,12 +450,14 @@ def train_sovits(
         trained_parameters(recipe.model), device,
     )  # fmt: skip
     state = StateFolder(state_dir, fingerprint)
-    plan = Plan.of(settings, steps)
-    result = Trainer(recipe, plan, state, runtime, label, settings.warm_start == "previous").run()
+    plan, warm = Plan.of(settings, steps), settings.warm_start == "previous"
+    result = Trainer(recipe, plan, state, runtime, label, warm, world).run()
     notes = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),
         "discriminator": discriminator.to_dict(),
     }
-    notes |= judge_utterances(result, recipe.metric, data.train, suspects)
-    write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
+    if world.leads:
+        notes |= judge_utterances(result, recipe.metric, data.train, suspects)
+        write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
+    world.leave()

@@ -1,0 +1,191 @@
+"""Steps of a training of public size, by our loop and by a straightforward one over the same model and data.
+
+Run by ``test_training_speed.py`` in a process of its own, so that its peak of memory is its own; prints JSON.
+
+    python tests/benchmarks/training_loops.py gpt cpu fp32 plain 3
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tests.unit.synthetic_features import make_features
+
+from voiceclone.config.gpt import GPTSettings
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.sovits import SoVITSSettings
+from voiceclone.lineage.fingerprint import Fingerprint
+from voiceclone.models.discriminators import DiscriminatorConfig
+from voiceclone.models.gpt import GPTConfig
+from voiceclone.models.losses import (
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+    kl_loss,
+    mel_loss,
+    token_loss,
+)
+from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
+from voiceclone.models.sovits import SoVITSConfig, take_slices
+from voiceclone.training.data import BatchOrder
+from voiceclone.training.engine import Plan, Trainer, prepare_device
+from voiceclone.training.gpt import GPTData, GPTRecipe
+from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
+from voiceclone.training.state import StateFolder
+from voiceclone.training.updates import Updates
+
+BATCH = {"gpt": 8, "sovits": 4}  # public defaults on a card of 16 GB and one of 8 GB
+FRAMES = (280, 320)  # about 6 s: 150 tokens, 60 phones
+FOREVER = 10**6
+
+Recipe = GPTRecipe | SoVITSRecipe
+
+
+def make_recipe(kind: str, folder: Path, runtime: RuntimeSettings, precision: Any) -> Recipe:
+    """The recipe of v2 with random weights, on random features of public shapes."""
+    device = prepare_device(runtime)
+    make_features(folder / "features", folder / "tokenizer", 24, 1, FRAMES, content_size=768, codes=1024)
+    if kind == "gpt":
+        settings = GPTSettings(precision=precision)
+        data = GPTData(folder / "features")
+        order = BatchOrder([data.semantic.length(row.name) for row in data.train], BATCH[kind], 0)
+        return GPTRecipe(
+            data, GPTConfig(), settings, order, FOREVER, device, updates=Updates(settings, runtime, device)
+        )
+    adversarial = SoVITSSettings(precision=precision)
+    sovits = SoVITSData(folder / "features", adversarial.segment_frames, vectors="")
+    order = BatchOrder([row.frames for row in sovits.train], BATCH[kind], 0)
+    updates = Updates(adversarial, runtime, device)
+    return SoVITSRecipe(sovits, SoVITSConfig.v2(), DiscriminatorConfig.v2(), adversarial, order, device, updates)
+
+
+class Stopwatch:
+    """Seconds since it was last asked, when the device has done its work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
+def compare(
+    recipe: Recipe, folder: Path, runtime: RuntimeSettings, steps: int, warm: int
+) -> tuple[list[float], list[list[float]], float]:
+    """Steps of the engine, its bookkeeping included, and of the straightforward loop in turn, so that load hits both.
+
+    Returns:
+        Seconds of each of our steps; of the parts of each straightforward one; megabytes at the peak of ours.
+    """
+    naive: Callable[[Any, int], list[float]] = naive_gpt if isinstance(recipe, GPTRecipe) else naive_sovits
+    train_step, began, seconds, laps, peak = recipe.train_step, 0.0, [], [], 0.0
+
+    def alternating(step: int) -> dict[str, float]:
+        nonlocal began, peak
+        now = time.perf_counter()  # a step ends with its losses on the host, so the device has nothing left to do
+        if step > warm:
+            seconds.append(now - began)
+        if step == warm:
+            peak = peak_megabytes(recipe.device)
+        if step >= warm:
+            laps.append(naive(recipe, step))
+        began = time.perf_counter()
+        return train_step(step)
+
+    recipe.train_step = alternating  # type: ignore[method-assign]
+    plan = Plan(warm + steps + 1, 0, log_every=1, validate_every=FOREVER)
+    Trainer(recipe, plan, StateFolder(folder / "state", Fingerprint({}, {})), runtime, "benchmark").run()
+    return seconds, laps[1:], peak
+
+
+def naive_gpt(recipe: GPTRecipe, step: int) -> list[float]:
+    """Seconds of forward pass, backward pass, update: what one would write in ten lines."""
+    watch = Stopwatch(recipe.device)
+    rows = [recipe.data.train[item] for item in recipe.order.batch(step)]
+    batch = recipe.data.batch(rows, recipe.device)
+    with recipe.updates.precision.autocast():
+        logits = recipe.model(**batch)
+    loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
+    laps = [watch.lap()]
+    recipe.optimiser.zero_grad()
+    loss.backward()
+    laps.append(watch.lap())
+    torch.nn.utils.clip_grad_norm_(recipe.model.parameters(), 1.0)
+    recipe.optimiser.step()
+    return [*laps, watch.lap()]
+
+
+def naive_sovits(recipe: SoVITSRecipe, step: int) -> list[float]:
+    """The same for generator and discriminators, the latter with gradients in both halves as in the public loop."""
+    watch, autocast, judge = Stopwatch(recipe.device), recipe.updates.precision.autocast, recipe.discriminator
+    batch = recipe.data.batch([recipe.data.train[item] for item in recipe.order.batch(step)], recipe.device)
+    audio, frames, hop = batch.pop("audio"), recipe.model.config.segment_frames, recipe.model.config.hop
+    judge.requires_grad_(True)
+    with autocast():
+        out = recipe.model(**batch)
+        real = take_slices(audio, out.slice_starts * hop, frames * hop)
+        loss = discriminator_loss(judge(real), judge(out.audio.detach()))
+    forward = watch.lap()
+    recipe.discriminator_optimiser.zero_grad()
+    loss.backward()
+    backward = watch.lap()
+    recipe.discriminator_optimiser.step()
+    update = watch.lap()
+    with autocast():
+        of_real, of_fake = judge(real), judge(out.audio)
+    mel = mel_from_spectrogram(take_slices(batch["spectrogram"], out.slice_starts, frames))
+    loss = generator_loss(of_fake) + feature_matching_loss(of_real, of_fake)
+    loss = loss + 45 * mel_loss(mel, mel_spectrogram(out.audio.float()))
+    loss = loss + kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask)
+    forward += watch.lap()
+    recipe.optimiser.zero_grad()
+    loss.backward()
+    backward += watch.lap()
+    recipe.optimiser.step()
+    return [forward, backward, update + watch.lap()]
+
+
+def peak_megabytes(device: torch.device) -> float:
+    """Most memory so far: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(kind: str, device: Any, precision: str, compiled: bool, steps: int) -> dict[str, float]:
+    """Medians of the seconds of a step in either loop, of its parts, and the peak of memory of ours."""
+    runtime = RuntimeSettings(device=device, compile=compiled, save_every_steps=FOREVER, progress_seconds=600)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        recipe = make_recipe(kind, folder, runtime, precision)
+        seconds, laps, peak = compare(recipe, folder, runtime, steps, warm=3 if compiled else 1)
+    parts = {
+        part: statistics.median(times)
+        for part, times in zip(("forward", "backward", "update"), zip(*laps, strict=True), strict=True)
+    }
+    return {
+        "ours": statistics.median(seconds),
+        "naive": statistics.median(map(sum, laps)),
+        **parts,
+        "peak_mb": peak,
+        "parameters": sum(parameter.numel() for parameter in recipe.model.parameters()),
+    }
+
+
+if __name__ == "__main__":
+    kind, device, precision, compiled, steps = sys.argv[1:]
+    result = measure(kind, device, precision, compiled == "compiled", int(steps))
+    print(json.dumps(result))

@@ -19,7 +19,7 @@ from voiceclone.lineage.revisions import REVISIONS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = REPOSITORY / "config" / "presets"
-NAMES = ("demo", "nano", "few-shot")
+NAMES = ("demo", "nano", "few-shot", "full", "zero-shot")
 
 
 def message(values: dict[str, Any]) -> str:
@@ -74,14 +74,28 @@ def test_presets_are_valid_and_need_registered_models(name: str) -> None:
 
 
 def test_presets_differ_where_they_should() -> None:
-    demo, nano, few_shot = (resolve({"preset": name}, PRESETS) for name in NAMES)
+    demo, nano, few_shot, full, zero_shot = (resolve({"preset": name}, PRESETS) for name in NAMES)
     assert (demo.speakers_dir, demo.language) == ("resources/demo", "en")
     assert nano.gpt.architecture == nano.sovits.architecture == "nano"
     assert (nano.gpt.base, nano.sovits.base, nano.tokenizer.base) == ("", "", "")
     assert few_shot.features.content == "chinese-hubert-base"
     assert few_shot.models.asr == "faster-whisper-large-v3"
     assert few_shot.tokenizer.base == few_shot.sovits.base == "gpt-sovits-v2pro-sovits-g"
-    assert all(config.runtime == Config().runtime for config in (demo, nano, few_shot))
+    assert all(config.runtime == Config().runtime for config in (demo, nano, few_shot, full, zero_shot))
+    assert full.all_assets() == few_shot.all_assets()
+    assert not zero_shot.gpt.train and not zero_shot.sovits.train
+    assert {few_shot.gpt.base, few_shot.sovits.base} == {zero_shot.gpt.base, zero_shot.sovits.base}
+    assert [config.corpus.tier for config in (few_shot, full, zero_shot)] == ["few-shot", "full", "zero-shot"]
+
+
+def test_few_shot_has_the_public_defaults() -> None:
+    """Those of the public training's web page, for the trainings as they are documented there."""
+    config = resolve({"preset": "few-shot"}, PRESETS)
+    gpt, sovits = config.gpt, config.sovits
+    assert (gpt.epochs, gpt.epoch_utterances) == (15, 100)
+    assert (sovits.epochs, sovits.epoch_utterances, sovits.text_learning_rate) == (8, 100, 0.4)
+    assert (sovits.learning_rate, sovits.learning_rate_decay, sovits.weight_decay) == (1e-4, 0.999875, 0.01)
+    assert config.tokenizer.base == sovits.base  # the quantiser is the base's, and frozen
 
 
 def test_later_sources_win() -> None:
@@ -122,7 +136,7 @@ def test_an_empty_block_means_defaults() -> None:
         ({"slice": 5}, ["slice: 5", "block"]),
         ({"separate": {"mode": "maybe"}}, ["separate.mode: 'maybe'", "auto | always | never"]),
         ({"gpt": {"epochs": 2.5}}, ["gpt.epochs: 2.5", "whole number, >= 1"]),
-        ({"preset": "huge"}, ["preset: 'huge'", "demo | few-shot | nano"]),
+        ({"preset": "huge"}, ["preset: 'huge'", "demo | few-shot | full | nano | zero-shot"]),
         ({"language": "english"}, ["language: 'english'", "auto or an ISO code"]),
         ({"offline": "perhaps"}, ["offline: 'perhaps'", "true or false"]),
         ({"seed": -1}, ["seed: -1", ">= 0"]),

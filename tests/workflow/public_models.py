@@ -6,14 +6,18 @@ import io
 import json
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
 import torch
 import yaml
 from torch import Tensor
 
+from project import Project
+from voiceclone.config.demo import DemoSettings
 from voiceclone.files import sha256_file
 from voiceclone.models.checkpoints import write_gpt
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
@@ -22,6 +26,53 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 HUBERT_LAYERS = 2
+MEASURING = ("campplus", "ge2e", "dnsmos", "distillmos", "whisper-tiny.en")
+
+
+def project_with_public_models(
+    new_project: Callable[..., Project],
+    asset: Callable[[str], Path],
+    own: Path,
+    name: str,
+    configuration: Path,
+    sentences: Sequence[int],
+) -> Project:
+    """A project that takes the public models from ``own``, where they are made; its speaker is a packaged voice.
+
+    Args:
+        new_project: the fixture.
+        asset: the fixture.
+        own: folder for the models.
+        name: of the project.
+        configuration: the user's file.
+        sentences: how many of them each recording has.
+    """
+    fetched = {model: asset(model).parent for model in (*MEASURING, "piper-joe")}
+    write_public_models(own)
+    options = ("--cores", "1", "--configfile", str(configuration), "--config", f"models_dir={own}")
+    project = new_project(name, *options)
+    models = project.root / "resources" / "models"
+    models.unlink()  # models with random weights must not come among the fetched ones
+    models.mkdir()
+    for model in MEASURING:
+        (models / model).symlink_to(fetched[model])
+    pin(project.root / "config" / "assets.yaml", own)
+    voice = fetched["piper-joe"] / "en_US-joe-medium.onnx"
+    record(project.root / "resources" / "speakers" / "joe", voice, sentences)
+    return project
+
+
+def record(folder: Path, voice: Path, sentences: Sequence[int]) -> None:
+    """Short takes by a packaged voice."""
+    from voiceclone.corpus.demo import load_voice, read_texts, speak
+
+    settings = DemoSettings()
+    piper = load_voice(voice, settings, threads=1)
+    texts = read_texts(Path(__file__).parents[2] / "resources" / "sentences" / "demo_speaker.txt")
+    folder.mkdir()
+    for number, (count, take) in enumerate(zip(sentences, texts, strict=False)):
+        samples, rate = speak(piper, take[:count], np.random.default_rng(number), settings)
+        soundfile.write(folder / f"take-{number}.flac", 0.7 * samples / np.abs(samples).max(), rate)
 
 
 def write_public_models(folder: Path) -> None:

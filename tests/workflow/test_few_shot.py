@@ -9,46 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
-from public_models import pin, write_public_models
-from voiceclone.config.demo import DemoSettings
+from public_models import project_with_public_models
 from voiceclone.files import read_json, read_tsv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 CONFIGURATION = Path(__file__).with_name("few_shot.yaml")
-MEASURING = ("campplus", "ge2e", "dnsmos", "distillmos", "whisper-tiny.en")
-
-
-def record(folder: Path, voice: Path) -> None:
-    """Two short takes by a packaged voice."""
-    from voiceclone.corpus.demo import load_voice, read_texts, speak
-
-    settings = DemoSettings()
-    piper = load_voice(voice, settings, threads=1)
-    takes = read_texts(Path(__file__).parents[2] / "resources" / "sentences" / "demo_speaker.txt")[:2]
-    folder.mkdir()
-    for number, sentences in enumerate(takes):
-        samples, rate = speak(piper, sentences[:4], np.random.default_rng(number), settings)
-        soundfile.write(folder / f"take-{number}.flac", 0.7 * samples / np.abs(samples).max(), rate)
 
 
 @pytest.fixture(scope="module")
 def voice(new_project, asset, tmp_path_factory):
     """The finished results folder and its project."""
-    fetched = {name: asset(name).parent for name in (*MEASURING, "piper-joe")}
     own = tmp_path_factory.mktemp("own-models")
-    write_public_models(own)
-    options = ("--cores", "1", "--configfile", str(CONFIGURATION), "--config", f"models_dir={own}")
-    project = new_project("few-shot", *options)
-    models = project.root / "resources" / "models"
-    models.unlink()  # models with random weights must not come among the fetched ones
-    models.mkdir()
-    for name in MEASURING:
-        (models / name).symlink_to(fetched[name])
-    pin(project.root / "config" / "assets.yaml", own)
-    record(project.root / "resources" / "speakers" / "joe", fetched["piper-joe"] / "en_US-joe-medium.onnx")
+    project = project_with_public_models(new_project, asset, own, "few-shot", CONFIGURATION, [4, 4])
     project.run()
     return project
 
@@ -89,3 +63,27 @@ def test_the_bundle_speaks(voice) -> None:
     speech = Synthesizer.from_bundle(bundle, threads=1).say("Hello there.", max_tokens_per_phone=1)
     assert speech.rate == 32000 and len(speech.samples) > 8000
     assert np.abs(speech.samples).max() > 0
+
+
+def test_adapters_are_trained_merged_and_exported(voice, tmp_path) -> None:
+    """Another training of the same data: only the GPT and what is made from it is done again."""
+    from voiceclone.models.gpt import GPTConfig, TextToSemantic
+    from voiceclone.models.voice import load_gpt
+
+    models = voice.results / "joe" / "models"
+    sovits = (models / "sovits.safetensors").read_bytes()
+    adapted = tmp_path / "adapted.yaml"
+    adapted.write_text("gpt: {lora: {rank: 4}, ema_decay: 0.9, steps: 2}\n", encoding="utf-8")
+    place = voice.options.index("--configfile") + 2
+    options = [*voice.options[:place], str(adapted), *voice.options[place:]]
+    before, voice.options = voice.options, options
+    try:
+        voice.run("results/joe/export/onnx-fp32/bundle.json")
+    finally:
+        voice.options = before
+    report = read_json(models / "gpt.json")
+    assert report["components"]["settings"]["lora"]["rank"] == 4
+    assert report["trained_parameters"] == 24 * 4 * (512 + 1536 + 512 + 512 + 512 + 2048 + 2048 + 512)
+    assert load_gpt(models).state_dict().keys() == TextToSemantic(GPTConfig()).state_dict().keys()
+    assert (models / "sovits.safetensors").read_bytes() == sovits
+    assert read_json(voice.results / "joe" / "export" / "onnx-fp32" / "parity.json")["greedy_equal"]

@@ -21,7 +21,7 @@ def test_lint_is_clean(new_project) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("preset", ["nano", "few-shot"])
+@pytest.mark.parametrize("preset", ["nano", "zero-shot", "few-shot", "full"])
 def test_dry_run_plans_every_stage(new_project, preset) -> None:
     project = new_project("dry")
     speaker(project)

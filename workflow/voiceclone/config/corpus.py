@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from voiceclone.config.base import Block
@@ -10,7 +12,12 @@ from voiceclone.config.base import Block
 class CorpusSettings(Block):
     """What makes an utterance fit for training. Every limit can be overruled for one utterance by a correction."""
 
-    min_utterances: int = Field(10, ge=3, description="Fewer utterances left than this stop the run.")
+    tier: Literal["", "zero-shot", "few-shot", "full"] = Field(
+        "",
+        description="Amount of speech that the other settings are made for: a warning tells when another preset fits "
+        "better, and zero-shot wants a clip of 3 to 10 s. Empty: not looked at.",
+    )
+    min_utterances: int = Field(10, ge=1, description="Fewer utterances left than this stop the run.")
     min_seconds: float = Field(30.0, ge=1, description="Less speech left than this, in seconds, stops the run.")
     min_utterance_seconds: float = Field(0.6, ge=0.1, le=10, description="Shorter utterances are left out, in seconds.")
     max_utterance_seconds: float = Field(20.0, ge=2, le=60, description="Longer utterances are left out, in seconds.")
@@ -55,5 +62,5 @@ class CorpusSettings(Block):
     heldout_share: float = Field(
         0.1, ge=0, le=0.5, description="Share of utterances that training never sees; they measure the voice."
     )
-    min_heldout: int = Field(2, ge=1, le=100, description="Least utterances held out, however small the corpus is.")
+    min_heldout: int = Field(2, ge=0, le=100, description="Least utterances held out, however small the corpus is.")
     split_seed: int = Field(0, ge=0, description="Another number draws another held-out set.")

@@ -55,10 +55,11 @@ class Config(Block):
         "demo_speaker": "demo",
     }
 
-    preset: Literal["demo", "nano", "few-shot"] = Field(
+    preset: Literal["demo", "nano", "zero-shot", "few-shot", "full"] = Field(
         "nano",
         description="Values that the other keys start from: demo (minutes on a laptop), nano (small models from "
-        "scratch, no GPU), few-shot (fine-tunes the public v2Pro voice; GPU and hub).",
+        "scratch, no GPU); with the public v2Pro models from the hub: zero-shot (one clip of 3 to 10 s, no training), "
+        "few-shot (fine-tunes on about a minute to half an hour; GPU), full (on more; GPU).",
     )
     speakers_dir: str = Field(
         "resources/speakers", min_length=1, description="Folder with one subfolder of recordings per speaker."

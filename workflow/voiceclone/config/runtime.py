@@ -79,5 +79,5 @@ class RuntimeSettings(Block):
     gradient_checkpointing: bool = Field(
         False,
         description="Training: compute the activations of the large layers again in the backward pass instead of "
-        "keeping them: less memory, about a third slower, the same result.",
+        "keeping them: much less memory, up to a third slower, the same result.",
     )

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from voiceclone.config.training import TrainingSettings
+
+#: What the generator consists of, but for the quantiser; names within them are checked when the network is there.
+PARTS = ("enc_p", "dec", "enc_q", "flow", "ref_enc", "ssl_proj", "sv_emb", "ge_to512", "prelu")
+
+
+def _part(name: str) -> str:
+    if name.partition(".")[0] not in PARTS:
+        raise ValueError(f"{name!r} is no part of SoVITS; expected {', '.join(PARTS)}, or a part of one")
+    return name
 
 
 class SoVITSSettings(TrainingSettings):
@@ -30,7 +39,7 @@ class SoVITSSettings(TrainingSettings):
     )
     mel_weight: float = Field(45.0, gt=0, le=1000, description="Weight of the mel-spectrogram loss.")
     kl_weight: float = Field(1.0, gt=0, le=100, description="Weight of the Kullback-Leibler loss.")
-    freeze: tuple[str, ...] = Field(
+    freeze: tuple[Annotated[str, AfterValidator(_part)], ...] = Field(
         (),
         description="Parts of the generator that are not trained, by name: enc_p (tokens and text), ref_enc (style), "
         "enc_q, flow, dec (waveform), or a part of them such as enc_p.encoder_text. The quantiser never is.",

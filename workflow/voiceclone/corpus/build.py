@@ -18,6 +18,7 @@ from voiceclone.corpus.listfile import ListEntry, write_list
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.proofread import write_proofread
 from voiceclone.corpus.split import HELDOUT, split_by_hash
+from voiceclone.corpus.tiers import advice, check_clip
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.progress import announce
@@ -80,6 +81,7 @@ def build_corpus(
     _check_sums(candidates, kept, rejected)
     log.info("corpus: %d kept, %d rejected, %d corrections", len(kept), len(rejected), sum(map(len, placed.values())))
     _require_enough(candidates, kept, rejected, records, settings, output_dir, speaker)
+    check_clip(settings.tier, [item.seconds for item in kept], speaker)
 
     split = split_by_hash(
         (item.sha256 for item in kept), settings.heldout_share, settings.split_seed, settings.min_heldout
@@ -87,6 +89,10 @@ def build_corpus(
     summary = summarise(kept, rejected, split, settings)
     if rejected_takes is not None:
         summary["rejected_takes"] = dict(Counter(row["reason"] for row in read_tsv(rejected_takes, ("reason",))))
+    if hint := advice(settings.tier, summary["seconds"]["kept"]):
+        summary["advice"] = hint
+        log.warning("%s", hint)
+        announce(f"{speaker} · corpus  {hint}")
     write_tsv(output_dir / "rejected.tsv", REJECTED_COLUMNS, (_rejected_row(*item) for item in rejected))
     write_list(output_dir / f"{speaker}.list", (ListEntry(c.path, speaker, c.language, plain(c.text)) for c in kept))
     write_proofread(output_dir / "proofread.html", speaker, kept, rejected, records)

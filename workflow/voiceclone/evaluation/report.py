@@ -86,6 +86,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
     tables = {target: optional_table(results / "eval" / target / "metrics.tsv") for target in summaries}
     cards, left_out = listening_cards(results, tables, settings)
     scratch = trained_from_scratch(provenance["config"])
+    summary = results / "corpus" / "summary.json"
     figures = corpus_figures(corpus)
     models = {
         name: {**model, "charts": loss_charts(results / "models" / f"{name}.history.jsonl")}
@@ -100,6 +101,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "recorded": sum(float(row["seconds"]) for row in takes),
         "fates": seconds_by_fate(results, takes, corpus, dropped),
         "corpus": figures,
+        "advice": read_json(summary).get("advice", "") if summary.is_file() else "",
         "dropped": dropped[:MOST_ROWS],
         "dropped_count": len(dropped),
         "models": models,

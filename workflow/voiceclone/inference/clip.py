@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.audio.io import Waveform, read_mono, resample
+from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.inference.bundle import Reference
-from voiceclone.inference.reference import PROMPT_SECONDS
 from voiceclone.inference.splitting import CLAUSE_MARKS
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon
@@ -77,9 +77,9 @@ class ClipReader:
         """
         sound = read_clip(clip)
         seconds = len(sound) / RATE
-        if not any_length and not PROMPT_SECONDS[0] <= seconds <= PROMPT_SECONDS[1]:
+        if not any_length and not CLIP_SECONDS[0] <= seconds <= CLIP_SECONDS[1]:
             raise DataError(
-                f"{clip}: {seconds:.1f} s, expected {PROMPT_SECONDS[0]:g} to {PROMPT_SECONDS[1]:g} s of speech",
+                f"{clip}: {seconds:.1f} s, expected {CLIP_SECONDS[0]:g} to {CLIP_SECONDS[1]:g} s of speech",
                 "cut the clip, or add --any-length to take it as it is",
             )
         sounds = [sound, *map(read_clip, styles)]

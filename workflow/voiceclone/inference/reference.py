@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import DataError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
 from voiceclone.inference.bundle import Reference
-
-#: Length in seconds of a prompt clip that the public models were made for.
-PROMPT_SECONDS = (3.0, 10.0)
 
 
 def choose_reference(features_dir: Path) -> Row:
@@ -34,7 +32,7 @@ def choose_reference(features_dir: Path) -> Row:
 
     def rank(index: int) -> tuple[float, float, str]:
         seconds = float(rows[index]["seconds"])
-        outside = max(PROMPT_SECONDS[0] - seconds, seconds - PROMPT_SECONDS[1], 0.0)
+        outside = max(CLIP_SECONDS[0] - seconds, seconds - CLIP_SECONDS[1], 0.0)
         return outside, -float(likeness[index]), rows[index]["utterance"]
 
     return rows[min(range(len(rows)), key=rank)]

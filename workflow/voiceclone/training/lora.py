@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from voiceclone.config.gpt import LoRASettings
@@ -27,7 +28,7 @@ class Adapters:
     def __init__(self, model: TextToSemantic, settings: LoRASettings) -> None:
         from peft import LoraConfig
         from peft.tuners.lora import LoraModel
-        from peft.tuners.lora.layer import Linear
+        from peft.tuners.lora.layer import Linear, ParamWrapper
 
         packed = "in_proj" in settings.targets
         config = LoraConfig(
@@ -40,6 +41,8 @@ class Adapters:
         for module in model.modules():
             if isinstance(module, Linear):  # with in_proj adapted too, the configuration may not name a dropout
                 module.lora_dropout[NAME] = nn.Dropout(settings.dropout)
+            elif isinstance(module, ParamWrapper):  # it changes a class at every pass: nothing that can be compiled
+                module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
         self._weights = {name: item for name, item in model.named_parameters() if item.requires_grad}
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -61,5 +64,6 @@ class Adapters:
         """All weights of the model, under its own keys, with adapters merged that :meth:`state_dict` once gave."""
         twin = copy.deepcopy(self)
         twin.load_state_dict(weights)
-        model: nn.Module = twin._tuner.merge_and_unload()
+        twin._tuner.merge_and_unload()
+        model: nn.Module = twin._tuner.merge_and_unload()  # a second pass: the first does not see out_proj in in_proj's
         return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}

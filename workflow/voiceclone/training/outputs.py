@@ -58,7 +58,7 @@ def write_outputs(
     """
     best = result.best
     take_best = select == "best" and best.step is not None
-    weights = best.weights if take_best else result.last
+    weights: Weights = best.weights if take_best else result.last
     if complete is not None:
         weights = complete(weights)
     write_jsonl(history, result.history)

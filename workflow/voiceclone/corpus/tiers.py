@@ -1,0 +1,68 @@
+"""How much speech each way to a voice is made for: one clip, a minute, or hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voiceclone.errors import DataError
+
+ZERO_SHOT = "zero-shot"
+#: Length in seconds of a clip that the public models take as prompt.
+CLIP_SECONDS = (3.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Seconds of speech from and to which a preset is the right one, and the ones below and above it."""
+
+    least: float
+    most: float
+    below: str = ""
+    above: str = ""
+
+
+TIERS = {
+    ZERO_SHOT: Tier(0.0, 30.0, above="few-shot"),
+    "few-shot": Tier(30.0, 1800.0, below=ZERO_SHOT, above="full"),
+    "full": Tier(600.0, float("inf"), below="few-shot"),
+}
+
+
+def check_clip(tier: str, seconds: Sequence[float], speaker: str) -> None:
+    """Make sure that a voice without training has a clip to speak after.
+
+    Args:
+        tier: name in :data:`TIERS`, or empty.
+        seconds: length of each utterance that was kept.
+        speaker: for the message.
+
+    Raises:
+        DataError: none of them is 3 to 10 s long.
+    """
+    least, most = CLIP_SECONDS
+    if tier != ZERO_SHOT or any(least <= length <= most for length in seconds):
+        return
+    lengths = ", ".join(f"{length:.1f}" for length in seconds[:5])
+    raise DataError(
+        f"speaker {speaker}: zero-shot needs a clip of {least:g} to {most:g} s of speech as its reference, but the "
+        f"utterances found are {lengths} s long{' (and more)' if len(seconds) > 5 else ''}",
+        "record one or two whole sentences without a long pause; a longer recording is cut at its pauses",
+    )
+
+
+def advice(tier: str, seconds: float) -> str:
+    """What to tell a user whose amount of speech fits another preset better; empty if it fits.
+
+    Args:
+        tier: name in :data:`TIERS`, or empty for none.
+        seconds: of speech in the corpus.
+    """
+    if not tier:
+        return ""
+    own, speech = TIERS[tier], f"{seconds:.0f} s of speech"
+    if seconds < own.least:
+        return f"{speech} is little for preset {tier}, made for {own.least:g} s or more: {own.below} fits"
+    if seconds > own.most:
+        return f"{speech} is more than preset {tier} makes use of: {own.above} learns from all of it"
+    return ""

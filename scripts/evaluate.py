@@ -26,6 +26,7 @@ def main(args: Namespace) -> None:
         threads=args.threads,
         label=f"{args.speaker} · evaluate {args.target}",
         bert=bert,
+        baseline=args.baseline[0] if args.baseline else None,
     )
 
 
@@ -36,6 +37,9 @@ if __name__ == "__main__":
     parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv")
     parser.add_argument("--models-dir", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, nargs="*", default=[], help="bundle.json; none for a baseline")
+    parser.add_argument(
+        "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
+    )
     parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
     parser.add_argument(
         "--assets", type=Path, nargs="+", required=True, help="asset.json of each measuring model, and of BERT"

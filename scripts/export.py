@@ -2,8 +2,9 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import get_args
 
-from voiceclone.config.export import ExportSettings
+from voiceclone.config.export import ExportSettings, Target
 from voiceclone.stage import parse_settings, run_stage, stage_parser
 
 
@@ -24,6 +25,6 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--models-dir", type=Path, required=True, help="folder of the trained models")
     parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
-    parser.add_argument("--target", required=True, choices=["onnx-fp32"], help="what to export to")
+    parser.add_argument("--target", required=True, choices=get_args(Target), help="what to export to")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
     run_stage(main, parser)

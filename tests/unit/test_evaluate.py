@@ -12,7 +12,7 @@ import pytest
 
 from voiceclone.assets import open_asset
 from voiceclone.config.evaluate import EvaluateSettings
-from voiceclone.errors import ConfigError, DataError, Interrupted
+from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
 from voiceclone.evaluation.evaluate import (
     Item,
     Spoken,
@@ -25,6 +25,7 @@ from voiceclone.evaluation.evaluate import (
     speak_items,
     summarise_rows,
 )
+from voiceclone.evaluation.limits import check_losses, losses
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
 from voiceclone.files import read_json, read_tsv, write_text
 from voiceclone.progress import Progress
@@ -192,3 +193,28 @@ def test_recordings_of_a_real_speaker(
         again = evaluate()
     assert "0 measured, 2 from cache" in caplog.text
     assert again["metrics"] == metrics and not (output / "samples" / "gone.flac").exists()
+
+
+def rows(error_rate: float, similarity: float, dnsmos: float, count: int = 20) -> list[dict[str, object]]:
+    return [
+        {
+            "item": f"s{index}",
+            "language": "en",
+            "wer": error_rate + 0.1 * (index % 2),
+            "similarity_campplus": similarity,
+            "dnsmos_ovrl": dnsmos if index else None,
+        }
+        for index in range(count)
+    ]
+
+
+def test_a_bundle_that_surely_speaks_worse_is_refused() -> None:
+    settings = EvaluateSettings(bootstrap=200)
+    good = rows(0.1, 0.8, 3.0)
+    same = losses(rows(0.12, 0.79, 2.9), good, settings)
+    assert same["error_rate"]["value"] == pytest.approx(0.02) and same["dnsmos"]["n"] == 19
+    check_losses("onnx-int8", same, settings)
+    worse = losses(rows(0.4, 0.5, 2.0), good, settings)
+    with pytest.raises(VoiceCloneError, match=r"error_rate worse by 0\.300 .* similarity worse .* dnsmos worse"):
+        check_losses("onnx-int8", worse, settings)
+    assert losses([], good, settings) == {}

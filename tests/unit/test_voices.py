@@ -278,8 +278,6 @@ def bundle(root: Path) -> Path:
 
 def test_a_bundle_refuses_what_it_cannot_do(root: Path, bundle: Path, clip: Path, tmp_path: Path) -> None:
     common = ("say", "--bundle", bundle, "--text", "Hello.", "-o", tmp_path / "out.wav")
-    code, told = call(*common, "--speed", "1.5", "--attempts", "1")
-    assert code == 2 and "the speed 1 alone" in told
     code, told = call(*common, "--reference", clip)
     assert code == 2 and "speaks like the clip that was exported" in told
     assert open_bundle(bundle, root).synthesizer.fingerprint
@@ -287,7 +285,7 @@ def test_a_bundle_refuses_what_it_cannot_do(root: Path, bundle: Path, clip: Path
 
 def test_a_batch_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path) -> None:
     table = tmp_path / "lines.tsv"
-    table.write_text("name\ttext\tspeed\none\tHello.\t\ntwo\tGood day.\t\nfast\tHello.\t2\n", encoding="utf-8")
+    table.write_text("name\ttext\tspeed\none\tHello.\t\ntwo\tGood day.\t\nmute\t...\t\n", encoding="utf-8")
     program = "import sys; sys.modules['torch'] = None\nfrom voiceclone.cli import app\napp(sys.argv[1:])\n"
     command = ["batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out", "--top-k", "1"]
     for line in ("2 spoken, 0 were there, 1 failed", "0 spoken, 2 were there, 1 failed"):
@@ -297,7 +295,7 @@ def test_a_batch_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path) -> Non
         assert done.returncode == 1 and line in done.stdout, done.stdout + done.stderr
     rows = read_tsv(tmp_path / "out" / "results.tsv")
     assert [row["status"] for row in rows] == ["kept", "kept", "failed"]
-    assert "the speed 1 alone" in rows[2]["error"]
+    assert "nothing in it can be spoken" in rows[2]["error"]
 
 
 def test_a_batch_takes_clips_of_its_rows(root: Path, clip: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.inference.backend import frames_at
 from voiceclone.inference.bundle import Reference
 from voiceclone.inference.synthesizer import Synthesizer
 
@@ -32,9 +31,9 @@ class ChanceBackend:
     def step(self, token: int, position: int, cache: Any) -> tuple[Any, Any]:
         return self._logits, None
 
-    def decode(self, codes: Any, phones: Any, style: Any, noise: Any, speed: float = 1.0) -> Any:
+    def decode(self, codes: Any, phones: Any, style: Any, noise: Any) -> Any:
         self.decodes += 1
-        frames = frames_at(len(codes), speed)
+        frames = noise.shape[2]
         assert noise.shape == (1, 4, frames)
         tones = np.repeat(np.asarray(codes, np.float32) / CODES, 1280)[: frames * 640]
         return np.pad(tones, (0, frames * 640 - len(tones))) + 0.01 * noise[0, 0].repeat(640)

@@ -96,6 +96,11 @@ def bundle(wildcards):
     )
 
 
+def baseline(wildcards):
+    """What a bundle is held against: the figures of the trained model."""
+    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/torch-fp32/metrics.tsv"]
+
+
 def all_voices(wildcards):
     """What the overview is made of; without any speaker it says where to put one."""
     if not SPEAKERS:

@@ -8,6 +8,7 @@ rule evaluate:
         sovits="results/{speaker}/models/sovits.safetensors",
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         bundle=bundle,
+        baseline=baseline,
         sentences=sentences,
         assets=stage_assets("evaluate"),
     output:
@@ -33,6 +34,6 @@ rule evaluate:
     shell:
         "exec python scripts/evaluate.py --speaker {wildcards.speaker}"
         " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
-        " --models-dir {params.models_dir} --bundle {input.bundle} --sentences {input.sentences:q}"
+        " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline} --sentences {input.sentences:q}"
         " --assets {input.assets} --output-dir {params.output_dir}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -24,6 +24,7 @@ from voiceclone.assets import Asset
 from voiceclone.audio.io import Waveform, read_mono, write_flac
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
+from voiceclone.evaluation.limits import check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
@@ -40,7 +41,8 @@ CORPUS_COLUMNS = ("utterance", "split", "language", "text", "sha256")
 SILENCE = 1e-4  # peak below which nothing was spoken
 COLUMNS = (
     "item", "kind", "language", "text", "hypothesis", "seconds", "wer", "cer", *MEASURES[:6], "rtf", *TIMINGS,
-    *MEASURES[6:], "word_errors", "words", "character_errors", "characters", "truncated", "failure", "audio",
+    "tokens_per_second", *MEASURES[6:], "word_errors", "words", "character_errors", "characters", "truncated",
+    "failure", "audio",
 )  # fmt: skip
 
 
@@ -56,12 +58,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Spoken:
-    """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces that were cut at the length limit."""
+    """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made."""
 
     samples: Waveform
     rate: int
     timings: Mapping[str, float]
     truncated: int = 0
+    tokens: int = 0
 
 
 Voice = Callable[[Item], Spoken]
@@ -144,7 +147,7 @@ def open_target(
 
     def say(item: Item) -> Spoken:
         speech = synthesizer.say(item.text, item.language, seed=settings.seed)
-        return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated)
+        return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens)
 
     return say
 
@@ -253,6 +256,7 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str) -> di
         "seconds": len(samples) / spoken.rate,
         "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
         "truncated": spoken.truncated,
+        "tokens": spoken.tokens,
         "peak_memory_mb": peak_memory_mb(),
     }
     write_sidecar(sidecar, key, record, [sound])
@@ -298,7 +302,7 @@ def measure_items(
 def metrics_row(item: Item, spoken: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
     """One row of ``metrics.tsv``."""
     timings = spoken.get("timings", {})
-    seconds = spoken.get("seconds")
+    seconds, tokens = spoken.get("seconds"), spoken.get("tokens")
     row = {name: measures.get(name) for name in COLUMNS} | dict(timings)
     return row | {
         "item": item.id,
@@ -307,6 +311,7 @@ def metrics_row(item: Item, spoken: Mapping[str, Any], measures: Mapping[str, An
         "text": item.text,
         "seconds": seconds,
         "rtf": sum(timings.values()) / 1000 / seconds if timings and seconds else None,
+        "tokens_per_second": tokens / timings["gpt_ms"] * 1000 if tokens and timings.get("gpt_ms") else None,
         "truncated": spoken.get("truncated"),
         "failure": spoken.get("failure"),
         "audio": None if "failure" in spoken else f"samples/{item.id}.flac",
@@ -319,7 +324,7 @@ def _as_dict(interval: Interval | None) -> dict[str, float] | None:
 
 def summarise_rows(rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> dict[str, Any]:
     """Medians and corpus error rates of some rows, each with its interval."""
-    medians = (*MEASURES, "seconds", "rtf", *TIMINGS)
+    medians = (*MEASURES, "seconds", "rtf", *TIMINGS, "tokens_per_second")
     numbers = {
         name: _as_dict(bootstrap_median((row[name] for row in rows), settings.bootstrap, settings.seed))
         for name in medians
@@ -345,13 +350,16 @@ def evaluate_target(
     threads: int = 1,
     label: str = "evaluate",
     bert: Asset | None = None,
+    baseline: Path | None = None,
 ) -> None:
     """Evaluate one target; writes ``metrics.tsv``, ``samples/*.flac`` and, last, ``summary.json`` in ``output_dir``.
 
     ``bert`` is the encoder of Chinese text that the features were made with, for the target of the trained models; the
-    other arguments are named as in the command.
+    other arguments are named as in the command. A bundle is held against ``baseline``, the ``metrics.tsv`` of the
+    trained model.
 
     Raises:
+        VoiceCloneError: the bundle speaks worse than the settings allow.
         DataError: no item could be spoken at all, or the corpus has no training utterance.
     """
     audio = open_store(features_dir / "audio.safetensors")
@@ -392,6 +400,7 @@ def evaluate_target(
     table = [metrics_row(item, spoken[item.id], measures[item.id]) for item in items]
     _remove_stale(folder, cache, {row["item"] for row in table if row["audio"]})
     write_tsv(output_dir / "metrics.tsv", COLUMNS, table)
+    against = losses(table, read_tsv(baseline), settings) if baseline else None
     peaks = [record["peak_memory_mb"] for record in spoken.values() if "peak_memory_mb" in record]
     summary = {
         "target": target,
@@ -400,6 +409,7 @@ def evaluate_target(
             kind: summarise_rows([row for row in table if row["kind"] == kind], settings)
             for kind in sorted({item.kind for item in items})
         },
+        **({"against_trained_model": against} if against else {}),
         "failures": failures,
         "truncated": sum(record.get("truncated", 0) for record in spoken.values()),
         "size_bytes": target_bytes(target, models_dir, bundle),
@@ -409,6 +419,8 @@ def evaluate_target(
         "threads": max(1, threads),
     }
     write_json(output_dir / "summary.json", summary)
+    if against:
+        check_losses(target, against, settings)
     if not items:
         announce(f"{label}: no held-out utterance, nothing to evaluate")
 

@@ -279,6 +279,9 @@ def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
         findings = [f"largest error of {part} {value:.1e}" for part, value in errors.items()]
         if "greedy_equal" in parity:
             findings.append("greedy tokens equal" if parity["greedy_equal"] else "greedy tokens differ")
+        if "token_agreement" in parity:
+            findings.append(f"same next token preferred in {parity['token_agreement']:.1%}")
+            findings.append(f"spectra {parity['spectral_distance_db']:.2f} dB apart")
         rows.append(
             {
                 "name": name,

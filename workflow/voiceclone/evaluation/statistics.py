@@ -58,6 +58,15 @@ def bootstrap_median(values: Iterable[float | None], resamples: int = 2000, seed
     return _interval(float(np.median(numbers)), replicates, len(numbers))
 
 
+def bootstrap_mean(values: Iterable[float | None], resamples: int = 2000, seed: int = 0) -> Interval | None:
+    """Mean of the known values with its interval; None if there are none."""
+    numbers = known(values)
+    if not len(numbers):
+        return None
+    replicates = np.concatenate([numbers[d].mean(axis=1) for d in _draws(len(numbers), resamples, seed)])
+    return _interval(float(numbers.mean()), replicates, len(numbers))
+
+
 def bootstrap_ratio(
     numerators: Sequence[float], denominators: Sequence[float], resamples: int = 2000, seed: int = 0
 ) -> Interval | None:

@@ -105,6 +105,13 @@ METRICS = (
         "Seconds of computing per second of speech on the machine of this run; below 1 is faster than real time.",
     ),
     Metric(
+        "tokens_per_second",
+        "Tokens per second",
+        "plain",
+        "high",
+        "Semantic tokens that the GPT makes per second; 25 are a second of speech.",
+    ),
+    Metric(
         "text_ms",
         "Time: text",
         "ms",

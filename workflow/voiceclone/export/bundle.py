@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from voiceclone import __version__
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
-from voiceclone.export.graphs import export_decoder, export_text_to_semantic
-from voiceclone.features.store import open_store
+from voiceclone.export.lint import lint, stored_bytes
+from voiceclone.export.parity import check, compare, held_out_sentences
+from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
 from voiceclone.inference.backend import OnnxBackend, TorchBackend
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
-    DECODER,
     FORMAT_VERSION,
+    HEAD,
+    LATENT,
     REFERENCE,
+    TAIL,
     TEXT_TO_SEMANTIC,
     Reference,
     read_bundle,
@@ -30,6 +34,7 @@ from voiceclone.progress import announce
 
 log = logging.getLogger(__name__)
 
+FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE)
 SMOKE_TEXT = {
     "en": "This is a short test.",
     "ja": "これは短いテストです。",
@@ -42,119 +47,86 @@ SMOKE_TEXT = {
 def export_voice(
     models_dir: Path, features_dir: Path, target: str, output_dir: Path, settings: ExportSettings, speaker: str
 ) -> None:
-    """Write the bundle of one target and compare it with the trained models.
+    """Write the bundle of one target, check its graphs and compare it with the trained models.
 
     Raises:
-        VoiceCloneError: the difference exceeds ``settings.max_error``; the message has the numbers.
+        VoiceCloneError: a graph is not as asked, or differs more than the settings allow; the message has the numbers.
     """
-    from safetensors.numpy import save_file
-
+    form = FORMATS[target]
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
     row = choose_reference(features_dir)
     reference = make_reference(sovits, features_dir, row, has_base(models_dir))
     log.info("reference clip: %s (%s s)", row["utterance"], row["seconds"])
     sovits.remove_weight_norm()
     output_dir.mkdir(parents=True, exist_ok=True)
-    export_text_to_semantic(gpt, output_dir / TEXT_TO_SEMANTIC, settings.opset)
-    export_decoder(sovits, output_dir / DECODER, settings.opset)
-    with atomic_path(output_dir / REFERENCE) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in reference.tensors().items()}, temporary)
-    _describe(output_dir, target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
-    parity = compare(output_dir, gpt, sovits, features_dir, reference, settings)
-    write_json(output_dir / "parity.json", parity)
-    worst = max(parity["max_error"].values())
-    tokens = "equal" if parity["greedy_equal"] else "differ"
-    announce(f"{speaker} · export {target}: largest error {worst:.1e}, greedy tokens {tokens}")
-    if worst > settings.max_error or not parity["greedy_equal"]:
-        raise VoiceCloneError(
-            f"export {target}: differs from the trained model by {parity['max_error']} (allowed {settings.max_error}), "
-            f"greedy tokens equal: {parity['greedy_equal']}",
-            "report this with the log; raise export.max_error only if you accept the difference",
-        )
-
-
-def _describe(
-    folder: Path, target: str, speaker: str, gpt: Any, sovits: Any, models_dir: Path, features_dir: Path, utterance: str
-) -> None:
-    """Write ``bundle.json`` and ``SHA256SUMS``."""
-    languages = [row["language"] for row in read_tsv(features_dir / "manifest.tsv")]
-    ranked = sorted(set(languages), key=lambda name: (-languages.count(name), name))
-    names = (TEXT_TO_SEMANTIC, DECODER, REFERENCE)
-    write_json(
-        folder / BUNDLE_FILE,
-        {
-            "format_version": FORMAT_VERSION,
-            "voice": speaker,
-            "target": target,
-            "languages": ranked,
-            "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
-            "sample_rate": sovits.config.sample_rate,
-            "prior_channels": sovits.config.inter_channels,
-            "end_token": gpt.config.codes,
-            "cache": {
-                "layers": gpt.config.layers,
-                "heads": gpt.config.heads,
-                "head_width": gpt.config.dim // gpt.config.heads,
-            },
-            "reference_utterance": utterance,
-            "prompt": has_base(models_dir),
-            "bert": has_bert(features_dir),
-            "tokens_per_phone": usual_rates(features_dir),
-            "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
-            "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",
-            "made_by": f"voiceclone {__version__}",
-            "files": {
-                name: {"sha256": sha256_file(folder / name), "size": (folder / name).stat().st_size} for name in names
-            },
-        },
+    sentences = held_out_sentences(
+        features_dir, sovits.config.inter_channels, reference.style, settings.calibration_sentences
     )
-    sums = [f"{sha256_file(folder / name)}  {name}" for name in sorted([*names, BUNDLE_FILE])]
+    calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
+    graphs = build_graphs(gpt, sovits, form, settings.opset, calibration)
+    faults = lint(graphs, form)
+    if faults:
+        raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
+    description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
+    _write(output_dir, graphs, reference, description)
+    _, folder = read_bundle(output_dir)
+    backends = OnnxBackend(folder, read_json(folder / BUNDLE_FILE)), TorchBackend(gpt, sovits)
+    compared = dict(list(sentences.items())[: settings.parity_sentences])
+    parity = compare(*backends, compared, reference)
+    parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in graphs.items()}
+    write_json(output_dir / "parity.json", parity)
+    announce(
+        f"{speaker} · export {target}: largest error {max(parity['max_error'].values()):.1e}, "
+        f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
+    )
+    check(parity, form, settings, target)
+
+
+def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Reference, description: dict[str, Any]) -> None:
+    """Write graphs with what they are for, the reference clip, and last the description with all digests."""
+    from safetensors.numpy import save_file
+
+    notes = {name: str(description[name]) for name in ("voice", "target", "notice", "made_by")}
+    notes |= {f"fingerprint_{kind}": key for kind, key in description["fingerprints"].items()}
+    for name, model in graphs.items():
+        onnx.helper.set_model_props(model, notes)
+        with atomic_path(folder / f"{name}.onnx") as temporary:
+            onnx.save(model, temporary)
+    with atomic_path(folder / REFERENCE) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in reference.tensors().items()}, temporary)
+    digests = {name: {"sha256": sha256_file(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
+    write_json(folder / BUNDLE_FILE, {**description, "files": digests})
+    sums = [f"{sha256_file(folder / name)}  {name}" for name in sorted([*FILES, BUNDLE_FILE])]
     write_text(folder / "SHA256SUMS", "\n".join(sums) + "\n")
 
 
-def compare(
-    folder: Path, gpt: Any, sovits: Any, features_dir: Path, reference: Reference, settings: ExportSettings
+def _describe(
+    target: str, speaker: str, gpt: Any, sovits: Any, models_dir: Path, features_dir: Path, utterance: str
 ) -> dict[str, Any]:
-    """Run bundle and trained models on the same held-out utterances.
-
-    Returns:
-        ``max_error`` of logits and waveform relative to their largest value, ``greedy_equal``, and the utterances.
-    """
-    description, _ = read_bundle(folder)
-    exported, trained = OnnxBackend(folder, description), TorchBackend(gpt, sovits)
-    rows = read_tsv(features_dir / "manifest.tsv")
-    held_out = [row for row in rows if row["split"] == "heldout"] or rows
-    phones_of, tokens_of = (open_store(features_dir / f"{kind}.safetensors") for kind in ("phones", "semantic"))
-    errors = {"logits": 0.0, "waveform": 0.0}
-    greedy_equal = True
-    used = sorted(held_out, key=lambda row: row["utterance"])[: settings.parity_sentences]
-    for row in used:
-        phones = np.asarray(phones_of[row["utterance"]], np.int64)
-        codes = np.asarray(tokens_of[row["utterance"]], np.int64)
-        noise = np.random.default_rng(0).standard_normal(
-            (1, description["prior_channels"], 2 * len(codes)), np.float32
-        ) * np.float32(0.5)
-        waves = [backend.decode(codes, phones, reference.style, noise) for backend in (exported, trained)]
-        errors["waveform"] = max(errors["waveform"], _relative(*waves))
-        logits, tokens = zip(*(_greedy(backend, phones, reference) for backend in (exported, trained)), strict=True)
-        errors["logits"] = max(errors["logits"], _relative(*logits))
-        greedy_equal &= tokens[0] == tokens[1]
-    return {"max_error": errors, "greedy_equal": greedy_equal, "utterances": [row["utterance"] for row in used]}
-
-
-def _greedy(
-    backend: OnnxBackend | TorchBackend, phones: Any, reference: Reference, steps: int = 25
-) -> tuple[Any, list[int]]:
-    """Logits (steps, V + 1) and tokens of greedy decoding after the reference's prompt."""
-    prompt = reference.tokens
-    logits, cache = backend.start(np.concatenate([reference.phones, phones]), None, prompt)
-    seen, tokens = [logits], [int(logits.argmax())]
-    for index in range(steps - 1):
-        logits, cache = backend.step(tokens[-1], len(prompt) + index, cache)
-        seen.append(logits)
-        tokens.append(int(logits.argmax()))
-    return np.stack(seen), tokens
-
-
-def _relative(left: Any, right: Any) -> float:
-    return float(np.abs(left - right).max() / max(float(np.abs(right).max()), 1e-8))
+    """Content of ``bundle.json`` but for the digests."""
+    languages = [row["language"] for row in read_tsv(features_dir / "manifest.tsv")]
+    ranked = sorted(set(languages), key=lambda name: (-languages.count(name), name))
+    return {
+        "format_version": FORMAT_VERSION,
+        "voice": speaker,
+        "target": target,
+        "half": FORMATS[target] == "fp16",
+        "languages": ranked,
+        "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
+        "sample_rate": sovits.config.sample_rate,
+        "steps_per_frame": sovits.config.upsample_rates[0],
+        "prior_channels": sovits.config.inter_channels,
+        "end_token": gpt.config.codes,
+        "cache": {
+            "layers": gpt.config.layers,
+            "heads": gpt.config.heads,
+            "head_width": gpt.config.dim // gpt.config.heads,
+        },
+        "reference_utterance": utterance,
+        "prompt": has_base(models_dir),
+        "bert": has_bert(features_dir),
+        "tokens_per_phone": usual_rates(features_dir),
+        "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
+        "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",
+        "made_by": f"voiceclone {__version__}",
+    }

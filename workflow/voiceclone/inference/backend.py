@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +18,12 @@ Tokens = npt.NDArray[np.int64]
 
 #: Width of the BERT features that the public text-to-semantic model reads.
 BERT_CHANNELS = 1024
+#: Positions by which the buffers of keys and values grow: 256 tokens are 10 s of speech.
+CACHE_STEP = 256
+#: Frames (20 ms) of speech that the tail of the vocoder makes at once, and that it looks around.
+PART_FRAMES, MARGIN_FRAMES = 60, 2
+NO_PHONES = np.zeros((1, 0), np.int64)
+NO_BERT = np.zeros((1, BERT_CHANNELS, 0), np.float32)
 
 
 class Backend(Protocol):
@@ -28,11 +37,19 @@ class Backend(Protocol):
         """Read one token at its position among the semantic tokens: next logits (V + 1,), cache."""
         ...
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """Waveform (samples,) of codes (T,), phones (L,), style (1, G, 1) and noise (1, C, F).
 
         F is :func:`frames_at` of the number of codes and the speed.
         """
+        ...
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """First half of :meth:`decode`: latent (1, C, F)."""
+        ...
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """Second half of :meth:`decode`: waveform (samples,) of a latent (1, C, F), or of a part of its frames."""
         ...
 
 
@@ -42,65 +59,169 @@ def frames_at(tokens: int, speed: float) -> int:
 
 
 class OnnxBackend:
-    """Runs a bundle's graphs with onnxruntime on the CPU.
+    """Runs a bundle's graphs with onnxruntime; one sentence at a time.
 
     Args:
         folder: the bundle's folder.
         description: its ``bundle.json``.
-        threads: threads inside an operator; 0 lets onnxruntime choose.
+        threads: threads inside an operator; 0: as OMP_NUM_THREADS says, else all cores.
+        device: ``cpu``, or ``cuda`` for bundles in half precision.
+
+    Raises:
+        ConfigError: the device cannot run this bundle.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0) -> None:
+    def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
+        from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
+
+        self._providers = choose_providers(description, device)
+        self._floats = np.float16 if description["half"] else np.float32
+        self._gpt = self._session(folder / TEXT_TO_SEMANTIC, threads)
+        self._latent = self._session(folder / LATENT, threads)
+        self._head = self._session(folder / HEAD, threads)
+        self._tail = self._session(folder / TAIL, threads)
+        self._steps_per_frame = description["steps_per_frame"]
+        self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
+        self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
+
+    def _session(self, path: Path, threads: int) -> Any:
         import onnxruntime
 
-        from voiceclone.inference.bundle import DECODER, TEXT_TO_SEMANTIC
-
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
         options.log_severity_level = 3
-        provider = ["CPUExecutionProvider"]
-        self._gpt = onnxruntime.InferenceSession(str(folder / TEXT_TO_SEMANTIC), options, providers=provider)
-        self._decoder = onnxruntime.InferenceSession(str(folder / DECODER), options, providers=provider)
-        layers, heads, width = (description["cache"][name] for name in ("layers", "heads", "head_width"))
-        self._empty_cache = np.zeros((layers, 2, 1, heads, 0, width), np.float32)
-        self._no_phones = np.zeros((1, 0), np.int64)
-        self._no_bert = np.zeros((1, BERT_CHANNELS, 0), np.float32)
+        share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
-        """See :class:`Backend`."""
+        """See :class:`Backend`; the cache of the sentence before is lost."""
         features = np.zeros((BERT_CHANNELS, len(phones)), np.float32) if bert is None else bert
-        return self._run(phones[None], features[None], prompt[None], 0, self._empty_cache)
+        return self._run(phones[None], features[None], prompt[None], 0, 0)
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
+        """See :class:`Backend`; ``cache`` is the number of positions that are filled."""
+        return self._run(NO_PHONES, NO_BERT, np.array([[token]], np.int64), position, cache)
+
+    def _run(self, phones: Tokens, bert: Floats, tokens: Tokens, position: int, past: int) -> tuple[Floats, int]:
+        filled = past + phones.shape[1] + tokens.shape[1]
+        binding = self._cache.binding(filled, past)
+        binding.bind_cpu_input("phones", phones)
+        binding.bind_cpu_input("bert", bert.astype(self._floats))
+        binding.bind_cpu_input("tokens", tokens)
+        binding.bind_cpu_input("position", np.array(position, np.int64))
+        binding.bind_cpu_input("past_length", np.array(past, np.int64))
+        binding.bind_output("logits", "cpu", 0, np.float32, self._logits.shape, self._logits.ctypes.data)
+        self._gpt.run_with_iobinding(binding)
+        return self._logits[0].copy(), filled
+
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`Backend`."""
-        return self._run(self._no_phones, self._no_bert, np.array([[token]], np.int64), position, cache)
+        return self.vocode(self.latent(codes, phones, style, noise), style)
 
-    def _run(self, phones: Tokens, bert: Floats, tokens: Tokens, position: int, past: Floats) -> tuple[Floats, Floats]:
-        logits, present = self._gpt.run(
-            ["logits", "present"],
-            {
-                "phones": phones,
-                "bert": bert,
-                "tokens": tokens,
-                "position": np.array(position, np.int64),
-                "past": past,
-            },
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`Backend`."""
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise,
+        }  # fmt: skip
+        return self._float32(self._latent, "latent", inputs)
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """See :class:`Backend`; in parts, so that memory does not grow with the sentence."""
+        upsampled = self._float32(self._head, "upsampled", {"latent": latent, "style": style})
+        return in_parts(
+            self._waveform, upsampled, PART_FRAMES * self._steps_per_frame, MARGIN_FRAMES * self._steps_per_frame
         )
-        return logits[0], present
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
-        """See :class:`Backend`.
+    def _waveform(self, upsampled: Floats) -> Floats:
+        return self._float32(self._tail, "audio", {"upsampled": upsampled}).reshape(-1)
 
-        Raises:
-            ConfigError: another speed than 1, which the graph cannot take.
-        """
-        if speed != 1.0:
-            raise ConfigError(
-                f"speed {speed:g}: the decoder of this bundle knows the speed 1 alone",
-                "speak with the trained models: --models results/NAME/models",
-            )
-        inputs = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
-        return self._decoder.run(["audio"], inputs)[0].reshape(-1)
+    def _float32(self, session: Any, output: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
+        feed = {
+            name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
+        }
+        return np.asarray(session.run([output], feed)[0], np.float32)
+
+
+@cache
+def share_memory() -> None:
+    """Let all sessions of this process take memory from one pool that grows by what is asked for.
+
+    By default each has its own, which doubles as it grows.
+    """
+    from onnxruntime import OrtAllocatorType, OrtArenaCfg, OrtMemoryInfo, OrtMemType, create_and_register_allocator
+
+    cpu = OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
+    create_and_register_allocator(cpu, OrtArenaCfg(0, 1, -1, -1))
+
+
+def in_parts(function: Callable[[Floats], Floats], sequence: Floats, size: int, margin: int) -> Floats:
+    """Apply a function from (1, C, N) to (rate * N,) to parts of ``size``, seeing ``margin`` more on either side.
+
+    The same as the function of the whole where no output depends on inputs farther than ``margin``.
+    """
+    length = sequence.shape[2]
+    out = []
+    for start in range(0, length, size):
+        first, last = max(0, start - margin), min(length, start + size + margin)
+        part = function(sequence[:, :, first:last])
+        rate = len(part) // (last - first)
+        out.append(part[(start - first) * rate : (min(length, start + size) - first) * rate])
+    return np.concatenate(out)
+
+
+def choose_providers(description: dict[str, Any], device: str) -> list[str]:
+    """Execution providers for a bundle on a device.
+
+    Raises:
+        ConfigError: no such device here, or its kernels do not cover the bundle's graphs.
+    """
+    import onnxruntime
+
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if not description["half"]:
+        raise ConfigError(
+            f"bundle {description['target']}: its attention runs on the CPU alone",
+            "take onnx-fp16 or a trt target for the GPU",
+        )
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise ConfigError("onnxruntime cannot use a GPU here", "install onnxruntime-gpu, or take the CPU")
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+class KeyValueCache:
+    """Buffers (1, heads, capacity, width) of keys and values per layer, which the graph updates in place.
+
+    They are bound once and kept for all sentences; a sentence that outgrows them gets larger ones.
+    """
+
+    def __init__(self, session: Any, sizes: dict[str, int], floats: type[np.floating[Any]], device: str) -> None:
+        self._session, self._floats, self._device = session, floats, device
+        self._names = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
+        self._heads, self._width = sizes["heads"], sizes["head_width"]
+        self.capacity = 0
+        self._buffers: dict[str, Any] = {}
+        self._binding: Any = None
+
+    def binding(self, positions: int, kept: int) -> Any:
+        """Binding with room for ``positions``, the first ``kept`` of which hold what they held."""
+        if positions > self.capacity:
+            self._grow(positions, kept)
+        return self._binding
+
+    def _grow(self, positions: int, kept: int) -> None:
+        from onnxruntime import OrtValue
+
+        self.capacity = -(-positions // CACHE_STEP) * CACHE_STEP
+        self._binding = self._session.io_binding()
+        for name in self._names:
+            array = np.zeros((1, self._heads, self.capacity, self._width), self._floats)
+            if kept:
+                array[:, :, :kept] = self._buffers[name].numpy()[:, :, :kept]
+            self._buffers[name] = OrtValue.ortvalue_from_numpy(array, self._device, 0)
+            self._binding.bind_ortvalue_input(name, self._buffers[name])
+            self._binding.bind_ortvalue_output(f"new_{name}", self._buffers[name])
 
 
 class TorchBackend:
@@ -134,17 +255,24 @@ class TorchBackend:
 
     def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
         """See :class:`Backend`."""
+        return self.vocode(self.latent(codes, phones, style, noise), style)
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`Backend`."""
+        import torch
+
+        inputs = (self._tensor(array) for array in (codes[None, None], phones[None], style, noise))
+        frames = noise.shape[2] if noise.shape[2] != 2 * len(codes) else None
+        with torch.inference_mode():
+            return np.asarray(self._sovits.latent(*inputs, frames=frames).float().cpu().numpy())
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """See :class:`Backend`."""
         import torch
 
         with torch.inference_mode():
-            audio = self._sovits.decode(
-                self._tensor(codes[None, None]),
-                self._tensor(phones[None]),
-                self._tensor(style),
-                noise=self._tensor(noise),
-                speed=speed,
-            )
-        return audio.float().cpu().numpy().reshape(-1)
+            audio = self._sovits.vocode(self._tensor(latent), self._tensor(style))
+        return np.asarray(audio.float().cpu().numpy().reshape(-1))
 
     def _tensor(self, array: npt.NDArray[Any]) -> Any:
         import torch

@@ -1,7 +1,8 @@
 """Bundles: folders that hold everything a voice needs to speak, without torch.
 
-Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``decoder.onnx``,
-``reference.safetensors`` (the reference clip as the models see it), ``SHA256SUMS``.
+Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
+``head.onnx`` and ``tail.onnx`` (the vocoder), ``reference.safetensors`` (the reference clip as the models see it),
+``SHA256SUMS``.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from safetensors.numpy import load_file
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, digest, read_json, sha256_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUNDLE_FILE = "bundle.json"
 TEXT_TO_SEMANTIC = "text_to_semantic.onnx"
-DECODER = "decoder.onnx"
+LATENT = "latent.onnx"
+HEAD = "head.onnx"
+TAIL = "tail.onnx"
 REFERENCE = "reference.safetensors"
 
 
@@ -72,9 +75,11 @@ def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
         raise DataError(f"{path}: no {BUNDLE_FILE} there", "give the folder that the export stage wrote, export/TARGET")
     description = read_json(file)
     version = description.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        later = not isinstance(version, int) or version > FORMAT_VERSION
         raise DataError(
-            f"{file}: format version {version!r}, this program reads up to {FORMAT_VERSION}", "update voiceclone"
+            f"{file}: format version {version!r}, this program reads {FORMAT_VERSION}",
+            "update voiceclone" if later else "export the voice again",
         )
     for name in description["files"]:
         if not contained_path(file.parent, name).is_file():

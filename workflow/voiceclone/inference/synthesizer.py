@@ -326,7 +326,7 @@ class Synthesizer:
             frames = frames_at(len(attempt.codes), manner.speed)
             noise = attempt.rng.standard_normal((1, self.prior_channels, frames), np.float32)
             noise *= np.float32(manner.noise_scale)
-            return self.backend.decode(attempt.codes, phones, reference.style, noise, manner.speed)
+            return self.backend.decode(attempt.codes, phones, reference.style, noise)
 
     def generate(
         self,

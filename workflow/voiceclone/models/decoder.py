@@ -74,11 +74,22 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor, style: Tensor) -> Tensor:
         """Waveform (B, 1, T * hop) in [-1, 1] of latent (B, C, T) and style (B, G, 1)."""
-        x = self.conv_pre(latent) + self.cond(style)
-        for stage, upsample in enumerate(self.ups):
-            x = upsample(F.leaky_relu(x, SLOPE))
-            first = stage * self.blocks_per_stage
-            blocks = self.resblocks[first : first + self.blocks_per_stage]
-            x = sum(block(x) for block in blocks) / len(blocks)
+        return self.tail(self.head(latent, style))
+
+    def head(self, latent: Tensor, style: Tensor) -> Tensor:
+        """First stage: (B, channels / 2, T * rates[0]). It looks far to both sides and costs little."""
+        return self._stage(0, self.conv_pre(latent) + self.cond(style))
+
+    def tail(self, x: Tensor) -> Tensor:
+        """Further stages: waveform of :meth:`head`'s result. They look less than two frames to either side."""
+        for stage in range(1, len(self.ups)):
+            x = self._stage(stage, x)
         # The public network uses torch's default slope here.
         return torch.tanh(self.conv_post(F.leaky_relu(x)))
+
+    def _stage(self, stage: int, x: Tensor) -> Tensor:
+        x = self.ups[stage](F.leaky_relu(x, SLOPE))
+        first = stage * self.blocks_per_stage
+        blocks = self.resblocks[first : first + self.blocks_per_stage]
+        total: Tensor = sum(block(x) for block in blocks) / len(blocks)
+        return total

@@ -187,7 +187,7 @@ class PriorEncoder(nn.Module):
         phones: Tensor,
         phone_lengths: Tensor | None,
         style: Tensor,
-        speed: float = 1.0,
+        frames: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode.
 
@@ -197,7 +197,7 @@ class PriorEncoder(nn.Module):
             phones: int64 (B, L).
             phone_lengths: valid phones (B,), None: all.
             style: (B, style_hidden, 1).
-            speed: above 1 shortens the sequence to int(T / speed) + 1 frames.
+            frames: length to stretch or shorten the sequence to; None: as it is.
 
         Returns:
             Hidden states (B, hidden, T), mean and log standard deviation (B, C, T), mask (B, 1, T).
@@ -208,8 +208,7 @@ class PriorEncoder(nn.Module):
         text_mask = frame_mask(phone_lengths, text)
         text = self.encoder_text(text, text_mask)
         hidden = self.encoder2(self.mrte(hidden, mask, text, text_mask, style), mask)
-        if speed != 1.0:
-            frames = int(hidden.shape[-1] / speed) + 1
+        if frames is not None:
             hidden = F.interpolate(hidden, size=frames, mode="linear")
             mask = F.interpolate(mask, size=frames, mode="nearest")
         mean, log_deviation = (self.proj(hidden) * mask).chunk(2, dim=1)

@@ -224,15 +224,21 @@ class SynthesizerTrn(nn.Module):
         return out
 
     def prior(
-        self, codes: Tensor, phones: Tensor, style: Tensor, speed: float = 1.0
+        self, codes: Tensor, phones: Tensor, style: Tensor, frames: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Prior of codes (B, 1, T), phones (B, L) and style (B, G, 1), none of them padded.
+
+        Args:
+            codes: int64 (B, 1, T).
+            phones: int64 (B, L).
+            style: (B, G, 1).
+            frames: stretch the prior to this length; None: its own, 2 T.
 
         Returns:
             Hidden states (B, H, 2 T), mean and log standard deviation (B, C, 2 T), mask (B, 1, 2 T).
         """
         out: tuple[Tensor, Tensor, Tensor, Tensor] = self.enc_p(
-            self.quantized(codes), None, phones, None, self._prior_style(style), speed
+            self.quantized(codes), None, phones, None, self._prior_style(style), frames
         )
         return out
 
@@ -263,11 +269,32 @@ class SynthesizerTrn(nn.Module):
         Returns:
             Waveform (B, 1, 2 T * hop) at 32 kHz; int(2 T / speed) + 1 frames if the speed is not 1.
         """
-        _, mean, log_deviation, mask = self.prior(codes, phones, style, speed)
+        frames = None if speed == 1.0 else int(FRAMES_PER_TOKEN * codes.shape[-1] / speed) + 1
         if noise is None:
-            noise = torch.randn_like(mean) * noise_scale
-        z = self.flow_reverse(mean + noise * log_deviation.exp(), mask, style)
-        out: Tensor = self.dec(z * mask, style)
+            length = frames or FRAMES_PER_TOKEN * codes.shape[-1]
+            shape = (len(codes), self.config.inter_channels, length)
+            noise = torch.randn(shape, device=style.device, dtype=style.dtype) * noise_scale
+        return self.vocode(self.latent(codes, phones, style, noise, frames), style)
+
+    def latent(self, codes: Tensor, phones: Tensor, style: Tensor, noise: Tensor, frames: int | None = None) -> Tensor:
+        """The first half of :meth:`decode`: what the decoder makes audible.
+
+        Args:
+            codes: int64 (B, 1, T).
+            phones: int64 (B, L).
+            style: (B, G, 1).
+            noise: (B, C, F), scaled; F is ``frames``, or 2 T.
+            frames: see :meth:`prior`.
+
+        Returns:
+            Latent (B, C, F).
+        """
+        _, mean, log_deviation, mask = self.prior(codes, phones, style, frames)
+        return self.flow_reverse(mean + noise * log_deviation.exp(), mask, style) * mask
+
+    def vocode(self, latent: Tensor, style: Tensor) -> Tensor:
+        """The second half of :meth:`decode`: waveform (B, 1, F * hop) of a latent (B, C, F) and style (B, G, 1)."""
+        out: Tensor = self.dec(latent, style)
         return out
 
     def remove_weight_norm(self) -> None:

@@ -1,0 +1,130 @@
+"""Checks of finished graphs, as part of the export: what is stored is what was asked for, and stored once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from voiceclone.export.builder import MICROSOFT
+from voiceclone.export.text_to_semantic import Format
+
+#: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.
+SMALL = 16_384
+#: Largest share of the bytes of weights that may be float32 in the targets of integers.
+FLOAT_SHARE = {"int8": 0.45, "int4": 0.6}
+#: Operators of the standard that TensorRT's parser has no equivalent of.
+NOT_IN_TENSORRT = {
+    "Loop",
+    "Scan",
+    "StringNormalizer",
+    "Unique",
+    "NonMaxSuppression",
+    "Bernoulli",
+    "RandomNormal",
+    "RandomUniform",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a graph."""
+
+    graph: str
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.graph}: {self.fault}"
+
+
+def lint(graphs: dict[str, onnx.ModelProto], form: Format, tensorrt: bool = False) -> list[Finding]:
+    """Faults of a target's graphs; empty if there are none."""
+    faults = [Finding(name, fault) for name, model in graphs.items() for fault in _faults(model, form)]
+    if tensorrt:
+        faults += [Finding(name, fault) for name, model in graphs.items() for fault in not_for_tensorrt(model)]
+    if form in FLOAT_SHARE:
+        sizes = sum((stored_bytes(model) for model in graphs.values()), Counter())
+        share = sizes["FLOAT"] / max(1, sizes.total())
+        if share > FLOAT_SHARE[form]:
+            faults.append(
+                Finding(
+                    "all graphs", f"{share:.0%} of the weights are float32, at most {FLOAT_SHARE[form]:.0%} in {form}"
+                )
+            )
+    return faults
+
+
+def stored_bytes(model: onnx.ModelProto) -> Counter[str]:
+    """Bytes of the stored tensors by element type."""
+    sizes: Counter[str] = Counter()
+    for tensor in tensors(model):
+        sizes[TensorProto.DataType.Name(tensor.data_type)] += numpy_helper.to_array(tensor).nbytes
+    return sizes
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Stored tensors of a model: weights and constants, those of branches too."""
+    for graph in _graphs(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            if node.op_type == "Constant":
+                yield from (attribute.t for attribute in node.attribute if attribute.name == "value")
+
+
+def not_for_tensorrt(model: onnx.ModelProto) -> list[str]:
+    """Constructs that TensorRT's parser does not read."""
+    faults = []
+    for graph in _graphs(model.graph):
+        for node in graph.node:
+            if node.domain not in ("", "ai.onnx"):
+                faults.append(f"{node.name}: {node.domain}.{node.op_type} is no operator of the standard")
+            elif node.op_type in NOT_IN_TENSORRT or node.op_type.startswith("Sequence"):
+                faults.append(f"{node.name}: {node.op_type} is not read by TensorRT")
+    if any(value.type.tensor_type.elem_type == TensorProto.DOUBLE for value in model.graph.input):
+        faults.append("an input is float64, which TensorRT does not take")
+    return faults
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+def _faults(model: onnx.ModelProto, form: Format) -> Iterator[str]:
+    yield from _stored_twice(model)
+    domains = {"", "ai.onnx", MICROSOFT}
+    foreign = sorted({node.domain for graph in _graphs(model.graph) for node in graph.node} - domains)
+    if foreign:
+        yield f"operators of unknown domains {foreign}"
+    asked = TensorProto.FLOAT16 if form == "fp16" else TensorProto.FLOAT
+    for value in model.graph.input:
+        kind = value.type.tensor_type.elem_type
+        if kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) and kind != asked:
+            names = TensorProto.DataType.Name(kind), TensorProto.DataType.Name(asked)
+            yield f"input {value.name} is {names[0]}, expected {names[1]}"
+    for tensor in model.graph.initializer:
+        kind, matrix = tensor.data_type, len(tensor.dims) > 1
+        if kind == TensorProto.DOUBLE or (form == "fp32" and kind == TensorProto.FLOAT16):
+            yield f"weight {tensor.name} is {TensorProto.DataType.Name(kind)}"
+        if form == "fp16" and kind == TensorProto.FLOAT and matrix and not tensor.name.startswith("ar_predict_layer"):
+            yield f"weight {tensor.name} is FLOAT, expected FLOAT16"
+
+
+def _stored_twice(model: onnx.ModelProto) -> Iterator[str]:
+    seen: dict[Any, str] = {}
+    for tensor in tensors(model):
+        array = numpy_helper.to_array(tensor)
+        if array.nbytes < SMALL:
+            continue
+        key = tensor.data_type, array.shape, hashlib.sha256(array.tobytes()).digest()
+        if key in seen and array.any():
+            yield f"weight {tensor.name} is stored twice: the same as {seen[key]} ({array.nbytes} bytes)"
+        seen[key] = tensor.name

@@ -1,0 +1,151 @@
+"""How closely a bundle follows the models that it was made from, on the voice's held-out utterances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceclone.config.export import ExportSettings
+from voiceclone.errors import VoiceCloneError
+from voiceclone.export.text_to_semantic import Format
+from voiceclone.features.store import open_store
+from voiceclone.files import Row, read_tsv
+from voiceclone.inference.backend import Backend
+from voiceclone.inference.bundle import Reference
+from voiceclone.inference.sampling import softmax
+
+Floats = npt.NDArray[np.float32]
+
+GREEDY_STEPS = 25
+WINDOW, HOP, FLOOR = 1024, 256, 1e-4
+
+
+def held_out_sentences(features_dir: Path, channels: int, style: Floats, most: int) -> dict[str, dict[str, Any]]:
+    """Inputs of the latent graph for held-out utterances, by name; for training ones where none are held out."""
+    rows = read_tsv(features_dir / "manifest.tsv")
+    chosen = [row for row in rows if row["split"] == "heldout"] or rows
+    return _sentences(features_dir, sorted(chosen, key=lambda row: row["utterance"])[:most], channels, style)
+
+
+def _sentences(features_dir: Path, rows: Sequence[Row], channels: int, style: Floats) -> dict[str, dict[str, Any]]:
+    phones, tokens = (open_store(features_dir / f"{kind}.safetensors") for kind in ("phones", "semantic"))
+    found = {}
+    for index, row in enumerate(rows):
+        codes = np.asarray(tokens[row["utterance"]], np.int64)
+        noise = np.random.default_rng(index).standard_normal((1, channels, 2 * len(codes)), np.float32)
+        found[row["utterance"]] = {
+            "codes": codes[None, None],
+            "phones": np.asarray(phones[row["utterance"]], np.int64)[None],
+            "style": style,
+            "noise": noise * np.float32(0.5),
+        }
+    return found
+
+
+def compare(
+    exported: Backend, trained: Backend, sentences: Mapping[str, Mapping[str, Any]], reference: Reference
+) -> dict[str, Any]:
+    """Run both on the same sentences.
+
+    Returns:
+        ``max_error`` of logits and waveform relative to their largest value; ``greedy_equal``: whether greedy decoding
+        gives the same tokens; ``token_agreement``: share of the recordings' tokens before which both prefer the same
+        next one; ``divergence``: mean Kullback-Leibler divergence of the next token's distribution, in nats;
+        ``spectral_distance_db``: mean distance of log spectra of the waveforms.
+    """
+    errors, same, divergences, distances = {"logits": 0.0, "waveform": 0.0}, [], [], []
+    greedy_equal = True
+    for item in sentences.values():
+        codes, phones = item["codes"].reshape(-1), item["phones"].reshape(-1)
+        waves = [backend.decode(codes, phones, item["style"], item["noise"]) for backend in (exported, trained)]
+        errors["waveform"] = max(errors["waveform"], _relative(*waves))
+        distances.append(spectral_distance(*waves))
+        mine, theirs = (_forced(backend, phones, codes, reference) for backend in (exported, trained))
+        errors["logits"] = max(errors["logits"], _relative(mine, theirs))
+        same.append(mine.argmax(1) == theirs.argmax(1))
+        divergences += [_divergence(left, right) for left, right in zip(theirs, mine, strict=True)]
+        tokens = [_greedy(backend, phones, reference) for backend in (exported, trained)]
+        greedy_equal &= tokens[0] == tokens[1]
+    return {
+        "max_error": errors,
+        "greedy_equal": bool(greedy_equal),
+        "token_agreement": float(np.concatenate(same).mean()),
+        "divergence": float(np.mean(divergences)),
+        "spectral_distance_db": float(np.mean(distances)),
+        "utterances": list(sentences),
+    }
+
+
+def check(parity: Mapping[str, Any], form: Format, settings: ExportSettings, target: str) -> None:
+    """Compare with the limits of a format.
+
+    Raises:
+        VoiceCloneError: names each figure beyond its limit.
+    """
+    worst = max(parity["max_error"].values())
+    limits = {"fp32": settings.max_error, "fp16": settings.max_error_half}
+    faults = []
+    if form in limits and worst > limits[form]:
+        faults.append(f"largest error {worst:.1e}, allowed {limits[form]:.0e} ({parity['max_error']})")
+    if form == "fp32" and not parity["greedy_equal"]:
+        faults.append("greedy decoding gives other tokens")
+    if form in ("int8", "int4"):
+        least = settings.min_token_agreement if form == "int8" else settings.min_token_agreement_int4
+        if parity["token_agreement"] < least:
+            faults.append(
+                f"prefers the same next token in {parity['token_agreement']:.1%}, at least {least:.1%} expected"
+            )
+        if parity["spectral_distance_db"] > settings.max_spectral_distance_db:
+            faults.append(
+                f"spectra differ by {parity['spectral_distance_db']:.2f} dB, "
+                f"at most {settings.max_spectral_distance_db} dB expected"
+            )
+    if faults:
+        raise VoiceCloneError(
+            f"export {target}: differs from the trained model: " + "; ".join(faults),
+            "take a more exact target, or raise the limit under 'export' if you accept the difference",
+        )
+
+
+def spectral_distance(left: Floats, right: Floats) -> float:
+    """Mean absolute distance in dB of the magnitude spectra of two waveforms (samples,) of the same length."""
+    import librosa
+
+    spectra = (np.abs(librosa.stft(wave, n_fft=WINDOW, hop_length=HOP)) for wave in (left, right))
+    first, second = (20 * np.log10(np.maximum(spectrum, FLOOR)) for spectrum in spectra)
+    return float(np.abs(first - second).mean())
+
+
+def _forced(backend: Backend, phones: Any, codes: Any, reference: Reference) -> Floats:
+    """Logits (T, V + 1) before each token of a recording, given those before it."""
+    prompt = reference.tokens
+    logits, cache = backend.start(np.concatenate([reference.phones, phones]), None, prompt)
+    seen = [logits]
+    for index, token in enumerate(codes[:-1].tolist()):
+        logits, cache = backend.step(token, len(prompt) + index, cache)
+        seen.append(logits)
+    return np.stack(seen)
+
+
+def _greedy(backend: Backend, phones: Any, reference: Reference) -> list[int]:
+    """First tokens of greedy decoding after the reference's prompt."""
+    prompt = reference.tokens
+    logits, cache = backend.start(np.concatenate([reference.phones, phones]), None, prompt)
+    tokens = [int(logits.argmax())]
+    for index in range(GREEDY_STEPS - 1):
+        logits, cache = backend.step(tokens[-1], len(prompt) + index, cache)
+        tokens.append(int(logits.argmax()))
+    return tokens
+
+
+def _divergence(true: Floats, other: Floats) -> float:
+    left, right = softmax(true).astype(np.float64), softmax(other).astype(np.float64)
+    return float((left * (np.log(left + 1e-12) - np.log(right + 1e-12))).sum())
+
+
+def _relative(left: Any, right: Any) -> float:
+    return float(np.abs(left - right).max() / max(float(np.abs(right).max()), 1e-8))

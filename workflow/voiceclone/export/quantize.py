@@ -1,0 +1,97 @@
+"""Smaller numbers: weights in 8 and 4 bits, convolutions in 8 bits, half precision."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+
+def blockwise(weight: Floats, bits: int, block: int) -> tuple[Bytes, Floats]:
+    """Quantise rows of a matrix symmetrically, a scale for every ``block`` numbers (layout of MatMulNBits).
+
+    Args:
+        weight: float32 (N, K), K a multiple of ``block``.
+        bits: 8, or 4 with two numbers in a byte, the first one in its low half.
+        block: numbers that share a scale.
+
+    Returns:
+        uint8 (N, K / block, block * bits / 8), offset by 2**(bits - 1); scales float32 (N, K / block).
+
+    Raises:
+        ValueError: K is not a multiple of ``block``.
+    """
+    rows, columns = weight.shape
+    if columns % block:
+        raise ValueError(f"{columns} columns are not a multiple of {block}")
+    blocks = weight.reshape(rows, columns // block, block)
+    largest = 2 ** (bits - 1) - 1
+    scales = np.maximum(np.abs(blocks).max(-1) / largest, np.finfo(np.float32).tiny).astype(np.float32)
+    whole = (np.rint(blocks / scales[..., None]) + largest + 1).astype(np.uint8)
+    if bits == 4:
+        whole = (whole[..., 0::2] | whole[..., 1::2] << 4).astype(np.uint8)
+    return whole, scales
+
+
+def restore(packed: Bytes, scales: Floats, bits: int) -> Floats:
+    """Float32 (N, K) of :func:`blockwise`'s result."""
+    if bits == 4:
+        packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], -1)
+    offset = 2 ** (bits - 1)
+    return ((packed.astype(np.float32) - offset) * scales[..., None]).reshape(len(packed), -1)
+
+
+def static_int8(
+    model: onnx.ModelProto, inputs: Sequence[Mapping[str, npt.NDArray[Any]]], float_nodes: Collection[str], cache: Path
+) -> onnx.ModelProto:
+    """Run convolutions in 8 bits, with ranges of the activations measured beforehand.
+
+    Weights lose one more bit (``reduce_range``): processors without VNNI add pairs of products in 16 bits, which
+    otherwise saturates.
+
+    Args:
+        model: float32.
+        inputs: of the graph, on which the ranges are measured.
+        float_nodes: names of convolutions that stay in float32.
+        cache: file of the measured ranges; read if it is there, written if not. Its name must stand for the graph and
+            the inputs.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quant_pre_process
+    from onnxruntime.quantization import quantize_static as quantize
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.rest = iter(inputs)
+
+        def get_next(self) -> Mapping[str, npt.NDArray[Any]] | None:
+            return next(self.rest, None)
+
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "made"))
+        onnx.save(model, plain)
+        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        present = {node.name for node in onnx.load(prepared, load_external_data=False).graph.node}
+        quantize(
+            str(prepared), str(made), Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"],
+            per_channel=True, reduce_range=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+            nodes_to_exclude=sorted(present & set(float_nodes)), calibration_cache_path=str(cache),
+        )  # fmt: skip
+        return onnx.load(made)
+
+
+def half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Half precision throughout, inputs and outputs too; norms, softmax and exponentials stay in float32."""
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    kept = [*DEFAULT_OP_BLOCK_LIST, "LayerNormalization", "Softmax", "Exp", "Resize"]
+    out: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=False, op_block_list=kept)
+    return out

@@ -1,0 +1,95 @@
+"""What each target is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+
+from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
+from voiceclone.export.quantize import half, static_int8
+from voiceclone.export.text_to_semantic import Format, TextToSemanticGraph
+from voiceclone.files import digest
+from voiceclone.models.gpt import TextToSemantic
+from voiceclone.models.sovits import SynthesizerTrn
+
+Inputs = Mapping[str, npt.NDArray[Any]]
+
+FORMATS: Mapping[str, Format] = {
+    "onnx-fp32": "fp32",
+    "onnx-fp16": "fp16",
+    "onnx-int8": "int8",
+    "onnx-int4": "int4",
+}
+#: Stages of the vocoder, counted from the last, that stay in float32 in the integer targets: their few channels carry
+#: the finest detail, and 8 bits there are heard as hiss.
+FLOAT_STAGES = 2
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the ranges of 8-bit convolutions are measured on.
+
+    Attributes:
+        sentences: inputs of the latent graph: codes, phones, style, noise.
+        folder: where measured ranges are kept.
+    """
+
+    sentences: Sequence[Inputs]
+    folder: Path
+
+
+def build_graphs(
+    gpt: TextToSemantic, sovits: SynthesizerTrn, form: Format, opset: int, calibration: Calibration
+) -> dict[str, onnx.ModelProto]:
+    """The graphs of a target by name: text_to_semantic, latent, head, tail. Weight norm must be folded."""
+    weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in gpt.state_dict().items()}
+    text_to_semantic = TextToSemanticGraph(gpt.config, weights, form, opset).build()
+    latent, head, tail = (make(sovits, opset) for make in (latent_graph, head_graph, tail_graph))
+    if form == "fp16":
+        latent, head, tail = half(latent), half(head), half(tail)
+    elif form in ("int8", "int4"):
+        latents = [
+            {"latent": out, "style": item["style"]}
+            for item, out in zip(calibration.sentences, _outputs(latent, calibration.sentences), strict=True)
+        ]
+        upsampled = [{"upsampled": out} for out in _outputs(head, latents)]
+        blocks, stages = len(sovits.config.resblock_kernels), len(sovits.config.upsample_rates)
+        latent = _int8(latent, calibration.sentences, (), calibration.folder)
+        head, tail = (
+            _int8(model, inputs, _float_convolutions(model, blocks * (stages - FLOAT_STAGES)), calibration.folder)
+            for model, inputs in ((head, latents), (tail, upsampled))
+        )
+    return {"text_to_semantic": text_to_semantic, "latent": latent, "head": head, "tail": tail}
+
+
+def _int8(model: onnx.ModelProto, inputs: Sequence[Inputs], floats: Sequence[str], folder: Path) -> onnx.ModelProto:
+    arrays = [
+        [name, value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+        for item in inputs
+        for name, value in item.items()
+    ]
+    key = digest([hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(), arrays])
+    return static_int8(model, inputs, floats, folder / f"{key}.json")
+
+
+def _outputs(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> list[npt.NDArray[Any]]:
+    """What a graph gives for some inputs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [session.run(None, dict(item))[0] for item in inputs]
+
+
+def _float_convolutions(vocoder: onnx.ModelProto, blocks: int) -> list[str]:
+    """Names of the convolutions that stay in float32: all but those of the first ``blocks`` residual blocks."""
+    kept = tuple(f"/resblocks.{index}/" for index in range(blocks))
+    names = [node.name for node in vocoder.graph.node if node.op_type == "Conv"]
+    return [name for name in names if not any(part in name for part in kept)]

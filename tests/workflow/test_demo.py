@@ -13,6 +13,7 @@ import pytest
 
 from voiceclone.files import read_tsv, sha256_file
 from voiceclone.inference.bundle import verify_bundle
+from voiceclone.training.lock import holder
 
 pytestmark = pytest.mark.timeout(1800)
 SPOKEN = Path(__file__).resolve().parents[2] / "resources" / "sentences" / "demo_speaker.txt"
@@ -111,6 +112,7 @@ def test_interrupted_training_continues_to_the_same_model(demo, tmp_path, kind, 
     target = f"results/demo/models/{kind}.safetensors"
     project.interrupt(lambda: any(state.glob("*/step-*")), target, how=how)
     assert not model.exists()
+    assert not any(holder(path) for path in state.glob("*/lock")), "a trainer outlived the run that started it"
     project.run(target)
     assert "resum" in project.log("demo", f"train_{kind}").lower()
     assert sha256_file(model) == expected

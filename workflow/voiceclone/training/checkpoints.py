@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,6 +96,11 @@ def to_host(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
+def _copy_of(part: str, copy: Copy, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor under a name that no other part has."""
+    return copy(f"{part}/{name}", tensor)
+
+
 def take_snapshot(
     step: int,
     parts: Mapping[str, Any],
@@ -108,7 +114,7 @@ def take_snapshot(
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     for part, values in parts.items():
         held = tensors[part] = {}
-        state[part] = pack(values, "", held, lambda name, tensor, part=part: copy(f"{part}/{name}", tensor))
+        state[part] = pack(values, "", held, partial(_copy_of, part, copy))
     return Snapshot(step, state, tensors, list(history), dict(versions), metric)
 
 

@@ -506,27 +506,28 @@ class Trainer:
         self.recipe.model.eval()
         with torch.no_grad(), self._leaving():
             figures = self.world.from_leader(self.recipe.validate())
-            value = figures.get(self.recipe.metric, math.nan)
-            better = self.best.offer(step, value, self.recipe.parts["model"])
+            usable = bool(figures) and all(map(math.isfinite, figures.values()))
+            better = usable and self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
             self._sample()
         self.recipe.model.train()
         counters.validated = step
         counters.stale = 0 if better or not figures else counters.stale + 1
-        if not all(map(math.isfinite, figures.values())):
+        if figures and not usable:
             log.warning("step %d held-out: not finite, left out: %s", step, figures)
         elif figures:
             self._row("heldout", figures)
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
             if plan.patience and counters.stale >= plan.patience:
                 announce(f"{self.label}  ends early at step {step}: no better since step {self.best.step}")
-            if self._among_best(value):
+            if self._among_best(figures[self.recipe.metric]):
                 self._save()
 
     def _sample(self) -> None:
         """Let a person hear every so many validations, the first one included, how far the training is."""
         every = self.runtime.sample_every
         validations = sum(row.get("split") == "heldout" for row in self.history.rows)
-        sound = self.recipe.sample() if every and validations % every == 0 else None
+        due = self.world.leads and every and validations % every == 0
+        sound = self.recipe.sample() if due else None
         if sound is not None:
             self.history.add_sound(*sound, self.counters.step)
 
@@ -572,6 +573,7 @@ class Trainer:
         if self.best.step is not None:
             self.recipe.parts["model"].load_state_dict(self.best.weights)
             losses = self._utterance_losses(stop)
+        self.world.wait(60 * self.runtime.save_patience_minutes)
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,

@@ -1,4 +1,4 @@
-"""Measure a bundle in a process of its own: ``python speak_bundle.py BUNDLE GREEDY_TOKENS``; prints one line of JSON."""
+"""Measure a bundle in a process of its own: ``python speak_bundle.py BUNDLE GREEDY_TOKENS``; prints a line of JSON."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(LOCK_HASH)
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg demo test test-slow benchmark lint format generate preflight lock clean-venv
+.PHONY: help setup ffmpeg demo test test-slow benchmark benchmark-peers lint format generate preflight lock clean-venv
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,8 +39,14 @@ test: ffmpeg setup ## all tests that every change must pass (under 40 minutes on
 test-slow: ffmpeg setup ## full-size and long checks
 	$(BIN)/python -m pytest -m slow
 
-benchmark: ffmpeg setup ## throughput and peak memory of every stage
+benchmark: ffmpeg setup ## throughput and peak memory of every stage; speed of exported voices
 	$(BIN)/python -m pytest -m benchmark -s
+
+benchmark-peers: setup ## .venv-peers with other engines, and exported voices beside them
+	@test -x .venv-peers/bin/python || $(VENV)/bootstrap/bin/uv venv --quiet --python $(PYTHON) .venv-peers
+	@$(VENV)/bootstrap/bin/uv pip install --quiet --python .venv-peers/bin/python -r tests/benchmarks/peers/requirements.txt
+	@$(VENV)/bootstrap/bin/uv pip install --quiet --python .venv-peers/bin/python --no-deps -r tests/benchmarks/peers/requirements-no-deps.txt
+	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks/test_inference_speed.py
 
 lint: setup ## ruff, mypy, snakefmt, snakemake --lint, generated files
 	$(BIN)/ruff check .

@@ -185,6 +185,13 @@ def test_checkpoints_of_public_trainings_are_recognised(tmp_path: Path, states: 
         read_public(speeches).weights,
         {key: value for key, value in half(states["v2"]).items() if not key.startswith(POSTERIOR)},
     )
+    # What the constructors of public programs take from the file and have no default for.
+    named = read_public(speeches).config["model"]
+    assert named["resblock"] == "1" and {
+        "inter_channels", "hidden_channels", "filter_channels", "n_heads", "n_layers", "kernel_size", "p_dropout",
+        "resblock_kernel_sizes", "resblock_dilation_sizes", "upsample_rates", "upsample_initial_channel",
+        "upsample_kernel_sizes",
+    } <= named.keys()  # fmt: skip
 
 
 def trained(folder: Path, gpt: GPTConfig, sovits: SoVITSConfig) -> dict[str, State]:

@@ -90,6 +90,8 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
         options.log_severity_level = 3
+        # Plans of memory are kept for each length of a sentence and never dropped: the pool would grow for hours.
+        options.enable_mem_pattern = False
         share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
         return onnxruntime.InferenceSession(str(path), options, providers=self._providers)

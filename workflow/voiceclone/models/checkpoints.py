@@ -242,7 +242,7 @@ def write_sovits(
     version = sovits_version(config)
     values = config.to_dict()
     made = {
-        "model": {name: values[field] for field, name in _PUBLIC_NAMES.items()} | {"version": version},
+        "model": {name: values[field] for field, name in _PUBLIC_NAMES.items()} | _PUBLIC_FIXED | {"version": version},
         "data": {"sampling_rate": config.sample_rate, "filter_length": 2048, "hop_length": config.hop,
                  "win_length": 2048, "n_mel_channels": 128, "n_speakers": 300},
         "train": {"segment_size": config.segment_frames * config.hop},
@@ -290,6 +290,8 @@ _PUBLIC_NAMES = {
     "resblock_kernels": "resblock_kernel_sizes",
     "resblock_dilations": "resblock_dilation_sizes",
 }
+#: What public programs must be told although they know one value only.
+_PUBLIC_FIXED = {"resblock": "1", "semantic_frame_rate": "25hz"}
 
 
 def check_publishable(config: SoVITSConfig, name: str) -> None:

@@ -1,0 +1,86 @@
+"""Write a voice of the full public size with random weights: ``python make_voice.py FOLDER FORM ...``.
+
+FOLDER gets a bundle per FORM, ``public/`` with the same models as public files, and ``greedy.json``: the tokens that
+the modules in torch find most likely. Speed does not depend on what the weights are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from workload import CODES, PHONES, phones_and_tokens
+
+from voiceclone.export.targets import Calibration, build_graphs
+from voiceclone.inference.backend import TorchBackend
+from voiceclone.models.checkpoints import write_gpt, write_sovits
+from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+
+GREEDY_TOKENS = 40
+OPSET = 17
+
+
+def calibration_sentences() -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(1)
+    return [
+        {
+            "codes": rng.integers(0, CODES, (1, 1, 50)),
+            "phones": rng.integers(0, PHONES, (1, 30)),
+            "style": rng.standard_normal((1, 512, 1)).astype(np.float32),
+            "noise": rng.standard_normal((1, 192, 100)).astype(np.float32) / 2,
+        }
+        for _ in range(2)
+    ]
+
+
+def write_public(folder: Path, gpt: TextToSemantic, sovits: SynthesizerTrn) -> None:
+    folder.mkdir()
+    write_gpt(folder / "voice.ckpt", gpt.config, gpt.state_dict(), "GPT-e1")
+    write_sovits(folder / "voice.pth", sovits.config, sovits.state_dict(), "1epoch_1iteration")
+
+
+def write_bundle(folder: Path, form: str, gpt: TextToSemantic, sovits: SynthesizerTrn) -> None:
+    """What a backend needs of a bundle: the graphs and their sizes."""
+    folder.mkdir()
+    calibration = Calibration(calibration_sentences(), folder.parent / "calibration")
+    for name, model in build_graphs(gpt, sovits, form, OPSET, calibration).items():
+        onnx.save(model, folder / f"{name}.onnx")
+    config = gpt.config
+    description = {
+        "target": f"onnx-{form}",
+        "half": form == "fp16",
+        "end_token": config.codes,
+        "steps_per_frame": sovits.config.upsample_rates[0],
+        "cache": {"layers": config.layers, "heads": config.heads, "head_width": config.dim // config.heads},
+    }
+    (folder / "bundle.json").write_text(json.dumps(description))
+
+
+def greedy_tokens(gpt: TextToSemantic) -> list[int]:
+    phones, prompt, _ = phones_and_tokens()
+    backend, tokens = TorchBackend(gpt, None), []
+    logits, cache = backend.start(phones, None, prompt)
+    for index in range(GREEDY_TOKENS):
+        tokens.append(int(logits[:CODES].argmax()))
+        logits, cache = backend.step(tokens[-1], len(prompt) + index, cache)
+    return tokens
+
+
+def main(folder: Path, forms: list[str]) -> None:
+    torch.manual_seed(0)
+    gpt, sovits = TextToSemantic(GPTConfig()).eval(), SynthesizerTrn(SoVITSConfig.v2()).eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_public(folder / "public", gpt, sovits)
+    (folder / "greedy.json").write_text(json.dumps(greedy_tokens(gpt)))
+    sovits.remove_weight_norm()
+    for form in forms:
+        write_bundle(folder / form, form, gpt, sovits)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,133 @@
+"""genie-tts beside an exported voice: ``genie.py convert PUBLIC FOLDER``, then ``genie.py speak FOLDER``.
+
+Runs in the peers' own environment. The graphs come from genie's own converter; its own loop runs them, stopped after as
+many tokens as the others make, whatever it draws.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from workload import (
+    NEW_TOKENS,
+    PROMPT_TOKENS,
+    REFERENCE_PHONES,
+    REFERENCE_SECONDS,
+    best,
+    megabytes_on_disk,
+    memory,
+    phones_and_tokens,
+    report,
+    speed,
+    timed,
+)
+
+
+def prepare(data: Path) -> None:
+    """Satisfy the check at import for models that read recordings, which are not measured here."""
+    (data / "chinese-hubert-base").mkdir(parents=True, exist_ok=True)
+    (data / "speaker_encoder.onnx").touch()
+    os.environ["GENIE_DATA_DIR"] = str(data)
+
+
+def convert(public: Path, folder: Path) -> None:
+    os.chdir(folder.parent)  # before the import, which decides where its scratch files go
+    from genie_tts.Converter.v2.Converter import convert as convert_voice
+
+    convert_voice(str(public / "voice.ckpt"), str(public / "voice.pth"), str(folder))
+    if not any(folder.glob("*.onnx")):
+        sys.exit(f"genie's converter wrote nothing to {folder}")
+
+
+class Limited:
+    """A stage decoder that says "stop" after a number of calls and at no other time."""
+
+    def __init__(self, session: Any, calls: int) -> None:
+        self._session, self._calls = session, calls
+        self.done, self.first = 0, 0.0
+
+    def get_inputs(self) -> Any:
+        return self._session.get_inputs()
+
+    def run(self, names: Any, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        if not self.done:
+            self.first = time.perf_counter()
+        y, embedding, _, *present = self._session.run(names, feed)
+        self.done += 1
+        return [y, embedding, np.array(self.done == self._calls), *present]
+
+
+class Speaker:
+    """One sentence, again and again."""
+
+    def __init__(self, model: Any) -> None:
+        from genie_tts.Core.Inference import GENIE
+
+        self._model, self._engine = model, GENIE()
+        phones, _, codes = phones_and_tokens()
+        self._reference, self._text = phones[None, :REFERENCE_PHONES], phones[None, REFERENCE_PHONES:]
+        self._codes = codes[None, None]
+        rng = np.random.default_rng(0)
+        self._content = rng.standard_normal((1, 768, 2 * PROMPT_TOKENS)).astype(np.float32)
+        self._audio = rng.standard_normal((1, REFERENCE_SECONDS * 32000)).astype(np.float32) / 10
+        self.prefill = 0.0
+
+    def generate(self) -> None:
+        """The first token comes from the first stage."""
+        stage = Limited(self._model.T2S_STAGE_DECODER, NEW_TOKENS - 1)
+        start = time.perf_counter()
+        self._engine.t2s_cpu(
+            self._reference,
+            np.zeros((self._reference.shape[1], 1024), np.float32),
+            self._text,
+            np.zeros((self._text.shape[1], 1024), np.float32),
+            self._content,
+            self._model.T2S_ENCODER,
+            self._model.T2S_FIRST_STAGE_DECODER,
+            stage,
+        )
+        self.prefill = stage.first - start
+
+    def decode(self) -> np.ndarray:
+        feed = {"text_seq": self._text, "pred_semantic": self._codes, "ref_audio": self._audio}
+        return np.asarray(self._model.VITS.run(None, feed)[0])
+
+    def sentence(self) -> tuple[float, ...]:
+        """Seconds of first pass, all tokens with it, waveform."""
+        tokens, decoder = timed(self.generate), timed(self.decode)
+        return self.prefill, tokens, decoder
+
+
+def speak(folder: Path) -> None:
+    from genie_tts.ModelManager import model_manager
+
+    start = time.perf_counter()
+    if not model_manager.load_character("voice", str(folder), "English"):
+        sys.exit(f"genie could not load {folder}")
+    load, loaded = time.perf_counter() - start, memory("VmRSS")
+    speaker = Speaker(model_manager.get("voice"))
+    samples = speaker.decode().size
+    if samples != NEW_TOKENS * 1280:
+        sys.exit(f"genie made {samples} samples of {NEW_TOKENS} tokens")
+    report(
+        **speed(*best(speaker.sentence)),
+        load_s=load,
+        loaded_mb=loaded,
+        steady_mb=memory("VmRSS"),
+        peak_mb=memory("VmHWM"),
+        disk_mb=megabytes_on_disk(folder),
+    )
+
+
+if __name__ == "__main__":
+    command, *paths = sys.argv[1], *(Path(path).resolve() for path in sys.argv[2:])
+    prepare(paths[-1].parent / "genie-data")
+    if command == "convert":
+        convert(*paths)
+    else:
+        speak(*paths)

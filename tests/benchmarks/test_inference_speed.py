@@ -1,0 +1,157 @@
+"""Exported voices of the full public size beside other engines for the same models, on 2 cores, in one run.
+
+``make benchmark-peers`` creates the environment of the other engines; without it they are left out. Every engine speaks
+the sentence of ``inference/workload.py`` in a process of its own. Speeds are printed beside what is aimed at; only what
+does not depend on the load of the machine is asserted. BENCHMARK_PREFIX is put before each measured command, as in
+``BENCHMARK_PREFIX="chrt -r 1"`` on a machine that others use too. With BENCHMARK_VOICE=FOLDER the voice, which takes
+minutes to make, is kept there and found again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
+
+HERE = Path(__file__).resolve().parent
+PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
+FORMATS = ("fp32", "fp16", "int8", "int4")
+Figures = dict[str, Any]
+
+#: Columns of the table: key, heading, width, decimals.
+COLUMNS = (
+    ("load_s", "load s", 8, 1),
+    ("prefill_s", "prefill s", 11, 2),
+    ("step_tokens_per_s", "steps tok/s", 13, 1),
+    ("tokens_per_s", "AR tok/s", 10, 1),
+    ("decoder_rtf", "decoder RTF", 13, 3),
+    ("whole_rtf", "whole RTF", 11, 3),
+    ("loaded_mb", "MB loaded", 11, 0),
+    ("steady_mb", "steady", 8, 0),
+    ("peak_mb", "peak", 7, 0),
+    ("disk_mb", "disk", 6, 0),
+)
+
+
+def run(python: Path | str, script: str, *arguments: Path | str, measured: bool = True) -> str:
+    """Standard output of a script here; the environment is that of the tests but for what it imports from."""
+    prefix = shlex.split(os.environ.get("BENCHMARK_PREFIX", "")) if measured else []
+    command = [*prefix, str(python), str(HERE / script), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE / "inference"), *paths_of(python)])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(f"{shlex.join(command)}: {done.stderr[-2000:] or done.stdout[-2000:]}")
+    return done.stdout
+
+
+def paths_of(python: Path | str) -> list[str]:
+    """What our own scripts import besides the workload; other engines see nothing of ours."""
+    return [os.environ["PYTHONPATH"]] if python == sys.executable and "PYTHONPATH" in os.environ else []
+
+
+def measure(python: Path | str, script: str, *arguments: Path | str) -> Figures:
+    figures: Figures = json.loads(run(python, script, *arguments).splitlines()[-1])
+    return figures
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bundles of every format and public files of one voice with random weights."""
+    kept = os.environ.get("BENCHMARK_VOICE")
+    folder = Path(kept).resolve() if kept else tmp_path_factory.mktemp("voice")
+    if not (folder / "int4" / "bundle.json").exists():
+        run(sys.executable, "inference/make_voice.py", folder, *FORMATS, measured=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def machine() -> Figures:
+    return measure(sys.executable, "inference/machine.py")
+
+
+@pytest.fixture(scope="module")
+def bundles(voice: Path) -> dict[str, Figures]:
+    greedy = voice / "greedy.json"
+    return {form: measure(sys.executable, "inference/speak_bundle.py", voice / form, greedy) for form in FORMATS}
+
+
+@pytest.fixture(scope="module")
+def peers(voice: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figures]:
+    """Figures of the other engines; empty without their environment."""
+    if not PEERS.exists():
+        return {}
+    genie = tmp_path_factory.mktemp("peers") / "genie"
+    run(PEERS, "peers/genie.py", "convert", voice / "public", genie, measured=False)
+    return {
+        "genie-tts 2.0.2": measure(PEERS, "peers/genie.py", "speak", genie),
+        "cpufast 0.1.0": measure(PEERS, "peers/cpufast.py", "speak", voice / "public"),
+    }
+
+
+def print_table(rows: dict[str, Figures]) -> None:
+    print(f"\n{'':<16}" + "".join(f"{heading:>{width}}" for _, heading, width, _ in COLUMNS))
+    for name, figures in rows.items():
+        print(f"{name:<16}" + "".join(f"{figures[key]:>{width}.{digits}f}" for key, _, width, digits in COLUMNS))
+
+
+def print_aim(text: str, value: float, aim: float, more: bool = True) -> None:
+    """One figure beside what is aimed at: at least, or at most."""
+    reached = value >= aim if more else value <= aim
+    print(f"{text:<58}{value:>8.2f}   aim {'>=' if more else '<='} {aim:<6g}{'' if reached else ' missed'}")
+
+
+def test_speed(machine: Figures, bundles: dict[str, Figures]) -> None:
+    """Against the bound that reading the weights from memory sets."""
+    bandwidth, flops = machine["read_gb_per_s"], machine["gemm_gflop_per_s"]
+    print(f"\n{bandwidth:.1f} GB/s read, {flops:.0f} GFLOP/s in float32 products, 2 threads")
+    print_table(bundles)
+    for form, figures in bundles.items():
+        ceiling = bandwidth * 1e9 / figures["bytes_per_token"]
+        share = figures["step_tokens_per_s"] / ceiling
+        label = f"{form}: share of {ceiling:.0f} tokens/s that memory allows"
+        print_aim(label, share, {"fp32": 0.7, "int8": 0.4}.get(form, 0.0))
+    for form, figures in bundles.items():
+        print_aim(f"{form}: seconds per second of speech", figures["whole_rtf"], 0.6, more=False)
+    assert all(figures["tokens_per_s"] > 0 for figures in bundles.values())
+
+
+def test_speed_beside_peers(bundles: dict[str, Figures], peers: dict[str, Figures]) -> None:
+    if not peers:
+        pytest.skip("no .venv-peers: 'make benchmark-peers' installs the other engines")
+    print_table({**bundles, **peers})
+    tokens, decoder = (
+        max(figures["tokens_per_s"] for figures in peers.values()),
+        min(figures["decoder_rtf"] for figures in peers.values()),
+    )
+    for form, figures in bundles.items():
+        aim = {"fp32": 1.5, "int8": 3.0}.get(form, 0.0)
+        print_aim(f"{form}: tokens/s, times the best peer's", figures["tokens_per_s"] / tokens, aim)
+    for form, figures in bundles.items():
+        print_aim(f"{form}: decoder RTF, share of the best peer's", figures["decoder_rtf"] / decoder, 0.8, more=False)
+    assert bundles["fp32"]["steady_mb"] < min(figures["steady_mb"] for figures in peers.values())
+
+
+def test_size_on_disk(bundles: dict[str, Figures]) -> None:
+    sizes = {form: figures["disk_mb"] / bundles["fp32"]["disk_mb"] for form, figures in bundles.items()}
+    print("\n" + ", ".join(f"{form} {size:.3f} of fp32" for form, size in sizes.items()))
+    assert sizes["fp16"] <= 0.55 and sizes["int8"] <= 0.32 and sizes["int4"] < sizes["int8"]
+
+
+@pytest.mark.parametrize(("form", "megabytes"), [("fp32", 900), ("int8", 450), ("int4", 450)])
+def test_memory(bundles: dict[str, Figures], form: str, megabytes: int) -> None:
+    print_aim(
+        f"{form}: MB of the whole engine after three sentences", bundles[form]["steady_mb"], megabytes, more=False
+    )
+    assert bundles[form]["steady_mb"] <= megabytes
+
+
+def test_same_tokens_as_torch(bundles: dict[str, Figures]) -> None:
+    assert bundles["fp32"]["greedy_as_torch"]

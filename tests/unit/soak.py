@@ -1,0 +1,39 @@
+"""Speak many sentences of all lengths with a bundle: ``python soak.py BUNDLE COUNT``; prints MB before and after.
+
+A process of its own, so that nothing else takes or returns memory meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+from voiceclone.inference.synthesizer import Synthesizer
+
+WORDS = ("the", "river", "carries", "small", "boats", "past", "old", "stone", "houses", "while", "children", "wave")
+MOST_WORDS = 14
+WARM_UP = 12
+
+
+def resident() -> float:
+    """Megabytes of this process in memory."""
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def main(bundle: Path, count: int) -> None:
+    synthesizer = Synthesizer.from_bundle(bundle, threads=1)
+    rng = random.Random(0)
+
+    def speak(words: int) -> float:
+        return synthesizer.say(" ".join(rng.choices(WORDS, k=words)) + ".", seed=0).seconds
+
+    for words in (2 * MOST_WORDS, *(rng.randint(1, MOST_WORDS) for _ in range(WARM_UP - 1))):
+        speak(words)  # the first is longer than all that follow
+    before = resident()
+    seconds = sum(speak(rng.randint(1, MOST_WORDS)) for _ in range(count))
+    print(before, resident(), seconds)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

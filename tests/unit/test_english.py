@@ -23,7 +23,7 @@ from voiceclone.text.english_g2p import NeuralG2P, package_file, pronounce, pron
         ("3/4 and 1/2", "three fourths and one half"),
         ("50% of 20 + 30", "fifty percent of twenty plus thirty"),
         ("Call 555-1234.", "Call five five five, one two three four."),
-        ("3-4 people at -5", "three to four people at minus five"),
+        ("3-4 people at -5", "three to four people at negative five"),
         ("version 2.0.1, agent 007", "version two point zero point one, agent zero zero seven"),
         ("Dr. Smith lives on Main St.", "Doctor Smith lives on Main Street."),
         ("St. Paul, e.g. Mr. X", "Saint Paul, for example Mister X"),

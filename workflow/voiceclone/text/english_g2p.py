@@ -76,7 +76,7 @@ def _is(wanted: str, tag: str, words: Sequence[str], position: int) -> bool:
         return after == "to" and tag == "VBD"
     if tag == "VBP" and words[position] == "read" and _PAST_HINTS.intersection(words):
         tag = "VBD"  # a form that does not tell the tense
-    elif not before[0].isalpha() and after in _OBJECTS:
+    elif after in _OBJECTS and (before == "please" or not before[0].isalpha()):
         tag = "VB"  # an order: the tagger knows few of them
     return tag.startswith(tuple(wanted.split()))
 
@@ -165,7 +165,8 @@ def pronounce(word: str) -> Pronunciation:
 def pronounce_all(tokens: Sequence[str]) -> list[Pronunciation]:
     """Phones of each word of a sentence, marks as they are; capitals mark acronyms, grammar parts homographs."""
     lower = [token.lower() for token in tokens]
-    tags = english_tagger().tag(tokens) if homographs().keys() & set(lower) else []
+    tagger = english_tagger() if homographs().keys() & set(lower) else None
+    tags = tagger.tag(tokens) if tagger else []
     return [
         _in_context(tokens, lower, tags, position) if token[0].isalpha() else (token,)
         for position, token in enumerate(tokens)

@@ -116,11 +116,23 @@ def _money(match: re.Match[str]) -> str:
     return " and ".join(parts)
 
 
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
+def _date(match: re.Match[str]) -> str:
+    return f"{_MONTHS[int(match['month']) - 1]} {ordinal(str(int(match['day'])))}, {year(match['year'])}"
+
+
 def _time(match: re.Match[str]) -> str:
-    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").lower().replace(".", "")
-    tail = f" {' '.join(half.upper())}" if half else ""
+    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").upper().replace(".", "")
+    if hour > 12:
+        hour, half = hour - 12, "PM"
+    tail = f" {half[0]} M" if half else ""
     if minute == 0:
-        return cardinal(str(hour)) + (tail or (" hundred" if hour > 12 else " o'clock"))
+        return cardinal(str(hour)) + (tail or " o'clock")
     return f"{cardinal(str(hour))} {'oh ' if minute < 10 else ''}{cardinal(str(minute))}{tail}"
 
 
@@ -128,13 +140,18 @@ def _fraction(match: re.Match[str]) -> str:
     above, below = match["above"], match["below"]
     if below == "2":
         return f"{cardinal(above)} {'half' if above == '1' else 'halves'}"
-    if below == "4" and above == "1":
-        return "one quarter"
     return f"{cardinal(above)} {ordinal(below)}{'' if above == '1' else 's'}"
 
 
+def _mixed(match: re.Match[str]) -> str:
+    """A fraction, with its whole number and its unit where they stand beside it."""
+    whole = f"{cardinal(match['whole'])} and " if match["whole"] else ""
+    unit = _UNITS.get(match["unit"] or "", "")
+    return f"{whole}{_fraction(match)} {_plural(unit, match['whole'] or '1') if unit else ''}".rstrip()
+
+
 def _unit(match: re.Match[str]) -> str:
-    sign = "minus " if match["sign"] else ""
+    sign = "negative " if match["sign"] else ""
     return f"{sign}{_decimal(match['number'])} {_plural(_UNITS[match['unit']], match['number'])}"
 
 
@@ -149,7 +166,7 @@ def _address(match: re.Match[str]) -> str:
 
 def _plain_number(match: re.Match[str]) -> str:
     number = match[0]
-    if re.fullmatch(r"1[1-9]\d\d|20\d\d", number):
+    if re.fullmatch(r"1[1-9]\d\d|10[1-9]\d|2\d\d\d", number):
         return year(number)
     if (number.startswith("0") and len(number) > 1) or len(number) > 15:
         return digits(number)
@@ -175,21 +192,27 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\bSt\.(?:(?P<next>\s+(?=[A-Z]))|(?P<end>\s*$)?)"), _saint_or_street),
     *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), long) for short, long in _ABBREVIATIONS.items()],
     *[(re.compile(rf"\b{short}\b(?=\s+[A-Z])"), _ABBREVIATIONS[short]) for short in ("Mr", "Mrs", "Ms", "Dr")],
+    (re.compile(r"(?<![\w-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\w-])"),
+     _date),
+    (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
     (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?))?"), _time),
     (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>(?:thous|[mbtr]+illi)[a-z]+))?", re.I),
      _money),
     (re.compile(r"(?<![\w.,-])(?:\+?\d{1,2}[- ])?(?:\(?\d{3}\)?[- ])?\d{3}-\d{4}(?![\w-])"),
      lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
+    (re.compile(r"(?<![\w.,-])(?:\+\d{1,3} ?|0(?=[1-9]))\d{1,5}(?: \d{2,6})+(?![\w-])"),
+     lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
     (re.compile(r"\b(1[1-9]|20)([1-9])0s\b"), lambda m: re.sub(r"y$", "ies", year(m[1] + m[2] + "0"))),
     (re.compile(r"(?<=\bthe )'?([2-9])0s\b", re.I), lambda m: re.sub(r"y$", "ies", cardinal(m[1] + "0"))),
     (re.compile(r"\b(\d)'\s?(\d{1,2})\b\"?"), lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
+    (re.compile(rf"(?<![\w./])(?:(?P<whole>\d+)\s)?(?P<above>\d{{1,2}})/(?P<below>[1-9]\d{{0,2}})"
+                rf"(?:\s?(?P<unit>{_UNIT_NAMES}))?(?![\w/°])"), _mixed),
     (re.compile(rf"(?P<sign>(?<!\w)[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT_NAMES})(?![\w/°])"), _unit),
-    (re.compile(r"(?<![\w.])(?:(?P<whole>\d+)\s)?(?P<above>\d{1,2})/(?P<below>\d{1,3})(?![\w/])"),
-     lambda m: (f"{cardinal(m['whole'])} and " if m["whole"] else "") + _fraction(m)),
     (re.compile(r"\b([1-9]\d?)\.\s+(?=[a-z])"), lambda m: f"{ordinal(m[1])}, "),
     (re.compile(r"\b(\d+(?:,\d{3})*)(?:st|nd|rd|th)\b", re.I), lambda m: ordinal(m[1])),
     (re.compile(r"(?<=\d)\s*[-–—]\s*(?=\d)"), " to "),
-    (re.compile(r"(?<![\w)])[-−](?=\d)"), "minus "),
+    (re.compile(r"(?<=\d):(?=\d)"), " to "),
+    (re.compile(r"(?<![\w)])[-−](?=\d)"), "negative "),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: " point ".join(digits(part) for part in m[0].split("."))),
     (re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+"), lambda m: _decimal(m[0])),
     (re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])"), " "),
@@ -219,6 +242,7 @@ def normalise(text: str) -> str:
         text = pattern.sub(replacement, text)
     for symbol, words in _SYMBOLS.items():
         text = text.replace(symbol, words)
+    text = re.sub(r"(?<=[a-z])\(s\)", "s", text).replace("()", "")
     text = re.sub(r"[)\]）]\s*(?=[,.?!;:，。？！；：])", "", text).translate(_PUNCTUATION)
     text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     text = re.sub(r"[^A-Za-z' ,.?!-]", " ", text)

@@ -7,11 +7,15 @@ it add up highest; common words of one tag are looked up.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from voiceclone.errors import AssetError
 from voiceclone.text.packages import package_file
+
+log = logging.getLogger(__name__)
 
 _FOLDER = "nltk_data/taggers/averaged_perceptron_tagger_eng/averaged_perceptron_tagger_eng"
 
@@ -25,7 +29,9 @@ class Tagger:
         tags: all tags (Penn Treebank).
     """
 
-    def __init__(self, weights: Mapping[str, Mapping[str, float]], known: Mapping[str, str], tags: Sequence[str]) -> None:
+    def __init__(
+        self, weights: Mapping[str, Mapping[str, float]], known: Mapping[str, str], tags: Sequence[str]
+    ) -> None:
         self._weights, self._known, self._tags = weights, known, sorted(tags)
 
     def tag(self, tokens: Sequence[str]) -> list[str]:
@@ -80,10 +86,10 @@ def _read(part: str) -> Any:
 
 
 @cache
-def english_tagger() -> Tagger:
-    """The tagger that g2p_en and the public front end use.
-
-    Raises:
-        AssetError: its data are not installed.
-    """
-    return Tagger(_read("weights"), _read("tagdict"), _read("classes"))
+def english_tagger() -> Tagger | None:
+    """The tagger that the public front end uses; None, with a warning, where its data are not installed."""
+    try:
+        return Tagger(_read("weights"), _read("tagdict"), _read("classes"))
+    except AssetError as error:
+        log.warning("%s; %s: English homographs get their most frequent reading", error.message, error.hint)
+        return None

@@ -67,14 +67,14 @@ def test_differences_are_explained(shared_golden: Path, language: str) -> None:
     pairs = {text: (_read(text, language), phones) for text, phones in recorded.items()}
     assert {text for text, (ours, phones) in pairs.items() if ours != phones} == _differences(language).keys()
     raw, better = agreement(pairs.values()), _share_with_better(pairs, language)
-    print(f"\n{language}: from the text, {raw:.1%} of phones as recorded, {better:.1%} as recorded or better on purpose")
+    print(
+        f"\n{language}: from the text, {raw:.1%} of phones as recorded, {better:.1%} as recorded or better on purpose"
+    )
     assert raw > RAW[language]
     assert better >= 0.98
 
 
-@pytest.mark.parametrize(
-    ("language", "raw"), [("zh", 0.98), ("ja", 0.9999), ("ko", 0.98), ("yue", 0.99), ("en", 0.96)]
-)
+@pytest.mark.parametrize(("language", "raw"), [("zh", 0.98), ("ja", 0.9999), ("ko", 0.98), ("yue", 0.99), ("en", 0.96)])
 def test_phones_of_given_text(shared_golden: Path, language: str, raw: float) -> None:
     """Given the public normalisation; what is left is in the table too, or a fault of that normalisation."""
     pairs = {
@@ -83,6 +83,8 @@ def test_phones_of_given_text(shared_golden: Path, language: str, raw: float) ->
         if len(row["phones"]) > 3
     }
     share, better = agreement(pairs.values()), _share_with_better(pairs, language)
-    print(f"\n{language}: given the spoken text, {share:.1%} as recorded, {better:.1%} as recorded or better on purpose")
+    print(
+        f"\n{language}: given the spoken text, {share:.1%} as recorded, {better:.1%} as recorded or better on purpose"
+    )
     assert share > raw
     assert better >= 0.98

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,13 @@ from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, OnnxBac
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.inference.sampling import SamplingSettings, sample
 from voiceclone.inference.splitting import split_text
-from voiceclone.text.frontend import Phones, to_phones
+from voiceclone.text.cache import CachedFrontend
+from voiceclone.text.frontend import Phones
 from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
-    from voiceclone.features.bert import BertEncoder
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +81,8 @@ class Synthesizer:
         trained_with_bert: bool = False,
         encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
     ) -> None:
-        self._encode_text, self._bert_lacks = encode_text, trained_with_bert and encode_text is None
+        self._bert_lacks = trained_with_bert and encode_text is None
+        self._frontend = CachedFrontend(lexicon, encode_text)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
 
@@ -112,6 +112,7 @@ class Synthesizer:
             lexicon: the user's pronunciations.
             bert: the encoder of Chinese text that the features were made with.
         """
+        from voiceclone.features.bert import LazyBert
         from voiceclone.inference.backend import TorchBackend
         from voiceclone.inference.reference import choose_reference, has_bert, make_reference
         from voiceclone.models.voice import has_base, load_gpt, load_sovits
@@ -130,7 +131,7 @@ class Synthesizer:
             language=row["language"],
             lexicon=lexicon,
             trained_with_bert=with_bert,
-            encode_text=_text_encoder(bert) if bert is not None and with_bert else None,
+            encode_text=LazyBert(bert) if bert is not None and with_bert else None,
         )
 
     def say(
@@ -162,6 +163,8 @@ class Synthesizer:
         if not pieces:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
         speech = Speech(np.zeros(0, np.float32), self.sample_rate, dict.fromkeys(TIMINGS, 0.0))
+        with _timed(speech.timings, "text_ms"):
+            self._frontend.prepare(pieces, language or self.language)
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
             rng = np.random.Generator(np.random.Philox([seed, index]))
@@ -191,7 +194,7 @@ class Synthesizer:
         speech: Speech,
     ) -> Floats:
         with _timed(speech.timings, "text_ms"):
-            text = to_phones(piece, language, self.lexicon)
+            text = self._frontend.read(piece, language)
             phones, bert = text.ids, self._features_of(text)
         with _timed(speech.timings, "gpt_ms"):
             limit = int(max_tokens_per_phone * len(phones)) + TOKEN_RATE
@@ -233,8 +236,8 @@ class Synthesizer:
         """BERT features of a text; None: zeros, as all text but Chinese has."""
         if not any(segment.language in WITH_BERT for segment in text.segments):
             return None
-        if self._encode_text is not None:
-            return np.asarray(self._encode_text(text), np.float32)
+        if (features := self._frontend.features(text)) is not None:
+            return np.asarray(features, np.float32)
         if self._bert_lacks:
             self._bert_lacks = False  # said once
             log.warning(
@@ -251,18 +254,6 @@ class Synthesizer:
         return np.concatenate(
             [np.zeros((BERT_CHANNELS, length), np.float32) if part is None else part for part, length in parts], axis=1
         )
-
-
-def _text_encoder(asset: Asset) -> Callable[[Phones], npt.NDArray[Any]]:
-    """Loads the encoder at the first Chinese text."""
-
-    @cache
-    def encoder() -> BertEncoder:
-        from voiceclone.features.bert import BertEncoder
-
-        return BertEncoder(asset)
-
-    return lambda phones: encoder().encode(phones)
 
 
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")

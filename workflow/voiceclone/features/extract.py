@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
 COLUMNS = (
-    "utterance", "split", "seconds", "language", "text", "phones", "frames",
+    "utterance", "split", "seconds", "language", "text", "phones", "polyphones", "frames",
     "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
 )  # fmt: skip
 TEXTS_AT_ONCE = 64  # of which the BERT vectors are held in memory
@@ -53,6 +53,8 @@ class _Utterance:
     phones: Phones
     frames: int
     keys: dict[str, str]
+    polyphones: str
+    """What decided between readings of Chinese characters; empty where there are none."""
 
     @property
     def manifest_row(self) -> dict[str, object]:
@@ -64,6 +66,7 @@ class _Utterance:
             **keys,
             "seconds": self.frames * HOP / TRAINING_RATE,
             "phones": " ".join(self.phones.symbols),
+            "polyphones": self.polyphones,
             "frames": self.frames,
             "audio_sha256": self.row["sha256"],
         }
@@ -133,7 +136,12 @@ class FeatureExtractor:
         self._get("speaker", keys["speaker"], lambda: self._speaker().embed(at_16_khz(), RATE))
         if "verification" in self._assets:
             self._get("verification", keys["verification"], lambda: self._verification().embed(at_16_khz(), RATE))
-        return _Utterance(row, audio_path, phones, frames, keys)
+        return _Utterance(row, audio_path, phones, frames, keys, self._decided(phones))
+
+    def _decided(self, phones: Phones) -> str:
+        reader = self._lexicon.polyphones
+        chinese = any(segment.language == "zh" for segment in phones.segments)
+        return "" if not chinese else reader.name if reader else "pypinyin"
 
     def encode_texts(self, utterances: Sequence[_Utterance]) -> dict[str, str]:
         """BERT vectors of all Chinese texts that the cache lacks, in batches.
@@ -242,7 +250,8 @@ def extract_features(
         DataError: no utterance could be used.
     """
     rows = read_tsv(corpus, CORPUS_COLUMNS)
-    extractor = FeatureExtractor(output / "cache", settings, assets, lexicon or Lexicon(), device, threads)
+    lexicon = with_polyphones(lexicon or Lexicon(), settings, assets, threads)
+    extractor = FeatureExtractor(output / "cache", settings, assets, lexicon, device, threads)
     progress = Progress(label, len(rows), progress_seconds)
     usable: list[_Utterance] = []
     rejected: list[dict[str, str]] = []
@@ -272,6 +281,23 @@ def extract_features(
     _write_stores(output, usable, extractor)
     extractor.prune()
     write_tsv(output / "manifest.tsv", COLUMNS, (utterance.manifest_row for utterance in usable))
+
+
+def with_polyphones(
+    lexicon: Lexicon, settings: FeaturesSettings, assets: Mapping[str, Asset], threads: int = 0
+) -> Lexicon:
+    """The lexicon with the model that reads Chinese characters in their sentence, if the settings name one.
+
+    Raises:
+        AssetError: the model, or the BERT whose vocabulary it reads, was not given or is damaged.
+    """
+    if not settings.polyphones:
+        return lexicon
+    from voiceclone.text.g2pw import G2PW
+
+    model = _asset(assets, settings.polyphones, "features.polyphones")
+    vocabulary = _asset(assets, settings.bert, "features.bert")
+    return lexicon.with_polyphones(G2PW(model.folder, vocabulary.folder, model.digest, threads))
 
 
 def _asset(assets: Mapping[str, Asset], name: str, key: str) -> Asset:

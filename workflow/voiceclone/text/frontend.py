@@ -74,7 +74,7 @@ def _read_mandarin(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import mandarin
 
     normalised = mandarin.normalise(text)
-    symbols, word2ph = mandarin.to_symbols(normalised, lexicon.words("zh"))
+    symbols, word2ph = mandarin.to_symbols(normalised, lexicon.words("zh"), lexicon.polyphones)
     return Segment("zh", normalised, symbols, word2ph)
 
 

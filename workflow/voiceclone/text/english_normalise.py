@@ -181,9 +181,9 @@ _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
 
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]+@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"),
+    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]{1,64}@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"),
      _address),
-    (re.compile(r"\b[\w-]+\.(?:com|org|net|edu|gov|io|ai|cn|de|uk)\b"), _address),
+    (re.compile(r"\b[\w-]{1,63}\.(?:com|org|net|edu|gov|io|ai|cn|de|uk)\b"), _address),
     (re.compile(r"\be\.\s?g\.,?", re.I), "for example"),
     (re.compile(r"\bi\.\s?e\.,?", re.I), "that is"),
     (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()} M"),

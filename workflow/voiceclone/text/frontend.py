@@ -108,6 +108,7 @@ _READERS: dict[str, Callable[[str, Lexicon], Segment]] = {
     "zh": _read_mandarin,
 }
 _FOREIGN = re.compile(rf"[^\W\d_{HAN}{KANA}{HANGUL}{LATIN}\u0370-\u03ff０-９Ａ-Ｚａ-ｚ]+")
+_DIGITS_AT_ONCE = re.compile(r"\d{30}(?=\d)")  # longer runs are no numbers: a breath after 30 digits
 _ASCII = {code: chr(code - 0xFEE0) for a, b in ("０９", "ＡＺ", "ａｚ") for code in range(ord(a), ord(b) + 1)}
 _SILENT = PUNCTUATION | {UNKNOWN, "空", "停", "_"}
 
@@ -152,6 +153,7 @@ def _without_added_stop(segment: Segment) -> Segment:
 def _clean(text: str) -> str:
     text = unicodedata.normalize("NFC", text).translate(_ASCII)
     text = re.sub(r"(?<=\w)[ \t\r]*\n\s*(?=\S)", ". ", text)
+    text = _DIGITS_AT_ONCE.sub(r"\g<0>, ", text)
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 

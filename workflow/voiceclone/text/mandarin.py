@@ -11,7 +11,7 @@ import logging
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -36,9 +36,12 @@ class PolyphoneReader(Protocol):
 
 
 class _Segmenter:
-    """jieba without its logger and without its cache file in the temporary folder."""
+    """jieba without its logger and without its cache file in the temporary folder, with a memory for clauses."""
+
+    LONGEST = 100  # characters that are cut into words at once
 
     def __init__(self) -> None:
+        self._tag = lru_cache(maxsize=4096)(self._cut)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of jieba's old patterns and of pkg_resources, which says that it will go
             import jieba
@@ -51,8 +54,12 @@ class _Segmenter:
         self._tags = jieba.posseg.POSTokenizer(self._words)
 
     def tag(self, text: str) -> list[tuple[str, str]]:
-        """Words with part-of-speech tags."""
-        return [(pair.word, pair.flag) for pair in self._tags.cut(text)]
+        """Words with part-of-speech tags; a long clause without a mark is cut."""
+        pieces = [text[start : start + self.LONGEST] for start in range(0, len(text), self.LONGEST)]
+        return [word for piece in pieces for word in self._tag(piece)]
+
+    def _cut(self, text: str) -> tuple[tuple[str, str], ...]:
+        return tuple((pair.word, pair.flag) for pair in self._tags.cut(text))
 
     def parts(self, word: str) -> list[str]:
         """The words inside a word, as for a search engine."""
@@ -141,6 +148,7 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Seq
     return [syllable[:-1] + str(tone) for syllable, tone in zip(syllables, tones, strict=True)]
 
 
+@lru_cache(maxsize=20000)
 def _read_word(word: str) -> Sequence[str]:
     """Dictionary readings of a word's characters, tone 5 for neutral."""
     import pypinyin

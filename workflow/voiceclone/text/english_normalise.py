@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 _ABBREVIATIONS = {
     "Mr": "Mister", "Mrs": "Missis", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Rev": "Reverend",
@@ -58,26 +57,55 @@ _PUNCTUATION = str.maketrans(
 )  # fmt: skip
 
 
-@cache
-def _inflect() -> Any:
-    import inflect  # its import takes a second: only when a number occurs
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_THOUSANDS = ("", "thousand", "million", "billion", "trillion", "quadrillion")
+_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
 
-    return inflect.engine()
+
+def _below_thousand(number: int) -> str:
+    hundreds, rest = divmod(number, 100)
+    words = [f"{_ONES[hundreds]} hundred"] if hundreds else []
+    if 0 < rest < 20:
+        words.append(_ONES[rest])
+    elif rest:
+        words.append(_TENS[rest // 10] + (f"-{_ONES[rest % 10]}" if rest % 10 else ""))
+    return " ".join(words)
 
 
 def cardinal(number: str) -> str:
-    """Digits (commas allowed) as words: ``1234`` → "one thousand, two hundred thirty-four"."""
-    return str(_inflect().number_to_words(number.replace(",", ""), andword="")).replace("  ", " ").strip()
+    """Digits (commas allowed) as words: ``1234`` → "one thousand, two hundred thirty-four"; very long ones singly."""
+    value = int(number.replace(",", ""))
+    if value >= 1000 ** len(_THOUSANDS):
+        return digits(number)
+    groups, rest = [], value
+    for scale in _THOUSANDS:
+        rest, group = divmod(rest, 1000)
+        if group:
+            groups.append(f"{_below_thousand(group)} {scale}".strip())
+    if not groups:
+        return "zero"
+    last = value % 1000
+    joined = ", ".join(reversed(groups[1:] if 0 < last < 100 else groups))
+    return f"{joined} {groups[0]}".strip() if 0 < last < 100 else joined
 
 
 def ordinal(number: str) -> str:
     """Digits as an ordinal number in words: ``21`` → "twenty-first"."""
-    return str(_inflect().number_to_words(_inflect().ordinal(number.replace(",", "")), andword="")).replace("  ", " ")
+    before, mark, last = re.fullmatch(r"(?:(.*)([ -]))?([a-z]+)", cardinal(number)).groups(default="")  # type: ignore[union-attr]
+    ending = _ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
+    return f"{before}{mark}{ending}"
 
 
 def digits(number: str) -> str:
     """Digits one by one, as in telephone numbers: ``105`` → "one zero five"."""
-    return " ".join("zero" if digit == "0" else cardinal(digit) for digit in number if digit.isdigit())
+    return " ".join(_ONES[int(digit)] for digit in number if digit.isdecimal())
 
 
 def year(number: str) -> str:

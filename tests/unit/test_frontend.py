@@ -132,6 +132,11 @@ def test_the_longest_text_is_read_and_a_longer_one_refused() -> None:
         to_phones("好" * 10_001, "zh")
 
 
+def test_digits_of_other_scripts_are_digits() -> None:
+    for language in ("en", "zh", "ja", "ko", "yue"):
+        assert to_phones("٣ ६", language).symbols == to_phones("3 6", language).symbols
+
+
 def test_a_run_of_digits_without_end_has_pauses() -> None:
     for language in ("en", "zh", "ja", "ko", "yue"):
         assert to_phones("1" * 90, language).symbols.count(",") == 2, language

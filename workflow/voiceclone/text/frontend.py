@@ -153,6 +153,7 @@ def _without_added_stop(segment: Segment) -> Segment:
 def _clean(text: str) -> str:
     text = unicodedata.normalize("NFC", text).translate(_ASCII)
     text = re.sub(r"(?<=\w)[ \t\r]*\n\s*(?=\S)", ". ", text)
+    text = re.sub(r"[^\D0-9]", lambda match: str(unicodedata.decimal(match[0])), text)  # digits of other scripts
     text = _DIGITS_AT_ONCE.sub(r"\g<0>, ", text)
     return "".join(character if character.isprintable() else " " for character in text).strip()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from voiceclone.text.english import normalise, to_symbols
-from voiceclone.text.english_g2p import NeuralG2P, package_file, pronounce, pronounce_all, spell
+from voiceclone.text.english_g2p import NeuralG2P, pronounce, pronounce_all, spell
+from voiceclone.text.packages import package_file
+from voiceclone.text.tagger import english_tagger
 
 
 @pytest.mark.parametrize(
@@ -81,3 +83,10 @@ def test_neural_model_reads_unknown_words() -> None:
 
 def test_lexicon_wins() -> None:
     assert to_symbols("The gif.", {"gif": ("JH", "IH1", "F")}) == ("DH", "AH0", "JH", "IH1", "F", ".")
+
+
+def test_tagger_knows_parts_of_speech() -> None:
+    tagger = english_tagger()
+    assert tagger is not None
+    assert tagger.tag(["They", "refuse", "to", "permit", "us", "the", "refuse", "permit", "."])[1::4] == ["VBP", "DT"]
+    assert tagger.tag(["He", "lives", "."]) == ["PRP", "VBZ", "."]

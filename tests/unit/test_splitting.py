@@ -1,13 +1,19 @@
-"""Texts are cut into speakable pieces and nothing is lost."""
+"""Texts are cut into speakable pieces and nothing is lost; the public methods cut where the public program does."""
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceclone.inference.splitting import split_text
+from voiceclone.errors import ConfigError
+from voiceclone.inference.splitting import ALIASES, AUTO, METHODS, pieces_of, public_pieces, split_text
+
+ANY_TEXT = st.text(alphabet="ab ,.!。，…\n3", max_size=300)
 
 
 def test_sentences_of_both_scripts() -> None:
@@ -20,6 +26,14 @@ def test_sentences_of_both_scripts() -> None:
     ]
 
 
+@pytest.mark.parametrize("method", [AUTO, *METHODS])
+def test_inline_pronunciations_stay_whole(method: str) -> None:
+    text = "Say <three|TH R IY1> {F AO1 R , . N} times. " * 12
+    pieces = pieces_of(text, method, "en")
+    assert "".join(pieces).count("<three|TH R IY1> {F AO1 R , . N} times") == 12
+    assert all(piece.count("{") == piece.count("}") for piece in pieces)
+
+
 def test_marks_alone_are_dropped() -> None:
     assert split_text("... !? \n —") == []
 
@@ -29,3 +43,53 @@ def test_no_letter_is_lost_and_no_piece_is_too_long(text, limit) -> None:
     pieces = split_text(text, limit)
     assert re.sub(r"\W", "", "".join(pieces)) == re.sub(r"\W", "", text)
     assert all(len(piece) <= limit for piece in pieces)
+
+
+@pytest.mark.parametrize("alias", sorted(ALIASES))
+def test_public_methods_cut_as_recorded(shared_golden: Path, alias: str) -> None:
+    rows = json.loads((shared_golden / "text_splitting.json").read_text(encoding="utf-8"))["rows"]
+    assert len(rows) == 5
+    for row in rows:
+        assert "\n".join(METHODS[ALIASES[alias]](row["text"])) == row[alias]
+        for language in ("zh", "en"):
+            assert public_pieces(row["text"], alias, language) == row[f"pre_seg_text_{language}_{alias}"]
+
+
+@pytest.mark.parametrize(
+    ("method", "pieces"),
+    [
+        ("cut0", ["。One. Two, three! Four? Five. Six: seven, eight. Nine."]),
+        ("cut1", ["。One. Two, three!", " Four? Five. Six: seven, eight. Nine."]),
+        ("cut4", ["。One Two, three! Four? Five。", " Six: seven, eight。", " Nine。"]),
+        ("cut5", ["One. Two,", " three!", " Four?", " Five.", " Six: seven,", " eight.", " Nine."]),
+    ],
+)
+def test_methods_by_example(method: str, pieces: list[str]) -> None:
+    text = "One. Two, three! Four? Five. Six: seven, eight. Nine."
+    assert public_pieces(text, method, "zh") == public_pieces(text, ALIASES[method], "zh") == pieces
+
+
+def test_a_point_in_a_number_is_no_end() -> None:
+    assert METHODS["punctuation"]("It is 3.5. Or v2.0.1, said he. 7.") == [
+        "It is 3.5.",
+        " Or v2.0.1,",
+        " said he.",
+        " 7.",
+    ]
+
+
+def test_unknown_method_names_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"split 'cut9': no such method; expected auto, none, four-sentences"):
+        pieces_of("Hello.", "cut9")
+
+
+def test_without_text_there_is_no_piece() -> None:
+    for method in (AUTO, *METHODS):
+        assert pieces_of("", method) == pieces_of("\n\n", method) == pieces_of("...!", method) == []
+
+
+@given(ANY_TEXT, st.sampled_from(sorted(METHODS)))
+def test_public_methods_lose_no_letter(text, method) -> None:
+    pieces = pieces_of(text, method, "en")
+    assert re.sub(r"\W", "", "".join(pieces)) == re.sub(r"\W", "", text)
+    assert all(len(piece) <= 510 for piece in pieces if re.search("[,.!。，…]", piece[:-1]))

@@ -10,58 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import save_file
-from safetensors.torch import save_file as save_torch
 
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.bert import BertEncoder
 from voiceclone.features.store import open_store
-from voiceclone.files import read_json, write_json, write_tsv
+from voiceclone.files import read_json, write_json
 from voiceclone.inference.bundle import read_bundle, verify_bundle
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.synthesizer import Synthesizer
-from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.text.frontend import to_phones
 
 from .feature_fixture import random_bert
+from .voice_fixture import make_voice
 
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models and features of a voice as the stages leave them, and its bundle."""
-    root = tmp_path_factory.mktemp("voice")
-    torch.manual_seed(0)
-    (root / "models").mkdir()
-    (root / "features").mkdir()
-    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SynthesizerTrn(SoVITSConfig.nano()))):
-        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-        save_torch(tensors, root / "models" / f"{name}.safetensors")
-        write_json(
-            root / "models" / f"{name}.json",
-            {
-                "architecture": model.config.to_dict(),
-                "fingerprint": f"{name}-test",
-                "components": {"base": {"gpt": "a base voice"}},
-            },
-        )
-    rng = np.random.default_rng(0)
-    rows, stores = [], {kind: {} for kind in ("phones", "semantic", "speaker", "spectrogram")}
-    for index, seconds in enumerate([2.0, 4.0, 6.0, 3.2]):
-        utterance, frames = f"take-{index:07d}-{index + 1:07d}", int(seconds * 50)
-        vector = rng.standard_normal(192).astype(np.float32)
-        stores["phones"][utterance] = rng.integers(0, 732, int(seconds * 10))
-        stores["semantic"][utterance] = rng.integers(0, 256, frames // 2)
-        stores["speaker"][utterance] = vector / np.linalg.norm(vector)
-        stores["spectrogram"][utterance] = rng.random((1025, frames)).astype(np.float16)
-        split = "heldout" if index == 3 else "train"
-        rows.append({"utterance": utterance, "split": split, "seconds": seconds, "language": "en"})
-    for kind, store in stores.items():
-        save_file(store, root / "features" / f"{kind}.safetensors")
-    write_tsv(root / "features" / "manifest.tsv", ["utterance", "split", "seconds", "language"], rows)
+    root = make_voice(tmp_path_factory.mktemp("voice"))
     export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
     return root
 
@@ -71,6 +40,12 @@ def test_export_follows_the_trained_models(voice: Path) -> None:
     assert parity["greedy_equal"]
     assert max(parity["max_error"].values()) < 1e-4
     assert read_bundle(voice / "bundle")[0]["reference_utterance"].startswith(("take-0000001", "take-0000002"))
+
+
+def test_bundle_knows_the_usual_length_of_its_speech(voice: Path) -> None:
+    assert read_bundle(voice / "bundle")[0]["tokens_per_phone"] == {"en": 2.5}
+    trained = Synthesizer.from_models(voice / "models", voice / "features")
+    assert Synthesizer.from_bundle(voice / "bundle").rates == trained.rates == {"en": 2.5}
 
 
 def test_bundle_speaks_without_torch(voice: Path, tmp_path: Path) -> None:

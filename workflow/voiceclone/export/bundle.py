@@ -24,7 +24,7 @@ from voiceclone.inference.bundle import (
     Reference,
     read_bundle,
 )
-from voiceclone.inference.reference import choose_reference, has_bert, make_reference
+from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
@@ -99,6 +99,7 @@ def _describe(
             "reference_utterance": utterance,
             "prompt": has_base(models_dir),
             "bert": has_bert(features_dir),
+            "tokens_per_phone": usual_rates(features_dir),
             "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
             "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",
             "made_by": f"voiceclone {__version__}",

@@ -1,1 +1,1 @@
-"""Speaking: sampling, text splitting, the synthesiser over exported bundles. Imports without torch."""
+"""Speaking: bundles and models, sampling, splitting, reference clips, the detector. Bundles need no torch."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.errors import ConfigError
+
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
 
@@ -26,9 +28,17 @@ class Backend(Protocol):
         """Read one token at its position among the semantic tokens: next logits (V + 1,), cache."""
         ...
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """Waveform (samples,) of codes (T,), phones (L,), style (1, G, 1) and noise (1, C, 2 T)."""
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
+        """Waveform (samples,) of codes (T,), phones (L,), style (1, G, 1) and noise (1, C, F).
+
+        F is :func:`frames_at` of the number of codes and the speed.
+        """
         ...
+
+
+def frames_at(tokens: int, speed: float) -> int:
+    """Frames (50 a second at 32 kHz) that a number of tokens takes at a speed, as the public decoder counts them."""
+    return 2 * tokens if speed == 1.0 else int(2 * tokens / speed) + 1
 
 
 class OnnxBackend:
@@ -78,8 +88,17 @@ class OnnxBackend:
         )
         return logits[0], present
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """See :class:`Backend`."""
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
+        """See :class:`Backend`.
+
+        Raises:
+            ConfigError: another speed than 1, which the graph cannot take.
+        """
+        if speed != 1.0:
+            raise ConfigError(
+                f"speed {speed:g}: the decoder of this bundle knows the speed 1 alone",
+                "speak with the trained models: --models results/NAME/models",
+            )
         inputs = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
         return self._decoder.run(["audio"], inputs)[0].reshape(-1)
 
@@ -113,7 +132,7 @@ class TorchBackend:
             )
         return logits[0].float().cpu().numpy(), present
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
         """See :class:`Backend`."""
         import torch
 
@@ -123,6 +142,7 @@ class TorchBackend:
                 self._tensor(phones[None]),
                 self._tensor(style),
                 noise=self._tensor(noise),
+                speed=speed,
             )
         return audio.float().cpu().numpy().reshape(-1)
 

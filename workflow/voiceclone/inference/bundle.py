@@ -6,6 +6,7 @@ Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``te
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from voiceclone.errors import DataError
-from voiceclone.files import contained_path, read_json, sha256_file
+from voiceclone.files import contained_path, digest, read_json, sha256_file
 
 FORMAT_VERSION = 1
 BUNDLE_FILE = "bundle.json"
@@ -33,12 +34,20 @@ class Reference:
         phones: symbol ids of its text, int64 (X,).
         style: global conditioning of decoder and flow, float32 (1, G, 1).
         bert: BERT features of its text, float32 (1024, X), or None where all are zero.
+        text: its words, where they are known.
     """
 
     tokens: npt.NDArray[np.int64]
     phones: npt.NDArray[np.int64]
     style: npt.NDArray[np.float32]
     bert: npt.NDArray[np.float32] | None = None
+    text: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the clip's arrays."""
+        named = self.tensors()
+        return digest({name: hashlib.sha256(named[name].tobytes()).hexdigest() for name in named})
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """The clip as named arrays, for a safetensors file."""

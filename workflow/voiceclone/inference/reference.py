@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,16 @@ def choose_reference(features_dir: Path) -> Row:
 def has_bert(features_dir: Path) -> bool:
     """Whether a training on these features reads BERT vectors of some utterances."""
     return (features_dir / "bert.safetensors").is_file()
+
+
+def usual_rates(features_dir: Path) -> dict[str, float]:
+    """Median of semantic tokens per phone by language, over the utterances of a training."""
+    tokens, phones = (open_store(features_dir / f"{kind}.safetensors") for kind in ("semantic", "phones"))
+    found: dict[str, list[float]] = {}
+    for row in read_tsv(features_dir / "manifest.tsv", ["utterance", "language"]):
+        name = row["utterance"]
+        found.setdefault(row["language"], []).append(tokens.shape(name)[0] / phones.shape(name)[0])
+    return {language: round(median(values), 4) for language, values in sorted(found.items())}
 
 
 def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> Reference:

@@ -19,7 +19,7 @@ REVISIONS: dict[str, int] = {
     "tokenize": 1,
     "train_sovits": 1,
     "train_gpt": 1,
-    "export": 1,
+    "export": 2,
     "evaluate": 2,
     "report": 1,
 }

@@ -1,21 +1,106 @@
-"""Trained models as the training stages leave them: safetensors beside a JSON that names the architecture."""
+"""The two models of a voice, from wherever they lie.
+
+As the training stages and ``voiceclone import`` leave them: safetensors beside a JSON that names the architecture.
+Or as the public program shares them: a ``.ckpt`` and a ``.pth``, in one folder or as the assets of a base voice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from voiceclone.errors import DataError
-from voiceclone.files import read_json
-from voiceclone.models.checkpoints import POSTERIOR
+from voiceclone.assets import Asset
+from voiceclone.errors import ConfigError, DataError
+from voiceclone.files import digest, read_json, sha256_file
+from voiceclone.models.checkpoints import POSTERIOR, read_gpt, read_sovits
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 Network = TypeVar("Network", bound=nn.Module)
+
+#: Endings of the names of a base voice's two models in the registry.
+BASE_PARTS = ("-gpt", "-sovits-g")
+
+
+@dataclass(frozen=True)
+class VoiceModels:
+    """The models of a voice, in evaluation mode on the CPU.
+
+    Attributes:
+        gpt: text to semantic tokens.
+        sovits: semantic tokens to waveform.
+        prompt: whether the GPT was trained to go on after a prompt, as all that come from a public base are.
+        public: whether these are public weights as they are, imported or not.
+        fingerprint: digest of the weights.
+    """
+
+    gpt: TextToSemantic
+    sovits: SynthesizerTrn
+    prompt: bool
+    public: bool
+    fingerprint: str
+
+
+def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -> VoiceModels:
+    """The models of a voice.
+
+    Args:
+        models: folder of a training or an import, or folder with one ``.ckpt`` and one ``.pth``; where there is none
+            of this name, a base voice: ``gpt-sovits-v2pro`` stands for the assets with ``-gpt`` and ``-sovits-g``.
+        find_asset: opens a fetched model by name; None: base voices are not looked for.
+
+    Raises:
+        ConfigError: there are no models there.
+        DataError: they cannot be loaded.
+        AssetError: a base voice is not there, or a file is not what it should be.
+    """
+    if find_asset is not None and not models.exists() and str(models).startswith("gpt-sovits-"):
+        pair = [find_asset(str(models) + part) for part in BASE_PARTS]
+        return _public(*(_only(asset.folder, ending) for asset, ending in zip(pair, (".ckpt", ".pth"), strict=True)))
+    if not models.is_dir():
+        raise ConfigError(f"--models {models}: no such folder", "name results/NAME/models, or a base voice")
+    if (models / "gpt.json").is_file() and (models / "sovits.json").is_file():
+        files = [models / f"{kind}.safetensors" for kind in ("gpt", "sovits")]
+        public = "imported" in read_json(models / "gpt.json")
+        gpt, sovits = load_gpt(models), load_sovits(models)
+        return VoiceModels(gpt, sovits, has_base(models), public, digest([sha256_file(file) for file in files]))
+    return _public(_only(models, ".ckpt"), _only(models, ".pth"))
+
+
+def _only(folder: Path, ending: str) -> Path:
+    found = sorted(folder.glob(f"*{ending}"))
+    if len(found) != 1:
+        raise ConfigError(
+            f"{folder}: {len(found)} files end in {ending}, expected one; nor are gpt.json and sovits.json there",
+            "name the folder that a training or 'voiceclone import' wrote, or one with a single .ckpt and .pth",
+        )
+    return found[0]
+
+
+def _public(gpt_file: Path, sovits_file: Path) -> VoiceModels:
+    """Models of public files."""
+    text_config, text = read_gpt(gpt_file)
+    speech_config, speech = read_sovits(sovits_file)
+    if text_config.codes != speech_config.codes:
+        raise DataError(f"{gpt_file}: a GPT of {text_config.codes} codes; {sovits_file} has {speech_config.codes}")
+    gpt, sovits = TextToSemantic(text_config), _with_posterior_of(SynthesizerTrn(speech_config), speech)
+    gpt.load_state_dict(text)
+    sovits.load_state_dict(speech)
+    fingerprint = digest([sha256_file(path) for path in (gpt_file, sovits_file)])
+    return VoiceModels(gpt.eval(), sovits.eval(), True, True, fingerprint)
+
+
+def _with_posterior_of(network: SynthesizerTrn, keys: Any) -> SynthesizerTrn:
+    """The network, without a posterior encoder where the weights of these keys have none."""
+    if not any(key.startswith(POSTERIOR) for key in keys):
+        del network.enc_q
+    return network
 
 
 def load_gpt(models_dir: Path) -> TextToSemantic:
@@ -30,10 +115,8 @@ def load_sovits(models_dir: Path) -> SynthesizerTrn:
     One that was imported for inference alone has no posterior encoder: there is then none in the module either.
     """
     config = SoVITSConfig.from_dict(read_json(models_dir / "sovits.json")["architecture"])
-    model, weights = SynthesizerTrn(config), models_dir / "sovits.safetensors"
-    if not any(key.startswith(POSTERIOR) for key in _keys(weights)):
-        del model.enc_q
-    return _load(model, weights)
+    weights = models_dir / "sovits.safetensors"
+    return _load(_with_posterior_of(SynthesizerTrn(config), _keys(weights)), weights)
 
 
 def has_base(models_dir: Path) -> bool:

@@ -77,6 +77,11 @@ class CachedFrontend:
         self._prepared: set[Hashable] = set()
         self.asked = self.found = 0
 
+    @property
+    def encodes(self) -> bool:
+        """Whether there are BERT features."""
+        return self._encode is not None
+
     def read(self, text: str, language: str) -> Phones:
         """Phones of a sentence.
 

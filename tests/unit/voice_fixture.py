@@ -1,0 +1,51 @@
+"""A small voice with random weights, as the stages leave it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
+
+from voiceclone.files import write_json, write_tsv
+from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+
+
+def make_voice(root: Path) -> Path:
+    """Write ``models`` (nano, said to come from a base voice) and ``features`` below a folder; returns it."""
+    torch.manual_seed(0)
+    (root / "models").mkdir()
+    (root / "features").mkdir()
+    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SynthesizerTrn(SoVITSConfig.nano()))):
+        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+        save_torch(tensors, root / "models" / f"{name}.safetensors")
+        write_json(
+            root / "models" / f"{name}.json",
+            {
+                "architecture": model.config.to_dict(),
+                "fingerprint": f"{name}-test",
+                "components": {"base": {"gpt": "a base voice"}},
+            },
+        )
+    _write_features(root / "features")
+    return root
+
+
+def _write_features(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows, stores = [], {kind: {} for kind in ("phones", "semantic", "speaker", "spectrogram")}
+    for index, seconds in enumerate([2.0, 4.0, 6.0, 3.2]):
+        utterance, frames = f"take-{index:07d}-{index + 1:07d}", int(seconds * 50)
+        vector = rng.standard_normal(192).astype(np.float32)
+        stores["phones"][utterance] = rng.integers(0, 732, int(seconds * 10))
+        stores["semantic"][utterance] = rng.integers(0, 256, frames // 2)
+        stores["speaker"][utterance] = vector / np.linalg.norm(vector)
+        stores["spectrogram"][utterance] = rng.random((1025, frames)).astype(np.float16)
+        split = "heldout" if index == 3 else "train"
+        rows.append({"utterance": utterance, "split": split, "seconds": seconds, "language": "en"})
+    for kind, store in stores.items():
+        save_file(store, folder / f"{kind}.safetensors")
+    write_tsv(folder / "manifest.tsv", ["utterance", "split", "seconds", "language"], rows)

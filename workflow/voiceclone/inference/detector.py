@@ -1,0 +1,182 @@
+"""Does a spoken piece repeat itself, leave something out, say the prompt again, or never end?
+
+Judged from semantic tokens and the text's phones, without hearing it. Runs of equal tokens are taken as one unit, so
+that a repeat at another pace is a repeat still. A text that itself repeats, or has words of the prompt, may be spoken
+so: then repeats, or words of the prompt, are not judged. All limits are settings
+(:class:`voiceclone.config.detector.DetectorSettings`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceclone.config.detector import DetectorSettings
+
+Tokens = npt.NDArray[np.int64]
+Kind = Literal["runaway", "omission", "loop", "stuck", "leak", "words"]
+
+#: Tokens that a piece may have beyond its rate: short pieces vary more.
+SLACK_TOKENS = 25
+#: Phones that a text must share with itself, shifted, or with the prompt's text to be allowed to sound so.
+SHARED_PHONES = 10
+#: Mean length of a unit in natural speech.
+TOKENS_PER_UNIT = 1.75
+#: Least period of a repeat that is compared token by token: slow speech changes its tokens less often.
+SHORTEST_TIMED = 8
+WORST = 10.0
+#: A piece without end is at least so bad, at whatever length it was cut.
+ENDLESS = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something suspicious in a spoken piece.
+
+    Attributes:
+        kind: ``runaway`` (no end, or far too long), ``omission`` (far too short), ``loop`` (says something again and
+            again), ``stuck`` (holds one token), ``leak`` (says the prompt), ``words`` (a recogniser hears other words).
+        excess: how far beyond its limit, from 1 (at the limit) to 10.
+        detail: figures for a person.
+    """
+
+    kind: Kind
+    excess: float
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.detail})"
+
+
+def score(findings: list[Finding]) -> float:
+    """0 without findings; the larger, the worse."""
+    return sum(finding.excess for finding in findings)
+
+
+def find_faults(
+    codes: Tokens,
+    phones: Tokens,
+    ended: bool,
+    settings: DetectorSettings,
+    prompt: Tokens | None = None,
+    prompt_phones: Tokens | None = None,
+    rate: float | None = None,
+) -> list[Finding]:
+    """Faults of one spoken piece.
+
+    Args:
+        codes: its semantic tokens, int64 (T,).
+        phones: symbol ids of its text, int64 (X,).
+        ended: whether the model ended by itself.
+        settings: limits.
+        prompt: semantic tokens of the prompt, int64 (P,).
+        prompt_phones: symbol ids of the prompt's text.
+        rate: the voice's usual number of tokens per phone; None: not known.
+    """
+    return [
+        *_length(len(codes), len(phones), ended, settings, rate),
+        *_stuck(codes, settings),
+        *_loop(codes, phones, settings),
+        *_leak(codes, phones, prompt, prompt_phones, settings),
+    ]
+
+
+def _length(tokens: int, phones: int, ended: bool, settings: DetectorSettings, rate: float | None) -> list[Finding]:
+    least = settings.least_share * rate if rate else settings.least_rate
+    most = settings.most_share * rate if rate else settings.most_rate
+    told = f"{tokens} tokens for {phones} phones"
+    longest = most * phones + SLACK_TOKENS
+    if not ended:
+        return [Finding("runaway", max(ENDLESS, _excess(tokens, longest)), f"no end after {told}")]
+    if tokens > longest:
+        return [Finding("runaway", _excess(tokens, longest), f"{told}, at most {longest:.0f} expected")]
+    if tokens < least * phones:
+        limit = least * phones
+        return [Finding("omission", _excess(limit, tokens), f"{told}, at least {limit:.0f} expected")]
+    return []
+
+
+def _stuck(codes: Tokens, settings: DetectorSettings) -> list[Finding]:
+    starts, lengths = _runs(codes)
+    longest = int(lengths.max(initial=0))
+    if longest <= settings.stuck_tokens:
+        return []
+    token = codes[starts[lengths.argmax()]]
+    return [Finding("stuck", _excess(longest, settings.stuck_tokens), f"token {token} for {longest / 25:.1f} s")]
+
+
+def _loop(codes: Tokens, phones: Tokens, settings: DetectorSettings) -> list[Finding]:
+    """The stretch that is most like the one before it: unit by unit (at any pace), or token by token (some differ)."""
+    if shifted_match(phones, SHARED_PHONES, 1.0, (2, len(phones))) is not None:
+        return []
+    units = codes[_runs(codes)[0]]
+    least, share, longest = settings.loop_units, settings.loop_share, settings.longest_loop
+    paced = shifted_match(units, least, share, (2, longest))
+    timed = shifted_match(
+        codes, round(least * TOKENS_PER_UNIT), share, (SHORTEST_TIMED, round(longest * TOKENS_PER_UNIT))
+    )
+    found = max(filter(None, (paced, timed)), default=None)
+    if found is None:
+        return []
+    name = "units" if found == paced else "tokens"
+    return [Finding("loop", _excess(found[0], share), f"{found[0]:.0%} equal to {found[1]} {name} before")]
+
+
+def shifted_match(units: Tokens, least: int, share: float, periods: tuple[int, int]) -> tuple[float, int] | None:
+    """Largest share of equal units between a stretch and the one ``period`` units before, and that period.
+
+    Args:
+        units: int64 (U,).
+        least: least length of a stretch; it is as long as its period where that is longer.
+        share: least share; below it nothing is found.
+        periods: shortest and longest period.
+    """
+    best: tuple[float, int] | None = None
+    for period in range(periods[0], min(periods[1], len(units) - least) + 1):
+        width = max(period, least)
+        equal = units[period:] == units[:-period]
+        if len(equal) < width:
+            break
+        total = np.concatenate([[0], np.cumsum(equal)])
+        found = float((total[width:] - total[:-width]).max()) / width
+        if found >= share and (best is None or found > best[0]):
+            best = found, period
+    return best
+
+
+def _leak(
+    codes: Tokens, phones: Tokens, prompt: Tokens | None, prompt_phones: Tokens | None, settings: DetectorSettings
+) -> list[Finding]:
+    if prompt is None or not len(prompt):
+        return []
+    if prompt_phones is not None and longest_common(phones, prompt_phones) >= SHARED_PHONES:
+        return []
+    shared = longest_common(codes[_runs(codes)[0]], prompt[_runs(prompt)[0]])
+    if shared < settings.leak_units:
+        return []
+    return [Finding("leak", _excess(shared, settings.leak_units), f"{shared} units as in the prompt")]
+
+
+def longest_common(first: Tokens, second: Tokens) -> int:
+    """Length of the longest stretch that occurs in both."""
+    longest = 0
+    before = np.zeros(len(second) + 1, np.int64)
+    for value in first:
+        here = np.zeros_like(before)
+        here[1:] = np.where(second == value, before[:-1] + 1, 0)
+        longest = max(longest, int(here.max()))
+        before = here
+    return longest
+
+
+def _runs(codes: Tokens) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """First index and length of each run of equal tokens."""
+    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else np.zeros(0, np.intp)
+    return starts, np.diff(np.append(starts, len(codes)))
+
+
+def _excess(value: float, limit: float) -> float:
+    return round(min(WORST, max(1.0, value / max(limit, 1e-9))), 4)

@@ -1,0 +1,36 @@
+"""Spoken sound to a file, marked as generated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voiceclone.errors import ConfigError
+from voiceclone.files import atomic_path
+from voiceclone.inference.synthesizer import Speech
+
+GENERATED_NOTICE = "AI-generated speech"
+FORMATS = (".wav", ".flac", ".ogg")
+
+
+def check_format(path: Path, name: str = "--output") -> Path:
+    """The path of a sound file that can be written.
+
+    Raises:
+        ConfigError: its ending names no known format.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{name} {path}: unknown format {path.suffix!r}, expected .wav, .flac or .ogg")
+    return path
+
+
+def write_speech(path: Path, speech: Speech) -> None:
+    """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
+    import soundfile
+
+    kind = check_format(path).suffix[1:].upper()
+    with (
+        atomic_path(path) as temporary,
+        soundfile.SoundFile(str(temporary), "w", speech.rate, 1, format=kind) as sound,
+    ):
+        sound.comment = GENERATED_NOTICE
+        sound.write(speech.samples)

@@ -1,0 +1,58 @@
+"""How a text is spoken: everything that a caller may choose, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from voiceclone.config.detector import DetectorSettings
+from voiceclone.errors import ConfigError
+from voiceclone.inference.sampling import SamplingSettings
+from voiceclone.inference.splitting import AUTO, check_method
+
+SPEEDS = (0.25, 4.0)
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """How a text is spoken.
+
+    Args:
+        sampling: how tokens are drawn.
+        speed: above 1 speaks faster.
+        noise_scale: of the prior's normal noise; 0 takes its mean.
+        pause_seconds: silence between pieces.
+        split: how the text is cut into pieces, see :func:`voiceclone.inference.splitting.pieces_of`.
+        max_tokens_per_phone: length limit of a piece; a model that never ends is cut there.
+        attempts: a piece that the detector suspects is spoken anew with another seed, up to so many times in all, and
+            the best one is kept.
+        detector: what is suspected.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    speed: float = 1.0
+    noise_scale: float = 0.5
+    pause_seconds: float = 0.3
+    split: str = AUTO
+    max_tokens_per_phone: float = 5.0
+    attempts: int = 1
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+
+    def __post_init__(self) -> None:
+        check_method(self.split)
+        ranges = (
+            ("speed", self.speed, *SPEEDS),
+            ("noise_scale", self.noise_scale, 0.0, 2.0),
+            ("pause_seconds", self.pause_seconds, 0.0, 60.0),
+            ("attempts", self.attempts, 1, 100),
+            ("max_tokens_per_phone", self.max_tokens_per_phone, 0.0, 1000.0),
+            ("top_k", self.sampling.top_k, 0, 100_000),
+            ("top_p", self.sampling.top_p, 0.01, 1.0),
+            ("temperature", self.sampling.temperature, 0.0, 5.0),
+            ("repetition_penalty", self.sampling.repetition_penalty, 1.0, 5.0),
+        )
+        for name, value, least, most in ranges:
+            if not least <= value <= most:
+                raise ConfigError(f"{name} {value:g}: out of range, expected {least:g} to {most:g}")

@@ -1,0 +1,165 @@
+"""Opens what can speak: a bundle, trained or imported models, a public base voice; and the clip to speak like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceclone.errors import ConfigError
+from voiceclone.inference.bundle import Reference
+from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.text.languages import SUPPORTED
+from voiceclone.text.lexicon import Lexicon, read_lexicon
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+    from voiceclone.inference.clip import ClipReader
+    from voiceclone.models.voice import VoiceModels
+
+BERT = "chinese-roberta-wwm-ext-large"
+#: Language of voices that name none.
+ANY_LANGUAGE = "auto"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A reference clip that the user gives; see :meth:`voiceclone.inference.clip.ClipReader.read`."""
+
+    path: Path
+    text: str = ""
+    language: str = ""
+    styles: tuple[Path, ...] = ()
+    any_length: bool = False
+
+
+class Voice:
+    """What speaks: a synthesiser, and for models what makes references of clips.
+
+    Args:
+        synthesizer: speaks with the voice's own reference, or with the clip that was given.
+        reader: reads clips; None: a bundle, whose reference cannot be changed.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, reader: ClipReader | None = None) -> None:
+        self.synthesizer, self._reader = synthesizer, reader
+        self._references: dict[Clip, Reference] = {}
+
+    def reference(self, clip: Clip) -> Reference:
+        """The reference of a clip; each is read once.
+
+        Raises:
+            ConfigError: a bundle speaks like its own clip alone.
+        """
+        if self._reader is None:
+            raise ConfigError(
+                "--reference: a bundle speaks like the clip that was exported with it",
+                "give the trained models instead: --models results/NAME/models",
+            )
+        if clip not in self._references:
+            self._references[clip] = self._reader.read(
+                clip.path, clip.text, clip.language, clip.styles, clip.any_length
+            )
+        return self._references[clip]
+
+
+def asset_finder(root: Path) -> Callable[[str], Asset]:
+    """Opens fetched models below a working folder; a missing one is an error that says how to fetch it."""
+    from voiceclone.assets import open_asset
+    from voiceclone.assets.preflight import MODELS
+
+    return lambda name: open_asset(root / MODELS / name / "asset.json")
+
+
+def user_lexicon(root: Path) -> Lexicon:
+    """The pronunciations of ``config/lexicon``."""
+    return read_lexicon(sorted((root / "config" / "lexicon").glob("*.tsv")))
+
+
+def open_bundle(bundle: Path, root: Path = Path(), threads: int = 0) -> Voice:
+    """An exported voice; needs no torch."""
+    return Voice(Synthesizer.from_bundle(bundle, threads, user_lexicon(root)))
+
+
+def open_models(
+    models: Path,
+    root: Path = Path(),
+    features: Path | None = None,
+    clip: Clip | None = None,
+    device: str = "cpu",
+) -> Voice:
+    """A voice of trained, imported or public models.
+
+    Args:
+        models: see :func:`voiceclone.models.voice.load_voice`.
+        root: working folder with ``config`` and ``resources``.
+        features: features of the training, for the voice's own reference clip; None: beside the models.
+        clip: to speak like; None: the voice's own clip.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        ConfigError: there are no models, or there is no clip.
+        AssetError: an encoder is not there.
+    """
+    from voiceclone.inference.clip import ClipReader
+    from voiceclone.inference.reference import usual_rates
+    from voiceclone.models.voice import load_voice
+
+    find, lexicon = asset_finder(root), user_lexicon(root)
+    loaded = load_voice(models, find)
+    loaded.gpt.to(device)
+    loaded.sovits.to(device)
+    folder = _features_of(models, features)
+    with_bert = loaded.public if folder is None else (folder / "bert.safetensors").is_file()
+    encode_text = _text_encoder(root, find) if with_bert else None
+    reader = ClipReader(loaded, find, device, lexicon, encode_text)
+    if clip is not None:
+        reference = reader.read(clip.path, clip.text, clip.language, clip.styles, clip.any_length)
+    elif folder is not None:
+        reference = _own_reference(loaded, folder)
+    else:
+        raise ConfigError(
+            f"--models {models}: no clip to speak like: there are no features of a training beside the models",
+            "give a clip of 3 to 10 s and its words: --reference clip.flac --reference-text '...'",
+        )
+    loaded.sovits.remove_weight_norm()
+    rates = usual_rates(folder) if folder is not None else {}
+    if clip is not None and len(reference.tokens) and clip.language in SUPPORTED:
+        rates.setdefault(clip.language, len(reference.tokens) / len(reference.phones))
+    language = ANY_LANGUAGE if folder is None else _usual_language(folder)
+    synthesizer = Synthesizer.from_loaded(
+        loaded, reference, language, device, lexicon=lexicon, trained_with_bert=with_bert, encode_text=encode_text,
+        rates=rates,
+    )  # fmt: skip
+    return Voice(synthesizer, reader)
+
+
+def _features_of(models: Path, features: Path | None) -> Path | None:
+    if features is not None:
+        if not (features / "manifest.tsv").is_file():
+            raise ConfigError(f"--features {features}: no manifest.tsv there", "name results/NAME/features")
+        return features
+    beside = models.resolve().parent / "features"
+    return beside if models.is_dir() and (beside / "manifest.tsv").is_file() else None
+
+
+def _own_reference(models: VoiceModels, features: Path) -> Reference:
+    from voiceclone.inference.reference import choose_reference, make_reference
+
+    return make_reference(models.sovits, features, choose_reference(features), models.prompt)
+
+
+def _usual_language(features: Path) -> str:
+    from voiceclone.files import read_tsv
+
+    languages = [row["language"] for row in read_tsv(features / "manifest.tsv", ["language"])]
+    return max(sorted(set(languages)), key=languages.count)
+
+
+def _text_encoder(root: Path, find: Callable[[str], Asset]) -> Callable[..., object] | None:
+    """The BERT of Chinese text, where it was fetched."""
+    from voiceclone.assets.preflight import MODELS
+    from voiceclone.features.bert import LazyBert
+
+    return LazyBert(find(BERT)) if (root / MODELS / BERT / "asset.json").is_file() else None

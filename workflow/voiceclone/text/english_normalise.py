@@ -12,10 +12,10 @@ from collections.abc import Callable
 from functools import partial
 
 _ABBREVIATIONS = {
-    "Mr": "Mister", "Mrs": "Missis", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Rev": "Reverend",
+    "Dr": "Doctor", "Rev": "Reverend",
     "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant", "Gov": "Governor",
     "Sen": "Senator", "Rep": "Representative", "Hon": "Honorable", "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire",
-    "vs": "versus", "etc": "et cetera", "approx": "approximately", "dept": "department", "Inc": "Incorporated",
+    "dept": "department", "Inc": "Incorporated",
     "Ltd": "Limited", "Co": "Company", "Corp": "Corporation", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road",
     "Mt": "Mount", "Jan": "January", "Feb": "February", "Aug": "August", "Sept": "September", "Oct": "October",
     "Nov": "November", "Dec": "December",
@@ -27,8 +27,8 @@ _UNITS = {
     "kg": "kilogram", "ml": "milliliter", "mL": "milliliter", "l": "liter", "L": "liter", "ft": "foot", "lb": "pound",
     "lbs": "pound", "oz": "ounce", "yd": "yard", "mi": "mile", "ms": "millisecond", "s": "second", "sec": "second",
     "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "tbsp": "tablespoon", "tsp": "teaspoon",
-    "kHz": "kilohertz", "Hz": "hertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel", "kB": "kilobyte",
-    "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "W": "watt", "kW": "kilowatt",
+    "kHz": "kilohertz", "Hz": "hertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel",
+    "W": "watt", "kW": "kilowatt",
     "kWh": "kilowatt hour", "V": "volt", "°C": "degree celsius", "°F": "degree fahrenheit",
     "℃": "degree celsius", "℉": "degree fahrenheit", "°": "degree",
 }  # fmt: skip
@@ -50,9 +50,9 @@ _SYMBOLS = {
 _PUNCTUATION = str.maketrans(
     {
         "’": "'", "‘": "'", "ʼ": "'", "′": "'", "“": " ", "”": " ", '"': " ", "«": " ", "»": " ",
-        "，": ",", "、": ",", "；": ",", ";": ",", ":": ",", "：": ",", "。": ".", "！": "!", "？": "?", "…": ".",
-        "—": " - ", "–": " - ", "―": " - ", "−": "-", "‐": "-", "‑": "-", "(": ", ", ")": ", ", "（": ", ", "）": ", ",
-        "[": ", ", "]": ", ", "/": " ", "\\": " ", "|": " ", "_": " ", "*": " ", "·": " ",
+        "，": ",", "、": ",", "；": " ", ";": " ", ":": " ", "：": " ", "。": ".", "！": "!", "？": "?", "…": ".",
+        "—": " ", "–": " ", "―": " ", "−": "-", "‐": "-", "‑": "-", "(": " ", ")": " ", "（": " ", "）": " ",
+        "[": " ", "]": " ", "/": " ", "\\": " ", "|": " ", "_": " ", "*": " ", "·": " ",
     }
 )  # fmt: skip
 
@@ -155,13 +155,14 @@ def _date(match: re.Match[str]) -> str:
 
 
 def _time(match: re.Match[str]) -> str:
+    """A time of day; the hours of a clock of 24 tell the half of the day where it is not written."""
     hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").upper().replace(".", "")
-    if hour > 12:
-        hour, half = hour - 12, "PM"
-    tail = f" {half[0]} M" if half else ""
+    half = half if half and hour <= 12 else "PM" if hour > 11 else "AM"
+    half = "" if match["said"] else f" {half[0]}. M."
+    hours = cardinal(str(hour - 12 if hour > 12 else hour))
     if minute == 0:
-        return cardinal(str(hour)) + (tail or " o'clock")
-    return f"{cardinal(str(hour))} {'oh ' if minute < 10 else ''}{cardinal(str(minute))}{tail}"
+        return f"{hours} o'clock{half}"
+    return f"{hours} {'oh ' if minute < 10 else ''}{cardinal(str(minute))}{half}"
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -202,7 +203,7 @@ def _plain_number(match: re.Match[str]) -> str:
 
 
 def _saint_or_street(match: re.Match[str]) -> str:
-    return "Saint " if match["next"] else "Street" if match["end"] is None else "Street."
+    return "Saint " if match["next"] else "Street."
 
 
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
@@ -214,16 +215,17 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\b[\w-]{1,63}\.(?:com|org|net|edu|gov|io|ai|cn|de|uk)\b"), _address),
     (re.compile(r"\be\.\s?g\.,?", re.I), "for example"),
     (re.compile(r"\bi\.\s?e\.,?", re.I), "that is"),
-    (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()} M"),
-    (re.compile(r"\b((?:[A-Z]\.){2,})"), lambda m: " ".join(m[1].replace(".", "")) + " "),
+    (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()}. M."),
+    (re.compile(r"\b((?:[A-Z]\.){2,})"), lambda m: m[1].replace(".", ". ")),
     (re.compile(r"\bNo\.\s*(?=\d)"), "number "),
     (re.compile(r"\bSt\.(?:(?P<next>\s+(?=[A-Z]))|(?P<end>\s*$)?)"), _saint_or_street),
-    *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), long) for short, long in _ABBREVIATIONS.items()],
-    *[(re.compile(rf"\b{short}\b(?=\s+[A-Z])"), _ABBREVIATIONS[short]) for short in ("Mr", "Mrs", "Ms", "Dr")],
+    *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), f"{long}.") for short, long in _ABBREVIATIONS.items()],
+    (re.compile(r"\bDr\b(?=\s+[A-Z])"), "Doctor"),
     (re.compile(r"(?<![\w-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\w-])"),
      _date),
     (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
-    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?))?"), _time),
+    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?))?"
+                r"(?P<said>(?=\s(?:in the (?:morning|afternoon|evening)|at night|tonight|o'clock)\b))?"), _time),
     (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>(?:thous|[mbtr]+illi)[a-z]+))?", re.I),
      _money),
     (re.compile(r"(?<![\w.,-])(?:\+?\d{1,2}[- ])?(?:\(?\d{3}\)?[- ])?\d{3}-\d{4}(?![\w-])"),
@@ -238,6 +240,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?P<sign>(?<!\w)[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT_NAMES})(?![\w/°])"), _unit),
     (re.compile(r"\b([1-9]\d?)\.\s+(?=[a-z])"), lambda m: f"{ordinal(m[1])}, "),
     (re.compile(r"\b(\d+(?:,\d{3})*)(?:st|nd|rd|th)\b", re.I), lambda m: ordinal(m[1])),
+    (re.compile(r"(?<=\d)\s+[-−]\s+(?=\d)"), " minus "),
     (re.compile(r"(?<=\d)\s*[-–—]\s*(?=\d)"), " to "),
     (re.compile(r"(?<=\d):(?=\d)"), " to "),
     (re.compile(r"(?<![\w)])[-−](?=\d)"), "negative "),
@@ -271,15 +274,16 @@ def normalise(text: str) -> str:
     for symbol, words in _SYMBOLS.items():
         text = text.replace(symbol, words)
     text = re.sub(r"(?<=[a-z])\(s\)", "s", text).replace("()", "")
-    text = re.sub(r"[)\]）]\s*(?=[,.?!;:，。？！；：])", "", text).translate(_PUNCTUATION)
+    text = text.translate(_PUNCTUATION)
     text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     text = re.sub(r"[^A-Za-z' ,.?!-]", " ", text)
     text = re.sub(r"(?<![A-Za-z])'|'(?![A-Za-z])", partial(_quote, text), text)
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,.?!])", r"\1", text)
     text = re.sub(r"([,.?!])(?:\s*[,.?!-])+", r"\1", text)
+    text = re.sub(r"(?<![A-Za-z])-|-(?![A-Za-z])", " ", text)  # a hyphen joins words or is nothing
     text = re.sub(r"\.(?=[A-Za-z])", ". ", text)
-    return re.sub(r"^[\s,.-]+(?=\S)", "", text).strip()
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _quote(text: str, match: re.Match[str]) -> str:

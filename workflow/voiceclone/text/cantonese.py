@@ -27,7 +27,7 @@ _COUNT_WORDS = dict(
 )
 _MARKS = {
     "：": ",", ":": ",", "；": ",", ";": ",", "，": ",", "、": ",", "·": ",", "。": ".", "\n": ".", "！": "!",
-    "？": "?", "—": "-", "～": "…", "~": "…", "/": ",",
+    "？": "?", "～": "-", "~": "-", "/": ",",
 }  # fmt: skip
 # In this order the first that begins the syllable is its initial; the middle ones are of syllables without initial.
 _BEGINNINGS = [

@@ -156,9 +156,9 @@ def _date(match: re.Match[str]) -> str:
 
 def _time(match: re.Match[str]) -> str:
     """A time of day; the hours of a clock of 24 tell the half of the day where it is not written."""
-    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").upper().replace(".", "")
-    half = half if half and hour <= 12 else "PM" if hour > 11 else "AM"
-    half = "" if match["said"] else f" {half[0]}. M."
+    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").upper()[:1]
+    half = half if half and hour <= 12 else "P" if hour > 11 else "A"
+    half = "" if match["said"] else f" {half}. M."
     hours = cardinal(str(hour - 12 if hour > 12 else hour))
     if minute == 0:
         return f"{hours} o'clock{half}"
@@ -224,7 +224,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\w-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\w-])"),
      _date),
     (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
-    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?))?"
+    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?\s?[Mm]\b\.?))?"
                 r"(?P<said>(?=\s(?:in the (?:morning|afternoon|evening)|at night|tonight|o'clock)\b))?"), _time),
     (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>(?:thous|[mbtr]+illi)[a-z]+))?", re.I),
      _money),

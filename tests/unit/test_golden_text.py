@@ -1,8 +1,10 @@
 """The front end beside recordings of the public one: equal but for the differences that a table explains.
 
 ``golden_differences.tsv`` lists every recorded text that is read in another way, with its reason; all others have the
-same phones, one for one. Its column ``kind`` says whether we read the text better on purpose (``better``) or only
-otherwise (``other``). ``pytest -s`` prints the shares of equal phones.
+same phones, one for one. Its column ``kind``: ``better``, the recorded reading is wrong to a listener and the reason
+says in what; ``pipeline``, the recorded reader alone spells or drops words in Latin letters, and we read what the
+public pipeline as a whole reads, which is recorded too; ``other``, a difference that counts as a fault. ``pytest -s``
+prints the shares of equal phones.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from voiceclone.files import read_tsv
 from voiceclone.text import cantonese, english, japanese, korean, mandarin
 from voiceclone.text.frontend import to_phones
 
-from .text_agreement import agreement
+from .text_agreement import agreement, distance
 
 FILES = {"en": "text_en", "zh": "text_zh", "ja": "text_ja_plus", "ko": "text_ko", "yue": "text_yue"}
-RAW = {"en": 0.86, "zh": 0.91, "ja": 0.88, "ko": 0.93, "yue": 0.95}
+RAW = {"en": 0.865, "zh": 0.935, "ja": 0.88, "ko": 0.935, "yue": 0.95}
 """Share of the recorded phones that are the same, differences on purpose counted as differences."""
 READERS = {
     "en": lambda text: english.to_symbols(text, {}),
@@ -37,7 +39,7 @@ Pair = tuple[tuple[str, ...], tuple[str, ...]]
 def _differences(language: str) -> dict[str, dict[str, str]]:
     rows = read_tsv(Path(__file__).with_name("golden_differences.tsv"), ("language", "text", "kind", "reason"))
     found = {row["text"].replace("\\n", "\n").replace("\\t", "\t"): row for row in rows if row["language"] == language}
-    assert all(row["reason"] and row["kind"] in ("better", "other") for row in found.values())
+    assert all(row["reason"] and row["kind"] in ("better", "pipeline", "other") for row in found.values())
     return found
 
 
@@ -55,9 +57,9 @@ def _read(text: str, language: str) -> tuple[str, ...]:
 
 
 def _share_with_better(pairs: dict[str, Pair], language: str) -> float:
-    """Share of recorded phones that are read as recorded or better."""
+    """Share of recorded phones that are read as recorded, as the whole pipeline does, or better."""
     rows = _differences(language)
-    better = {text for text in pairs if text in rows and rows[text]["kind"] == "better"}
+    better = {text for text in pairs if text in rows and rows[text]["kind"] != "other"}
     return agreement((recorded if text in better else ours, recorded) for text, (ours, recorded) in pairs.items())
 
 
@@ -72,6 +74,17 @@ def test_differences_are_explained(shared_golden: Path, language: str) -> None:
     )
     assert raw > RAW[language]
     assert better >= 0.98
+
+
+@pytest.mark.parametrize("language", ["zh", "ja", "ko", "yue"])
+def test_latin_words_are_read_as_by_the_whole_pipeline(shared_golden: Path, language: str) -> None:
+    """But for a comma that the public pipeline puts before an English word of fewer than four phones."""
+    rows = json.loads((shared_golden / f"text_{language}.json").read_text())["rows"]
+    texts = {text for text, row in _differences(language).items() if row["kind"] == "pipeline"}
+    assert texts
+    for row in (row for row in rows if row["text"] in texts):
+        ours = to_phones(row["text"], language).ids.tolist()
+        assert min(distance(ours, part["ids"]) for part in row["preprocessor"]) <= 1, row["text"]
 
 
 @pytest.mark.parametrize(("language", "raw"), [("zh", 0.98), ("ja", 0.9999), ("ko", 0.98), ("yue", 0.99), ("en", 0.96)])

@@ -63,7 +63,7 @@ def _mean_seconds(texts: list[str], language: str) -> float:
 
 
 def test_sentence_of_fifty_characters() -> None:
-    print(f"\n{'language':<10}{'import s':>10}{'first s':>10}{'warm ms':>10}{'cached ms':>11}{'of 1.9 s':>10}")
+    print(f"\n{'language':<10}{'import s':>10}{'first s':>10}{'warm ms':>10}{'cached ms':>11}")
     for language, text in SENTENCES.items():
         assert 45 <= len(text) <= 60
         imported, first = _cold(text, language)
@@ -77,7 +77,6 @@ def test_sentence_of_fifty_characters() -> None:
         cached = (time.perf_counter() - start) / 100
         print(
             f"{language:<10}{imported:>10.2f}{first:>10.2f}{1000 * warm:>10.2f}{1000 * cached:>11.3f}"
-            f"{PUBLISHED_SECONDS / warm:>9.0f}x"
         )
         assert cached < warm
 
@@ -116,9 +115,16 @@ def test_chinese_with_bert(tmp_path: Path) -> None:
     start = time.perf_counter()
     together = encoder.encode_all(read)
     batched = (time.perf_counter() - start) / len(texts)
+    frontend = CachedFrontend(None, encoder)
+    frontend.features(frontend.read(texts[0], "zh"))
+    start = time.perf_counter()
+    for _ in range(100):
+        frontend.features(frontend.read(texts[0], "zh"))
+    cached = (time.perf_counter() - start) / 100
+    assert cached < phones + batched
     assert [vectors.shape[1] for vectors in together] == [len(phone.symbols) for phone in read]
-    total = phones + batched
     print(
         f"per sentence: phones {1000 * phones:.1f} ms, BERT alone {1000 * alone:.0f} ms, in a batch of {len(texts)} "
-        f"{1000 * batched:.0f} ms; together {total:.2f} s beside {PUBLISHED_SECONDS} s published"
+        f"{1000 * batched:.0f} ms; phones and BERT {phones + alone:.2f} s alone, {phones + batched:.2f} s in the batch, "
+        f"{1000 * cached:.3f} ms from the cache, beside {PUBLISHED_SECONDS} s published"
     )

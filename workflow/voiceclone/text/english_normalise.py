@@ -158,7 +158,7 @@ def _time(match: re.Match[str]) -> str:
     """A time of day; the hours of a clock of 24 tell the half of the day where it is not written."""
     hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").upper()[:1]
     half = half if half and hour <= 12 else "P" if hour > 11 else "A"
-    half = "" if match["said"] else f" {half}. M."
+    half = "" if match["said"] is not None else f" {half}. M."
     hours = cardinal(str(hour - 12 if hour > 12 else hour))
     if minute == 0:
         return f"{hours} o'clock{half}"

@@ -18,7 +18,33 @@ _COUNTED = (
     "자루|잔|장|접시|채|척|켤레|통|판|포기|발짝|움큼|보루|두름|뭉치|바퀴"
 )
 """Words before which numbers are native, up to 99 before the first kind, below ten before others."""
-_ALWAYS_NATIVE = frozenset("군데 권 개 그루 대 마리 모금 발 발짝 번 벌 보루 살 시 움큼 채 척 켤레 통 시간 달 가지 장".split())
+_ALWAYS_NATIVE = frozenset(
+    [
+        "군데",
+        "권",
+        "개",
+        "그루",
+        "대",
+        "마리",
+        "모금",
+        "발",
+        "발짝",
+        "번",
+        "벌",
+        "보루",
+        "살",
+        "시",
+        "움큼",
+        "채",
+        "척",
+        "켤레",
+        "통",
+        "시간",
+        "달",
+        "가지",
+        "장",
+    ]
+)
 _PARTICLES = "(?:에서|에|은|는|이|가|을|를|으로|로|와|과|도|의)"
 
 _UNITS = {
@@ -124,7 +150,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?<![\d.])(?P<number>\d{{1,3}}(?:,\d{{3}})+|\d+)(?P<blank>\s?)(?P<word>{_COUNTED})"), _counted),
     (re.compile(r"(?<![\d.,])0\d+"), lambda m: digits(m[0])),
     (re.compile(rf"(?<![\d.,])\d{{2,}}[1-9](?![\d.,]|(?!{_PARTICLES}(?![가-힣]))[가-힣])"), lambda m: digits(m[0])),
-    (re.compile(r"(?<![\d.])(\d)\.(\d\d?)(?=\s?(?:전쟁|운동|혁명|사변|절(?![가-힣]))|사태)"), lambda m: sino(m[1]) + sino(m[2])),
+    (re.compile(r"(?<![\d.])(\d)\.(\d\d?)(?=\s?(?:전쟁|운동|혁명|사변|절(?![가-힣]))|사태)"), lambda m: digits(m[1] + m[2])),
     (re.compile(_N), lambda m: _number(m[0])),
 ]  # fmt: skip
 

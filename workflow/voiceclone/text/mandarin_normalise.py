@@ -39,8 +39,33 @@ _SYMBOLS = {
 _GREEK = dict(
     zip(
         "αβγδεζηθικλμνξοπρσςτυφχψω",
-        "阿尔法 贝塔 伽玛 德尔塔 艾普西龙 捷塔 依塔 西塔 艾欧塔 喀帕 拉姆达 缪 拗 克西 欧米克伦 派 肉 西格玛 西格玛 套 "
-        "宇普西龙 服艾 器 普赛 欧米伽".split(),
+        [
+            "阿尔法",
+            "贝塔",
+            "伽玛",
+            "德尔塔",
+            "艾普西龙",
+            "捷塔",
+            "依塔",
+            "西塔",
+            "艾欧塔",
+            "喀帕",
+            "拉姆达",
+            "缪",
+            "拗",
+            "克西",
+            "欧米克伦",
+            "派",
+            "肉",
+            "西格玛",
+            "西格玛",
+            "套",
+            "宇普西龙",
+            "服艾",
+            "器",
+            "普赛",
+            "欧米伽",
+        ],
         strict=True,
     )
 )
@@ -117,6 +142,17 @@ def _telephone(match: re.Match[str]) -> str:
     return ",".join(digits(group) for group in match[0].split("-"))
 
 
+def _money(match: re.Match[str]) -> str:
+    name = _CURRENCIES[match["symbol"]]
+    return _number(match["n"]) + match["scale"] + (name.removesuffix("元") + match["said"] if match["said"] else name)
+
+
+def _percentage(match: re.Match[str]) -> str:
+    """Per cent or per mille; between two of them stands 至."""
+    share = ("千" if match["mark"] == "‰" else "百") + "分之" + _number(match["n"])
+    return ("负" if match["sign"] else "") + share + ("至" if match["to"] else "")
+
+
 def _counted(match: re.Match[str]) -> str:
     """A number before a measure word: 2 alone is 两."""
     number = match["number"]
@@ -150,9 +186,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"[-−](?P<n>{_N})\s*(?:°C|℃|度|摄氏度)"), lambda m: f"零下{_number(m['n'])}度"),
     (re.compile(rf"(?P<n>{_N})\s*(?:°C|℃)"), lambda m: f"{_number(m['n'])}度"),
     (re.compile(rf"(?P<symbol>[￥¥$€£])\s*(?P<n>{_N})(?P<scale>[万亿千百]*)(?P<said>元|块)?"),
-     lambda m: _number(m["n"]) + m["scale"] + _CURRENCIES[m["symbol"]].removesuffix("元" if m["said"] else "") + (m["said"] or "")),
+     _money),
     (re.compile(rf"(?P<sign>(?<![A-Za-z0-9])[-−])?(?P<n>{_N})\s*(?P<mark>[%‰％])(?P<to>\s*[~～](?=\s*[-\d]))?"),
-     lambda m: ("负" if m["sign"] else "") + ("千" if m["mark"] == "‰" else "百") + "分之" + _number(m["n"]) + ("至" if m["to"] else "")),
+     _percentage),
     (re.compile(rf"(?P<a>{_N})\s*(?P<unit>{_UNIT_NAMES})?\s*[~～]\s*(?P<b>{_N})"),
      lambda m: f"{_number(m['a'])}{_UNITS[m['unit']]}至{m['b']}" if m["unit"] else f"{_number(m['a'])}到{m['b']}"),
     (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N})\s*[-–—]\s*(?P<b>{_N})(?!\s*[-=\d])"),

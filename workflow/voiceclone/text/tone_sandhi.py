@@ -159,8 +159,10 @@ def _one(word: Word) -> None:
         word.tones[1] = 1
     else:
         for i, character in enumerate(text[:-1]):
-            if character == "一" and text[i + 1] != "月" and (
-                i == 0 or text[i - 1] not in _BEFORE_LAST_DIGIT or text[i + 1] == "个"
+            if (
+                character == "一"
+                and text[i + 1] != "月"
+                and (i == 0 or text[i - 1] not in _BEFORE_LAST_DIGIT or text[i + 1] == "个")
             ):
                 word.tones[i] = 2 if word.tones[i + 1] in (4, 5) else 4
 

@@ -75,9 +75,7 @@ def test_sentence_of_fifty_characters() -> None:
         for _ in range(100):
             frontend.read(text, language)
         cached = (time.perf_counter() - start) / 100
-        print(
-            f"{language:<10}{imported:>10.2f}{first:>10.2f}{1000 * warm:>10.2f}{1000 * cached:>11.3f}"
-        )
+        print(f"{language:<10}{imported:>10.2f}{first:>10.2f}{1000 * warm:>10.2f}{1000 * cached:>11.3f}")
         assert cached < warm
 
 
@@ -125,6 +123,6 @@ def test_chinese_with_bert(tmp_path: Path) -> None:
     assert [vectors.shape[1] for vectors in together] == [len(phone.symbols) for phone in read]
     print(
         f"per sentence: phones {1000 * phones:.1f} ms, BERT alone {1000 * alone:.0f} ms, in a batch of {len(texts)} "
-        f"{1000 * batched:.0f} ms; phones and BERT {phones + alone:.2f} s alone, {phones + batched:.2f} s in the batch, "
+        f"{1000 * batched:.0f} ms; both {phones + alone:.2f} s alone, {phones + batched:.2f} s in the batch, "
         f"{1000 * cached:.3f} ms from the cache, beside {PUBLISHED_SECONDS} s published"
     )

@@ -33,7 +33,8 @@ _UNITS = {
 }  # fmt: skip
 _SYMBOLS = {
     "+": "加", "×": "乘", "÷": "除以", "=": "等于", "≈": "约等于", "<": "小于", ">": "大于", "≤": "小于等于",
-    "≥": "大于等于", "±": "正负", "√": "根号", "%": "百分之", "‰": "千分之", "℃": "度", "°": "度", "①": "一", "②": "二", "③": "三", "④": "四", "⑤": "五",
+    "≥": "大于等于", "±": "正负", "√": "根号", "%": "百分之", "‰": "千分之", "℃": "度", "°": "度", "①": "一",
+    "②": "二", "③": "三", "④": "四", "⑤": "五",
     "⑥": "六", "⑦": "七", "⑧": "八", "⑨": "九", "⑩": "十",
 }  # fmt: skip
 _GREEK = dict(
@@ -199,7 +200,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: "点".join(digits(part, one="一") for part in m[0].split("."))),
     (re.compile(rf"(?P<number>(?:(?<![A-Za-z0-9])[-−])?{_N})(?P<more>[多余几+]?)(?P<word>{_MEASURE_WORDS})"), _counted),
     (re.compile(r"(?<=第)\d+"), lambda m: cardinal(m[0])),
-    (re.compile(r"(?:(?<![A-Za-z0-9])[-−])?\d+(?:,\d{3})*\.\d+|(?<!\d)\.\d+|(?<![A-Za-z0-9])[-−]\d+|\d{1,3}(?:,\d{3})+"), lambda m: _number(m[0])),
+    (re.compile(r"(?:(?<![A-Za-z0-9])[-−])?\d+(?:,\d{3})*\.\d+|(?<!\d)\.\d+"
+                r"|(?<![A-Za-z0-9])[-−]\d+|\d{1,3}(?:,\d{3})+"),
+     lambda m: _number(m[0])),
     (re.compile(r"\d+"), _bare),
     (re.compile(r"(?<=[一二三四五六七八九十百千万亿零\w])\s*-\s*(?=[一二三四五六七八九十])"), lambda m: "减"),
     (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹]+"), lambda m: f"的{cardinal(''.join(str(unicodedata.digit(c)) for c in m[0]))}次方"),

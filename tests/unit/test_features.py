@@ -64,6 +64,7 @@ def test_stores_hold_what_the_trainings_read(tmp_path: Path, assets: dict) -> No
         assert np.linalg.norm(tensors["speaker"]) == pytest.approx(1, abs=1e-5)
         expected = spectrogram(torch.from_numpy(tensors["audio"].astype(np.float32) / 32768)[None])[0].numpy()
         np.testing.assert_allclose(tensors["spectrogram"], expected, rtol=1e-3, atol=1e-3)
+    assert {name: row["polyphones"] for name, row in rows.items()} == {"a": "", "b": "", "c": "pypinyin"}
     assert not (folder / "bert.safetensors").exists()
     assert read_tsv(folder / "rejected.tsv") == []
 
@@ -78,6 +79,7 @@ def test_second_run_makes_nothing_and_writes_the_same(
     before = {path.name: sha256_file(path) for path in folder.glob("*.*")}
     run(table, assets)
     assert "phones 0 made, 3 from cache; content 0 made, 3 from cache; speaker 0 made" in made(caplog)
+    assert "text: 3 of 3 sentences from the cache (100.0 %)" in caplog.text
     assert before == {path.name: sha256_file(path) for path in folder.glob("*.*")}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,45 @@ def test_any_number_is_read(text: str) -> None:
             to_phones(text, language)
         except DataError as error:
             assert "nothing" in error.message or "empty" in error.message
+
+
+UNITS = (
+    "1", "年", "好1", "1:", "1-", "a-", "A.", "é ", "あ好", "가a", "😀", "<a|", "。", "٣", "א", "\ud800",
+)  # fmt: skip
+
+
+def calls(text: str, language: str) -> int:
+    """Calls of functions that a text costs: work without a clock."""
+    profile = cProfile.Profile()
+    profile.enable()
+    with suppress(DataError):
+        to_phones(text, language)
+    profile.disable()
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "ja", "ko", "yue", "auto"])
+def test_work_grows_with_the_length_at_most(language: str) -> None:
+    for unit in UNITS:
+        short, long = (unit * 100)[:100], (unit * 400)[:400]
+        calls(long, language)  # reads dictionaries and fills the caches
+        assert calls(long, language) <= 6 * calls(short, language) + 20_000, unit
+
+
+def test_the_longest_text_is_read_and_a_longer_one_refused() -> None:
+    assert len(to_phones("好。" * 5000, "zh").ids) == 15_000
+    with pytest.raises(DataError, match="at most 10000"):
+        to_phones("好" * 10_001, "zh")
+
+
+def test_digits_of_other_scripts_are_digits() -> None:
+    for language in ("en", "zh", "ja", "ko", "yue"):
+        assert to_phones("٣ ६", language).symbols == to_phones("3 6", language).symbols
+
+
+def test_a_run_of_digits_without_end_has_pauses() -> None:
+    for language in ("en", "zh", "ja", "ko", "yue"):
+        assert to_phones("1" * 90, language).symbols.count(",") == 2, language
 
 
 def test_lexicon_files(tmp_path: Path) -> None:

@@ -14,16 +14,26 @@ from voiceclone.text.korean_normalise import digits, native, sino
         ("2024년 6월 5일 오후 3시 30분", "이천이십사년 유월 오일 오후 세시 삼십분"),
         ("2024-10-05", "이천이십사년 시월 오일"),
         ("15,000원과 ₩1만", "만오천원과 일만원"),
-        ("010-1234-5678", "공일공-일이삼사-오육칠팔"),
+        ("010-1234-5678", "영일영-일이삼사-오육칠팔"),
         ("3개, 2명, 20살, 21살, 100번, 20대, 15시", "세개, 두명, 스무살, 스물한살, 백번, 이십대, 십오시"),
         ("3.14와 1/2", "삼점일사와 이분의 일"),
         ("5km, 60%, -3°C", "오킬로미터, 육십퍼센트, 영하 삼도"),
         ("10:30에 3~5일", "열시 삼십분에 삼에서 오일"),
+        ("2병, 12명, 119에 신고, 112", "두병, 십이명, 일일구에 신고, 일일이"),
+        ("6.25 전쟁", "육이오 전쟁"),
         ("AI와 1.2.3", "에이아이와 일점이점삼"),
     ],
 )
 def test_normalise(text: str, spoken: str) -> None:
     assert normalise(text) == spoken
+
+
+@pytest.mark.parametrize(
+    ("written", "sound"),
+    [("갈등", "갈뜽"), ("술잔", "술짠"), ("솜이불", "솜니불"), ("디귿이", "디그시"), ("무릎을", "무르플")],
+)
+def test_words_of_the_standard(written: str, sound: str) -> None:
+    assert respell(written) == sound
 
 
 def test_numbers() -> None:

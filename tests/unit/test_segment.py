@@ -60,6 +60,20 @@ def test_runs_are_the_text(text: str, mode: str) -> None:
     assert all(first != second for (first, _), (second, _) in pairwise(runs))
 
 
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("a+b=c", "A加B等于C"),
+        ("2×3=6", "二乘三等于六"),
+        ("密码abc123", "密码abc幺二三"),
+        ("PM2.5和iPhone15", "PM二点五和iPhone fifteen"),
+        ("https://a.cn", "a dot cn"),
+    ],
+)
+def test_letters_among_chinese(text: str, spoken: str) -> None:
+    assert to_phones(text, "zh").normalised == spoken
+
+
 def test_long_text_is_split_quickly() -> None:
     assert len(split("世界，a，" * 2000 + "東京。" * 500, "auto")) == 4001
 

@@ -21,7 +21,7 @@ from voiceclone.features.content import HubertContent
 from voiceclone.features.verification import WEIGHTS, VerificationEncoder
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.clip import SILENCE_AFTER, with_end_mark
-from voiceclone.inference.voices import Clip, open_bundle, open_models
+from voiceclone.inference.voices import Clip, asset_finder, open_bundle, open_models, with_trained_polyphones
 from voiceclone.models.checkpoints import POSTERIOR, write_gpt, write_sovits
 from voiceclone.models.eres2netv2 import ERes2NetV2
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
@@ -29,6 +29,7 @@ from voiceclone.models.mel import spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.upstream import import_voice
 from voiceclone.models.voice import load_voice
+from voiceclone.text.lexicon import Lexicon
 
 from .feature_fixture import random_bert, random_campplus, random_hubert, register
 from .voice_fixture import make_voice
@@ -322,3 +323,13 @@ def test_posterior_of_public_files_is_left_out(root: Path) -> None:
     models = load_voice(root / "public" / "v2")
     assert not any(key.startswith(POSTERIOR) for key in models.sovits.state_dict())
     assert models.prompt and models.public and not models.sovits.training
+
+
+def test_a_missing_model_of_polyphones_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lexicon = Lexicon()
+    (tmp_path / "manifest.tsv").write_text("utterance\tpolyphones\na\tpypinyin\n", encoding="utf-8")
+    assert with_trained_polyphones(lexicon, tmp_path, None) is lexicon
+    assert not caplog.records
+    (tmp_path / "manifest.tsv").write_text("utterance\tpolyphones\na\tg2pw\n", encoding="utf-8")
+    assert with_trained_polyphones(lexicon, tmp_path, asset_finder(tmp_path)) is lexicon
+    assert "g2pw" in caplog.text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from voiceclone.config.base import Block
 
@@ -24,3 +24,14 @@ class FeaturesSettings(Block):
     bert: Literal["", "chinese-roberta-wwm-ext-large"] = Field(
         "", description="Encoder of Chinese text, one vector per phone, which improves its melody; empty: without."
     )
+    polyphones: Literal["", "g2pw"] = Field(
+        "",
+        description="Model that reads Chinese characters with several readings in their sentence; it needs bert, whose "
+        "vocabulary it reads. Empty: pypinyin's dictionary of phrases.",
+    )
+
+    @model_validator(mode="after")
+    def _vocabulary(self) -> Self:
+        if self.polyphones and not self.bert:
+            raise ValueError("polyphones: g2pw reads the vocabulary of the Chinese BERT: set bert, or leave it empty")
+        return self

@@ -131,6 +131,7 @@ class Config(Block):
                 self.features.speaker_encoder,
                 self.features.verification_encoder,
                 self.features.bert,
+                self.features.polyphones,
             ],
             "fit_tokenizer": [self.tokenizer.base],
             "train_gpt": [self.gpt.base],

@@ -138,7 +138,11 @@ def open_target(
     from voiceclone.inference.synthesizer import Synthesizer
 
     if target == "torch-fp32" or target == "resynthesis":
-        synthesizer = Synthesizer.from_models(models_dir, features_dir, bert=bert)
+        from voiceclone.inference.voices import with_trained_polyphones
+        from voiceclone.text.lexicon import Lexicon
+
+        lexicon = with_trained_polyphones(Lexicon(), features_dir, None)
+        synthesizer = Synthesizer.from_models(models_dir, features_dir, lexicon, bert)
         if target == "resynthesis":
             return _resynthesis(synthesizer, features_dir, settings.seed)
     elif bundle is not None:

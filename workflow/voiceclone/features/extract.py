@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 from voiceclone.audio.io import resample
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
+from voiceclone.features.bert import BertEncoder, check_finite
 from voiceclone.features.campplus import DIMENSION, SpeakerEncoder
 from voiceclone.features.content import RATE, ContentEncoder, fit_length, load_encoder
 from voiceclone.features.phones import PhonesCache, phones_key
@@ -24,6 +25,7 @@ from voiceclone.features.verification import VerificationEncoder
 from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv
 from voiceclone.lineage.cache import item_key
 from voiceclone.progress import Progress
+from voiceclone.text.cache import hit_rate
 from voiceclone.text.frontend import Phones
 from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
 COLUMNS = (
-    "utterance", "split", "seconds", "language", "text", "phones", "frames",
+    "utterance", "split", "seconds", "language", "text", "phones", "polyphones", "frames",
     "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
 )  # fmt: skip
+TEXTS_AT_ONCE = 64  # of which the BERT vectors are held in memory
 OPTIONAL = ("verification", "bert")  # kinds that only some voices need, and bert only some utterances
 REJECTED_COLUMNS = ("utterance", "reason", "detail")
 CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
@@ -50,6 +53,8 @@ class _Utterance:
     phones: Phones
     frames: int
     keys: dict[str, str]
+    polyphones: str
+    """What decided between readings of Chinese characters; empty where there are none."""
 
     @property
     def manifest_row(self) -> dict[str, object]:
@@ -61,6 +66,7 @@ class _Utterance:
             **keys,
             "seconds": self.frames * HOP / TRAINING_RATE,
             "phones": " ".join(self.phones.symbols),
+            "polyphones": self.polyphones,
             "frames": self.frames,
             "audio_sha256": self.row["sha256"],
         }
@@ -105,7 +111,7 @@ class FeatureExtractor:
         self.cached: Counter[str] = Counter()
 
     def extract(self, row: Row, audio_path: Path) -> _Utterance:
-        """Phones, content and speaker vectors (and BERT) of one utterance, from the caches or made.
+        """Phones, content and speaker vectors of one utterance, from the caches or made.
 
         Raises:
             DataError: the utterance cannot be used; says why.
@@ -130,10 +136,37 @@ class FeatureExtractor:
         self._get("speaker", keys["speaker"], lambda: self._speaker().embed(at_16_khz(), RATE))
         if "verification" in self._assets:
             self._get("verification", keys["verification"], lambda: self._verification().embed(at_16_khz(), RATE))
-        if "bert" in self._assets and row["language"] in WITH_BERT:
-            keys["bert"] = bert_key(phones, self._assets["bert"].digest)
-            self._get("bert", keys["bert"], lambda: self._bert().encode(phones))
-        return _Utterance(row, audio_path, phones, frames, keys)
+        return _Utterance(row, audio_path, phones, frames, keys, self._decided(phones))
+
+    def _decided(self, phones: Phones) -> str:
+        reader = self._lexicon.polyphones
+        chinese = any(segment.language == "zh" for segment in phones.segments)
+        return "" if not chinese else reader.name if reader else "pypinyin"
+
+    def encode_texts(self, utterances: Sequence[_Utterance]) -> dict[str, str]:
+        """BERT vectors of all Chinese texts that the cache lacks, in batches.
+
+        Returns:
+            Utterances that cannot be used, with the reason.
+        """
+        chinese = [u for u in utterances if "bert" in self._assets and u.row["language"] in WITH_BERT]
+        lacking: dict[str, Phones] = {}
+        for utterance in chinese:
+            key = utterance.keys["bert"] = bert_key(utterance.phones, self._assets["bert"].digest)
+            if key in lacking or self.caches["bert"].read(key) is not None:
+                self._count("bert", made=False)
+            else:
+                self._count("bert", made=True)
+                lacking[key] = utterance.phones
+        wrong: dict[str, str] = {}
+        for start in range(0, len(lacking), TEXTS_AT_ONCE):
+            part = dict(list(lacking.items())[start : start + TEXTS_AT_ONCE])
+            for key, vectors in zip(part, self._bert().encode_all(list(part.values())), strict=True):
+                try:
+                    self.caches["bert"].write(key, check_finite(vectors, self._assets["bert"].name))
+                except DataError as error:
+                    wrong[key] = error.message
+        return {u.row["utterance"]: wrong[u.keys["bert"]] for u in chinese if u.keys["bert"] in wrong}
 
     def prune(self) -> None:
         """Remove cached features of utterances that are gone."""
@@ -175,10 +208,9 @@ class FeatureExtractor:
         )
         return encoder
 
-    def _bert(self) -> Any:
-        from voiceclone.features.bert import BertEncoder
-
-        return self._load("bert", lambda asset: BertEncoder(asset, self._device))
+    def _bert(self) -> BertEncoder:
+        encoder: BertEncoder = self._load("bert", lambda asset: BertEncoder(asset, self._device))
+        return encoder
 
 
 def bert_key(phones: Phones, asset_digest: str) -> str:
@@ -218,7 +250,8 @@ def extract_features(
         DataError: no utterance could be used.
     """
     rows = read_tsv(corpus, CORPUS_COLUMNS)
-    extractor = FeatureExtractor(output / "cache", settings, assets, lexicon or Lexicon(), device, threads)
+    lexicon = with_polyphones(lexicon or Lexicon(), settings, assets, threads)
+    extractor = FeatureExtractor(output / "cache", settings, assets, lexicon, device, threads)
     progress = Progress(label, len(rows), progress_seconds)
     usable: list[_Utterance] = []
     rejected: list[dict[str, str]] = []
@@ -230,6 +263,13 @@ def extract_features(
             reason = "unreadable" if isinstance(error, OSError) else "unusable"
             detail = error.message if isinstance(error, DataError) else str(error)
             rejected.append({"utterance": row["utterance"], "reason": reason, "detail": detail})
+    wrong = extractor.encode_texts(usable)
+    for name, detail in wrong.items():
+        log.warning("%s: left out: %s", name, detail)
+        rejected.append({"utterance": name, "reason": "unusable", "detail": detail})
+    usable = [utterance for utterance in usable if utterance.row["utterance"] not in wrong]
+    made, cached = extractor.made["phones"], extractor.cached["phones"]
+    log.info("text: %s", hit_rate(cached, made + cached))
     log.info("features: %s", extractor.summary())
     write_tsv(output / "rejected.tsv", REJECTED_COLUMNS, rejected)
     if rejected:
@@ -241,6 +281,23 @@ def extract_features(
     _write_stores(output, usable, extractor)
     extractor.prune()
     write_tsv(output / "manifest.tsv", COLUMNS, (utterance.manifest_row for utterance in usable))
+
+
+def with_polyphones(
+    lexicon: Lexicon, settings: FeaturesSettings, assets: Mapping[str, Asset], threads: int = 0
+) -> Lexicon:
+    """The lexicon with the model that reads Chinese characters in their sentence, if the settings name one.
+
+    Raises:
+        AssetError: the model, or the BERT whose vocabulary it reads, was not given or is damaged.
+    """
+    if not settings.polyphones:
+        return lexicon
+    from voiceclone.text.g2pw import G2PW
+
+    model = _asset(assets, settings.polyphones, "features.polyphones")
+    vocabulary = _asset(assets, settings.bert, "features.bert")
+    return lexicon.with_polyphones(G2PW(model.folder, vocabulary.folder, model.digest, threads))
 
 
 def _asset(assets: Mapping[str, Asset], name: str, key: str) -> Asset:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,13 @@ from voiceclone.inference.detector import Finding, find_faults, score
 from voiceclone.inference.sampling import SamplingSettings, sample
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.splitting import pieces_of
-from voiceclone.text.frontend import Phones, to_phones
+from voiceclone.text.cache import CachedFrontend
+from voiceclone.text.frontend import Phones
 from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
-    from voiceclone.features.bert import BertEncoder
     from voiceclone.models.voice import VoiceModels
 
 log = logging.getLogger(__name__)
@@ -139,7 +138,8 @@ class Synthesizer:
         rates: Mapping[str, float] | None = None,
         fingerprint: str = "",
     ) -> None:
-        self._encode_text, self._bert_lacks = encode_text, trained_with_bert and encode_text is None
+        self._bert_lacks = trained_with_bert and encode_text is None
+        self._frontend = CachedFrontend(lexicon, encode_text)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
         self.rates, self.fingerprint = dict(rates or {}), fingerprint
@@ -174,6 +174,7 @@ class Synthesizer:
             lexicon: the user's pronunciations.
             bert: the encoder of Chinese text that the features were made with.
         """
+        from voiceclone.features.bert import LazyBert
         from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
         from voiceclone.models.voice import load_voice
 
@@ -188,7 +189,7 @@ class Synthesizer:
             row["language"],
             lexicon=lexicon,
             trained_with_bert=with_bert,
-            encode_text=text_encoder(bert) if bert is not None and with_bert else None,
+            encode_text=LazyBert(bert) if bert is not None and with_bert else None,
             rates=usual_rates(features_dir),
         )
 
@@ -221,7 +222,7 @@ class Synthesizer:
     def reading_of(self, text: str) -> dict[str, Any]:
         """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
         encoder of Chinese text is there; plain values for the key of a cache."""
-        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._encode_text is not None}
+        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._frontend.encodes}
 
     def say(
         self,
@@ -257,6 +258,8 @@ class Synthesizer:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
         speech = Speech(np.zeros(0, np.float32), self.sample_rate, dict.fromkeys(TIMINGS, 0.0))
         reference = reference or self.reference
+        with _timed(speech.timings, "text_ms"):
+            self._frontend.prepare(pieces, language)
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
             waves.append(self._say_piece(piece, language, [seed, index], manner, reference, listener, speech))
@@ -378,15 +381,15 @@ class Synthesizer:
         return text.ids, bert
 
     def _read(self, piece: str, language: str) -> tuple[Phones, Floats | None]:
-        text = to_phones(piece, language, self.lexicon)
+        text = self._frontend.read(piece, language)
         return text, self._features_of(text)
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""
         if not any(segment.language in WITH_BERT for segment in text.segments):
             return None
-        if self._encode_text is not None:
-            return np.asarray(self._encode_text(text), np.float32)
+        if (features := self._frontend.features(text)) is not None:
+            return np.asarray(features, np.float32)
         if self._bert_lacks:
             self._bert_lacks = False  # said once
             log.warning(
@@ -412,18 +415,6 @@ def main_language(text: Phones) -> str:
     for segment in text.segments:
         counts[segment.language] = counts.get(segment.language, 0) + len(segment.symbols)
     return max(counts, key=lambda language: (counts[language], language))
-
-
-def text_encoder(asset: Asset) -> Callable[[Phones], npt.NDArray[Any]]:
-    """Loads the encoder at the first Chinese text."""
-
-    @cache
-    def encoder() -> BertEncoder:
-        from voiceclone.features.bert import BertEncoder
-
-        return BertEncoder(asset)
-
-    return lambda phones: encoder().encode(phones)
 
 
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")

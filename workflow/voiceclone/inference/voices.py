@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceclone.errors import ConfigError
+from voiceclone.errors import AssetError, ConfigError
 from voiceclone.inference.bundle import Reference
 from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.text.languages import SUPPORTED
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from voiceclone.inference.clip import ClipReader
     from voiceclone.models.voice import VoiceModels
 
+log = logging.getLogger(__name__)
 BERT = "chinese-roberta-wwm-ext-large"
+G2PW_MODEL = "g2pw"
 #: Language of voices that name none.
 ANY_LANGUAGE = "auto"
 
@@ -111,6 +114,8 @@ def open_models(
     loaded.gpt.to(device)
     loaded.sovits.to(device)
     folder = _features_of(models, features)
+    if folder is not None:
+        lexicon = with_trained_polyphones(lexicon, folder, find)
     with_bert = loaded.public if folder is None else (folder / "bert.safetensors").is_file()
     encode_text = _text_encoder(root, find) if with_bert else None
     reader = ClipReader(loaded, find, device, lexicon, encode_text)
@@ -133,6 +138,36 @@ def open_models(
         rates=rates,
     )  # fmt: skip
     return Voice(synthesizer, reader)
+
+
+def with_trained_polyphones(lexicon: Lexicon, features: Path, find: Callable[[str], Asset] | None) -> Lexicon:
+    """The lexicon with the model that read the training's Chinese characters; a warning where it is not there.
+
+    Args:
+        lexicon: the user's pronunciations.
+        features: of the training; the column ``polyphones`` of its manifest names the model.
+        find: opens fetched models; None: there are none.
+    """
+    from voiceclone.files import read_tsv
+
+    rows = read_tsv(features / "manifest.tsv", ["utterance"])
+    if not any(row.get("polyphones") == G2PW_MODEL for row in rows):
+        return lexicon
+    try:
+        if find is None:
+            raise AssetError(f"{G2PW_MODEL}: not given", "evaluate reads Chinese by the dictionary")
+        model, vocabulary = find(G2PW_MODEL), find(BERT)
+    except AssetError as error:
+        log.warning(
+            "this voice learnt Chinese with readings by %s, which is not there (%s): some characters will be read "
+            "otherwise than in training",
+            G2PW_MODEL,
+            error.message,
+        )
+        return lexicon
+    from voiceclone.text.g2pw import G2PW
+
+    return lexicon.with_polyphones(G2PW(model.folder, vocabulary.folder, model.digest))
 
 
 def _features_of(models: Path, features: Path | None) -> Path | None:
@@ -160,6 +195,6 @@ def _usual_language(features: Path) -> str:
 def _text_encoder(root: Path, find: Callable[[str], Asset]) -> Callable[..., object] | None:
     """The BERT of Chinese text, where it was fetched."""
     from voiceclone.assets.preflight import MODELS
-    from voiceclone.inference.synthesizer import text_encoder
+    from voiceclone.features.bert import LazyBert
 
-    return text_encoder(find(BERT)) if (root / MODELS / BERT / "asset.json").is_file() else None
+    return LazyBert(find(BERT)) if (root / MODELS / BERT / "asset.json").is_file() else None

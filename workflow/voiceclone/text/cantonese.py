@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from voiceclone.errors import DataError
-from voiceclone.text.mandarin_normalise import HAN, write_out
+from voiceclone.text.mandarin_normalise import HAN, digits, write_out
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS
 
 __all__ = ["check_syllable", "normalise", "to_pair", "to_symbols"]
@@ -27,7 +27,7 @@ _COUNT_WORDS = dict(
 )
 _MARKS = {
     "：": ",", ":": ",", "；": ",", ";": ",", "，": ",", "、": ",", "·": ",", "。": ".", "\n": ".", "！": "!",
-    "？": "?", "—": "-", "～": "…", "~": "…", "/": ",",
+    "？": "?", "～": "-", "~": "-", "/": ",",
 }  # fmt: skip
 # In this order the first that begins the syllable is its initial; the middle ones are of syllables without initial.
 _BEGINNINGS = [
@@ -91,6 +91,7 @@ def normalise(text: str) -> str:
     """
     text = re.sub(r"(?:HK)?[$＄]\s*(\d[\d,.]*\d|\d)", r"\1蚊", text)
     text = re.sub(rf"(?<=\d)\s*[{''.join(_COUNT_WORDS)}]", lambda m: _COUNT_WORDS[m[0].strip()], text)
+    text = re.sub(r"(?<![\d-])\d{4}[- ]\d{4}(?![\d-])", lambda m: ",".join(map(digits, re.split("[- ]", m[0]))), text)
     text = write_out(text, simplify=False).replace("幺", "一")
     for mark, symbol in _MARKS.items():
         text = text.replace(mark, symbol)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.errors import AssetError
+from voiceclone.text.packages import package_file, table
+from voiceclone.text.tagger import english_tagger
 
 Pronunciation = tuple[str, ...]
 
@@ -29,35 +27,20 @@ _VOWELS = (
 )  # fmt: skip
 
 
-def package_file(package: str, name: str) -> Path:
-    """A data file inside an installed package, found without importing the package.
-
-    Raises:
-        AssetError: the package or the file is not installed.
-    """
-    spec = find_spec(package)
-    for folder in spec.submodule_search_locations or [] if spec else []:
-        path = Path(folder) / name
-        if path.is_file():
-            return path
-    raise AssetError(f"{package}/{name}: not installed", "install the project's locked requirements")
-
-
 @cache
 def dictionary() -> dict[str, str]:
-    """CMUdict: lower-case word to its first pronunciation (phones with stress, space separated)."""
+    """CMUdict: lower-case word to its first pronunciation (phones with stress, space separated).
+
+    Where the editions differ that of 0.7b counts, on which the public models were trained.
+    """
     entries: dict[str, str] = {}
     for line in package_file("cmudict", "data/cmudict.dict").read_text(encoding="utf-8").splitlines():
         word, _, phones = line.partition(" ")
         if word and not word.endswith(")"):
             entries[word] = phones.partition("#")[0].strip()
-    entries.update({row["word"]: row["phones"] for row in _table("english_words.tsv")})
+    for name in ("english_cmudict_07b.tsv", "english_words.tsv"):
+        entries.update({row["word"]: row["phones"] for row in table(name)})
     return entries
-
-
-def _table(name: str) -> list[dict[str, str]]:
-    text = files("voiceclone.text").joinpath(name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
 @cache
@@ -68,58 +51,34 @@ def homographs() -> dict[str, tuple[str, Pronunciation, Pronunciation]]:
         if line.count("|") == 3 and not line.startswith("#"):
             word, first, second, tag = line.split("|")
             entries[word.lower()] = (tag.strip(), tuple(first.split()), tuple(second.split()))
-    for row in _table("english_homographs.tsv"):
+    for row in table("english_homographs.tsv"):
         entries[row["word"]] = (row["tag"], tuple(row["phones"].split()), tuple(row["otherwise"].split()))
     return entries
 
 
-_BEFORE_VERB = {
-    "to", "will", "would", "can", "could", "shall", "should", "may", "might", "must", "not", "cannot", "do",
-    "does", "did", "don't", "doesn't", "didn't", "won't", "wouldn't", "can't", "couldn't", "shouldn't", "let's",
-    "please", "i", "we", "you", "they", "who", "never", "always", "often", "i'll", "we'll", "you'll", "they'll",
-    "he'll", "she'll", "i'd", "we'd", "they'd", "you'd", "let",
-}  # fmt: skip
-_BEFORE_NOUN = {
-    "the", "a", "an", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "some",
-    "any", "no", "every", "each", "of", "in", "on", "at", "by", "for", "with", "from", "into", "new", "old",
-    "good", "bad", "great", "big", "small", "first", "last", "next", "same", "other", "live", "own", "very",
-    "most", "more", "one", "two", "three",
-}  # fmt: skip
-_AFTER_IMPERATIVE = {
-    "the", "a", "an", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "it",
-    "them", "me", "us", "him", "up", "down",
-}  # fmt: skip
-_AUXILIARIES = {
-    "have", "has", "had", "having", "was", "were", "been", "be", "is", "are", "being", "i've", "we've", "you've",
-    "they've", "got",
-}  # fmt: skip
-_PAST_HINTS = {
-    "yesterday", "ago", "earlier", "already", "once", "last",
-}  # fmt: skip
+_PAST_HINTS = frozenset({"yesterday", "ago", "earlier", "already", "once", "last"})
+_OBJECTS = frozenset({"the", "a", "an", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our",
+                      "their", "it", "them", "me", "us", "him", "up", "down"})  # fmt: skip
 
 
-def _is(tag: str, words: Sequence[str], position: int) -> bool:
-    """Whether the word at ``position`` is used as the part of speech ``tag``, judged by its neighbours.
+def _is(wanted: str, tag: str, words: Sequence[str], position: int) -> bool:
+    """Whether the word at ``position`` is used as the part of speech that its row of homographs names.
 
-    Tags of the two tables: V (base or finite verb), VBD (past tense), VBN (participle), VERB (any form of a verb),
-    N (noun), ADJ (adjective before a noun), TO (followed by "to").
+    Args:
+        wanted: beginnings of Penn Treebank tags; TO: a past tense followed by "to".
+        tag: what the tagger says of the word.
+        words: the words and marks of the sentence in lower case.
+        position: of the word.
     """
-    before = words[position - 1] if position else ""
-    after = words[position + 1] if position + 1 < len(words) else ""
-    verb = before in _BEFORE_VERB or (not before and after in _AFTER_IMPERATIVE)
-    if tag == "V":
-        return verb
-    if tag == "TO":
-        return after == "to"
-    if tag == "VERB":
-        return before not in _BEFORE_NOUN and (verb or before in _AUXILIARIES or after in _AFTER_IMPERATIVE)
-    if tag in ("VBD", "VBN"):
-        asked = before in ("to", "will", "would", "can", "could", "shall", "should", "may", "might", "must")
-        told = bool(_PAST_HINTS.intersection(words)) and not asked and before not in _BEFORE_NOUN
-        return before in _AUXILIARIES or told
-    if tag == "ADJ":
-        return before in _BEFORE_NOUN and bool(re.fullmatch(r"[a-z']+", after))
-    return before in _BEFORE_NOUN
+    before = words[position - 1] if position else "."
+    after = words[position + 1] if position + 1 < len(words) else "."
+    if wanted == "TO":
+        return after == "to" and tag == "VBD"
+    if tag == "VBP" and words[position] == "read" and _PAST_HINTS.intersection(words):
+        tag = "VBD"  # a form that does not tell the tense
+    elif after in _OBJECTS and (before == "please" or not before[0].isalpha()):
+        tag = "VB"  # an order: the tagger knows few of them
+    return tag.startswith(tuple(wanted.split()))
 
 
 def _known(word: str) -> Pronunciation | None:
@@ -203,32 +162,45 @@ def pronounce(word: str) -> Pronunciation:
     return _american(word) or _compound(word) or _neural()(word)
 
 
-def pronounce_all(words: Sequence[str]) -> list[Pronunciation]:
-    """Phones of each word of a clause; capitals mark acronyms, neighbours decide between homographs."""
-    lower = [word.lower() for word in words]
-    return [_in_context(words, lower, position) for position in range(len(words))]
+def pronounce_all(tokens: Sequence[str]) -> list[Pronunciation]:
+    """Phones of each word of a sentence, marks as they are; capitals mark acronyms, grammar parts homographs."""
+    lower = [token.lower() for token in tokens]
+    tagger = english_tagger() if homographs().keys() & set(lower) else None
+    tags = tagger.tag(tokens) if tagger else []
+    return [
+        _in_context(tokens, lower, tags, position) if token[0].isalpha() else (token,)
+        for position, token in enumerate(tokens)
+    ]
 
 
-def _in_context(words: Sequence[str], lower: Sequence[str], position: int) -> Pronunciation:
+def _in_context(words: Sequence[str], lower: Sequence[str], tags: Sequence[str], position: int) -> Pronunciation:
     word, plain = words[position], lower[position]
     if len(plain) == 1:
         return ("AH0",) if word == "a" else spell(word)
     if plain in homographs():
-        tag, first, second = homographs()[plain]
-        return first if _is(tag, lower, position) else second
+        wanted, first, second = homographs()[plain]
+        return first if tags and _is(wanted, tags[position], lower, position) else second
+    if "-" in word:
+        return _known(plain) or tuple(phone for part in word.split("-") for phone in _alone(part))
+    return _alone(word)
+
+
+def _alone(word: str) -> Pronunciation:
+    """A word as it is written, without its neighbours."""
+    plain = word.lower()
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", word)
     if len(parts) > 1 and plain not in dictionary() and "'" not in word:  # ChatGPT, YouTube
-        return tuple(phone for part in parts for phone in _in_context([part], [part.lower()], 0))
+        return tuple(phone for part in parts for phone in _in_context([part], [part.lower()], [], 0))
     capitals = re.sub(r"'?s$", "", word)
     if capitals.isupper() and len(capitals) > 1 and not _read_as_word(capitals):
         name = spell(capitals)
         return _with_s(name) if capitals != word else name
-    return pronounce(plain)
+    return pronounce(plain) if len(word) > 1 else spell(word)
 
 
 @cache
 def _spoken_acronyms() -> frozenset[str]:
-    return frozenset(row["word"] for row in _table("english_acronyms.tsv"))
+    return frozenset(row["word"] for row in table("english_acronyms.tsv"))
 
 
 def _read_as_word(capitals: str) -> bool:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 _ABBREVIATIONS = {
-    "Mr": "Mister", "Mrs": "Missis", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Rev": "Reverend",
+    "Dr": "Doctor", "Rev": "Reverend",
     "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant", "Gov": "Governor",
     "Sen": "Senator", "Rep": "Representative", "Hon": "Honorable", "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire",
-    "vs": "versus", "etc": "et cetera", "approx": "approximately", "dept": "department", "Inc": "Incorporated",
+    "dept": "department", "Inc": "Incorporated",
     "Ltd": "Limited", "Co": "Company", "Corp": "Corporation", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road",
     "Mt": "Mount", "Jan": "January", "Feb": "February", "Aug": "August", "Sept": "September", "Oct": "October",
     "Nov": "November", "Dec": "December",
@@ -28,8 +27,8 @@ _UNITS = {
     "kg": "kilogram", "ml": "milliliter", "mL": "milliliter", "l": "liter", "L": "liter", "ft": "foot", "lb": "pound",
     "lbs": "pound", "oz": "ounce", "yd": "yard", "mi": "mile", "ms": "millisecond", "s": "second", "sec": "second",
     "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "tbsp": "tablespoon", "tsp": "teaspoon",
-    "kHz": "kilohertz", "Hz": "hertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel", "kB": "kilobyte",
-    "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "W": "watt", "kW": "kilowatt",
+    "kHz": "kilohertz", "Hz": "hertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel",
+    "W": "watt", "kW": "kilowatt",
     "kWh": "kilowatt hour", "V": "volt", "°C": "degree celsius", "°F": "degree fahrenheit",
     "℃": "degree celsius", "℉": "degree fahrenheit", "°": "degree",
 }  # fmt: skip
@@ -51,33 +50,62 @@ _SYMBOLS = {
 _PUNCTUATION = str.maketrans(
     {
         "’": "'", "‘": "'", "ʼ": "'", "′": "'", "“": " ", "”": " ", '"': " ", "«": " ", "»": " ",
-        "，": ",", "、": ",", "；": ",", ";": ",", ":": ",", "：": ",", "。": ".", "！": "!", "？": "?", "…": ".",
-        "—": " - ", "–": " - ", "―": " - ", "−": "-", "‐": "-", "‑": "-", "(": ", ", ")": ", ", "（": ", ", "）": ", ",
-        "[": ", ", "]": ", ", "/": " ", "\\": " ", "|": " ", "_": " ", "*": " ", "·": " ",
+        "，": ",", "、": ",", "；": " ", ";": " ", ":": " ", "：": " ", "。": ".", "！": "!", "？": "?", "…": ".",
+        "—": " ", "–": " ", "―": " ", "−": "-", "‐": "-", "‑": "-", "(": " ", ")": " ", "（": " ", "）": " ",
+        "[": " ", "]": " ", "/": " ", "\\": " ", "|": " ", "_": " ", "*": " ", "·": " ",
     }
 )  # fmt: skip
 
 
-@cache
-def _inflect() -> Any:
-    import inflect  # its import takes a second: only when a number occurs
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_THOUSANDS = ("", "thousand", "million", "billion", "trillion", "quadrillion")
+_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
 
-    return inflect.engine()
+
+def _below_thousand(number: int) -> str:
+    hundreds, rest = divmod(number, 100)
+    words = [f"{_ONES[hundreds]} hundred"] if hundreds else []
+    if 0 < rest < 20:
+        words.append(_ONES[rest])
+    elif rest:
+        words.append(_TENS[rest // 10] + (f"-{_ONES[rest % 10]}" if rest % 10 else ""))
+    return " ".join(words)
 
 
 def cardinal(number: str) -> str:
-    """Digits (commas allowed) as words: ``1234`` → "one thousand, two hundred thirty-four"."""
-    return str(_inflect().number_to_words(number.replace(",", ""), andword="")).replace("  ", " ").strip()
+    """Digits (commas allowed) as words: ``1234`` → "one thousand, two hundred thirty-four"; very long ones singly."""
+    value = int(number.replace(",", ""))
+    if value >= 1000 ** len(_THOUSANDS):
+        return digits(number)
+    groups, rest = [], value
+    for scale in _THOUSANDS:
+        rest, group = divmod(rest, 1000)
+        if group:
+            groups.append(f"{_below_thousand(group)} {scale}".strip())
+    if not groups:
+        return "zero"
+    last = value % 1000
+    joined = ", ".join(reversed(groups[1:] if 0 < last < 100 else groups))
+    return f"{joined} {groups[0]}".strip() if 0 < last < 100 else joined
 
 
 def ordinal(number: str) -> str:
     """Digits as an ordinal number in words: ``21`` → "twenty-first"."""
-    return str(_inflect().number_to_words(_inflect().ordinal(number.replace(",", "")), andword="")).replace("  ", " ")
+    before, mark, last = re.fullmatch(r"(?:(.*)([ -]))?([a-z]+)", cardinal(number)).groups(default="")  # type: ignore[union-attr]
+    ending = _ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
+    return f"{before}{mark}{ending}"
 
 
 def digits(number: str) -> str:
     """Digits one by one, as in telephone numbers: ``105`` → "one zero five"."""
-    return " ".join("zero" if digit == "0" else cardinal(digit) for digit in number if digit.isdigit())
+    return " ".join(_ONES[int(digit)] for digit in number if digit.isdecimal())
 
 
 def year(number: str) -> str:
@@ -116,25 +144,43 @@ def _money(match: re.Match[str]) -> str:
     return " and ".join(parts)
 
 
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
+def _date(match: re.Match[str]) -> str:
+    return f"{_MONTHS[int(match['month']) - 1]} {ordinal(str(int(match['day'])))}, {year(match['year'])}"
+
+
 def _time(match: re.Match[str]) -> str:
-    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").lower().replace(".", "")
-    tail = f" {' '.join(half.upper())}" if half else ""
+    """A time of day; the hours of a clock of 24 tell the half of the day where it is not written."""
+    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").upper()[:1]
+    half = half if half and hour <= 12 else "P" if hour > 11 else "A"
+    half = "" if match["said"] is not None else f" {half}. M."
+    hours = cardinal(str(hour - 12 if hour > 12 else hour))
     if minute == 0:
-        return cardinal(str(hour)) + (tail or (" hundred" if hour > 12 else " o'clock"))
-    return f"{cardinal(str(hour))} {'oh ' if minute < 10 else ''}{cardinal(str(minute))}{tail}"
+        return f"{hours} o'clock{half}"
+    return f"{hours} {'oh ' if minute < 10 else ''}{cardinal(str(minute))}{half}"
 
 
 def _fraction(match: re.Match[str]) -> str:
     above, below = match["above"], match["below"]
     if below == "2":
         return f"{cardinal(above)} {'half' if above == '1' else 'halves'}"
-    if below == "4" and above == "1":
-        return "one quarter"
     return f"{cardinal(above)} {ordinal(below)}{'' if above == '1' else 's'}"
 
 
+def _mixed(match: re.Match[str]) -> str:
+    """A fraction, with its whole number and its unit where they stand beside it."""
+    whole = f"{cardinal(match['whole'])} and " if match["whole"] else ""
+    unit = _UNITS.get(match["unit"] or "", "")
+    return f"{whole}{_fraction(match)} {_plural(unit, match['whole'] or '1') if unit else ''}".rstrip()
+
+
 def _unit(match: re.Match[str]) -> str:
-    sign = "minus " if match["sign"] else ""
+    sign = "negative " if match["sign"] else ""
     return f"{sign}{_decimal(match['number'])} {_plural(_UNITS[match['unit']], match['number'])}"
 
 
@@ -149,7 +195,7 @@ def _address(match: re.Match[str]) -> str:
 
 def _plain_number(match: re.Match[str]) -> str:
     number = match[0]
-    if re.fullmatch(r"1[1-9]\d\d|20\d\d", number):
+    if re.fullmatch(r"1[1-9]\d\d|10[1-9]\d|2\d\d\d", number):
         return year(number)
     if (number.startswith("0") and len(number) > 1) or len(number) > 15:
         return digits(number)
@@ -157,39 +203,47 @@ def _plain_number(match: re.Match[str]) -> str:
 
 
 def _saint_or_street(match: re.Match[str]) -> str:
-    return "Saint " if match["next"] else "Street" if match["end"] is None else "Street."
+    return "Saint " if match["next"] else "Street."
 
 
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
 
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]+@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"),
+    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]{1,64}@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"),
      _address),
-    (re.compile(r"\b[\w-]+\.(?:com|org|net|edu|gov|io|ai|cn|de|uk)\b"), _address),
+    (re.compile(r"\b[\w-]{1,63}\.(?:com|org|net|edu|gov|io|ai|cn|de|uk)\b"), _address),
     (re.compile(r"\be\.\s?g\.,?", re.I), "for example"),
     (re.compile(r"\bi\.\s?e\.,?", re.I), "that is"),
-    (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()} M"),
-    (re.compile(r"\b((?:[A-Z]\.){2,})"), lambda m: " ".join(m[1].replace(".", "")) + " "),
+    (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()}. M."),
+    (re.compile(r"\b((?:[A-Z]\.){2,})"), lambda m: m[1].replace(".", ". ")),
     (re.compile(r"\bNo\.\s*(?=\d)"), "number "),
     (re.compile(r"\bSt\.(?:(?P<next>\s+(?=[A-Z]))|(?P<end>\s*$)?)"), _saint_or_street),
-    *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), long) for short, long in _ABBREVIATIONS.items()],
-    *[(re.compile(rf"\b{short}\b(?=\s+[A-Z])"), _ABBREVIATIONS[short]) for short in ("Mr", "Mrs", "Ms", "Dr")],
-    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?))?"), _time),
+    *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), f"{long}.") for short, long in _ABBREVIATIONS.items()],
+    (re.compile(r"\bDr\b(?=\s+[A-Z])"), "Doctor"),
+    (re.compile(r"(?<![\w-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\w-])"),
+     _date),
+    (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
+    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?\s?[Mm]\b\.?))?"
+                r"(?P<said>(?=\s(?:in the (?:morning|afternoon|evening)|at night|tonight|o'clock)\b))?"), _time),
     (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>(?:thous|[mbtr]+illi)[a-z]+))?", re.I),
      _money),
     (re.compile(r"(?<![\w.,-])(?:\+?\d{1,2}[- ])?(?:\(?\d{3}\)?[- ])?\d{3}-\d{4}(?![\w-])"),
      lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
+    (re.compile(r"(?<![\w.,-])(?:\+\d{1,3} ?|0(?=[1-9]))\d{1,5}(?: \d{2,6})+(?![\w-])"),
+     lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
     (re.compile(r"\b(1[1-9]|20)([1-9])0s\b"), lambda m: re.sub(r"y$", "ies", year(m[1] + m[2] + "0"))),
     (re.compile(r"(?<=\bthe )'?([2-9])0s\b", re.I), lambda m: re.sub(r"y$", "ies", cardinal(m[1] + "0"))),
     (re.compile(r"\b(\d)'\s?(\d{1,2})\b\"?"), lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
+    (re.compile(rf"(?<![\w./])(?:(?P<whole>\d+)\s)?(?P<above>\d{{1,2}})/(?P<below>[1-9]\d{{0,2}})"
+                rf"(?:\s?(?P<unit>{_UNIT_NAMES}))?(?![\w/°])"), _mixed),
     (re.compile(rf"(?P<sign>(?<!\w)[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT_NAMES})(?![\w/°])"), _unit),
-    (re.compile(r"(?<![\w.])(?:(?P<whole>\d+)\s)?(?P<above>\d{1,2})/(?P<below>\d{1,3})(?![\w/])"),
-     lambda m: (f"{cardinal(m['whole'])} and " if m["whole"] else "") + _fraction(m)),
     (re.compile(r"\b([1-9]\d?)\.\s+(?=[a-z])"), lambda m: f"{ordinal(m[1])}, "),
     (re.compile(r"\b(\d+(?:,\d{3})*)(?:st|nd|rd|th)\b", re.I), lambda m: ordinal(m[1])),
+    (re.compile(r"(?<=\d)\s+[-−]\s+(?=\d)"), " minus "),
     (re.compile(r"(?<=\d)\s*[-–—]\s*(?=\d)"), " to "),
-    (re.compile(r"(?<![\w)])[-−](?=\d)"), "minus "),
+    (re.compile(r"(?<=\d):(?=\d)"), " to "),
+    (re.compile(r"(?<![\w)])[-−](?=\d)"), "negative "),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: " point ".join(digits(part) for part in m[0].split("."))),
     (re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+"), lambda m: _decimal(m[0])),
     (re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])"), " "),
@@ -219,15 +273,17 @@ def normalise(text: str) -> str:
         text = pattern.sub(replacement, text)
     for symbol, words in _SYMBOLS.items():
         text = text.replace(symbol, words)
-    text = re.sub(r"[)\]）]\s*(?=[,.?!;:，。？！；：])", "", text).translate(_PUNCTUATION)
+    text = re.sub(r"(?<=[a-z])\(s\)", "s", text).replace("()", "")
+    text = text.translate(_PUNCTUATION)
     text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     text = re.sub(r"[^A-Za-z' ,.?!-]", " ", text)
     text = re.sub(r"(?<![A-Za-z])'|'(?![A-Za-z])", partial(_quote, text), text)
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,.?!])", r"\1", text)
     text = re.sub(r"([,.?!])(?:\s*[,.?!-])+", r"\1", text)
+    text = re.sub(r"(?<![A-Za-z])-|-(?![A-Za-z])", " ", text)  # a hyphen joins words or is nothing
     text = re.sub(r"\.(?=[A-Za-z])", ". ", text)
-    return re.sub(r"^[\s,.-]+(?=\S)", "", text).strip()
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _quote(text: str, match: re.Match[str]) -> str:

@@ -74,7 +74,7 @@ def _read_mandarin(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import mandarin
 
     normalised = mandarin.normalise(text)
-    symbols, word2ph = mandarin.to_symbols(normalised, lexicon.words("zh"))
+    symbols, word2ph = mandarin.to_symbols(normalised, lexicon.words("zh"), lexicon.polyphones)
     return Segment("zh", normalised, symbols, word2ph)
 
 
@@ -108,7 +108,9 @@ _READERS: dict[str, Callable[[str, Lexicon], Segment]] = {
     "zh": _read_mandarin,
 }
 _FOREIGN = re.compile(rf"[^\W\d_{HAN}{KANA}{HANGUL}{LATIN}\u0370-\u03ff０-９Ａ-Ｚａ-ｚ]+")
+_DIGITS_AT_ONCE = re.compile(r"\d{30}(?=\d)")  # longer runs are no numbers: a breath after 30 digits
 _ASCII = {code: chr(code - 0xFEE0) for a, b in ("０９", "ＡＺ", "ａｚ") for code in range(ord(a), ord(b) + 1)}
+_ASCII_DIGITS = {code: character for code, character in _ASCII.items() if character.isdigit()}
 _SILENT = PUNCTUATION | {UNKNOWN, "空", "停", "_"}
 
 
@@ -149,9 +151,12 @@ def _without_added_stop(segment: Segment) -> Segment:
     return segment
 
 
-def _clean(text: str) -> str:
-    text = unicodedata.normalize("NFC", text).translate(_ASCII)
+def _clean(text: str, mode: str) -> str:
+    """Text in its usual characters; full-width letters stay in Japanese, where they are read by their names."""
+    text = unicodedata.normalize("NFC", text).translate(_ASCII_DIGITS if MODES[mode] == "ja" else _ASCII)
     text = re.sub(r"(?<=\w)[ \t\r]*\n\s*(?=\S)", ". ", text)
+    text = re.sub(r"[^\D0-9]", lambda match: str(unicodedata.decimal(match[0])), text)  # digits of other scripts
+    text = _DIGITS_AT_ONCE.sub(r"\g<0>, ", text)
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
@@ -214,7 +219,7 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
     check_mode(language)
     if len(text) > LONGEST_TEXT:
         raise DataError(f"text of {len(text)} characters, at most {LONGEST_TEXT}", "split it into sentences")
-    text = _clean(text)
+    text = _clean(text, language)
     if not text:
         raise DataError("the text is empty", "write what is said, or drop the utterance")
     foreign = [word for word in _FOREIGN.findall(text) if word.isalpha()]

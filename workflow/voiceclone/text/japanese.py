@@ -21,7 +21,7 @@ _READABLE = r"A-Za-z\d々ぁ-ヿ一-鿿１-９Ａ-Ｚａ-ｚｦ-ﾝ㐀-䶿"
 _RUNS = re.compile(rf"[{_READABLE}]+|[^{_READABLE}\s]")
 _MARKS = {
     "：": ",", "；": ",", "，": ",", ",": ",", "。": ".", "！": "!", "？": "?", "\n": ".", "·": ",", "・": ",",
-    "、": ",", "...": "…", ";": ",", ":": ",", "．": ".", "―": "-", "—": "-", "－": "-", "～": "…", "〜": "…",
+    "、": ",",
 }  # fmt: skip
 _UNITS = {
     "km/h": "キロメートル毎時", "m/s": "メートル毎秒", "km²": "平方キロメートル", "㎢": "平方キロメートル",
@@ -40,6 +40,9 @@ _WORDS = {
     "＆": "アンド",
     "+": "プラス",
     "=": "イコール",
+    "＝": "イコール",
+    "×": "かける",
+    "÷": "わる",
     "〇": "まる",
 }
 _LONGEST_RUN = 1000
@@ -67,11 +70,13 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])"),
      lambda m: f"{int(m[1])}時" + (f"{int(m[2])}分" if int(m[2]) else "")),
     (re.compile(rf"([$＄€£¥￥])\s?({_N})([万億兆千百]*)"), lambda m: m[2] + m[3] + _CURRENCIES[m[1]]),
-    (re.compile(rf"(?<![\w.])[-−](?={_N})"), "マイナス"),
+    (re.compile(rf"(?<![A-Za-z\d.])[-−](?={_N})"), "マイナス"),
     (re.compile(rf"(?<=\d)(?:{_UNIT_NAMES})?\s?[~～〜]\s?(?=\d)"), "から"),
     (re.compile(rf"(?<=\d)\s?({_UNIT_NAMES})(?![A-Za-z0-9])"), lambda m: _UNITS[m[1]]),
     (re.compile(r"(?<![\d/])(\d+)/(\d+)(?![\d/])"), lambda m: f"{m[2]}分の{m[1]}"),
-    (re.compile(r"(?<![\d.])(\d+)\.(\d+)(?![\d.])"), _fraction),
+    (re.compile(r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])"), r"\1対\2"),
+    (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: m[0].replace(".", "点")),
+    (re.compile(r"(?<![\d.])(\d+)[.．](\d+)(?![\d.．])"), _fraction),
 ]  # fmt: skip
 
 
@@ -91,7 +96,7 @@ def normalise(text: str) -> str:
         text = pattern.sub(reading, text)
     for symbol, words in _WORDS.items():
         text = text.replace(symbol, words)
-    text = re.sub(r"([!?！？，、。；：])\1+", r"\1", text)
+    text = re.sub(r"([!?…,.-])[!?…,.-]+", r"\1", text)
     return re.sub(r"\s+", " ", text).strip()
 
 

@@ -62,8 +62,16 @@ _NASAL_WORDS = re.compile(
 _ADDED_N = re.compile(
     "(?:꽃|나뭇|깻|솔|풀|콩|연)(?=잎)|담(?=요)|한(?=여름)|색(?=연필)|홑(?=이불)|막(?=일)|(?:알|물|내복|소독)(?=약)"
     "|(?:식용|휘발|윤활)(?=유)|(?:급행|직행|완행)(?=열차)|신(?=여성)|콩(?=엿)|영업(?=용)|눈(?=요기)"
+    "|솜(?=이불)|맨(?=입)|삯(?=일)|늑막(?=염)|금(?=융)|검(?=열)|서른(?=여섯)|스물(?=여섯)|밤(?=윷)|설(?=익)|불(?=여우)"
     "|(?:서울|부산|강남|용산|대전|수원|광명|시청|잠실|신촌|종각|역삼)(?=역)"
 )
+# Rules 26 and 28: words in which a consonant becomes tense though its neighbour is voiced.
+_TENSE_WORDS = re.compile(
+    "갈(?=[등증])|발(?=[동전]|바닥)|절(?=도)|말(?=살)|불(?=소|세출)|일(?=시)|물(?=질|동이)|몰(?=상식)|문(?=고리)|눈(?=동자)"
+    "|신(?=바람)|산(?=새)|손(?=재주)|길(?=가)|굴(?=속)|술(?=잔)|바람(?=결)|그믐(?=달)|아침(?=밥)|잠(?=자리)|강(?=가|줄기)"
+    "|초승(?=달)|등(?=불)|창(?=살)"
+)
+_LETTER_NAMES = {"귿": "ㅅ", "읒": "ㅅ", "읓": "ㅅ", "읕": "ㅅ", "읗": "ㅅ", "읔": "ㄱ", "읖": "ㅂ"}  # rule 16
 _NOUNS_IN_LG = "닭흙칡슭삵"
 
 
@@ -102,10 +110,11 @@ def _decompose(text: str) -> list[_Syllable | str]:
 
 def _mark_words(text: str, items: list[_Syllable | str]) -> None:
     """Note at the syllables what only the word can tell."""
-    for match in _TENSE_STEMS.finditer(text):
-        stem = items[match.end() - 1]
-        if isinstance(stem, _Syllable):
-            stem.tense = True
+    for pattern in (_TENSE_STEMS, _TENSE_WORDS):
+        for match in pattern.finditer(text):
+            stem = items[match.end() - 1]
+            if isinstance(stem, _Syllable):
+                stem.tense = True
     for pattern in (_AFTER_ADNOMINAL, _WITHIN_ENDING):
         for match in pattern.finditer(text):
             before = items[match.start() - 1] if match.start() else ""
@@ -170,6 +179,9 @@ def _link(first: _Syllable, second: _Syllable) -> None:
     """Rules 12.4, 13, 14, 17: the coda, or its second part, begins the next syllable."""
     coda = first.coda
     if coda == "ㅇ":
+        return
+    if first.written in _LETTER_NAMES:
+        first.coda, second.onset = "", _LETTER_NAMES[first.written]
         return
     if coda in "ㄷㅌㄾ" and second.vowel in "ㅣㅕ":
         first.coda, second.onset = ("ㄹ" if coda == "ㄾ" else ""), ("ㅈ" if coda == "ㄷ" else "ㅊ")

@@ -17,7 +17,35 @@ _COUNTED = (
     "가지|개(?!월|년|국)|군데|곳|권|그루|그릇|다발|달|대|마디|마리|명|모금|방울|번|벌|병|봉지|사람|살|송이|시간|시|쌍|"
     "자루|잔|장|접시|채|척|켤레|통|판|포기|발짝|움큼|보루|두름|뭉치|바퀴"
 )
-"""Words before which numbers under 100 are native."""
+"""Words before which numbers are native, up to 99 before the first kind, below ten before others."""
+_ALWAYS_NATIVE = frozenset(
+    [
+        "군데",
+        "권",
+        "개",
+        "그루",
+        "대",
+        "마리",
+        "모금",
+        "발",
+        "발짝",
+        "번",
+        "벌",
+        "보루",
+        "살",
+        "시",
+        "움큼",
+        "채",
+        "척",
+        "켤레",
+        "통",
+        "시간",
+        "달",
+        "가지",
+        "장",
+    ]
+)
+_PARTICLES = "(?:에서|에|은|는|이|가|을|를|으로|로|와|과|도|의)"
 
 _UNITS = {
     "km/h": "킬로미터 퍼 아워", "m/s": "미터 퍼 세컨드", "km²": "제곱킬로미터", "km2": "제곱킬로미터",
@@ -34,8 +62,7 @@ _SYMBOLS = {
     "％": "퍼센트", "%": "퍼센트", "℃": "도", "㈜": "주식회사",
 }  # fmt: skip
 _MARKS = {
-    "，": ",", "、": ",", "；": ",", ";": ",", "：": ",", ":": ",", "·": ",", "。": ".", "！": "!", "？": "?",
-    "……": "…", "—": "-", "–": "-", "―": "-", "−": "-", "~": "…", "～": "…",
+    "，": ",", "、": ",", "；": ",", "：": ",", "·": ",", "。": ".", "！": "!", "？": "?",
 }  # fmt: skip
 _LETTERS = {
     "a": "에이", "b": "비", "c": "시", "d": "디", "e": "이", "f": "에프", "g": "지", "h": "에이치", "i": "아이",
@@ -75,9 +102,9 @@ def native(number: str) -> str:
     return head + ("스무" if rest == 20 else _TENS[rest // 10] + _ONES[rest % 10])
 
 
-def digits(number: str, zero: str = "영") -> str:
-    """Digits one by one; in telephone numbers 0 is read 공."""
-    return "".join(zero if digit == "0" else _SINO[digit] for digit in number if digit in _SINO)
+def digits(number: str) -> str:
+    """Digits one by one."""
+    return "".join(_SINO[digit] for digit in number if digit in _SINO)
 
 
 def _number(number: str) -> str:
@@ -86,7 +113,7 @@ def _number(number: str) -> str:
 
 
 def _telephone(match: re.Match[str]) -> str:
-    return "-".join(digits(group, zero="공") for group in re.findall(r"\d+", match[0]))
+    return "-".join(digits(group) for group in re.findall(r"\d+", match[0]))
 
 
 def _month(number: str) -> str:
@@ -97,7 +124,7 @@ def _counted(match: re.Match[str]) -> str:
     number, word = match["number"], match["word"]
     value = int(number.replace(",", ""))
     decade = word == "대" and value % 10 == 0 and value < 100  # 20대: in one's twenties
-    if decade or (word == "시" and value > 12):
+    if decade or (word == "시" and value > 12) or (value > 9 and word not in _ALWAYS_NATIVE):
         return sino(number) + match["blank"] + word
     return native(number) + match["blank"] + word
 
@@ -121,7 +148,10 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d/])(\d+)/(\d+)(?![\d/])"), lambda m: f"{sino(m[2])}분의 {sino(m[1])}"),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: "점".join(digits(part) for part in m[0].split("."))),
     (re.compile(rf"(?<![\d.])(?P<number>\d{{1,3}}(?:,\d{{3}})+|\d+)(?P<blank>\s?)(?P<word>{_COUNTED})"), _counted),
-    (re.compile(r"(?<![\d.,])0\d+"), lambda m: digits(m[0], zero="공")),
+    (re.compile(r"(?<![\d.,])0\d+"), lambda m: digits(m[0])),
+    (re.compile(rf"(?<![\d.,])\d{{2,}}[1-9](?![\d.,]|(?!{_PARTICLES}(?![가-힣]))[가-힣])"), lambda m: digits(m[0])),
+    (re.compile(r"(?<![\d.])(\d)\.(\d\d?)(?=\s?(?:전쟁|운동|혁명|사변|사태|절(?![가-힣])))"),
+     lambda m: digits(m[1] + m[2])),
     (re.compile(_N), lambda m: _number(m[0])),
 ]  # fmt: skip
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from voiceclone.errors import ConfigError
 from voiceclone.files import read_tsv
 from voiceclone.text.languages import SUPPORTED
 from voiceclone.text.segment import HAN, KANA
 from voiceclone.text.symbols import SYMBOL_IDS
+
+if TYPE_CHECKING:
+    from voiceclone.text.mandarin import PolyphoneReader
 
 Entries = Mapping[str, tuple[str, ...]]
 
@@ -25,22 +29,30 @@ class Lexicon:
 
     Args:
         entries: language to word to phones or syllables.
+        polyphones: the model that reads Chinese characters in their sentence; None: a dictionary of phrases does.
     """
 
-    def __init__(self, entries: Mapping[str, Entries] | None = None) -> None:
+    def __init__(self, entries: Mapping[str, Entries] | None = None, polyphones: PolyphoneReader | None = None) -> None:
         self._entries = {language: dict(words) for language, words in (entries or {}).items()}
+        self.polyphones = polyphones
+
+    def with_polyphones(self, polyphones: PolyphoneReader) -> Lexicon:
+        """The same entries with a model that reads Chinese characters in their sentence."""
+        return Lexicon(self._entries, polyphones)
 
     def words(self, language: str) -> Entries:
         """Entries of one language."""
         return self._entries.get(language, {})
 
-    def used_in(self, text: str) -> dict[str, dict[str, list[str]]]:
-        """The entries whose word occurs in ``text``, plain-typed: what a cache key must know."""
+    def used_in(self, text: str) -> dict[str, Any]:
+        """The entries whose word occurs in ``text``, and the model that reads it: what a cache key must know."""
         lower = text.lower()
-        used = {
+        used: dict[str, Any] = {
             language: {word: list(phones) for word, phones in words.items() if word in lower}
             for language, words in self._entries.items()
         }
+        if self.polyphones is not None and re.search(f"[{HAN}]", text):
+            used["polyphones"] = f"{self.polyphones.name} {self.polyphones.digest}"
         return {language: words for language, words in used.items() if words}
 
 

@@ -1,7 +1,8 @@
 """Mandarin front end: normalise, find words, read characters, change tones, one pair of phones per character.
 
-Readings of polyphonic characters come from pypinyin's dictionary of phrases, word by word, after a small table of
-phrases that cross words (``mandarin_polyphones.tsv``) and the user's lexicon.
+Readings of polyphonic characters come from a model that reads the sentence (:mod:`voiceclone.text.g2pw`) where there
+is one, else from pypinyin's dictionary of phrases, word by word; a small table of phrases that cross words
+(``mandarin_polyphones.tsv``) and the user's lexicon go before both.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import logging
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 from voiceclone.errors import DataError
 from voiceclone.text.mandarin_normalise import HAN, normalise, write_out
@@ -23,10 +24,24 @@ from voiceclone.text.tone_sandhi import Word, apply_sandhi, merge_words
 __all__ = ["normalise", "to_symbols", "write_out"]
 
 
+class PolyphoneReader(Protocol):
+    """A model that knows the readings of characters in their sentence."""
+
+    name: str
+    digest: str
+
+    def read(self, sentences: Sequence[str]) -> list[list[str | None]]:
+        """Pinyin with tone digit of each character of each sentence; None: left to the dictionary."""
+        ...
+
+
 class _Segmenter:
-    """jieba without its logger and without its cache file in the temporary folder."""
+    """jieba without its logger and without its cache file in the temporary folder, with a memory for clauses."""
+
+    LONGEST = 100  # characters that are cut into words at once
 
     def __init__(self) -> None:
+        self._tag = lru_cache(maxsize=4096)(self._cut)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of jieba's old patterns and of pkg_resources, which says that it will go
             import jieba
@@ -39,8 +54,12 @@ class _Segmenter:
         self._tags = jieba.posseg.POSTokenizer(self._words)
 
     def tag(self, text: str) -> list[tuple[str, str]]:
-        """Words with part-of-speech tags."""
-        return [(pair.word, pair.flag) for pair in self._tags.cut(text)]
+        """Words with part-of-speech tags; a long clause without a mark is cut."""
+        pieces = [text[start : start + self.LONGEST] for start in range(0, len(text), self.LONGEST)]
+        return [word for piece in pieces for word in self._tag(piece)]
+
+    def _cut(self, text: str) -> tuple[tuple[str, str], ...]:
+        return tuple((pair.word, pair.flag) for pair in self._tags.cut(text))
 
     def parts(self, word: str) -> list[str]:
         """The words inside a word, as for a search engine."""
@@ -69,12 +88,15 @@ def _erhua() -> dict[str, str]:
     return _table("mandarin_erhua.tsv")
 
 
-def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def to_symbols(
+    text: str, lexicon: Mapping[str, tuple[str, ...]], polyphones: PolyphoneReader | None = None
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Phones of normalised Mandarin text.
 
     Args:
         text: as :func:`normalise` returns it.
         lexicon: word of characters to pinyin syllables with tone, before every other source.
+        polyphones: reads characters in their sentence; None: the dictionary of phrases reads them.
 
     Returns:
         Initial and final of each character (final with tone digit) and marks; number of phones per character of
@@ -85,21 +107,32 @@ def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[tuple
     """
     phones: list[str] = []
     counts: list[int] = []
-    for clause in re.findall(rf"[{HAN}]+|[^{HAN}]", text):
+    clauses = re.findall(rf"[{HAN}]+|[^{HAN}]", text)
+    known = iter(_ask(clauses, polyphones) if polyphones else ())
+    for clause in clauses:
         if clause[0] in PUNCTUATION:
             phones.append(clause)
             counts.append(1)
             continue
-        for syllable in _read_clause(clause, lexicon):
+        for syllable in _read_clause(clause, lexicon, next(known, [])):
             phones += to_pair(syllable)
             counts.append(2)
     return tuple(phones), tuple(counts)
 
 
-def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]]) -> list[str]:
+def _ask(clauses: Sequence[str], polyphones: PolyphoneReader) -> list[list[str | None]]:
+    """Readings of the clauses of characters, each asked for with the mark that follows it."""
+    spoken = [index for index, clause in enumerate(clauses) if clause[0] not in PUNCTUATION]
+    marks = [*clauses[1:], ""]
+    asked = [clauses[index] + (marks[index] if marks[index][:1] in PUNCTUATION else "") for index in spoken]
+    return [row[: len(clauses[index])] for index, row in zip(spoken, polyphones.read(asked), strict=True)]
+
+
+def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Sequence[str | None] = ()) -> list[str]:
     """Syllables with their spoken tones of characters without a mark between them."""
     tagged = _segmenter().tag(clause)
     syllables = [syllable for word, _ in tagged for syllable in _read_word(word)]
+    syllables = [found or syllable for found, syllable in zip(known, syllables, strict=True)] if known else syllables
     for table in (_phrases(), lexicon):
         _override(clause, syllables, table)
     words, position = [], 0
@@ -115,6 +148,7 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]]) -> list[st
     return [syllable[:-1] + str(tone) for syllable, tone in zip(syllables, tones, strict=True)]
 
 
+@lru_cache(maxsize=20000)
 def _read_word(word: str) -> Sequence[str]:
     """Dictionary readings of a word's characters, tone 5 for neutral."""
     import pypinyin

@@ -7,6 +7,7 @@ Apache-2.0): whatever is more specific comes first.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -32,15 +33,47 @@ _UNITS = {
 }  # fmt: skip
 _SYMBOLS = {
     "+": "加", "×": "乘", "÷": "除以", "=": "等于", "≈": "约等于", "<": "小于", ">": "大于", "≤": "小于等于",
-    "≥": "大于等于", "±": "正负", "√": "根号", "%": "百分之", "‰": "千分之", "℃": "度", "°": "度", "α": "阿尔法",
-    "β": "贝塔", "γ": "伽马", "δ": "德尔塔", "ε": "艾普西龙", "θ": "西塔", "λ": "拉姆达", "μ": "缪", "π": "派",
-    "ρ": "柔", "σ": "西格马", "φ": "斐", "ω": "欧米伽", "①": "一", "②": "二", "③": "三", "④": "四", "⑤": "五",
-    "⑥": "六", "⑦": "七", "⑧": "八", "⑨": "九", "⑩": "十", "~": "到",
+    "≥": "大于等于", "±": "正负", "√": "根号", "%": "百分之", "‰": "千分之", "℃": "度", "°": "度", "①": "一",
+    "②": "二", "③": "三", "④": "四", "⑤": "五",
+    "⑥": "六", "⑦": "七", "⑧": "八", "⑨": "九", "⑩": "十",
 }  # fmt: skip
+_GREEK = dict(
+    zip(
+        "αβγδεζηθικλμνξοπρσςτυφχψω",
+        [
+            "阿尔法",
+            "贝塔",
+            "伽玛",
+            "德尔塔",
+            "艾普西龙",
+            "捷塔",
+            "依塔",
+            "西塔",
+            "艾欧塔",
+            "喀帕",
+            "拉姆达",
+            "缪",
+            "拗",
+            "克西",
+            "欧米克伦",
+            "派",
+            "肉",
+            "西格玛",
+            "西格玛",
+            "套",
+            "宇普西龙",
+            "服艾",
+            "器",
+            "普赛",
+            "欧米伽",
+        ],
+        strict=True,
+    )
+)
 _CURRENCIES = {"￥": "元", "¥": "元", "$": "美元", "€": "欧元", "£": "英镑"}
 _MARKS = {
     "：": ",", ":": ",", "；": ",", ";": ",", "，": ",", "、": ",", "·": ",", "。": ".", "\n": ".", "！": "!",
-    "？": "?", "—": "-", "～": "…", "……": "…",
+    "？": "?", "～": "…", "~": "…", "……": "…", "/": ",",
 }  # fmt: skip
 
 
@@ -96,24 +129,36 @@ def _date(match: re.Match[str]) -> str:
 def _time(match: re.Match[str]) -> str:
     hour, minute, second = int(match["hour"]), int(match["minute"]), match["second"]
     text = {0: "零点", 2: "两点"}.get(hour, f"{cardinal(str(hour))}点")
-    if minute == 30 and not second:
+    if minute == 30:
         text += "半"
-    elif minute or second:
+    elif minute or int(second or 0):
         text += ("零" if minute < 10 else "") + (f"{cardinal(str(minute))}分" if minute else "分")
-    if second:
-        text += f"{cardinal(second)}秒"
+    if second and int(second):
+        text += ("零" if second.startswith("0") else "") + f"{cardinal(second)}秒"
     return text
 
 
 def _telephone(match: re.Match[str]) -> str:
-    groups = [digits(group) for group in re.findall(r"\d+", match[0])]
-    return ",".join(groups)
+    """Groups that a hyphen parts are parted by a pause, those between blanks are not."""
+    return ",".join(digits(group) for group in match[0].split("-"))
+
+
+def _money(match: re.Match[str]) -> str:
+    name = _CURRENCIES[match["symbol"]]
+    return _number(match["n"]) + match["scale"] + (name.removesuffix("元") + match["said"] if match["said"] else name)
+
+
+def _percentage(match: re.Match[str]) -> str:
+    """Per cent or per mille; between two of them stands 至."""
+    share = ("千" if match["mark"] == "‰" else "百") + "分之" + _number(match["n"])
+    return ("负" if match["sign"] else "") + share + ("至" if match["to"] else "")
 
 
 def _counted(match: re.Match[str]) -> str:
     """A number before a measure word: 2 alone is 两."""
     number = match["number"]
-    return ("两" if number == "2" and match["word"] not in "日号级楼届" else _number(number)) + match["word"]
+    plain = number == "2" and match["word"] in "日号级楼届两"
+    return ("两" if number == "2" and not plain else _number(number)) + match["more"].replace("+", "多") + match["word"]
 
 
 def _bare(match: re.Match[str]) -> str:
@@ -125,6 +170,8 @@ def _bare(match: re.Match[str]) -> str:
     return cardinal(number)
 
 
+_PER = "元角块分里米克斤升吨次人个天时卡焦瓦度"
+"""Last characters of what is counted per something: 元/斤."""
 _N = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
@@ -133,31 +180,35 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<!\d)(\d{4}|[06-9]\d)(?=\s*年(?!级|前|后|来|间|以)|后(?=[\u4e00-\u9fff]|$))"),
      lambda m: digits(m[1], one="一")),
     (re.compile(r"(?P<hour>[01]?\d|2[0-4])[:：](?P<minute>[0-5]\d)(?:[:：](?P<second>[0-5]\d))?(?![\d:：])"), _time),
+    (re.compile(r"(?<=[点分秒半])\s*[-–—~～]\s*(?=[零一二两三四五六七八九十]+点)"), lambda m: "至"),
     (re.compile(r"(?P<a>\d+)\s*[:：]\s*(?P<b>\d+)"), lambda m: f"{cardinal(m['a'])}比{cardinal(m['b'])}"),
     (re.compile(r"(?<!\d)(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"), _telephone),
-    (re.compile(r"(?<!\d)(?:0\d{2,3}[- ]\d{7,8}|400[- ]?\d{3}[- ]?\d{4})(?!\d)"), _telephone),
+    (re.compile(r"(?<!\d)(?:0\d{2,3}[- ]\d{7,8}|[48]00[- ]?\d{3}[- ]?\d{4})(?![-\d])"), _telephone),
     (re.compile(rf"[-−](?P<n>{_N})\s*(?:°C|℃|度|摄氏度)"), lambda m: f"零下{_number(m['n'])}度"),
     (re.compile(rf"(?P<n>{_N})\s*(?:°C|℃)"), lambda m: f"{_number(m['n'])}度"),
-    (re.compile(rf"(?P<symbol>[￥¥$€£])\s*(?P<n>{_N})(?P<scale>[万亿千百]*)"),
-     lambda m: _number(m["n"]) + m["scale"] + _CURRENCIES[m["symbol"]]),
-    (re.compile(rf"(?P<sign>(?<![\d\w])[-−])?(?P<n>{_N})\s*(?P<mark>[%‰％])"),
-     lambda m: ("负" if m["sign"] else "") + ("千" if m["mark"] == "‰" else "百") + "分之" + _number(m["n"])),
+    (re.compile(rf"(?P<symbol>[￥¥$€£])\s*(?P<n>{_N})(?P<scale>[万亿千百]*)(?P<said>元|块)?"),
+     _money),
+    (re.compile(rf"(?P<sign>(?<![A-Za-z0-9])[-−])?(?P<n>{_N})\s*(?P<mark>[%‰％])(?P<to>\s*[~～](?=\s*[-\d]))?"),
+     _percentage),
     (re.compile(rf"(?P<a>{_N})\s*(?P<unit>{_UNIT_NAMES})?\s*[~～]\s*(?P<b>{_N})"),
-     lambda m: f"{_number(m['a'])}{_UNITS.get(m['unit'] or '', '')}到{m['b']}"),
+     lambda m: f"{_number(m['a'])}{_UNITS[m['unit']]}至{m['b']}" if m["unit"] else f"{_number(m['a'])}到{m['b']}"),
     (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N})\s*[-–—]\s*(?P<b>{_N})(?!\s*[-=\d])"),
      lambda m: f"{_number(m['a'])}到{m['b']}"),
     (re.compile(rf"(?P<n>[-−]?{_N})\s*(?P<unit>{_UNIT_NAMES})(?![A-Za-z0-9/])"),
      lambda m: _number(m["n"]) + _UNITS[m["unit"]]),
     (re.compile(r"(?<!\d)(?P<a>\d+)/(?P<b>\d+)(?!\d)"), lambda m: f"{cardinal(m['b'])}分之{cardinal(m['a'])}"),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: "点".join(digits(part, one="一") for part in m[0].split("."))),
-    (re.compile(rf"(?P<number>(?:(?<![\w\d])[-−])?{_N})(?P<word>{_MEASURE_WORDS})"), _counted),
+    (re.compile(rf"(?P<number>(?:(?<![A-Za-z0-9])[-−])?{_N})(?P<more>[多余几+]?)(?P<word>{_MEASURE_WORDS})"), _counted),
     (re.compile(r"(?<=第)\d+"), lambda m: cardinal(m[0])),
-    (re.compile(r"(?:(?<![\w])[-−])?\d+(?:,\d{3})*\.\d+|(?<![\w])[-−]\d+|\d{1,3}(?:,\d{3})+"), lambda m: _number(m[0])),
+    (re.compile(r"(?:(?<![A-Za-z0-9])[-−])?\d+(?:,\d{3})*\.\d+|(?<!\d)\.\d+"
+                r"|(?<![A-Za-z0-9])[-−]\d+|\d{1,3}(?:,\d{3})+"),
+     lambda m: _number(m[0])),
     (re.compile(r"\d+"), _bare),
     (re.compile(r"(?<=[一二三四五六七八九十百千万亿零\w])\s*-\s*(?=[一二三四五六七八九十])"), lambda m: "减"),
-    (re.compile(r"²"), lambda m: "的平方"),
-    (re.compile(r"³"), lambda m: "的立方"),
-    (re.compile(r"(?<=[\u4e00-\u9fff])/(?=[\u4e00-\u9fff])"), lambda m: "每"),
+    (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹]+"), lambda m: f"的{cardinal(''.join(str(unicodedata.digit(c)) for c in m[0]))}次方"),
+    (re.compile(rf"(?<=[{_PER}])/(?=[\u4e00-\u9fff])"), lambda m: "每"),
+    (re.compile(r"(?<=[\u4e00-\u9fff])/(?=[\u4e00-\u9fff])"), lambda m: ","),
+    (re.compile("[\u0370-\u03ff]"), lambda m: _GREEK.get(m[0].lower(), "")),
 ]  # fmt: skip
 
 
@@ -203,5 +254,5 @@ def normalise(text: str) -> str:
     text = write_out(text).replace("嗯", "恩").replace("呣", "母").replace("...", "…").replace("〇", "零")
     for mark, symbol in _MARKS.items():
         text = text.replace(mark, symbol)
-    text = re.sub(rf"[^{HAN},.!?…-]", "", text)
+    text = re.sub(rf"[^{HAN},.!?…-]|-(?![{HAN}])|(?<![{HAN}])-", "", text)
     return re.sub(r"([,.!?…-])[,.!?…-]+", r"\1", text)

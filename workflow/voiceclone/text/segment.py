@@ -14,15 +14,18 @@ from voiceclone.text.languages import MODES
 Run = tuple[str, str]
 """Language and text."""
 
-LATIN = r"A-Za-z\u00c0-\u024f"
+LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"
 HAN = r"\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 KANA = r"\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\uff66-\uff9f"
 HANGUL = r"\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3"
 _EAST = rf"{HAN}{KANA}{HANGUL}"
+_ADDRESS = r"(?:https?://|www\.)[A-Za-z\d._~/?#@!$&'*+=%:-]*[A-Za-z\d/]"
 _ENGLISH = re.compile(
-    rf"[{LATIN}](?:[{LATIN}\d]|['’&](?=[{LATIN}])|[-._@/:?=](?=[{LATIN}\d])|\++(?![{LATIN}\d])"
+    rf"{_ADDRESS}|[{LATIN}](?:[{LATIN}\d]|['’&](?=[{LATIN}])|[-._@/](?=[{LATIN}\d])|\++(?![{LATIN}\d])"
     rf"|[,.!?;:]?\s+(?=[{LATIN}])|\s+(?=\d))*"
 )
+_CODE = re.compile(rf"(?<=[{LATIN}])(?:\d{{3,}}|\d+\.\d+)$")
+"""A long number at the end of letters, which is read in the language around it: abc123, PM2.5."""
 _LAST_NUMBER = re.compile(r"(\s*)\d[\d.,:]*$")
 _UNIT = re.compile(
     r"(?:km/h|m/s|[kcm]?m[²³23]?|[km]?g|m?[lL]|[hs]|ms|min|[kMG]?Hz|[kM]?Wh?|V|d[Bb]|[KMGT]B|[CF])(?![A-Za-z])"
@@ -100,9 +103,12 @@ def split(text: str, mode: str) -> list[Run]:
 
 
 def _english_end(text: str, match: re.Match[str], mode: str) -> int:
-    """Where an English run ends: before a number that belongs to what follows it."""
+    """Where an English run ends: before a number that belongs to what follows it, or to the text around it."""
     end = match.end()
     number = _LAST_NUMBER.search(match[0])
+    code = _CODE.search(match[0])
+    if code and not mode.startswith("auto") and "//" not in match[0]:
+        return match.start() + code.start()
     east_follows = bool(re.match(rf"[{_EAST}]", text[end : end + 1]))
     if number and (mode.startswith("all_") or (east_follows and not number[1])):
         return match.start() + number.start()

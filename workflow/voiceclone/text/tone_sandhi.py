@@ -14,7 +14,7 @@ from importlib.resources import files
 _PARTICLES = frozenset("吧呢啊呐噻嘛吖嗨哦哒滴哩哟喽啰耶喔诶")
 _NUMERALS = frozenset("零一二三四五六七八九十百千万亿几两半多各整每做是")
 _BEFORE_LAST_DIGIT = frozenset("零一二三四五六七八九十")
-_DIGITS = frozenset("零一二三四五六七八九十百千万亿幺点两")
+_DIGITS = frozenset("零一二三四五六七八九十百千万亿幺两")
 
 
 @dataclass
@@ -150,8 +150,8 @@ def _one(word: Word) -> None:
     if "一" not in text:
         return
     if all(character in _DIGITS for character in text):
-        if text[0] == "一" and text[1:2] in tuple("百千万亿"):
-            word.tones[0] = 2 if word.tones[1] == 4 else 4
+        if text.startswith("一百"):
+            word.tones[0] = 4
         return
     if len(text) == 3 and text[1] == "一" and text[0] == text[2]:
         word.tones[1] = 5
@@ -159,7 +159,11 @@ def _one(word: Word) -> None:
         word.tones[1] = 1
     else:
         for i, character in enumerate(text[:-1]):
-            if character == "一" and text[i + 1] != "月" and (i == 0 or text[i - 1] not in _BEFORE_LAST_DIGIT):
+            if (
+                character == "一"
+                and text[i + 1] != "月"
+                and (i == 0 or text[i - 1] not in _BEFORE_LAST_DIGIT or text[i + 1] == "个")
+            ):
                 word.tones[i] = 2 if word.tones[i + 1] in (4, 5) else 4
 
 
@@ -172,7 +176,8 @@ def _neutral(word: Word, split: Split) -> None:
         if text[i] == text[i - 1] and word.pos[:1] in ("n", "v", "a") and not full and not across:
             word.tones[i] = 5
     measure = text.find("个")
-    if _neutral_ending(text, word.pos) and not full:
+    must = text[-1] == "得" and word.tones[-1] == 3  # děi
+    if _neutral_ending(text, word.pos) and not full and not must:
         word.tones[-1] = 5
     elif text == "个" or (measure >= 1 and text[measure - 1] in _NUMERALS):
         word.tones[measure] = 5
@@ -219,8 +224,6 @@ def _third(word: Word, split: Split) -> None:
             tones[0] = 2 if first == 2 else 3
         elif first == 2:
             _raise_pair(tones, 0)
-            if tones[1] == tones[2] == 3:
-                tones[1] = 2
         elif first == 1:
             _raise_pair(tones, 1)
             if tones[0] == tones[1] == 3:

@@ -1,0 +1,31 @@
+"""Data files of the text front end: inside installed packages, and the tables beside this module."""
+
+from __future__ import annotations
+
+import csv
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from voiceclone.errors import AssetError
+
+
+def package_file(package: str, name: str) -> Path:
+    """A data file inside an installed package, found without importing the package.
+
+    Raises:
+        AssetError: the package or the file is not installed.
+    """
+    spec = find_spec(package)
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        path = Path(folder) / name
+        if path.is_file():
+            return path
+    raise AssetError(f"{package}/{name}: not installed", "install the project's locked requirements")
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """Rows of a table of this package; lines with # before the header tell its source."""
+    text = files("voiceclone.text").joinpath(name).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))

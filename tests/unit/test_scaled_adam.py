@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class Recipe(toy.ToyRecipe):
 def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path, stop: int) -> None:
     def die(step: int) -> None:
         if step == stop:
+            while not list((tmp_path / "broken").rglob("step-*")):  # written beside the training
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
     straight = toy.train(tmp_path / "straight", Recipe())

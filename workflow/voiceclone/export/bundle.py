@@ -115,6 +115,7 @@ def _describe(
         "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
         "sample_rate": sovits.config.sample_rate,
         "steps_per_frame": sovits.config.upsample_rates[0],
+        "vocoder": {"rates": sovits.config.upsample_rates, "dilations": sovits.config.resblock_dilations},
         "prior_channels": sovits.config.inter_channels,
         "end_token": gpt.config.codes,
         "cache": {

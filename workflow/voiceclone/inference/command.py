@@ -27,7 +27,7 @@ from voiceclone.inference.options import (
 if TYPE_CHECKING:
     from voiceclone.config.detector import DetectorSettings
     from voiceclone.inference.speaking import Speaking
-    from voiceclone.inference.synthesizer import Listener, Speech
+    from voiceclone.inference.speech import Listener, Speech
     from voiceclone.inference.voices import Clip, Voice
 
 #: Pieces of a text from which its progress is shown.

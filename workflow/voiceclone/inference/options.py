@@ -160,7 +160,7 @@ class MachineOptions:
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer sees it: in place of each parameter that is a group, the fields of the group."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         kind = hints[parameter.name]

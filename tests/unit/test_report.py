@@ -72,6 +72,8 @@ def test_page_shows_every_part(html: str, voice: Path) -> None:
         "onnx-fp32",
         "resumed at step 120",
         "CC-BY-4.0",
+        "Licence of the recordings: CC-BY-4.0 &lt;",
+        "<code>none given</code>",
         "Left out of the corpus",
     ):
         assert expected in html, expected

@@ -18,7 +18,7 @@ from voiceclone.files import read_json, write_json
 
 from .report_fixture import NASTY, make_results
 
-TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32"]
+TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32", "onnx-int8"]
 
 
 def build(results: Path, **settings: object) -> str:

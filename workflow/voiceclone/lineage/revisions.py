@@ -21,5 +21,5 @@ REVISIONS: dict[str, int] = {
     "train_gpt": 1,
     "export": 4,
     "evaluate": 3,
-    "report": 1,
+    "report": 2,
 }

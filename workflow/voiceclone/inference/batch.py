@@ -17,7 +17,7 @@ from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneErr
 from voiceclone.files import contained_path, digest, sha256_file, write_tsv
 from voiceclone.inference.sound import write_speech
 from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.synthesizer import Listener, Speech
+from voiceclone.inference.speech import Listener, Speech
 from voiceclone.inference.voices import Clip, Voice
 from voiceclone.lineage.cache import read_sidecar, write_sidecar
 from voiceclone.progress import Progress

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,12 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.files import digest
-from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, OnnxBackend, Tokens, frames_at
+from voiceclone.inference.backend import Backend, Floats, OnnxBackend, Tokens, frames_at
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.inference.detector import Finding, find_faults, score
-from voiceclone.inference.sampling import SamplingSettings, sample
+from voiceclone.inference.drawing import Request, draw
 from voiceclone.inference.speaking import Speaking
+from voiceclone.inference.speech import Listener, Piece, Speech, joined
 from voiceclone.inference.splitting import pieces_of
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
@@ -30,69 +30,6 @@ if TYPE_CHECKING:
     from voiceclone.models.voice import VoiceModels
 
 log = logging.getLogger(__name__)
-
-#: Semantic tokens per second, and samples per token at 32 kHz.
-TOKEN_RATE = 25
-SAMPLES_PER_TOKEN = 1280
-#: The public decoder never ends a sentence in its first steps.
-FIRST_END_STEP = 11
-
-
-@dataclass(frozen=True)
-class Piece:
-    """How one piece of a text was spoken.
-
-    Attributes:
-        text: the piece.
-        tokens: semantic tokens that were kept.
-        attempts: how often it was spoken.
-        findings: what the detector suspects in the attempt that was kept.
-    """
-
-    text: str
-    tokens: int
-    attempts: int
-    findings: tuple[Finding, ...]
-
-
-@dataclass
-class Speech:
-    """What was spoken.
-
-    Attributes:
-        samples: float32 (n,) within ±1.
-        rate: sample rate in Hz.
-        timings: milliseconds per stage: ``text_ms``, ``gpt_ms``, ``decoder_ms``, ``post_ms``.
-        tokens: semantic tokens that were kept, over all pieces.
-        truncated: pieces that reached the length limit before their end token.
-        pieces: each piece, in order.
-    """
-
-    samples: Floats
-    rate: int
-    timings: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
-    truncated: int = 0
-    pieces: list[Piece] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """Length of the sound."""
-        return len(self.samples) / self.rate
-
-    @property
-    def attempts(self) -> int:
-        """Attempts at all pieces together."""
-        return sum(piece.attempts for piece in self.pieces)
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What the detector suspects in what was kept."""
-        return [finding for piece in self.pieces for finding in piece.findings]
-
-
-#: Judges a piece by its sound: samples (n,), rate, the piece, its language, the reference.
-Listener = Callable[[Floats, int, str, str, Reference], list[Finding]]
 
 
 @dataclass
@@ -256,42 +193,46 @@ class Synthesizer:
         pieces = pieces_of(text, manner.split, language)
         if not pieces:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
-        speech = Speech(np.zeros(0, np.float32), self.sample_rate, dict.fromkeys(TIMINGS, 0.0))
+        speech = Speech(np.zeros(0, np.float32), self.sample_rate)
         reference = reference or self.reference
-        with _timed(speech.timings, "text_ms"):
+        with speech.timed("text_ms"):
             self._frontend.prepare(pieces, language)
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
-            waves.append(self._say_piece(piece, language, [seed, index], manner, reference, listener, speech))
+            with speech.timed("text_ms"):
+                request = self.request(piece, language, manner, reference)
+            waves.append(self._say_piece(piece, request, [seed, index], listener, speech))
             if on_piece is not None:
                 on_piece(index + 1, len(pieces))
-        with _timed(speech.timings, "post_ms"):
-            speech.samples = _join(waves, int(manner.pause_seconds * self.sample_rate))
+        with speech.timed("post_ms"):
+            speech.samples = joined(waves, int(manner.pause_seconds * self.sample_rate))
         return speech
 
+    def request(
+        self, piece: str, language: str, manner: Speaking | None = None, reference: Reference | None = None
+    ) -> Request:
+        """A piece of text as the models read it; None: spoken in the usual manner, like the voice's own reference."""
+        text = self._frontend.read(piece, language)
+        return Request(text, self._features_of(text), manner or Speaking(), reference or self.reference)
+
+    def draw(self, request: Request, rng: np.random.Generator) -> Iterator[int]:
+        """Semantic tokens of a piece, see :func:`voiceclone.inference.drawing.draw`."""
+        return draw(self.backend, request, self.end_token, rng)
+
     def _say_piece(
-        self,
-        piece: str,
-        language: str,
-        seed: list[int],
-        manner: Speaking,
-        reference: Reference,
-        listener: Listener | None,
-        speech: Speech,
+        self, piece: str, request: Request, seed: list[int], listener: Listener | None, speech: Speech
     ) -> Floats:
         """Speak one piece, again where it is suspected, and keep the least suspected attempt, of equal ones the first.
 
         The first attempt is the same however many may follow.
         """
-        with _timed(speech.timings, "text_ms"):
-            text, bert = self._read(piece, language)
         best: _Attempt | None = None
-        for number in range(manner.attempts):
+        for number in range(request.manner.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
-            attempt = self._attempt(text, bert, rng, manner, reference, speech.timings)
+            attempt = self._attempt(request, rng, speech)
             if listener is not None:  # all attempts: otherwise one that nobody heard would seem the better one
-                attempt.wave = self._decode(attempt, text.ids, manner, reference, speech.timings)
-                attempt.findings += listener(attempt.wave, self.sample_rate, piece, main_language(text), reference)
+                attempt.wave = self._decode(attempt, request, speech)
+                attempt.findings += listener(attempt.wave, self.sample_rate, piece, request.language, request.reference)
             if best is None or score(attempt.findings) < score(best.findings):
                 best = attempt
             if not attempt.findings:
@@ -302,87 +243,29 @@ class Synthesizer:
             speech.truncated += 1
         speech.tokens += len(best.codes)
         speech.pieces.append(Piece(piece, len(best.codes), number + 1, tuple(best.findings)))
-        return best.wave if best.wave is not None else self._decode(best, text.ids, manner, reference, speech.timings)
+        return best.wave if best.wave is not None else self._decode(best, request, speech)
 
-    def _attempt(
-        self,
-        text: Phones,
-        bert: Floats | None,
-        rng: np.random.Generator,
-        manner: Speaking,
-        reference: Reference,
-        timings: dict[str, float],
-    ) -> _Attempt:
-        phones = text.ids
-        with _timed(timings, "gpt_ms"):
-            limit = self.limit(phones, manner)
-            codes, ended = self.generate(phones, rng, manner.sampling, limit, bert, reference)
-        rate = self.rates.get(main_language(text))
-        findings = find_faults(codes, phones, ended, manner.detector, reference.tokens, reference.phones, rate)
+    def _attempt(self, request: Request, rng: np.random.Generator, speech: Speech) -> _Attempt:
+        with speech.timed("gpt_ms"):
+            codes = np.fromiter(self.draw(request, rng), np.int64)
+        ended, reference = len(codes) < request.limit, request.reference
+        findings = find_faults(
+            codes,
+            request.phones,
+            ended,
+            request.manner.detector,
+            reference.tokens,
+            reference.phones,
+            self.rates.get(request.language),
+        )
         return _Attempt(codes, ended, findings, rng)
 
-    def _decode(
-        self, attempt: _Attempt, phones: Tokens, manner: Speaking, reference: Reference, timings: dict[str, float]
-    ) -> Floats:
-        with _timed(timings, "decoder_ms"):
-            frames = frames_at(len(attempt.codes), manner.speed)
+    def _decode(self, attempt: _Attempt, request: Request, speech: Speech) -> Floats:
+        with speech.timed("decoder_ms"):
+            frames = frames_at(len(attempt.codes), request.manner.speed)
             noise = attempt.rng.standard_normal((1, self.prior_channels, frames), np.float32)
-            noise *= np.float32(manner.noise_scale)
-            return self.backend.decode(attempt.codes, phones, reference.style, noise)
-
-    def generate(
-        self,
-        phones: Tokens,
-        rng: np.random.Generator,
-        sampling: SamplingSettings,
-        max_tokens: int,
-        bert: Floats | None = None,
-        reference: Reference | None = None,
-    ) -> tuple[Tokens, bool]:
-        """Semantic tokens (T,) for phones (L,), with BERT features (1024, L) or None for zeros, after the prompt of a
-        reference (None: the voice's own), and whether the model ended by itself."""
-        codes = list(self.draw(phones, rng, sampling, max_tokens, bert, reference))
-        return np.asarray(codes, np.int64), len(codes) < max_tokens
-
-    def draw(
-        self,
-        phones: Tokens,
-        rng: np.random.Generator,
-        sampling: SamplingSettings,
-        max_tokens: int,
-        bert: Floats | None = None,
-        reference: Reference | None = None,
-    ) -> Iterator[int]:
-        """The tokens of :meth:`generate` one by one, up to ``max_tokens`` or the end."""
-        reference = reference or self.reference
-        prompt = reference.tokens
-        everything = np.concatenate([reference.phones, phones])
-        logits, cache = self.backend.start(everything, _with_prompt(reference, bert, len(phones)), prompt)
-        tokens = prompt.tolist()
-        for index in range(max_tokens):
-            if index:
-                logits, cache = self.backend.step(tokens[-1], len(tokens) - 1, cache)
-            if index < FIRST_END_STEP:
-                logits = logits.copy()
-                logits[self.end_token] = -np.inf
-            token, best = sample(logits, np.asarray(tokens, np.int64), sampling, rng)
-            if self.end_token in (token, best):
-                return
-            tokens.append(token)
-            yield token
-
-    def limit(self, phones: Tokens, manner: Speaking) -> int:
-        """Most tokens for phones (L,)."""
-        return int(manner.max_tokens_per_phone * len(phones)) + TOKEN_RATE
-
-    def read(self, piece: str, language: str) -> tuple[Tokens, Floats | None]:
-        """Phones (L,) of a piece of text and their BERT features (1024, L), None for zeros."""
-        text, bert = self._read(piece, language)
-        return text.ids, bert
-
-    def _read(self, piece: str, language: str) -> tuple[Phones, Floats | None]:
-        text = self._frontend.read(piece, language)
-        return text, self._features_of(text)
+            noise *= np.float32(request.manner.noise_scale)
+            return self.backend.decode(attempt.codes, request.phones, request.reference.style, noise)
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""
@@ -397,46 +280,3 @@ class Synthesizer:
                 "flatter than that of the trained models"
             )
         return None
-
-
-def _with_prompt(reference: Reference, bert: Floats | None, phones: int) -> Floats | None:
-    """Features of the reference's phones and of the text's, zeros for those that have none."""
-    if reference.bert is None and bert is None:
-        return None
-    parts = ((reference.bert, len(reference.phones)), (bert, phones))
-    return np.concatenate(
-        [np.zeros((BERT_CHANNELS, length), np.float32) if part is None else part for part, length in parts], axis=1
-    )
-
-
-def main_language(text: Phones) -> str:
-    """The language of most phones of a text."""
-    counts: dict[str, int] = {}
-    for segment in text.segments:
-        counts[segment.language] = counts.get(segment.language, 0) + len(segment.symbols)
-    return max(counts, key=lambda language: (counts[language], language))
-
-
-TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
-
-
-class _timed:  # noqa: N801 - reads as a verb where it is used
-    """Add the milliseconds of a block to one entry of a dictionary."""
-
-    def __init__(self, timings: dict[str, float], name: str) -> None:
-        self.timings, self.name = timings, name
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_: Any) -> None:
-        self.timings[self.name] += (time.perf_counter() - self.start) * 1000
-
-
-def _join(waves: list[Floats], pause: int) -> Floats:
-    """Pieces with silence between them; a piece above full scale is scaled down, never clipped."""
-    silence = np.zeros(pause, np.float32)
-    parts: list[Floats] = []
-    for wave in waves:
-        parts += [silence] * bool(parts) + [wave / max(1.0, float(np.abs(wave).max(initial=0.0)))]
-    return np.concatenate(parts)

@@ -165,6 +165,10 @@ class Synthesizer:
         encoder of Chinese text is there; plain values for the key of a cache."""
         return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._frontend.encodes}
 
+    def forget_texts(self) -> None:
+        """Read every text anew from here on: for who measures how long that takes."""
+        self._frontend.forget()
+
     def say(
         self,
         text: str,

@@ -67,6 +67,13 @@ class TorchBackend:
         """See :class:`Backend`; ``cache`` is the number of positions that are filled."""
         return self._decoder.step_one(token, position, cache).cpu().numpy(), cache + 1
 
+    @torch.inference_mode()
+    def read(self, phones: Tokens, bert: Floats | None, tokens: Tokens) -> Floats:
+        """Logits (V + 1,) after phones (X,) and semantic tokens (N,), all computed anew and nothing kept."""
+        features = None if bert is None else self._tensor(bert[None])
+        logits, _ = self._gpt.prefill(self._tensor(phones[None]), self._tensor(tokens[None]), features)
+        return _array(logits[0])
+
     def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`Backend`."""
         return self.vocode(self.latent(codes, phones, style, noise), style)

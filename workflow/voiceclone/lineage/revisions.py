@@ -20,6 +20,6 @@ REVISIONS: dict[str, int] = {
     "train_sovits": 1,
     "train_gpt": 1,
     "export": 4,
-    "evaluate": 3,
+    "evaluate": 4,
     "report": 2,
 }

@@ -198,7 +198,10 @@ class Synthesizer:
             ConfigError: a value out of its range.
         """
         manner = replace(speaking or Speaking(), **changes)
-        course = self.course(text, language, seed, manner, reference, listener, on_piece)
+        return self.finish(self.course(text, language, seed, manner, reference, listener, on_piece))
+
+    def finish(self, course: Course) -> Speech:
+        """Speak a text to its end, its tokens drawn alone."""
         try:
             wanted = next(course)
             while True:

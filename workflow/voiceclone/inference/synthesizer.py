@@ -136,7 +136,14 @@ class Synthesizer:
 
     @classmethod
     def from_loaded(
-        cls, models: VoiceModels, reference: Reference, language: str, device: str = "cpu", **more: Any
+        cls,
+        models: VoiceModels,
+        reference: Reference,
+        language: str,
+        device: str = "cpu",
+        precision: str = "fp32",
+        compiled: bool = False,
+        **more: Any,
     ) -> Synthesizer:
         """A synthesiser over models in memory, weight norm removed.
 
@@ -145,18 +152,20 @@ class Synthesizer:
             reference: the default reference clip.
             language: used where the caller names none.
             device: where the models are.
+            precision: see :class:`voiceclone.inference.torch_backend.TorchBackend`.
+            compiled: the same.
             more: further arguments of the class.
         """
         from voiceclone.inference.torch_backend import TorchBackend
 
         return cls(
-            TorchBackend(models.gpt, models.sovits, device),
+            TorchBackend(models.gpt, models.sovits, device, precision, compiled),
             reference,
             sample_rate=models.sovits.config.sample_rate,
             prior_channels=models.sovits.config.inter_channels,
             end_token=models.gpt.config.codes,
             language=language,
-            fingerprint=digest([models.fingerprint, reference.digest]),
+            fingerprint=digest([models.fingerprint, reference.digest, *([precision] if precision != "fp32" else [])]),
             **more,
         )
 

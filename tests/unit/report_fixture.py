@@ -353,7 +353,11 @@ def make_results(results: Path, speech: Path | None = None, heldout: int = 1, pr
         export = results / "export" / bundle
         write_json(
             export / "bundle.json",
-            {"files": {"decoder.onnx": {"size": 9_500_000, "sha256": "0" * 64}}, "format_version": 1},
+            {
+                "files": {"decoder.onnx": {"size": 9_500_000, "sha256": "0" * 64}},
+                "format_version": 1,
+                "licence": f"CC-BY-4.0 {NASTY}",
+            },
         )
         write_json(
             export / "parity.json",

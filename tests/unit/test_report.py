@@ -72,6 +72,8 @@ def test_page_shows_every_part(html: str, voice: Path) -> None:
         "onnx-fp32",
         "resumed at step 120",
         "CC-BY-4.0",
+        "Licence of the recordings: CC-BY-4.0 &lt;",
+        "<code>none given</code>",
         "Left out of the corpus",
         "Quality and speed of every target",
         "take the trained GPT 1180 ms with it and 12030 ms without: <b>×10.2</b>",

@@ -6,6 +6,7 @@ rule export:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
         features="results/{speaker}/features/manifest.tsv",
+        rights=rights,
     output:
         bundle="results/{speaker}/export/{target}/bundle.json",
         parity="results/{speaker}/export/{target}/parity.json",
@@ -24,11 +25,12 @@ rule export:
         models_dir=subpath(input.gpt, parent=True),
         features_dir=subpath(input.features, parent=True),
         output_dir=subpath(output.bundle, parent=True),
+        speaker_dir=lambda wildcards: f"{CONFIG.speakers_dir}/{wildcards.speaker}",
         settings=settings("export"),
         revision=revision("export"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/export.py --speaker {wildcards.speaker}"
         " --models-dir {params.models_dir} --features-dir {params.features_dir} --target {wildcards.target}"
-        " --output-dir {params.output_dir}"
+        " --output-dir {params.output_dir} --speaker-dir {params.speaker_dir:q}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -12,8 +12,9 @@ import numpy as np
 
 from voiceclone.audio.denoise import Denoiser, checked, make_denoiser
 from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
-from voiceclone.audio.loudness import estimate_snr, loudness, set_loudness, true_peak_dbtp
+from voiceclone.audio.loudness import loudness, set_loudness, true_peak_dbtp
 from voiceclone.audio.segments import excerpt_slices
+from voiceclone.audio.snr import estimate_snr
 from voiceclone.audio.stale import remove_stale
 from voiceclone.config.clean import CleanSettings
 from voiceclone.errors import DataError

@@ -117,7 +117,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
         "comparison": comparison(summaries, tables),
         "trained_target": TRAINED,
-        "threads": next((summary["threads"] for summary in summaries.values() if summary.get("threads")), None),
+        "threads": summaries.get(TRAINED, {}).get("threads"),
         "tables": tables,
         "cards": cards,
         "spoken": spoken_by(summaries),

@@ -30,11 +30,14 @@ from voiceclone.inference.bundle import (
 )
 from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
 from voiceclone.inference.torch_backend import TorchBackend
+from voiceclone.lineage.rights import Rights
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
 log = logging.getLogger(__name__)
 
+#: Entries of the description that each graph carries too.
+NOTED = ("voice", "target", "licence", "consent_sha256", "notice", "made_by")
 FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE)
 SMOKE_TEXT = {
     "en": "This is a short test.",
@@ -46,9 +49,24 @@ SMOKE_TEXT = {
 
 
 def export_voice(
-    models_dir: Path, features_dir: Path, target: str, output_dir: Path, settings: ExportSettings, speaker: str
+    models_dir: Path,
+    features_dir: Path,
+    target: str,
+    output_dir: Path,
+    settings: ExportSettings,
+    speaker: str,
+    rights: Rights | None = None,
 ) -> None:
     """Write the bundle of one target, check its graphs and compare it with the trained models.
+
+    Args:
+        models_dir: the trained models.
+        features_dir: the features that they were trained on.
+        target: what to export to.
+        output_dir: folder of the bundle.
+        settings: how.
+        speaker: name of the voice.
+        rights: of its recordings; None: none given.
 
     Raises:
         VoiceCloneError: a graph is not as asked, or differs more than the settings allow; the message has the numbers.
@@ -69,6 +87,7 @@ def export_voice(
     if faults:
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
+    description |= (rights or Rights()).as_notes()
     _write(output_dir, graphs, reference, description)
     _, folder = read_bundle(output_dir)
     backends = OnnxBackend(folder, read_json(folder / BUNDLE_FILE)), TorchBackend(gpt, sovits)
@@ -87,7 +106,7 @@ def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Referenc
     """Write graphs with what they are for, the reference clip, and last the description with all digests."""
     from safetensors.numpy import save_file
 
-    notes = {name: str(description[name]) for name in ("voice", "target", "notice", "made_by")}
+    notes = {name: str(description[name]) for name in NOTED}
     notes |= {f"fingerprint_{kind}": key for kind, key in description["fingerprints"].items()}
     for name, model in graphs.items():
         onnx.helper.set_model_props(model, notes)

@@ -26,6 +26,7 @@ LATENT = "latent.onnx"
 HEAD = "head.onnx"
 TAIL = "tail.onnx"
 REFERENCE = "reference.safetensors"
+SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,32 @@ def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
 
 
 def verify_bundle(path: Path) -> dict[str, Any]:
-    """Compare every file with its recorded sha256; returns the description.
+    """Compare every file with its sha256 in ``bundle.json``, and that file with its own in ``SHA256SUMS``.
+
+    Returns:
+        The description.
 
     Raises:
         DataError: names each damaged file.
     """
     description, folder = read_bundle(path)
-    damaged = [name for name, entry in description["files"].items() if sha256_file(folder / name) != entry["sha256"]]
+    recorded = {name: entry["sha256"] for name, entry in description["files"].items()}
+    recorded[BUNDLE_FILE] = _sum_of(folder / SUMS, BUNDLE_FILE)
+    damaged = [name for name, sha256 in recorded.items() if sha256_file(folder / name) != sha256]
     if damaged:
         raise DataError(f"{folder}: damaged files {damaged}: their sha256 differs", "copy or export the bundle again")
     return description
+
+
+def _sum_of(sums: Path, name: str) -> str:
+    """The sha256 that ``SHA256SUMS`` records for a file."""
+    if not sums.is_file():
+        raise DataError(f"{sums}: missing from the bundle", "export the voice again")
+    lines = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
+    found = {parts[1]: parts[0] for parts in lines if len(parts) == 2}
+    if name not in found:
+        raise DataError(f"{sums}: damaged, it does not name {name}", "copy or export the bundle again")
+    return found[name]
 
 
 def read_reference(path: Path) -> Reference:

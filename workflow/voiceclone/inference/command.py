@@ -141,12 +141,17 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of an exported bu
     """Compare every file of a bundle with its digest, then speak a short sentence."""
     from voiceclone.inference.bundle import verify_bundle
     from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.lineage.rights import NONE_GIVEN
 
     description = verify_bundle(bundle)
     speech = Synthesizer.from_bundle(bundle).say(description["smoke_text"])
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
+    )
+    typer.echo(
+        f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
+        f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}"
     )
 
 

@@ -24,13 +24,16 @@ from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
 from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Plan, Stateful, Trainer, prepare_device
+from voiceclone.training.engine import Trainer
 from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.freeze import train_last_layers, trained_parameters
 from voiceclone.training.loading import Loader
 from voiceclone.training.lora import Adapters
+from voiceclone.training.machine import prepare_device
 from voiceclone.training.memory import recompute_activations
 from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
+from voiceclone.training.parts import Stateful
+from voiceclone.training.recipe import Plan
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
@@ -163,7 +166,7 @@ class GPTRecipe:
         )  # fmt: skip
 
     def train_step(self, step: int) -> dict[str, float]:
-        """See :class:`voiceclone.training.engine.Recipe`."""
+        """See :class:`voiceclone.training.recipe.Recipe`."""
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

@@ -12,7 +12,9 @@ from torch import Tensor
 from voiceclone.files import atomic_path, write_json, write_jsonl
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.training.data import Utterance
-from voiceclone.training.engine import Best, Result, versions
+from voiceclone.training.machine import versions
+from voiceclone.training.parts import Best
+from voiceclone.training.result import Result
 from voiceclone.training.suspects import named, rank, write_ranking
 
 Weights = Mapping[str, Tensor]

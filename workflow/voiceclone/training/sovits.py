@@ -31,12 +31,15 @@ from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
 from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Plan, Stateful, Trainer, prepare_device
+from voiceclone.training.engine import Trainer
 from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.freeze import freeze_parts, trained_parameters
 from voiceclone.training.loading import Loader
+from voiceclone.training.machine import prepare_device
 from voiceclone.training.memory import recompute_activations
 from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
+from voiceclone.training.parts import Stateful
+from voiceclone.training.recipe import Plan
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
 
@@ -199,7 +202,7 @@ class SoVITSRecipe:
         return [group for group in groups if group["params"]]
 
     def train_step(self, step: int) -> dict[str, float]:
-        """See :class:`voiceclone.training.engine.Recipe`."""
+        """See :class:`voiceclone.training.recipe.Recipe`."""
         settings = self.settings
         rate = settings.learning_rate * settings.learning_rate_decay ** (self.order.epoch(step) + 1)
         for optimiser in (self.optimiser, self.discriminator_optimiser):

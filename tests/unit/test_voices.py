@@ -281,6 +281,13 @@ def test_a_bundle_refuses_what_it_cannot_do(root: Path, bundle: Path, clip: Path
     common = ("say", "--bundle", bundle, "--text", "Hello.", "-o", tmp_path / "out.wav")
     code, told = call(*common, "--reference", clip)
     assert code == 2 and "speaks like the clip that was exported" in told
+    for option in (("--precision", "bf16"), ("--compile",)):
+        code, told = call(*common, *option)
+        assert code == 2 and "--precision and --compile: are for --models" in told
+    table = tmp_path / "lines.tsv"
+    table.write_text("name\ttext\na\tHello.\n", encoding="utf-8")
+    code, told = call("batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out", "--batch-size", 4)
+    assert code == 2 and "speaks one sentence at a time" in told
     assert open_bundle(bundle, root).synthesizer.fingerprint
 
 
@@ -317,6 +324,10 @@ def test_a_batch_takes_clips_of_its_rows(root: Path, clip: Path, tmp_path: Path)
     sound(tmp_path / "mine.wav", 3.5, seed=4)  # another clip of the same name
     code, told = call(*command)
     assert code == 0 and "2 spoken, 1 were there" in told, told
+    code, told = call(*command[:-2], "--attempts", 2, "--batch-size", 2)
+    assert code == 0 and "3 spoken" in told, told
+    code, told = call(*command, "--precision", "fp16")
+    assert code == 2 and "precision fp16: needs a CUDA device" in told, told
 
 
 def test_posterior_of_public_files_is_left_out(root: Path) -> None:

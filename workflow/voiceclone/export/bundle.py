@@ -16,7 +16,7 @@ from voiceclone.export.lint import lint, stored_bytes
 from voiceclone.export.parity import check, compare, held_out_sentences
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
-from voiceclone.inference.backend import OnnxBackend, TorchBackend
+from voiceclone.inference.backend import OnnxBackend
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
     FORMAT_VERSION,
@@ -29,6 +29,7 @@ from voiceclone.inference.bundle import (
     read_bundle,
 )
 from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
+from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.lineage.rights import Rights
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce

@@ -13,6 +13,7 @@ import typer
 
 from voiceclone.errors import EXIT_FAILURE, ConfigError, DataError
 from voiceclone.inference.options import (
+    BatchSizeOption,
     ClipOptions,
     LanguageOption,
     MachineOptions,
@@ -114,6 +115,7 @@ def batch(
     styles: StyleOptions,
     seed: SeedOption = 0,
     manner: MannerOptions,
+    batch_size: BatchSizeOption = 1,
     machine: MachineOptions,
 ) -> None:
     """Speak every row of a table; rows that are there are not spoken again. Ends with 1 if a row failed."""
@@ -125,7 +127,8 @@ def batch(
     jobs = read_jobs(table, Defaults(language, seed, speaking, styles.any_length))
     voice = _voice(model, _clip(clip, styles), machine)
     listener, name = _listener(manner.check, speaking.detector, machine)
-    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, Progress("batch", len(jobs)))
+    progress = Progress("batch", len(jobs))
+    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)
     typer.echo(
         f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} were there, {counts['failed']} failed"
     )
@@ -209,6 +212,11 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
     from voiceclone.inference.voices import open_bundle, open_models
 
     if options.bundle is not None and options.models is None:
+        if machine.precision != "fp32" or machine.compile:
+            raise ConfigError(
+                "--precision and --compile: are for --models, a bundle is as it was exported",
+                "take another bundle, for example onnx-fp16 or onnx-int8",
+            )
         voice = open_bundle(options.bundle, machine.root, machine.threads)
         if clip is not None:
             voice.reference(clip)
@@ -217,7 +225,8 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
         from voiceclone.features.device import choose_device
 
         device = choose_device(machine.device, machine.threads)
-        return open_models(options.models, machine.root, options.features, clip, device)
+        precision, compiled = machine.precision, machine.compile
+        return open_models(options.models, machine.root, options.features, clip, device, precision, compiled)
     raise ConfigError(
         "expected one of --bundle and --models",
         "--bundle results/NAME/export/onnx-fp32, or --models results/NAME/models",

@@ -94,6 +94,19 @@ DetectorOption = Annotated[
 ]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: chosen by itself.", rich_help_panel=MACHINE)]
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Of --models.", rich_help_panel=MACHINE)]
+PrecisionOption = Annotated[
+    Literal["fp32", "fp16", "bf16"],
+    typer.Option(help="Of --models on a GPU; half precision is faster, and may draw other tokens.",
+                 rich_help_panel=MACHINE),
+]  # fmt: skip
+CompileOption = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile --models with torch.compile first: for long runs.",
+                 rich_help_panel=MACHINE),
+]  # fmt: skip
+BatchSizeOption = Annotated[
+    int, typer.Option(min=1, max=256, help="Rows spoken together, of --models.", rich_help_panel=MACHINE)
+]
 RootOption = Annotated[Path, typer.Option(help="Working folder with config/ and resources/.", rich_help_panel=MACHINE)]
 
 
@@ -154,6 +167,8 @@ class MachineOptions:
 
     threads: ThreadsOption = 0
     device: DeviceOption = "auto"
+    precision: PrecisionOption = "fp32"
+    compile: CompileOption = False
     root: RootOption = Path()
 
 

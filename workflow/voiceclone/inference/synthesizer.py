@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from voiceclone.files import digest
 from voiceclone.inference.backend import Backend, Floats, OnnxBackend, Tokens, frames_at
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.inference.detector import Finding, find_faults, score
-from voiceclone.inference.drawing import Request, draw
+from voiceclone.inference.drawing import Draw, Request, draw, wanted_tokens
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.speech import Listener, Piece, Speech, joined
 from voiceclone.inference.splitting import pieces_of
@@ -41,6 +41,10 @@ class _Attempt:
     findings: list[Finding]
     rng: np.random.Generator
     wave: Floats | None = None
+
+
+#: Speech on its way: asks for the tokens of one attempt after another, and ends with what was spoken.
+Course = Generator[Draw, Tokens, Speech]
 
 
 class Synthesizer:
@@ -132,7 +136,14 @@ class Synthesizer:
 
     @classmethod
     def from_loaded(
-        cls, models: VoiceModels, reference: Reference, language: str, device: str = "cpu", **more: Any
+        cls,
+        models: VoiceModels,
+        reference: Reference,
+        language: str,
+        device: str = "cpu",
+        precision: str = "fp32",
+        compiled: bool = False,
+        **more: Any,
     ) -> Synthesizer:
         """A synthesiser over models in memory, weight norm removed.
 
@@ -141,18 +152,20 @@ class Synthesizer:
             reference: the default reference clip.
             language: used where the caller names none.
             device: where the models are.
+            precision: see :class:`voiceclone.inference.torch_backend.TorchBackend`.
+            compiled: the same.
             more: further arguments of the class.
         """
-        from voiceclone.inference.backend import TorchBackend
+        from voiceclone.inference.torch_backend import TorchBackend
 
         return cls(
-            TorchBackend(models.gpt, models.sovits, device),
+            TorchBackend(models.gpt, models.sovits, device, precision, compiled),
             reference,
             sample_rate=models.sovits.config.sample_rate,
             prior_channels=models.sovits.config.inter_channels,
             end_token=models.gpt.config.codes,
             language=language,
-            fingerprint=digest([models.fingerprint, reference.digest]),
+            fingerprint=digest([models.fingerprint, reference.digest, *([precision] if precision != "fp32" else [])]),
             **more,
         )
 
@@ -160,6 +173,10 @@ class Synthesizer:
         """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
         encoder of Chinese text is there; plain values for the key of a cache."""
         return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._frontend.encodes}
+
+    def forget_texts(self) -> None:
+        """Read every text anew from here on: for who measures how long that takes."""
+        self._frontend.forget()
 
     def say(
         self,
@@ -189,7 +206,31 @@ class Synthesizer:
             DataError: nothing in the text can be spoken.
             ConfigError: a value out of its range.
         """
-        manner, language = replace(speaking or Speaking(), **changes), language or self.language
+        manner = replace(speaking or Speaking(), **changes)
+        return self.finish(self.course(text, language, seed, manner, reference, listener, on_piece))
+
+    def finish(self, course: Course) -> Speech:
+        """Speak a text to its end, its tokens drawn alone."""
+        try:
+            wanted = next(course)
+            while True:
+                wanted = course.send(np.fromiter(draw(self.backend, wanted, self.end_token), np.int64))
+        except StopIteration as end:
+            speech: Speech = end.value
+            return speech
+
+    def course(
+        self,
+        text: str,
+        language: str,
+        seed: int,
+        manner: Speaking,
+        reference: Reference | None = None,
+        listener: Listener | None = None,
+        on_piece: Callable[[int, int], None] | None = None,
+    ) -> Course:
+        """:meth:`say` for who draws the tokens: those of several texts together, for example."""
+        language = language or self.language
         pieces = pieces_of(text, manner.split, language)
         if not pieces:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
@@ -201,7 +242,7 @@ class Synthesizer:
         for index, piece in enumerate(pieces):
             with speech.timed("text_ms"):
                 request = self.request(piece, language, manner, reference)
-            waves.append(self._say_piece(piece, request, [seed, index], listener, speech))
+            waves.append((yield from self._say_piece(piece, request, [seed, index], listener, speech)))
             if on_piece is not None:
                 on_piece(index + 1, len(pieces))
         with speech.timed("post_ms"):
@@ -217,11 +258,11 @@ class Synthesizer:
 
     def draw(self, request: Request, rng: np.random.Generator) -> Iterator[int]:
         """Semantic tokens of a piece, see :func:`voiceclone.inference.drawing.draw`."""
-        return draw(self.backend, request, self.end_token, rng)
+        return draw(self.backend, wanted_tokens(request, rng), self.end_token)
 
     def _say_piece(
         self, piece: str, request: Request, seed: list[int], listener: Listener | None, speech: Speech
-    ) -> Floats:
+    ) -> Generator[Draw, Tokens, Floats]:
         """Speak one piece, again where it is suspected, and keep the least suspected attempt, of equal ones the first.
 
         The first attempt is the same however many may follow.
@@ -229,7 +270,9 @@ class Synthesizer:
         best: _Attempt | None = None
         for number in range(request.manner.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
-            attempt = self._attempt(request, rng, speech)
+            with speech.timed("gpt_ms"):
+                codes = yield wanted_tokens(request, rng)
+            attempt = self._attempt(request, codes, rng)
             if listener is not None:  # all attempts: otherwise one that nobody heard would seem the better one
                 attempt.wave = self._decode(attempt, request, speech)
                 attempt.findings += listener(attempt.wave, self.sample_rate, piece, request.language, request.reference)
@@ -245,9 +288,7 @@ class Synthesizer:
         speech.pieces.append(Piece(piece, len(best.codes), number + 1, tuple(best.findings)))
         return best.wave if best.wave is not None else self._decode(best, request, speech)
 
-    def _attempt(self, request: Request, rng: np.random.Generator, speech: Speech) -> _Attempt:
-        with speech.timed("gpt_ms"):
-            codes = np.fromiter(self.draw(request, rng), np.int64)
+    def _attempt(self, request: Request, codes: Tokens, rng: np.random.Generator) -> _Attempt:
         ended, reference = len(codes) < request.limit, request.reference
         findings = find_faults(
             codes,

@@ -91,6 +91,8 @@ def open_models(
     features: Path | None = None,
     clip: Clip | None = None,
     device: str = "cpu",
+    precision: str = "fp32",
+    compiled: bool = False,
 ) -> Voice:
     """A voice of trained, imported or public models.
 
@@ -100,9 +102,11 @@ def open_models(
         features: features of the training, for the voice's own reference clip; None: beside the models.
         clip: to speak like; None: the voice's own clip.
         device: ``cpu`` or ``cuda``.
+        precision: see :class:`voiceclone.inference.torch_backend.TorchBackend`.
+        compiled: the same.
 
     Raises:
-        ConfigError: there are no models, or there is no clip.
+        ConfigError: there are no models, half precision on the CPU, or there is no clip.
         AssetError: an encoder is not there.
     """
     from voiceclone.inference.clip import ClipReader
@@ -134,8 +138,8 @@ def open_models(
         rates.setdefault(clip.language, len(reference.tokens) / len(reference.phones))
     language = ANY_LANGUAGE if folder is None else _usual_language(folder)
     synthesizer = Synthesizer.from_loaded(
-        loaded, reference, language, device, lexicon=lexicon, trained_with_bert=with_bert, encode_text=encode_text,
-        rates=rates,
+        loaded, reference, language, device, precision, compiled, lexicon=lexicon, trained_with_bert=with_bert,
+        encode_text=encode_text, rates=rates,
     )  # fmt: skip
     return Voice(synthesizer, reader)
 

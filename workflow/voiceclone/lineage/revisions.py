@@ -20,6 +20,6 @@ REVISIONS: dict[str, int] = {
     "train_sovits": 1,
     "train_gpt": 1,
     "export": 5,
-    "evaluate": 3,
-    "report": 1,
+    "evaluate": 4,
+    "report": 2,
 }

@@ -18,6 +18,7 @@ def main(args: Namespace) -> None:
         args.output_dir,
         parse_settings(ExportSettings, args.settings),
         args.speaker,
+        args.encoders,
     )
 
 
@@ -27,4 +28,5 @@ if __name__ == "__main__":
     parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
     parser.add_argument("--target", required=True, choices=get_args(Target), help="what to export to")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="NAME.json of the exported encoders")
     run_stage(main, parser)

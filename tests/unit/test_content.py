@@ -58,13 +58,13 @@ def test_hubert_that_overflows_in_half_precision_is_run_again(tmp_path: Path, mo
     samples = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     expected = encoder.encode(samples)
     encoder._half = True
-    encoder._model.half()
+    encoder.model.half()
     with torch.no_grad():
-        encoder._model.feature_projection.projection.bias += 6e4  # float16 ends at 65504
-        encoder._model.feature_projection.projection.weight *= 1e4
+        encoder.model.feature_projection.projection.bias += 6e4  # float16 ends at 65504
+        encoder.model.feature_projection.projection.weight *= 1e4
     vectors = encoder.encode(samples)
     assert np.isfinite(vectors).all() and vectors.shape == expected.shape
-    assert encoder._model.dtype == torch.float16
+    assert encoder.model.dtype == torch.float16
 
 
 def test_whisper(asset: Callable[[str], Path], shared_data: Path) -> None:

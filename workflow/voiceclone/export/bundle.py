@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import onnx
 from voiceclone import __version__
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
-from voiceclone.export.lint import lint, stored_bytes
+from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
+from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check, compare, held_out_sentences
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
@@ -22,19 +24,30 @@ from voiceclone.inference.bundle import (
     FORMAT_VERSION,
     HEAD,
     LATENT,
+    QUANTISER,
     REFERENCE,
+    STYLE,
     TAIL,
     TEXT_TO_SEMANTIC,
     Reference,
     read_bundle,
 )
-from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
+from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
+from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
+from voiceclone.inference.reference import (
+    choose_reference,
+    has_bert,
+    make_reference,
+    spectrogram_and_vector,
+    usual_rates,
+)
+from voiceclone.inference.voices import BERT
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
 log = logging.getLogger(__name__)
 
-FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE)
+FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE, QUANTISER, STYLE)
 SMOKE_TEXT = {
     "en": "This is a short test.",
     "ja": "これは短いテストです。",
@@ -45,9 +58,24 @@ SMOKE_TEXT = {
 
 
 def export_voice(
-    models_dir: Path, features_dir: Path, target: str, output_dir: Path, settings: ExportSettings, speaker: str
+    models_dir: Path,
+    features_dir: Path,
+    target: str,
+    output_dir: Path,
+    settings: ExportSettings,
+    speaker: str,
+    encoders: Sequence[Path] = (),
 ) -> None:
     """Write the bundle of one target, check its graphs and compare it with the trained models.
+
+    Args:
+        models_dir: the trained models.
+        features_dir: the features that they were trained on.
+        target: what to export to.
+        output_dir: folder of the bundle.
+        settings: how.
+        speaker: name of the voice.
+        encoders: ``NAME.json`` of the exported encoders, which the bundle names.
 
     Raises:
         VoiceCloneError: a graph is not as asked, or differs more than the settings allow; the message has the numbers.
@@ -64,22 +92,44 @@ def export_voice(
     )
     calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
     graphs = build_graphs(gpt, sovits, form, settings.opset, calibration)
-    faults = lint(graphs, form)
+    own = voice_graphs(sovits, settings.opset, form)
+    faults = lint(graphs, form) + lint_stored(own)
     if faults:
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
-    _write(output_dir, graphs, reference, description)
+    description["encoders"] = _encoders(sovits, description, encoders)
+    _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
     backends = OnnxBackend(folder, read_json(folder / BUNDLE_FILE)), TorchBackend(gpt, sovits)
     compared = dict(list(sentences.items())[: settings.parity_sentences])
     parity = compare(*backends, compared, reference)
-    parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in graphs.items()}
+    parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
+    parity["clip_error"] = compare_voice_graphs(own, sovits, *spectrogram_and_vector(sovits, features_dir, row))
     write_json(output_dir / "parity.json", parity)
     announce(
         f"{speaker} · export {target}: largest error {max(parity['max_error'].values()):.1e}, "
         f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
     )
     check(parity, form, settings, target)
+    check_voice_graphs(parity["clip_error"], form, target)
+
+
+def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """The encoders that this voice needs for new clips and Chinese text, as they were exported; those that were not
+    have a name alone."""
+    records = {record["name"]: record for record in map(read_json, exported)}
+    config = sovits.config
+    names = {
+        CONTENT: content_encoder(config.ssl_dim) if description["prompt"] else "",
+        SPEAKER: speaker_encoder(config.speaker_vector_size),
+        TEXT: BERT if description["bert"] else "",
+    }
+    kept = ("name", "file", "sha256", "size", "licence")
+    return {
+        purpose: {key: value for key, value in records.get(name, {"name": name}).items() if key in kept}
+        for purpose, name in names.items()
+        if name
+    }
 
 
 def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Reference, description: dict[str, Any]) -> None:

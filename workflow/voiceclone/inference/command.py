@@ -22,7 +22,7 @@ LONG_TEXT = 10
 
 bundle_app = typer.Typer(help="Exported bundles.", no_args_is_help=True)
 
-VOICE, CLIP, MANNER, MACHINE = "Voice", "Reference clip (with --models)", "Manner", "Machine"
+VOICE, CLIP, MANNER, MACHINE = "Voice", "Reference clip", "Manner", "Machine"
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of an exported bundle.", rich_help_panel=VOICE)
 ]
@@ -63,6 +63,14 @@ StylesOption = Annotated[
 ]
 AnyLengthOption = Annotated[
     bool, typer.Option("--any-length", help="Take a clip outside 3 to 10 s.", rich_help_panel=CLIP)
+]
+EncodersOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a bundle's encoders, which clips and Chinese text need; left out: encoders/ in the bundle or "
+        "beside it, or resources/encoders.",
+        rich_help_panel=CLIP,
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same speech.", rich_help_panel=MANNER)]
 TopKOption = Annotated[
@@ -128,6 +136,7 @@ def say(
     reference_language: ReferenceLanguageOption = "",
     style_reference: StylesOption = None,
     any_length: AnyLengthOption = False,
+    encoders: EncodersOption = None,
     seed: SeedOption = 0,
     top_k: TopKOption = 15,
     top_p: TopPOption = 1.0,
@@ -151,7 +160,7 @@ def say(
     words = _words(text, text_file)
     speaking = _speaking(locals())
     clip = _clip(reference, reference_text, reference_language, style_reference, any_length)
-    voice = _voice(bundle, models, features, clip, root, threads, device)
+    voice = _voice(bundle, models, features, clip, root, threads, device, encoders)
     listener, _ = _listener(check, root, speaking.detector, threads)
     speech = voice.synthesizer.say(
         words, language, seed=seed, speaking=speaking, listener=listener, on_piece=_shown_progress()
@@ -172,6 +181,9 @@ def stream(
     reference: ReferenceOption = None,
     reference_text: ReferenceTextOption = "",
     reference_language: ReferenceLanguageOption = "",
+    style_reference: StylesOption = None,
+    any_length: AnyLengthOption = False,
+    encoders: EncodersOption = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = 0,
     device: DeviceOption = "auto",
@@ -181,8 +193,8 @@ def stream(
     from voiceclone.inference.streaming import stream as parts_of
 
     words = _words(text, text_file)
-    clip = _clip(reference, reference_text, reference_language, None, False)
-    voice = _voice(bundle, models, features, clip, root, threads, device).synthesizer
+    clip = _clip(reference, reference_text, reference_language, style_reference, any_length)
+    voice = _voice(bundle, models, features, clip, root, threads, device, encoders).synthesizer
     began, first, samples = time.perf_counter(), 0.0, 0
     for part in parts_of(voice, words, language, seed=seed):
         first = first or time.perf_counter() - began
@@ -212,6 +224,7 @@ def batch(
     reference_language: ReferenceLanguageOption = "",
     style_reference: StylesOption = None,
     any_length: AnyLengthOption = False,
+    encoders: EncodersOption = None,
     seed: SeedOption = 0,
     top_k: TopKOption = 15,
     top_p: TopPOption = 1.0,
@@ -236,24 +249,34 @@ def batch(
     speaking = _speaking(locals())
     jobs = read_jobs(table, Defaults(language, seed, speaking, any_length))
     clip = _clip(reference, reference_text, reference_language, style_reference, any_length)
-    voice = _voice(bundle, models, features, clip, root, threads, device)
+    voice = _voice(bundle, models, features, clip, root, threads, device, encoders)
     listener, name = _listener(check, root, speaking.detector, threads)
     counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, Progress("batch", len(jobs)))
     typer.echo(
         f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} were there, {counts['failed']} failed"
     )
+    for line in voice.hit_rates():
+        typer.echo(line)
     if counts["failed"]:
         raise typer.Exit(EXIT_FAILURE)
 
 
 @bundle_app.command()
-def verify(bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")]) -> None:
-    """Compare every file of a bundle with its digest, then speak a short sentence."""
-    from voiceclone.inference.bundle import verify_bundle
-    from voiceclone.inference.synthesizer import Synthesizer
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
+    encoders: EncodersOption = None,
+    root: RootOption = Path(),
+) -> None:
+    """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
+    from voiceclone.inference.bundle import read_bundle, verify_bundle
+    from voiceclone.inference.voices import encoder_files, open_bundle
 
     description = verify_bundle(bundle)
-    speech = Synthesizer.from_bundle(bundle).say(description["smoke_text"])
+    files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
+    for purpose, entry in files.named.items():
+        there = bool(files.digest(purpose)) and files.present(purpose) is not None
+        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
+    speech = open_bundle(bundle, root, encoders=encoders).synthesizer.say(description["smoke_text"])
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
@@ -319,6 +342,7 @@ def _voice(
     root: Path,
     threads: int,
     device: str,
+    encoders: Path | None = None,
 ) -> Voice:
     from voiceclone.inference.voices import open_bundle, open_models
 
@@ -328,10 +352,7 @@ def _voice(
             "--bundle results/NAME/export/onnx-fp32, or --models results/NAME/models",
         )
     if bundle is not None:
-        voice = open_bundle(bundle, root, threads)
-        if clip is not None:
-            voice.reference(clip)
-        return voice
+        return open_bundle(bundle, root, threads, clip, encoders)
     from voiceclone.features.device import choose_device
 
     assert models is not None

@@ -121,6 +121,9 @@ class Synthesizer:
         encode_text: gives the BERT features (1024, L) of phones; None: a text's are taken as zeros.
         rates: the voice's usual semantic tokens per phone by language, where they are known.
         fingerprint: tells this voice and its default reference from others.
+
+    Attributes:
+        text_cache: texts that were read, with its hit rate.
     """
 
     def __init__(
@@ -139,27 +142,43 @@ class Synthesizer:
         fingerprint: str = "",
     ) -> None:
         self._bert_lacks = trained_with_bert and encode_text is None
-        self._frontend = CachedFrontend(lexicon, encode_text)
+        self.text_cache = CachedFrontend(lexicon, encode_text)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
         self.rates, self.fingerprint = dict(rates or {}), fingerprint
 
     @classmethod
-    def from_bundle(cls, bundle: Path, threads: int = 0, lexicon: Lexicon | None = None) -> Synthesizer:
-        """A synthesiser over an exported bundle (folder or ``bundle.json``)."""
+    def from_bundle(
+        cls,
+        bundle: Path,
+        threads: int = 0,
+        lexicon: Lexicon | None = None,
+        reference: Reference | None = None,
+        encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
+    ) -> Synthesizer:
+        """A synthesiser over an exported bundle (folder or ``bundle.json``).
+
+        Args:
+            bundle: the folder.
+            threads: CPU threads; 0: chosen by itself.
+            lexicon: the user's pronunciations.
+            reference: the default clip; None: the one that was exported.
+            encode_text: see the class.
+        """
         description, folder = read_bundle(bundle)
-        reference = read_reference(folder / REFERENCE)
+        fingerprint = digest({name: entry["sha256"] for name, entry in description["files"].items()})
         return cls(
             OnnxBackend(folder, description, threads),
-            reference,
+            reference or read_reference(folder / REFERENCE),
             sample_rate=description["sample_rate"],
             prior_channels=description["prior_channels"],
             end_token=description["end_token"],
             language=description["languages"][0],
-            trained_with_bert=description.get("bert", False),
+            trained_with_bert=description["bert"],
+            encode_text=encode_text,
             lexicon=lexicon,
             rates=description.get("tokens_per_phone"),
-            fingerprint=digest({name: entry["sha256"] for name, entry in description["files"].items()}),
+            fingerprint=fingerprint if reference is None else digest([fingerprint, reference.digest]),
         )
 
     @classmethod
@@ -222,7 +241,7 @@ class Synthesizer:
     def reading_of(self, text: str) -> dict[str, Any]:
         """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
         encoder of Chinese text is there; plain values for the key of a cache."""
-        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._frontend.encodes}
+        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self.text_cache.encodes}
 
     def say(
         self,
@@ -259,7 +278,7 @@ class Synthesizer:
         speech = Speech(np.zeros(0, np.float32), self.sample_rate, dict.fromkeys(TIMINGS, 0.0))
         reference = reference or self.reference
         with _timed(speech.timings, "text_ms"):
-            self._frontend.prepare(pieces, language)
+            self.text_cache.prepare(pieces, language)
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
             waves.append(self._say_piece(piece, language, [seed, index], manner, reference, listener, speech))
@@ -381,14 +400,14 @@ class Synthesizer:
         return text.ids, bert
 
     def _read(self, piece: str, language: str) -> tuple[Phones, Floats | None]:
-        text = self._frontend.read(piece, language)
+        text = self.text_cache.read(piece, language)
         return text, self._features_of(text)
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""
         if not any(segment.language in WITH_BERT for segment in text.segments):
             return None
-        if (features := self._frontend.features(text)) is not None:
+        if (features := self.text_cache.features(text)) is not None:
             return np.asarray(features, np.float32)
         if self._bert_lacks:
             self._bert_lacks = False  # said once

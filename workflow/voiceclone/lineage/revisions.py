@@ -19,7 +19,8 @@ REVISIONS: dict[str, int] = {
     "tokenize": 1,
     "train_sovits": 1,
     "train_gpt": 1,
-    "export": 4,
+    "export": 5,
+    "export_encoder": 1,
     "evaluate": 3,
     "report": 1,
 }

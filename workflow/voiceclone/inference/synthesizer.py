@@ -163,9 +163,13 @@ class Synthesizer:
             threads: CPU threads; 0: chosen by itself.
             lexicon: the user's pronunciations.
             reference: the default clip; None: the one that was exported.
-            encode_text: see the class.
+            encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
+                working folder.
         """
+        from voiceclone.inference.encoders import WRITTEN, EncoderFiles
+
         description, folder = read_bundle(bundle)
+        encode_text = encode_text or EncoderFiles(folder, description, [WRITTEN]).text_encoder(threads)
         fingerprint = digest({name: entry["sha256"] for name, entry in description["files"].items()})
         return cls(
             OnnxBackend(folder, description, threads),
@@ -413,7 +417,7 @@ class Synthesizer:
             self._bert_lacks = False  # said once
             log.warning(
                 "this voice learnt Chinese with BERT features, which are not computed here: its melody will be "
-                "flatter than that of the trained models"
+                "flatter than that of the trained models ('voiceclone bundle verify' tells which encoders are there)"
             )
         return None
 

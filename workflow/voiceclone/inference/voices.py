@@ -99,9 +99,8 @@ def open_bundle(
 
     description, folder = read_bundle(bundle)
     files = encoder_files(folder, description, root, encoders)
-    networks, lexicon, encode_text = BundleEncoders(files, description, threads), user_lexicon(root), None
-    if description["bert"]:
-        encode_text = files.text_encoder(threads)
+    networks, lexicon = BundleEncoders(files, description, threads), user_lexicon(root)
+    encode_text = files.text_encoder(threads)
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
     reference = None if clip is None else _read(reader, clip)
     networks.release()  # hundreds of megabytes, which the next clip loads again

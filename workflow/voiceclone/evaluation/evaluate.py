@@ -26,10 +26,11 @@ from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.evaluation.limits import check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
+from voiceclone.evaluation.skipped import not_measured, write_not_measured
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
-from voiceclone.files import Row, digest, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 
@@ -134,6 +135,8 @@ def open_target(
         audio = open_store(features_dir / "audio.safetensors")
         return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
 
+    from voiceclone.export.tensorrt import build_engines
+    from voiceclone.inference.standard import is_tensorrt
     from voiceclone.inference.streaming import stream
     from voiceclone.inference.synthesizer import Synthesizer
 
@@ -146,6 +149,8 @@ def open_target(
         if target == "resynthesis":
             return _resynthesis(synthesizer, features_dir, settings.seed)
     elif bundle is not None:
+        if is_tensorrt(target):
+            build_engines(bundle.parent, read_json(bundle))
         synthesizer = Synthesizer.from_bundle(bundle, threads)
     else:
         raise ConfigError(
@@ -376,6 +381,9 @@ def evaluate_target(
         VoiceCloneError: the bundle speaks worse than the settings allow.
         DataError: no item could be spoken at all, or the corpus has no training utterance.
     """
+    line = not_measured(target, bundle)
+    if line:
+        return write_not_measured(target, line, COLUMNS, output_dir, label)
     audio = open_store(features_dir / "audio.safetensors")
     rows = [row for row in read_tsv(corpus, CORPUS_COLUMNS) if row["utterance"] in audio]  # others have no features
     items = evaluation_items(rows, sentences, target, settings)

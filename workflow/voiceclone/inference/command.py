@@ -103,7 +103,10 @@ DetectorOption = Annotated[
     typer.Option(help="KEY=VALUE, a limit of the detector, for example loop_share=0.9.", rich_help_panel=MANNER),
 ]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: chosen by itself.", rich_help_panel=MACHINE)]
-DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Of --models.", rich_help_panel=MACHINE)]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="auto: the GPU for --models, where there is one, and for trt bundles.", rich_help_panel=MACHINE),
+]
 RootOption = Annotated[Path, typer.Option(help="Working folder with config/ and resources/.", rich_help_panel=MACHINE)]
 
 
@@ -250,14 +253,29 @@ def batch(
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")]) -> None:
     """Compare every file of a bundle with its digest, then speak a short sentence."""
     from voiceclone.inference.bundle import verify_bundle
+    from voiceclone.inference.engines import why_not
+    from voiceclone.inference.standard import is_tensorrt
     from voiceclone.inference.synthesizer import Synthesizer
 
     description = verify_bundle(bundle)
-    speech = Synthesizer.from_bundle(bundle).say(description["smoke_text"])
+    reason = why_not() if is_tensorrt(description["target"]) else ""
+    speech = Synthesizer.from_bundle(bundle, device="cpu" if reason else "auto").say(description["smoke_text"])
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
+        + (f", by onnxruntime: {reason}" if reason else "")
     )
+
+
+@bundle_app.command()
+def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
+    """Build the TensorRT engines of a bundle for this machine's GPU; what is there is kept."""
+    from voiceclone.export.tensorrt import build_engines
+    from voiceclone.inference.bundle import read_bundle
+
+    description, folder = read_bundle(bundle)
+    machine = build_engines(folder, description)
+    typer.echo(f"{bundle}: engines for {machine.gpu}, TensorRT {machine.tensorrt}")
 
 
 def _words(text: str, file: Path | None) -> str:
@@ -328,7 +346,7 @@ def _voice(
             "--bundle results/NAME/export/onnx-fp32, or --models results/NAME/models",
         )
     if bundle is not None:
-        voice = open_bundle(bundle, root, threads)
+        voice = open_bundle(bundle, root, threads, device)
         if clip is not None:
             voice.reference(clip)
         return voice

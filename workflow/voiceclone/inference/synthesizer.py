@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.files import digest
-from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, OnnxBackend, Tokens, frames_at
+from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, Tokens, frames_at
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.inference.detector import Finding, find_faults, score
 from voiceclone.inference.sampling import SamplingSettings, sample
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.splitting import pieces_of
+from voiceclone.inference.standard import open_backend
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
 from voiceclone.text.languages import WITH_BERT
@@ -145,12 +146,14 @@ class Synthesizer:
         self.rates, self.fingerprint = dict(rates or {}), fingerprint
 
     @classmethod
-    def from_bundle(cls, bundle: Path, threads: int = 0, lexicon: Lexicon | None = None) -> Synthesizer:
-        """A synthesiser over an exported bundle (folder or ``bundle.json``)."""
+    def from_bundle(
+        cls, bundle: Path, threads: int = 0, lexicon: Lexicon | None = None, device: str = "auto"
+    ) -> Synthesizer:
+        """A synthesiser over an exported bundle (folder or ``bundle.json``); ``device``: see :func:`open_backend`."""
         description, folder = read_bundle(bundle)
         reference = read_reference(folder / REFERENCE)
         return cls(
-            OnnxBackend(folder, description, threads),
+            open_backend(folder, description, threads, device),
             reference,
             sample_rate=description["sample_rate"],
             prior_channels=description["prior_channels"],

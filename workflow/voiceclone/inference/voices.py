@@ -80,9 +80,9 @@ def user_lexicon(root: Path) -> Lexicon:
     return read_lexicon(sorted((root / "config" / "lexicon").glob("*.tsv")))
 
 
-def open_bundle(bundle: Path, root: Path = Path(), threads: int = 0) -> Voice:
-    """An exported voice; needs no torch."""
-    return Voice(Synthesizer.from_bundle(bundle, threads, user_lexicon(root)))
+def open_bundle(bundle: Path, root: Path = Path(), threads: int = 0, device: str = "auto") -> Voice:
+    """An exported voice; needs no torch, but for the targets of TensorRT."""
+    return Voice(Synthesizer.from_bundle(bundle, threads, user_lexicon(root), device))
 
 
 def open_models(

@@ -260,32 +260,32 @@ def test_lint_wants_every_free_dimension_in_a_profile(gpt: TextToSemantic) -> No
 
 
 def test_script_lists_every_dynamic_input(voice: Path, tmp_path: Path) -> None:
-    """The script is run with a ``trtexec`` that writes down its arguments, as TensorRT 10 and 11 would get them."""
+    """The script is run with a ``trtexec`` that writes down its arguments."""
     description, folder = read_bundle(voice / "export" / "trt-fp16")
-    for help_text, typed in (("--stronglyTyped", True), ("nothing", False)):
-        place = tmp_path / help_text.strip("-")
-        (place / "bin").mkdir(parents=True)
-        (place / "build_engines.sh").write_bytes((folder / "build_engines.sh").read_bytes())
-        program = place / "bin" / "trtexec"
-        program.write_text(
-            f'#!/bin/sh\nif [ "$1" = --help ]; then echo "{help_text}"; exit; fi\n'
-            'for a in "$@"; do echo "$a"; done >> calls\necho END >> calls\n'
+    (tmp_path / "build_engines.sh").write_bytes((folder / "build_engines.sh").read_bytes())
+    program = tmp_path / "bin" / "trtexec"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor a in "$@"; do echo "$a"; done >> calls\necho END >> calls\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    subprocess.run(["sh", str(tmp_path / "build_engines.sh")], check=True, env=environment, timeout=60)
+    calls = [call.split("\n") for call in (tmp_path / "calls").read_text().split("END\n")[:-1]]
+    assert len(calls) == len(description["profiles"]) == 4 and (tmp_path / "engines").is_dir()
+    for name, entry in description["profiles"].items():
+        (call,) = (call for call in calls if f"--onnx={name}.onnx" in call)
+        assert "--stronglyTyped" in call and f"--saveEngine=engines/{name}.engine" in call
+        assert [argument for argument in call if argument.startswith("--profile=")] == (
+            ["--profile=0", "--profile=1"] if len(entry) == 2 else []
         )
-        program.chmod(0o755)
-        environment = {**os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}"}
-        subprocess.run(["sh", str(place / "build_engines.sh")], check=True, env=environment, timeout=60)
-        calls = [call.split("\n") for call in (place / "calls").read_text().split("END\n")[:-1]]
-        assert len(calls) == len(description["profiles"]) == 4
-        for name, entry in description["profiles"].items():
-            (call,) = (call for call in calls if f"--onnx={name}.onnx" in call)
-            assert ("--stronglyTyped" in call) == typed
-            model = onnx.load(folder / f"{name}.onnx", load_external_data=False)
-            free = {v.name for v in model.graph.input if any(d.dim_param for d in v.type.tensor_type.shape.dim)}
-            for which in ("min", "opt", "max"):
-                shapes = [argument.split("=", 1)[1] for argument in call if argument.startswith(f"--{which}Shapes=")]
-                assert len(shapes) == len(entry)
-                for listed in shapes:
-                    assert {part.split(":")[0] for part in listed.split(",")} == free
+        model = onnx.load(folder / f"{name}.onnx")
+        free = {v.name for v in model.graph.input if any(d.dim_param for d in v.type.tensor_type.shape.dim)}
+        for which in ("min", "opt", "max"):
+            shapes = [argument.split("=", 1)[1] for argument in call if argument.startswith(f"--{which}Shapes=")]
+            assert len(shapes) == len(entry)
+            for profile, listed in zip(entry, shapes, strict=True):
+                given = dict(part.split(":") for part in listed.split(","))
+                assert set(given) == free
+                assert given == {key: "x".join(map(str, shape[which])) for key, shape in profile.items()}
     assert shlex.split(build_script(description["profiles"]).splitlines()[-1])[0] == "trtexec"
 
 
@@ -362,6 +362,43 @@ def test_buffers_grow_and_keep_what_they_hold(voice: Path, monkeypatch: pytest.M
     whole = spoken()
     monkeypatch.setattr("voiceclone.inference.standard.CACHE_STEP", 4)
     np.testing.assert_allclose(spoken(), whole, atol=2e-2)
+
+
+class TorchArrays(StandardOnnxBackend):
+    """Arrays of torch, as on the GPU, around the same sessions."""
+
+    def upload(self, array: np.ndarray) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    def download(self, array: Any) -> np.ndarray:
+        return np.asarray(torch.as_tensor(array).float().numpy())
+
+    def run(self, graph: str, inputs: Any, outputs: Any, profile: int) -> Any:
+        assert all(tensor.is_contiguous() for tensor in [*inputs.values(), *outputs.values()])
+        self.bound = [*getattr(self, "bound", []), (graph, profile, id(inputs), inputs)]
+        return super().run(
+            graph,
+            {key: x.numpy() for key, x in inputs.items()},
+            {key: x.numpy() for key, x in outputs.items()},
+            profile,
+        )
+
+
+def test_buffers_may_be_of_torch_and_are_bound_once(voice: Path) -> None:
+    description, folder = read_bundle(voice / "export" / "trt-fp16")
+    rng = np.random.default_rng(0)
+    phones, codes = rng.integers(0, 732, 7), rng.integers(0, 256, 5)
+    style = rng.standard_normal((1, 128, 1)).astype(np.float32)
+    noise = rng.standard_normal((1, 96, 10)).astype(np.float32)
+    plain, torches = (kind(folder, description, 1) for kind in (StandardOnnxBackend, TorchArrays))
+    for backend in (plain, torches):
+        logits, cache = backend.start(phones, None, codes)
+        steps = [backend.step(3, 5 + index, cache + index)[0] for index in range(3)]
+        backend.found = [logits, *steps, backend.decode(codes, phones, style, noise)]
+    for left, right in zip(plain.found, torches.found, strict=True):
+        np.testing.assert_array_equal(left, right)
+    calls = [(profile, name) for graph, profile, name, _ in torches.bound if graph == "text_to_semantic"]
+    assert [profile for profile, _ in calls] == [0, 1, 1, 1] and len({name for _, name in calls[1:]}) == 1
 
 
 # -- evaluation ----------------------------------------------------------------------------------------------------

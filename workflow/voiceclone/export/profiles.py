@@ -38,9 +38,6 @@ HEADER = """\
 set -eu
 cd "$(dirname "$0")"
 mkdir -p engines
-# From TensorRT 11 on all networks are strongly typed, and the option is gone.
-typed=""
-if trtexec --help 2>&1 | grep -q -e --stronglyTyped; then typed="--stronglyTyped"; fi
 """
 
 
@@ -136,8 +133,12 @@ def not_covered(model: onnx.ModelProto, found: Sequence[Profile]) -> list[str]:
 
 
 def trtexec(name: str, found: Sequence[Profile]) -> list[str]:
-    """Arguments of the ``trtexec`` that builds a graph's engine in the bundle's folder."""
+    """Arguments of the ``trtexec`` that builds a graph's engine, in the bundle's folder.
+
+    From TensorRT 11 on all networks are strongly typed, and the option does nothing.
+    """
     arguments = ["trtexec", f"--onnx={name}.onnx", f"--saveEngine=engines/{name}.engine", "--skipInference"]
+    arguments += ["--stronglyTyped", "--noTF32"]
     for number, profile in enumerate(found):
         arguments += [f"--profile={number}"] if len(found) > 1 else []
         for which in ("min", "opt", "max"):
@@ -148,5 +149,4 @@ def trtexec(name: str, found: Sequence[Profile]) -> list[str]:
 
 def build_script(found: Profiles) -> str:
     """A shell script with one ``trtexec`` per graph; names and numbers alone, nothing that a user wrote."""
-    lines = [f'{shlex.join(trtexec(name, entry))} ${{typed:+"$typed"}}' for name, entry in found.items()]
-    return HEADER + "\n".join(lines) + "\n"
+    return HEADER + "".join(f"{shlex.join(trtexec(name, entry))}\n" for name, entry in found.items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,15 @@ HIDDEN_SCORE = -1e4
 PART_FRAMES = 300
 FILES = {"text_to_semantic": TEXT_TO_SEMANTIC, "latent": LATENT, "head": HEAD, "tail": TAIL}
 TENSORRT = "trt-"
+#: Profiles of the text-to-semantic graph; the others have one.
+FIRST, STEP = 0, 1
 
 
 class StandardBackend(ABC):
     """A :class:`voiceclone.inference.backend.Backend` over graphs of standard operators in half precision.
+
+    Subclasses say where arrays live and what runs a graph. Arrays are of numpy or of torch: all that is done with them
+    here is to write into parts of them.
 
     Args:
         description: the bundle's ``bundle.json``.
@@ -47,42 +53,92 @@ class StandardBackend(ABC):
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         sizes = description["cache"]
-        self.heads, self.width = sizes["heads"], sizes["head_width"]
-        self.buffers = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
-        self.codes = description["end_token"] + 1
+        self._heads, self._width = sizes["heads"], sizes["head_width"]
+        self._names = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
         self._phones, self._steps = description["phones"], description["steps_per_frame"]
-        self._no_features = np.zeros((1, 1, BERT_CHANNELS), np.float16)
+        with self.scope():
+            self._kept, self._mask = self._rows(0), self.upload(np.zeros((1, 1, 1, 0), np.float16))
+            self._nothing = self._rows(1)[0]
+            self._hidden = self.upload(np.full((1, 1, 1, 1), HIDDEN_SCORE, np.float16))
+            self._logits = self.upload(np.zeros((1, description["end_token"] + 1), np.float32))
+            self._row = self._rows(1)
+            self._last = {name: self.upload(np.zeros((1, 1), np.int64)) for name in ("ids", "positions")}
+            self._last["bert"] = self.upload(np.zeros((1, 1, BERT_CHANNELS), np.float16))
+            self._steady = self._step_arrays()
 
     @abstractmethod
-    def first_pass(self, inputs: Mapping[str, Array]) -> Floats:
-        """Logits (V + 1,) after ids (1, N) with positions and BERT features; forgets what was there before."""
+    def upload(self, array: Array) -> Any:
+        """An array as the runtime takes it."""
 
     @abstractmethod
-    def next_step(self, inputs: Mapping[str, Array], past: int) -> Floats:
-        """Logits (V + 1,) after one more row behind ``past`` positions."""
+    def download(self, array: Any) -> Floats:
+        """The other way, as float32."""
 
     @abstractmethod
-    def infer(self, graph: str, inputs: Mapping[str, Array]) -> Floats:
-        """The output of a graph of the decoder, float32."""
+    def run(self, graph: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], profile: int) -> Mapping[str, Any]:
+        """Run a graph: all outputs by name, those in ``outputs`` written there; ``profile``: which covers the sizes.
+
+        Steps bring the same two dictionaries until the buffers grow, so that they need to be bound once.
+        """
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Everything is done inside of it."""
+        return nullcontext()
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
         """See :class:`voiceclone.inference.backend.Backend`; the cache of the sentence before is lost."""
-        features = np.zeros((1, len(phones) + len(prompt), BERT_CHANNELS), np.float16)
+        count = len(phones) + len(prompt)
+        features = np.zeros((1, count, BERT_CHANNELS), np.float16)
         if bert is not None:
             features[0, : len(phones)] = bert.T
-        inputs = {
+        given = {
             "ids": np.concatenate([phones, prompt + self._phones])[None],
             "positions": np.concatenate([np.arange(len(phones)), np.arange(len(prompt))])[None],
             "bert": features,
         }
-        return self.first_pass(inputs), features.shape[1]
+        with self.scope():
+            self._mask[...] = HIDDEN_SCORE
+            inputs = {name: self.upload(array) for name, array in given.items()}
+            past = {"past_mask": self._hidden, **dict.fromkeys(self._names, self._nothing)}
+            rows = self._rows(count)
+            self.run("text_to_semantic", {**inputs, **past}, self._outputs(rows), FIRST)
+            return self._keep(rows, 0), count
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
         """See :class:`voiceclone.inference.backend.Backend`; ``cache`` is the number of positions that are filled."""
-        inputs = {
-            "ids": np.array([[token + self._phones]]), "positions": np.array([[position]]), "bert": self._no_features,
-        }  # fmt: skip
-        return self.next_step(inputs, cache), cache + 1
+        with self.scope():
+            self._last["ids"][...] = token + self._phones
+            self._last["positions"][...] = position
+            self.run("text_to_semantic", *self._steady, STEP)
+            return self._keep(self._row, cache), cache + 1
+
+    def _step_arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Inputs and outputs of every step until the buffers grow."""
+        past = {"past_mask": self._mask, **dict(zip(self._names, self._kept, strict=True))}
+        return {**self._last, **past}, self._outputs(self._row)
+
+    def _outputs(self, rows: Any) -> dict[str, Any]:
+        return {"logits": self._logits, **{f"new_{name}": row for name, row in zip(self._names, rows, strict=True)}}
+
+    def _keep(self, rows: Any, past: int) -> Floats:
+        """Put new rows (2 layers, 1, heads, N, width) behind the ``past`` positions; the logits after them."""
+        end = past + rows.shape[3]
+        if end > self._mask.shape[3]:
+            self._grow(-(-end // CACHE_STEP) * CACHE_STEP)
+        self._kept[:, :, :, past:end] = rows
+        self._mask[..., past:end] = 0
+        return self.download(self._logits)[0].copy()
+
+    def _grow(self, capacity: int) -> None:
+        kept, mask = self._kept, self._mask
+        self._kept = self._rows(capacity)
+        self._mask = self.upload(np.full((1, 1, 1, capacity), HIDDEN_SCORE, np.float16))
+        self._kept[:, :, :, : kept.shape[3]], self._mask[..., : mask.shape[3]] = kept, mask
+        self._steady = self._step_arrays()
+
+    def _rows(self, count: int) -> Any:
+        """Room for keys and values (2 layers, 1, heads, count, width)."""
+        return self.upload(np.zeros((len(self._names), 1, self._heads, count, self._width), np.float16))
 
     def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
@@ -90,23 +146,26 @@ class StandardBackend(ABC):
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        inputs: dict[str, Array] = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
-        return self.infer("latent", inputs)
+        return self._infer("latent", codes=codes[None, None], phones=phones[None], style=style, noise=noise)
 
     def vocode(self, latent: Floats, style: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`; in parts, so that memory does not grow with the piece."""
-        upsampled = self.infer("head", {"latent": latent, "style": style})
         return in_parts(
-            lambda part: self.infer("tail", {"upsampled": part}).reshape(-1),
-            upsampled,
+            lambda part: self._infer("tail", upsampled=part).reshape(-1),
+            self._infer("head", latent=latent, style=style),
             PART_FRAMES * self._steps,
             MARGIN_FRAMES * self._steps,
         )
 
-
-def grown(positions: int) -> int:
-    """Capacity of buffers that hold some positions."""
-    return -(-positions // CACHE_STEP) * CACHE_STEP
+    def _infer(self, graph: str, **inputs: Array) -> Floats:
+        """The output of a graph of the decoder."""
+        with self.scope():
+            given = {
+                name: self.upload(array.astype(np.float16) if array.dtype == np.float32 else array)
+                for name, array in inputs.items()
+            }
+            (out,) = self.run(graph, given, {}, FIRST).values()
+            return self.download(out)
 
 
 class StandardOnnxBackend(StandardBackend):
@@ -119,43 +178,25 @@ class StandardOnnxBackend(StandardBackend):
     """
 
     def __init__(self, folder: Path, description: Mapping[str, Any], threads: int = 0) -> None:
-        super().__init__(description)
         self._sessions = {name: _open(folder / file, threads) for name, file in FILES.items()}
-        self._mask: Array = np.zeros((1, 1, 1, 0), np.float16)
-        self._kept: Array = np.zeros((len(self.buffers), 1, self.heads, 0, self.width), np.float16)
+        super().__init__(description)
 
-    def first_pass(self, inputs: Mapping[str, Array]) -> Floats:
+    def upload(self, array: Array) -> Array:
         """See :class:`StandardBackend`."""
-        self._mask[...] = HIDDEN_SCORE
-        nothing = np.zeros((1, self.heads, 1, self.width), np.float16)
-        past = {"past_mask": np.full((1, 1, 1, 1), HIDDEN_SCORE, np.float16), **dict.fromkeys(self.buffers, nothing)}
-        return self._advance({**inputs, **past}, 0)
+        return array
 
-    def next_step(self, inputs: Mapping[str, Array], past: int) -> Floats:
+    def download(self, array: Array) -> Floats:
         """See :class:`StandardBackend`."""
-        kept = dict(zip(self.buffers, self._kept, strict=True))
-        return self._advance({**inputs, "past_mask": self._mask, **kept}, past)
+        return np.asarray(array, np.float32)
 
-    def _advance(self, inputs: Mapping[str, Array], past: int) -> Floats:
-        logits, *rows = self._sessions["text_to_semantic"].run(None, dict(inputs))
-        end = past + rows[0].shape[2]
-        if end > self._mask.shape[3]:
-            self._grow(grown(end))
-        for buffer, row in zip(self._kept, rows, strict=True):
-            buffer[:, :, past:end] = row
-        self._mask[..., past:end] = 0
-        return np.asarray(logits[0], np.float32)
-
-    def _grow(self, capacity: int) -> None:
-        kept, mask = self._kept, self._mask
-        self._kept = np.zeros((*kept.shape[:3], capacity, self.width), np.float16)
-        self._mask = np.full((1, 1, 1, capacity), HIDDEN_SCORE, np.float16)
-        self._kept[:, :, :, : kept.shape[3]], self._mask[..., : mask.shape[3]] = kept, mask
-
-    def infer(self, graph: str, inputs: Mapping[str, Array]) -> Floats:
+    def run(self, graph: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], profile: int) -> Mapping[str, Any]:
         """See :class:`StandardBackend`."""
-        feed = {n: array.astype(np.float16) if array.dtype == np.float32 else array for n, array in inputs.items()}
-        return np.asarray(self._sessions[graph].run(None, feed)[0], np.float32)
+        session = self._sessions[graph]
+        names = [value.name for value in session.get_outputs()]
+        made = dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        for name, place in outputs.items():
+            place[...] = made[name]
+        return made
 
 
 def _open(path: Path, threads: int) -> Any:

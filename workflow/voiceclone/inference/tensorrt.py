@@ -6,18 +6,17 @@ new positions; one copy puts those of all layers behind the earlier ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.inference.backend import BERT_CHANNELS, Floats
+from voiceclone.inference.backend import Floats
 from voiceclone.inference.engines import Machine, engines_of, read_recorded
-from voiceclone.inference.standard import HIDDEN_SCORE, Array, StandardBackend, grown
-
-FIRST, STEP = 0, 1
+from voiceclone.inference.standard import Array, StandardBackend
 
 
 class TensorRTBackend(StandardBackend):
@@ -34,7 +33,6 @@ class TensorRTBackend(StandardBackend):
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         import torch
 
-        super().__init__(description)
         self._torch, self._stream = torch, torch.cuda.Stream()
         machine = Machine.here()
         self._engines = {}
@@ -47,65 +45,25 @@ class TensorRTBackend(StandardBackend):
                     f"build them, once, in some minutes: voiceclone bundle build {folder}",
                 )
             self._engines[engine.name] = EngineRunner(engine.name, plan, self._stream)
-        half = self._half
-        self._nothing, self._hidden = half(1, self.heads, 1, self.width), half(1, 1, 1, 1).fill_(HIDDEN_SCORE)
-        self._kept, self._mask = half(len(self.buffers), 1, self.heads, 0, self.width), half(1, 1, 1, 0)
-        self._row = half(len(self.buffers), 1, self.heads, 1, self.width)
-        self._logits = torch.zeros(1, self.codes, device="cuda")
-        whole = (torch.zeros(1, 1, dtype=torch.int64, device="cuda") for _ in range(2))
-        self._last = {**dict(zip(("ids", "positions"), whole, strict=True)), "bert": half(1, 1, BERT_CHANNELS)}
-        torch.cuda.synchronize()
+        super().__init__(description)
 
-    def first_pass(self, inputs: Mapping[str, Array]) -> Floats:
-        """See :class:`StandardBackend`."""
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """All work and all memory belong to one stream."""
         with self._torch.cuda.stream(self._stream), self._torch.inference_mode():
-            given = {name: self._torch.from_numpy(array).cuda() for name, array in inputs.items()}
-            past = {"past_mask": self._hidden, **dict.fromkeys(self.buffers, self._nothing)}
-            rows = self._half(len(self.buffers), 1, self.heads, given["ids"].shape[1], self.width)
-            self._mask.fill_(HIDDEN_SCORE)
-            return self._advance(FIRST, {**given, **past}, rows, 0)
+            yield
 
-    def next_step(self, inputs: Mapping[str, Array], past: int) -> Floats:
+    def upload(self, array: Array) -> Any:
         """See :class:`StandardBackend`."""
-        with self._torch.cuda.stream(self._stream), self._torch.inference_mode():
-            for name in ("ids", "positions"):
-                self._last[name].fill_(int(inputs[name][0, 0]))
-            kept = {"past_mask": self._mask, **dict(zip(self.buffers, self._kept, strict=True))}
-            return self._advance(STEP, {**self._last, **kept}, self._row, past)
+        return self._torch.from_numpy(np.ascontiguousarray(array)).cuda()
 
-    def _advance(self, profile: int, inputs: Mapping[str, Any], rows: Any, past: int) -> Floats:
-        """Run, and put the new rows (2 layers, 1, heads, N, width) behind the ``past`` positions."""
-        names = (f"new_{name}" for name in self.buffers)
-        outputs = {"logits": self._logits, **dict(zip(names, rows, strict=True))}
-        self._engines["text_to_semantic"].run(inputs, outputs, profile)
-        end = past + rows.shape[3]
-        if end > self._mask.shape[3]:
-            self._grow(grown(end))
-        self._kept[:, :, :, past:end].copy_(rows)
-        self._mask[..., past:end].zero_()
-        return np.asarray(self._logits[0].cpu().numpy())
+    def download(self, array: Any) -> Floats:
+        """See :class:`StandardBackend`; waits for the stream."""
+        return np.asarray(array.float().cpu().numpy())
 
-    def _grow(self, capacity: int) -> None:
-        kept, mask = self._kept, self._mask
-        self._kept = self._half(*kept.shape[:3], capacity, self.width)
-        self._mask = self._half(1, 1, 1, capacity).fill_(HIDDEN_SCORE)
-        self._kept[:, :, :, : kept.shape[3]].copy_(kept)
-        self._mask[..., : mask.shape[3]].copy_(mask)
-        self._stream.synchronize()  # the old ones are freed
-
-    def infer(self, graph: str, inputs: Mapping[str, Array]) -> Floats:
+    def run(self, graph: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], profile: int) -> Mapping[str, Any]:
         """See :class:`StandardBackend`."""
-        runner = self._engines[graph]
-        with self._torch.cuda.stream(self._stream), self._torch.inference_mode():
-            given = {
-                name: self._torch.from_numpy(np.ascontiguousarray(array)).cuda().to(runner.types[name])
-                for name, array in inputs.items()
-            }
-            (out,) = runner.run(given, {}, 0).values()
-            return np.asarray(out.float().cpu().numpy())
-
-    def _half(self, *shape: int) -> Any:
-        return self._torch.zeros(shape, dtype=self._torch.float16, device="cuda")
+        return self._engines[graph].run(inputs, outputs, profile)
 
 
 class EngineRunner:
@@ -117,7 +75,7 @@ class EngineRunner:
         stream: ``torch.cuda.Stream`` on which everything runs.
 
     Attributes:
-        types: ``torch.dtype`` of every input and output.
+        types: ``torch.dtype`` of every output.
     """
 
     def __init__(self, name: str, plan: bytes, stream: Any) -> None:
@@ -129,16 +87,17 @@ class EngineRunner:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise DataError(f"engine of {name}: TensorRT cannot read it", "delete the folder 'engines' of the bundle")
-        kinds = {
-            trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16, trt.DataType.INT64: torch.int64,
-            trt.DataType.INT32: torch.int32, trt.DataType.BOOL: torch.bool,
-        }  # fmt: skip
+        kinds = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        self.types = {name: kinds[self._engine.get_tensor_dtype(name)] for name in names}
-        self._outputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
+        self.types = {
+            name: kinds[self._engine.get_tensor_dtype(name)]
+            for name in names
+            if self._engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT
+        }
         # Memory for the sizes of the own profile alone.
         strategy = trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
-        self._contexts = []
+        self._contexts: list[Any] = []
+        self._bound: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
         for profile in range(self._engine.num_optimization_profiles):
             context = self._engine.create_execution_context(strategy)
             if context is None or not context.set_optimization_profile_async(profile, stream.cuda_stream):
@@ -146,8 +105,8 @@ class EngineRunner:
             self._contexts.append(context)
         stream.synchronize()
 
-    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], profile: int) -> dict[str, Any]:
-        """Run on the stream, without waiting.
+    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], profile: int) -> Mapping[str, Any]:
+        """Run on the stream, without waiting; the same objects as in the call before are not bound again.
 
         Args:
             inputs: contiguous tensors on the GPU by name.
@@ -160,9 +119,19 @@ class EngineRunner:
         Raises:
             DataError: a shape is outside the profile, or the GPU failed.
         """
+        context = self._contexts[profile]
+        before = self._bound.pop(profile, (None, None))
+        if not (before[0] is inputs and before[1] is outputs):
+            outputs = self._bind(context, inputs, outputs)
+        self._bound[profile] = inputs, outputs
+        if not context.execute_async_v3(self._stream.cuda_stream):
+            raise DataError(f"engine of {self.name}: the GPU could not run it; TensorRT's message is above")
+        return outputs
+
+    def _bind(self, context: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Tell a context where its inputs and outputs are; makes room for outputs that are not given."""
         import torch
 
-        context = self._contexts[profile]
         for name, tensor in inputs.items():
             if not context.set_input_shape(name, tuple(tensor.shape)):
                 raise DataError(
@@ -173,12 +142,9 @@ class EngineRunner:
         missing = context.infer_shapes()
         if missing:
             raise DataError(f"engine of {self.name}: inputs {missing} are not given")
-        made = dict(outputs)
-        for name in self._outputs:
-            if name not in made:
-                shape = tuple(context.get_tensor_shape(name))
-                made[name] = torch.empty(shape, dtype=self.types[name], device="cuda")
-            context.set_tensor_address(name, made[name].data_ptr())
-        if not context.execute_async_v3(self._stream.cuda_stream):
-            raise DataError(f"engine of {self.name}: the GPU could not run it; TensorRT's message is above")
-        return made
+        shapes = {name: tuple(context.get_tensor_shape(name)) for name in self.types if name not in outputs}
+        made = {name: torch.empty(shape, dtype=self.types[name], device="cuda") for name, shape in shapes.items()}
+        outputs = {**outputs, **made} if made else outputs
+        for name, tensor in outputs.items():
+            context.set_tensor_address(name, tensor.data_ptr())
+        return outputs

@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstr
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.inference.engines import Machine
+from voiceclone.inference.standard import is_tensorrt
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 
@@ -136,7 +138,6 @@ def open_target(
         return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
 
     from voiceclone.export.tensorrt import build_engines
-    from voiceclone.inference.standard import is_tensorrt
     from voiceclone.inference.streaming import stream
     from voiceclone.inference.synthesizer import Synthesizer
 
@@ -196,7 +197,8 @@ def target_digest(target: str, features_dir: Path, models_dir: Path, bundle: Pat
             features_dir / "manifest.tsv",
         ],
     }.get(target, [bundle] if bundle else [])
-    return digest([target, *(sha256_file(path) for path in names)])
+    machine = [asdict(Machine.here())] if is_tensorrt(target) else []  # figures of one GPU are none of another
+    return digest([target, *(sha256_file(path) for path in names), *machine])
 
 
 def target_bytes(target: str, models_dir: Path, bundle: Path | None) -> int | None:

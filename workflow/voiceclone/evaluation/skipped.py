@@ -21,7 +21,7 @@ def not_measured(target: str, bundle: Path | None) -> str:
     if not reason:
         return ""
     place = bundle.parent if bundle else f"export/{target}"
-    return f"{target}: not measured: {reason}; build with 'voiceclone bundle build {place}' where there is one"
+    return f"{target}: not measured: {reason}; build with 'voiceclone bundle build {place}' on one that has it"
 
 
 def write_not_measured(target: str, line: str, columns: Sequence[str], output_dir: Path, label: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FIRST_OPSET, LAST_OPSET = 9, 20
+FIRST_OPSET, LAST_OPSET, LAST_IR_VERSION = 9, 20, 10
 #: The operators of the support matrix.
 MATRIX = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast CastLike Ceil Celu
@@ -54,6 +54,8 @@ Values = Mapping[str, np.ndarray[Any, Any]]
 def not_for_tensorrt(model: onnx.ModelProto) -> list[str]:
     """What TensorRT's parser does not read of a model, with the names of nodes and operators; empty if nothing."""
     faults = [fault for entry in model.opset_import if (fault := _opset_fault(entry))]
+    if model.ir_version > LAST_IR_VERSION:
+        faults.append(f"version {model.ir_version} of the file format: TensorRT 10.0 reads up to {LAST_IR_VERSION}")
     for graph in graphs_of(model.graph):
         values = _stored(graph)
         faults += [fault for name, array in values.items() if (fault := _value_fault(name, array))]

@@ -30,7 +30,7 @@ from voiceclone.export.bundle import export_voice
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.profiles import Sizes, build_script, not_covered, profiles, ranges
 from voiceclone.export.standard import StandardTextToSemanticGraph, within_int32
-from voiceclone.export.tensorrt import build_engines
+from voiceclone.export.tensorrt import build_engines, remove_outdated
 from voiceclone.files import read_json, read_tsv
 from voiceclone.inference.backend import CACHE_STEP
 from voiceclone.inference.bundle import Reference, read_bundle, verify_bundle
@@ -320,6 +320,19 @@ def test_an_engine_is_read_only_as_it_was_recorded(tmp_path: Path) -> None:
     assert read_recorded(path, identity) is None
     path.with_suffix(".engine.json").unlink()
     assert read_recorded(path, identity) is None
+
+
+def test_engines_of_an_earlier_export_are_removed(voice: Path) -> None:
+    description, folder = read_bundle(voice / "export" / "trt-fp16")
+    there = Machine("Another GPU", "8.9", "10.13.0")
+    mine, theirs = (engines_of(folder, description, machine) for machine in (HERE, there))
+    earlier = [Engine(engine.name, folder, {**engine.identity, "graph": "earlier"}) for engine in (mine[0], theirs[0])]
+    for engine in [*mine, *theirs, *earlier]:
+        write_recorded(engine.path, b"plan", engine.identity)
+    remove_outdated(mine, HERE)
+    left = {path for path in (folder / "engines").iterdir() if path.suffix == ".engine"}
+    assert left == {engine.path for engine in [*mine, *theirs, earlier[1]]}
+    assert not earlier[0].path.with_suffix(".engine.json").exists()
 
 
 @without_tensorrt

@@ -67,16 +67,13 @@ def export_voice(
         features_dir, sovits.config.inter_channels, reference.style, settings.calibration_sentences
     )
     calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
-    tensorrt = is_tensorrt(target)
-    build = tensorrt_graphs if tensorrt else build_graphs
+    build = tensorrt_graphs if is_tensorrt(target) else build_graphs
     graphs = build(gpt, sovits, form, settings.opset, calibration)
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
-    if tensorrt:
+    if is_tensorrt(target):
         sizes = Sizes.of(description["tokens_per_phone"], reference)
-        description |= {
-            "phones": gpt.config.phones,
-            "profiles": profiles(graphs, sizes, description["steps_per_frame"]),
-        }
+        found = profiles(graphs, sizes, description["steps_per_frame"])
+        description |= {"phones": gpt.config.phones, "profiles": found}
     faults = lint(graphs, form, description.get("profiles"))
     if faults:
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")

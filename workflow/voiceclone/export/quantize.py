@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+
+from voiceclone.files import atomic_path
 
 #: Largest of the 7-bit weights.
 LARGEST = 63
@@ -113,13 +116,21 @@ def static_int8(
         onnx.save(model, plain)
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         present = {node.name for node in onnx.load(prepared, load_external_data=False).graph.node}
+        # In a copy: targets that are exported at the same time share the file.
+        ranges = Path(folder) / "ranges.json"
+        known = cache.is_file()
+        if known:
+            shutil.copyfile(cache, ranges)
         quantize(
             str(prepared), str(made), Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"],
             per_channel=True, reduce_range=not explicit, weight_type=QuantType.QInt8,
             activation_type=QuantType.QInt8 if explicit else QuantType.QUInt8,
-            nodes_to_exclude=sorted(present & set(float_nodes)), calibration_cache_path=str(cache),
+            nodes_to_exclude=sorted(present & set(float_nodes)), calibration_cache_path=str(ranges),
             extra_options=SYMMETRIC if explicit else None,
         )  # fmt: skip
+        if not known:
+            with atomic_path(cache) as temporary:
+                shutil.copyfile(ranges, temporary)
         return onnx.load(made)
 
 

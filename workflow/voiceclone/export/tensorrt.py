@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.errors import ConfigError, VoiceCloneError
-from voiceclone.files import digest
+from voiceclone.files import digest, read_json
 from voiceclone.inference.engines import (
     ENGINES,
     Engine,
@@ -54,7 +54,18 @@ def build_engines(folder: Path, description: dict[str, Any]) -> Machine:
             log.info("building the engine of %s for %s", engine.name, machine.gpu)
             plan = _build(engine, description["profiles"][engine.name], machine)
             write_recorded(engine.path, plan, engine.identity)
+    remove_outdated(engines_of(folder, description, machine), machine)
     return machine
+
+
+def remove_outdated(engines: Sequence[Engine], machine: Machine) -> None:
+    """Delete engines of this machine that an earlier export left; those of other machines stay."""
+    present, here = {engine.path for engine in engines}, asdict(machine)
+    for record in sorted(engines[0].path.parent.glob("*.engine.json")):
+        path, identity = record.with_suffix(""), read_json(record)["identity"]
+        if path not in present and here == {name: identity.get(name) for name in here}:
+            path.unlink(missing_ok=True)
+            record.unlink()
 
 
 def _build(engine: Engine, profiles: Sequence[Mapping[str, Any]], machine: Machine) -> bytes:

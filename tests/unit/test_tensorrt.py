@@ -34,7 +34,7 @@ from voiceclone.export.tensorrt import build_engines, remove_outdated
 from voiceclone.files import read_json, read_tsv
 from voiceclone.inference.backend import CACHE_STEP
 from voiceclone.inference.bundle import Reference, read_bundle, verify_bundle
-from voiceclone.inference.engines import Engine, Machine, engines_of, read_recorded, why_not, write_recorded
+from voiceclone.inference.engine_cache import Engine, Machine, engines_of, read_recorded, why_not, write_recorded
 from voiceclone.inference.standard import HIDDEN_SCORE, StandardOnnxBackend
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 

@@ -31,7 +31,7 @@ from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstr
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
-from voiceclone.inference.engines import Machine
+from voiceclone.inference.engine_cache import Machine
 from voiceclone.inference.standard import is_tensorrt
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.files import write_json, write_tsv
-from voiceclone.inference.engines import why_not
+from voiceclone.inference.engine_cache import why_not
 from voiceclone.inference.standard import is_tensorrt
 from voiceclone.progress import announce
 

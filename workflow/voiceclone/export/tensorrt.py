@@ -10,7 +10,7 @@ from typing import Any
 
 from voiceclone.errors import ConfigError, VoiceCloneError
 from voiceclone.files import digest, read_json
-from voiceclone.inference.engines import (
+from voiceclone.inference.engine_cache import (
     ENGINES,
     Engine,
     Machine,

@@ -253,7 +253,7 @@ def batch(
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")]) -> None:
     """Compare every file of a bundle with its digest, then speak a short sentence."""
     from voiceclone.inference.bundle import verify_bundle
-    from voiceclone.inference.engines import why_not
+    from voiceclone.inference.engine_cache import why_not
     from voiceclone.inference.standard import is_tensorrt
     from voiceclone.inference.synthesizer import Synthesizer
 

@@ -230,7 +230,7 @@ def open_backend(folder: Path, description: dict[str, Any], threads: int = 0, de
         return OnnxBackend(folder, description, threads, "cuda" if device == "cuda" else "cpu")
     if device == "cpu":
         return StandardOnnxBackend(folder, description, threads)
-    from voiceclone.inference.engines import why_not
+    from voiceclone.inference.engine_cache import why_not
 
     reason = why_not()
     if reason:

@@ -15,7 +15,7 @@ import numpy as np
 
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.inference.backend import Floats
-from voiceclone.inference.engines import Machine, engines_of, read_recorded
+from voiceclone.inference.engine_cache import Machine, engines_of, read_recorded
 from voiceclone.inference.standard import Array, StandardBackend
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from .report_fixture import NASTY, make_results
 TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32", "onnx-int8"]
 
 
-def build(results: Path, **settings: object) -> str:
+def build(results: Path, targets: Sequence[str] = TARGETS, **settings: object) -> str:
     root = results.parent
     assets = sorted((root.parent / "resources" / "models").glob("*/asset.json"))
     build_report(
@@ -29,7 +30,7 @@ def build(results: Path, **settings: object) -> str:
         results / "report.html",
         results / "provenance.json",
         root / "config.json",
-        TARGETS,
+        targets,
         assets,
         ReportSettings.model_validate(settings),
         Path(__file__).parents[2],
@@ -101,6 +102,16 @@ def test_index_links_the_reports(voice: Path, tmp_path: Path) -> None:
     html = output.read_text(encoding="utf-8")
     assert 'href="../anna/report.html"' in html and (output.parent / "../anna/report.html").is_file()
     assert "Resynthesis" in html and "AI-generated" in html
+
+
+def test_a_target_that_could_not_run_is_one_line(tmp_path: Path) -> None:
+    line = "trt-fp16: not measured: no TensorRT on this machine"
+    results = make_results(tmp_path / "results" / "anna")
+    write_json(results / "eval" / "trt-fp16" / "summary.json", {"target": "trt-fp16", "not_measured": line})
+    html = build(results, targets=[*TARGETS, "trt-fp16"])
+    assert html.count(line) == 1 and html.count("trt-fp16") == 1
+    collect_report([results / "provenance.json"], tmp_path / "index.html")
+    assert (tmp_path / "index.html").read_text(encoding="utf-8").count("trt-fp16") == 1
 
 
 def test_report_without_held_out_sentences(tmp_path: Path) -> None:

@@ -8,16 +8,19 @@ from pydantic import Field
 
 from voiceclone.config.base import Block
 
-Target = Literal["onnx-fp32", "onnx-fp16", "onnx-int8", "onnx-int4"]
+Target = Literal["onnx-fp32", "onnx-fp16", "onnx-int8", "onnx-int4", "trt-fp16", "trt-int8"]
 
 
 class ExportSettings(Block):
     """Which bundles are made and how closely they must follow the trained model."""
 
     targets: tuple[Target, ...] = Field(
-        ("onnx-fp32", "onnx-int8"), min_length=1, description="Bundles to export and to evaluate."
+        ("onnx-fp32", "onnx-int8"),
+        min_length=1,
+        description="Bundles to export and to evaluate. Those of TensorRT are written everywhere and evaluated where "
+        "TensorRT and a GPU are.",
     )
-    opset: int = Field(17, ge=17, le=21, description="ONNX operator set of the graphs.")
+    opset: int = Field(17, ge=17, le=21, description="ONNX operator set of the graphs; at most 20 for TensorRT.")
     max_error: float = Field(
         1e-4,
         gt=0,
@@ -25,20 +28,20 @@ class ExportSettings(Block):
         description="onnx-fp32: largest difference to the trained model, relative to the largest value; more fails the "
         "export.",
     )
-    max_error_half: float = Field(2e-2, gt=0, le=1, description="The same for onnx-fp16.")
+    max_error_half: float = Field(2e-2, gt=0, le=1, description="The same for onnx-fp16 and trt-fp16.")
     min_token_agreement: float = Field(
         0.9,
         ge=0,
         le=1,
-        description="onnx-int8: share of the recordings' tokens before which bundle and trained model prefer the same "
-        "next one; less fails the export.",
+        description="onnx-int8 and trt-int8: share of the recordings' tokens before which bundle and trained model "
+        "prefer the same next one; less fails the export.",
     )
     min_token_agreement_int4: float = Field(0.7, ge=0, le=1, description="The same for onnx-int4.")
     max_spectral_distance_db: float = Field(
         1.5,
         gt=0,
         le=60,
-        description="onnx-int8 and onnx-int4: mean distance of the spectra that bundle and trained model make of the "
+        description="Targets of 8 and 4 bits: mean distance of the spectra that bundle and trained model make of the "
         "same tokens, in dB; more fails the export.",
     )
     encoders: bool = Field(
@@ -47,7 +50,7 @@ class ExportSettings(Block):
         "clips and read Chinese as in training; false: bundles speak like their own clip alone.",
     )
     calibration_sentences: int = Field(
-        8, ge=1, le=500, description="onnx-int8 and onnx-int4: held-out utterances on which ranges are measured."
+        8, ge=1, le=500, description="Targets of 8 and 4 bits: held-out utterances on which ranges are measured."
     )
     parity_sentences: int = Field(
         3, ge=1, le=50, description="Held-out utterances on which export and trained model are compared."

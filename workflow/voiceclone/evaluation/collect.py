@@ -9,6 +9,7 @@ from typing import Any
 
 from voiceclone.errors import DataError
 from voiceclone.evaluation.report import page
+from voiceclone.evaluation.skipped import lines_of, measured
 from voiceclone.evaluation.words import METRICS
 from voiceclone.files import read_json, write_text
 from voiceclone.lineage.provenance import FORMAT_VERSION
@@ -33,8 +34,9 @@ def read_provenance(path: Path) -> dict[str, Any]:
 def voice_entry(path: Path, record: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """What the page shows of one voice."""
     rows = []
-    for target in (name for name in record["targets"] if name in record["evaluations"]):
-        summary = record["evaluations"][target]
+    summaries = measured(record["evaluations"])
+    for target in (name for name in record["targets"] if name in summaries):
+        summary = summaries[target]
         part = summary["by_kind"].get("heldout") or {}
         values = {**part.get("metrics", {}), "wer": part.get("wer"), "cer": part.get("cer")}
         rows.append(
@@ -56,6 +58,7 @@ def voice_entry(path: Path, record: Mapping[str, Any], output: Path) -> dict[str
         "created": record["created"],
         "scratch": record["from_scratch"],
         "rows": rows,
+        "not_measured": lines_of(record["evaluations"]),
     }
 
 

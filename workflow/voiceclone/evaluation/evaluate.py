@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,13 @@ from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED
 from voiceclone.evaluation.limits import check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
+from voiceclone.evaluation.skipped import not_measured, write_not_measured
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
-from voiceclone.files import Row, digest, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.inference.engine_cache import Machine
+from voiceclone.inference.standard import is_tensorrt
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 
@@ -146,8 +149,11 @@ def open_target(
         raise ConfigError(
             f"target {target!r}: needs --bundle", "targets without one: recordings, resynthesis, torch-fp32"
         )
+    from voiceclone.export.tensorrt import build_engines
     from voiceclone.inference.synthesizer import Synthesizer
 
+    if is_tensorrt(target):
+        build_engines(bundle.parent, read_json(bundle))
     return _speaker(Synthesizer.from_bundle(bundle, threads), settings.seed)
 
 
@@ -204,7 +210,8 @@ def target_digest(target: str, features_dir: Path, models_dir: Path, bundle: Pat
             features_dir / "manifest.tsv",
         ],
     }.get(target, [bundle] if bundle else [])
-    return digest([target, *(sha256_file(path) for path in names)])
+    machine = [asdict(Machine.here())] if is_tensorrt(target) else []  # figures of one GPU are none of another
+    return digest([target, *(sha256_file(path) for path in names), *machine])
 
 
 def target_bytes(target: str, models_dir: Path, bundle: Path | None) -> int | None:
@@ -406,6 +413,9 @@ def evaluate_target(
         VoiceCloneError: the bundle speaks worse than the settings allow.
         DataError: no item could be spoken at all, or the corpus has no training utterance.
     """
+    line = not_measured(target, bundle)
+    if line:
+        return write_not_measured(target, line, COLUMNS, output_dir, label)
     audio = open_store(features_dir / "audio.safetensors")
     rows = [row for row in read_tsv(corpus, CORPUS_COLUMNS) if row["utterance"] in audio]  # others have no features
     items = evaluation_items(rows, sentences, target, settings)

@@ -25,6 +25,7 @@ from voiceclone.evaluation.material import (
     tiles,
     timelines,
 )
+from voiceclone.evaluation.skipped import lines_of, measured
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.evaluation.words import (
     METRICS,
@@ -88,7 +89,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
     """Everything the template shows."""
     corpus, dropped = kept_and_dropped(results)
     takes = take_rows(results, timelines(results, corpus, dropped))
-    summaries = provenance["evaluations"]
+    summaries = measured(provenance["evaluations"])
     tables = {target: optional_table(results / "eval" / target / "metrics.tsv") for target in summaries}
     cards, left_out = listening_cards(results, tables, settings)
     scratch = trained_from_scratch(provenance["config"])
@@ -125,6 +126,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "bundles": bundle_rows(provenance["exports"]),
         "metrics": METRICS,
         "states": STATES,
+        "not_measured": lines_of(provenance["evaluations"]),
         "model_names": TRAININGS,
         "by_character": CHARACTER_LANGUAGES,
         "left_out": left_out,

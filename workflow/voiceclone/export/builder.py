@@ -75,6 +75,7 @@ class GraphBuilder:
         outputs: Mapping[str, tuple[int, Sequence[int | str]]],
         opset: int,
         metadata: Mapping[str, str] | None = None,
+        domains: Sequence[str] = ("", MICROSOFT),
     ) -> onnx.ModelProto:
         """The finished model; inputs and outputs as name -> (element type, shape with names for free dimensions)."""
 
@@ -82,7 +83,7 @@ class GraphBuilder:
             return [helper.make_tensor_value_info(key, kind, list(shape)) for key, (kind, shape) in values.items()]
 
         graph = helper.make_graph(self.nodes, name, describe(inputs), describe(outputs), list(self.weights.values()))
-        versions = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
+        versions = [helper.make_opsetid(domain, 1 if domain else opset) for domain in domains]
         model = helper.make_model(graph, opset_imports=versions, ir_version=IR_VERSION, producer_name="voiceclone")
         helper.set_model_props(model, dict(metadata or {}))
         return model

@@ -16,9 +16,11 @@ from voiceclone.errors import VoiceCloneError
 from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check, compare, held_out_sentences
+from voiceclone.export.profiles import SCRIPT, Sizes, build_script, profiles
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
+from voiceclone.export.tensorrt import engine_note
+from voiceclone.export.tensorrt_graphs import tensorrt_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
-from voiceclone.inference.backend import OnnxBackend
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
     FORMAT_VERSION,
@@ -33,6 +35,7 @@ from voiceclone.inference.bundle import (
     read_bundle,
 )
 from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
+from voiceclone.inference.engines import open_backend
 from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
 from voiceclone.inference.reference import (
     choose_reference,
@@ -41,6 +44,7 @@ from voiceclone.inference.reference import (
     spectrogram_and_vector,
     usual_rates,
 )
+from voiceclone.inference.standard import is_tensorrt
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.inference.voices import BERT
 from voiceclone.lineage.rights import Rights
@@ -97,17 +101,23 @@ def export_voice(
         features_dir, sovits.config.inter_channels, reference.style, settings.calibration_sentences
     )
     calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
-    graphs = build_graphs(gpt, sovits, form, settings.opset, calibration)
+    build = tensorrt_graphs if is_tensorrt(target) else build_graphs
+    graphs = build(gpt, sovits, form, settings.opset, calibration)
     own = voice_graphs(sovits, settings.opset, form)
-    faults = lint(graphs, form) + lint_stored(own)
-    if faults:
-        raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
     description |= (rights or Rights()).as_notes()
     description["encoders"] = _encoders(sovits, description, encoders)
+    if is_tensorrt(target):
+        sizes = Sizes.of(description["tokens_per_phone"], reference)
+        found = profiles(graphs, sizes, description["steps_per_frame"])
+        description |= {"phones": gpt.config.phones, "profiles": found}
+    faults = lint(graphs, form, description.get("profiles")) + lint_stored(own)
+    if faults:
+        raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
-    backends = OnnxBackend(folder, read_json(folder / BUNDLE_FILE)), TorchBackend(gpt, sovits)
+    exported = open_backend(folder, read_json(folder / BUNDLE_FILE), device="cpu")
+    backends = exported, TorchBackend(gpt, sovits)
     compared = dict(list(sentences.items())[: settings.parity_sentences])
     parity = compare(*backends, compared, reference)
     parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
@@ -151,9 +161,14 @@ def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Referenc
             onnx.save(model, temporary)
     with atomic_path(folder / REFERENCE) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in reference.tensors().items()}, temporary)
-    digests = {name: {"sha256": sha256_file(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
+    names = list(FILES)
+    if "profiles" in description:
+        write_text(folder / SCRIPT, build_script(description["profiles"]))
+        description["engines"] = engine_note(folder, description)
+        names.append(SCRIPT)
+    digests = {name: {"sha256": sha256_file(folder / name), "size": (folder / name).stat().st_size} for name in names}
     write_json(folder / BUNDLE_FILE, {**description, "files": digests})
-    sums = [f"{sha256_file(folder / name)}  {name}" for name in sorted([*FILES, BUNDLE_FILE])]
+    sums = [f"{sha256_file(folder / name)}  {name}" for name in sorted([*names, BUNDLE_FILE])]
     write_text(folder / "SHA256SUMS", "\n".join(sums) + "\n")
 
 

@@ -12,23 +12,14 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from voiceclone.export.builder import MICROSOFT
+from voiceclone.export.profiles import Profiles, not_covered
+from voiceclone.export.tensorrt_lint import graphs_of, not_for_tensorrt
 from voiceclone.export.text_to_semantic import Format
 
 #: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.
 SMALL = 16_384
 #: Largest share of the bytes of weights that may be float32 in the targets of integers.
 FLOAT_SHARE = {"int8": 0.45, "int4": 0.6}
-#: Operators of the standard that TensorRT's parser has no equivalent of.
-NOT_IN_TENSORRT = {
-    "Loop",
-    "Scan",
-    "StringNormalizer",
-    "Unique",
-    "NonMaxSuppression",
-    "Bernoulli",
-    "RandomNormal",
-    "RandomUniform",
-}
 
 
 @dataclass(frozen=True)
@@ -42,12 +33,15 @@ class Finding:
         return f"{self.graph}: {self.fault}"
 
 
-def lint(graphs: dict[str, onnx.ModelProto], form: Format, tensorrt: bool = False) -> list[Finding]:
-    """Faults of a target's graphs; empty if there are none."""
-    faults = [Finding(name, fault) for name, model in graphs.items() for fault in _faults(model, form)]
-    if tensorrt:
-        faults += [Finding(name, fault) for name, model in graphs.items() for fault in not_for_tensorrt(model)]
-    if form in FLOAT_SHARE:
+def lint(graphs: dict[str, onnx.ModelProto], form: Format, profiles: Profiles | None = None) -> list[Finding]:
+    """Faults of a target's graphs; empty if there are none. ``profiles``: of a TensorRT target, all half precision."""
+    precision: Format = form if profiles is None else "fp16"
+    faults = [Finding(name, fault) for name, model in graphs.items() for fault in _faults(model, precision)]
+    if profiles is not None:
+        for name, model in graphs.items():
+            found = not_for_tensorrt(model) + not_covered(model, profiles[name])
+            faults += [Finding(name, fault) for fault in found]
+    elif form in FLOAT_SHARE:
         sizes = sum((stored_bytes(model) for model in graphs.values()), Counter())
         share = sizes["FLOAT"] / max(1, sizes.total())
         if share > FLOAT_SHARE[form]:
@@ -83,39 +77,17 @@ def stored_bytes(model: onnx.ModelProto) -> Counter[str]:
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Stored tensors of a model: weights and constants, those of branches too."""
-    for graph in _graphs(model.graph):
+    for graph in graphs_of(model.graph):
         yield from graph.initializer
         for node in graph.node:
             if node.op_type == "Constant":
                 yield from (attribute.t for attribute in node.attribute if attribute.name == "value")
 
 
-def not_for_tensorrt(model: onnx.ModelProto) -> list[str]:
-    """Constructs that TensorRT's parser does not read."""
-    faults = []
-    for graph in _graphs(model.graph):
-        for node in graph.node:
-            if node.domain not in ("", "ai.onnx"):
-                faults.append(f"{node.name}: {node.domain}.{node.op_type} is no operator of the standard")
-            elif node.op_type in NOT_IN_TENSORRT or node.op_type.startswith("Sequence"):
-                faults.append(f"{node.name}: {node.op_type} is not read by TensorRT")
-    if any(value.type.tensor_type.elem_type == TensorProto.DOUBLE for value in model.graph.input):
-        faults.append("an input is float64, which TensorRT does not take")
-    return faults
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
-
-
 def _faults(model: onnx.ModelProto, form: Format) -> Iterator[str]:
     yield from stored_twice(model)
     domains = {"", "ai.onnx", MICROSOFT}
-    foreign = sorted({node.domain for graph in _graphs(model.graph) for node in graph.node} - domains)
+    foreign = sorted({node.domain for graph in graphs_of(model.graph) for node in graph.node} - domains)
     if foreign:
         yield f"operators of unknown domains {foreign}"
     asked = TensorProto.FLOAT16 if form == "fp16" else TensorProto.FLOAT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from voiceclone.files import atomic_path
+
 #: Largest of the 7-bit weights.
 LARGEST = 63
+
+#: What TensorRT's explicit quantisation asks of the quantiser of onnxruntime.
+SYMMETRIC = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": ["Conv"],
+}
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -68,12 +79,17 @@ def columnwise(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
 
 
 def static_int8(
-    model: onnx.ModelProto, inputs: Sequence[Mapping[str, npt.NDArray[Any]]], float_nodes: Collection[str], cache: Path
+    model: onnx.ModelProto,
+    inputs: Sequence[Mapping[str, npt.NDArray[Any]]],
+    float_nodes: Collection[str],
+    cache: Path,
+    explicit: bool = False,
 ) -> onnx.ModelProto:
     """Run convolutions in 8 bits, with ranges of the activations measured beforehand.
 
     Weights lose one more bit (``reduce_range``): processors without VNNI add pairs of products in 16 bits, which
-    otherwise saturates.
+    otherwise saturates. GPUs do not, and TensorRT wants signed numbers around zero everywhere, biases in floating
+    point, and what a convolution gives as it is (``explicit``).
 
     Args:
         model: float32.
@@ -93,16 +109,28 @@ def static_int8(
             return next(self.rest, None)
 
     cache.parent.mkdir(parents=True, exist_ok=True)
+    if explicit and not cache.is_file():  # measured in symmetric mode, the ranges would serve no other target
+        static_int8(model, inputs, float_nodes, cache)
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "made"))
         onnx.save(model, plain)
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         present = {node.name for node in onnx.load(prepared, load_external_data=False).graph.node}
+        # In a copy: targets that are exported at the same time share the file.
+        ranges = Path(folder) / "ranges.json"
+        known = cache.is_file()
+        if known:
+            shutil.copyfile(cache, ranges)
         quantize(
             str(prepared), str(made), Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"],
-            per_channel=True, reduce_range=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
-            nodes_to_exclude=sorted(present & set(float_nodes)), calibration_cache_path=str(cache),
+            per_channel=True, reduce_range=not explicit, weight_type=QuantType.QInt8,
+            activation_type=QuantType.QInt8 if explicit else QuantType.QUInt8,
+            nodes_to_exclude=sorted(present & set(float_nodes)), calibration_cache_path=str(ranges),
+            extra_options=SYMMETRIC if explicit else None,
         )  # fmt: skip
+        if not known:
+            with atomic_path(cache) as temporary:
+                shutil.copyfile(ranges, temporary)
         return onnx.load(made)
 
 

@@ -25,6 +25,8 @@ FORMATS: Mapping[str, Format] = {
     "onnx-fp16": "fp16",
     "onnx-int8": "int8",
     "onnx-int4": "int4",
+    "trt-fp16": "fp16",
+    "trt-int8": "int8",
 }
 #: Stages of the vocoder, counted from the last, that stay in float32 in the integer targets: their few channels carry
 #: the finest detail, and 8 bits there are heard as hiss.
@@ -54,28 +56,48 @@ def build_graphs(
     if form == "fp16":
         latent, head, tail = half(latent), half(head), half(tail)
     elif form in ("int8", "int4"):
-        latents = [
-            {"latent": out, "style": item["style"]}
-            for item, out in zip(calibration.sentences, _outputs(latent, calibration.sentences), strict=True)
-        ]
-        upsampled = [{"upsampled": out} for out in _outputs(head, latents)]
-        blocks, stages = len(sovits.config.resblock_kernels), len(sovits.config.upsample_rates)
-        latent = _int8(latent, calibration.sentences, (), calibration.folder)
-        head, tail = (
-            _int8(model, inputs, _float_convolutions(model, blocks * (stages - FLOAT_STAGES)), calibration.folder)
-            for model, inputs in ((head, latents), (tail, upsampled))
-        )
+        latent, head, tail = eight_bits(latent, head, tail, sovits, calibration)
     return {"text_to_semantic": text_to_semantic, "latent": latent, "head": head, "tail": tail}
 
 
-def _int8(model: onnx.ModelProto, inputs: Sequence[Inputs], floats: Sequence[str], folder: Path) -> onnx.ModelProto:
+def eight_bits(
+    latent: onnx.ModelProto,
+    head: onnx.ModelProto,
+    tail: onnx.ModelProto,
+    sovits: SynthesizerTrn,
+    calibration: Calibration,
+    explicit: bool = False,
+) -> tuple[onnx.ModelProto, onnx.ModelProto, onnx.ModelProto]:
+    """The three graphs with 8-bit convolutions.
+
+    ``explicit``: as TensorRT reads them, the vocoder alone. The latent graph has one-dimensional convolutions, whose
+    quantised weights its parser reshapes on the way, and takes next to no time on a GPU.
+    """
+    latents = [
+        {"latent": out, "style": item["style"]}
+        for item, out in zip(calibration.sentences, _outputs(latent, calibration.sentences), strict=True)
+    ]
+    upsampled = [{"upsampled": out} for out in _outputs(head, latents)]
+    blocks, stages = len(sovits.config.resblock_kernels), len(sovits.config.upsample_rates)
+    if not explicit:
+        latent = _int8(latent, calibration.sentences, (), calibration.folder, explicit)
+    head, tail = (
+        _int8(model, inputs, _float_convolutions(model, blocks * (stages - FLOAT_STAGES)), calibration.folder, explicit)
+        for model, inputs in ((head, latents), (tail, upsampled))
+    )
+    return latent, head, tail
+
+
+def _int8(
+    model: onnx.ModelProto, inputs: Sequence[Inputs], floats: Sequence[str], folder: Path, explicit: bool
+) -> onnx.ModelProto:
     arrays = [
         [name, value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
         for item in inputs
         for name, value in item.items()
     ]
     key = digest([hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(), arrays])
-    return static_int8(model, inputs, floats, folder / f"{key}.json")
+    return static_int8(model, inputs, floats, folder / f"{key}.json", explicit)
 
 
 def _outputs(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> list[npt.NDArray[Any]]:

@@ -149,6 +149,8 @@ def verify(
 ) -> None:
     """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
     from voiceclone.inference.bundle import read_bundle, verify_bundle
+    from voiceclone.inference.engine_cache import why_not
+    from voiceclone.inference.standard import is_tensorrt
     from voiceclone.inference.voices import encoder_files, open_bundle
     from voiceclone.lineage.rights import NONE_GIVEN
 
@@ -157,15 +159,29 @@ def verify(
     for purpose, entry in files.named.items():
         there = bool(files.digest(purpose)) and files.present(purpose) is not None
         typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
-    speech = open_bundle(bundle, root, encoders=encoders).synthesizer.say(description["smoke_text"])
+    reason = why_not() if is_tensorrt(description["target"]) else ""
+    voice = open_bundle(bundle, root, encoders=encoders, device="cpu" if reason else "auto")
+    speech = voice.synthesizer.say(description["smoke_text"])
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
+        + (f", by onnxruntime: {reason}" if reason else "")
     )
     typer.echo(
         f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
         f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}"
     )
+
+
+@bundle_app.command()
+def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
+    """Build the TensorRT engines of a bundle for this machine's GPU; what is there is kept."""
+    from voiceclone.export.tensorrt import build_engines
+    from voiceclone.inference.bundle import read_bundle
+
+    description, folder = read_bundle(bundle)
+    machine = build_engines(folder, description)
+    typer.echo(f"{bundle}: engines for {machine.gpu}, TensorRT {machine.tensorrt}")
 
 
 def _words(options: TextOptions) -> str:
@@ -229,7 +245,9 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
                 "--precision and --compile: are for --models, a bundle is as it was exported",
                 "take another bundle, for example onnx-fp16 or onnx-int8",
             )
-        return open_bundle(options.bundle, machine.root, machine.threads, clip, options.encoders, machine.engine)
+        return open_bundle(
+            options.bundle, machine.root, machine.threads, clip, options.encoders, machine.device, machine.engine
+        )
     if options.models is not None and options.bundle is None:
         from voiceclone.features.device import choose_device
 

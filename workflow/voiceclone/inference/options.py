@@ -108,7 +108,10 @@ EngineOption = Annotated[
     typer.Option(help="Of --bundle on the CPU; auto: kernels where a C compiler can make them, else onnxruntime.",
                  rich_help_panel=MACHINE),
 ]  # fmt: skip
-DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Of --models.", rich_help_panel=MACHINE)]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="auto: the GPU for --models, where there is one, and for trt bundles.", rich_help_panel=MACHINE),
+]
 PrecisionOption = Annotated[
     Literal["fp32", "fp16", "bf16"],
     typer.Option(help="Of --models on a GPU; half precision is faster, and may draw other tokens.",

@@ -1,0 +1,42 @@
+"""The rules of a TensorRT target where there is no TensorRT: the bundle is written, the evaluation says why not."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from voiceclone.evaluation.evaluate import COLUMNS
+from voiceclone.files import read_json, write_tsv
+from voiceclone.inference.engine_cache import why_not
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from unit.voice_fixture import make_voice
+
+MEASURES = ("whisper-base", "campplus", "ge2e", "dnsmos", "distillmos")
+
+
+@pytest.mark.skipif(not why_not(), reason="TensorRT and a GPU are here")
+def test_export_and_evaluation_without_tensorrt(new_project, asset, tmp_path) -> None:
+    for name in MEASURES:
+        asset(name)
+    configuration = tmp_path / "config.yaml"
+    configuration.write_text("export: {targets: [trt-fp16], parity_sentences: 1}\n", encoding="utf-8")
+    project = new_project("trt", "--configfile", str(configuration))
+    (project.root / "resources" / "speakers" / "anna").mkdir()
+    voice = project.results / "anna"
+    voice.mkdir(parents=True)
+    make_voice(voice)
+    shutil.copy(voice / "models" / "sovits.safetensors", voice / "models" / "tokenizer.safetensors")
+    (voice / "corpus").mkdir()
+    (voice / "corpus" / "corpus.tsv").write_text("utterance\n", encoding="utf-8")
+    write_tsv(voice / "eval" / "torch-fp32" / "metrics.tsv", COLUMNS, [])
+    done = project.run("results/anna/eval/trt-fp16/summary.json", "--allowed-rules", "export", "evaluate")
+    line = read_json(voice / "eval" / "trt-fp16" / "summary.json")["not_measured"]
+    assert line.startswith(f"trt-fp16: not measured: {why_not()}; build with")
+    assert (done.stdout + done.stderr).count(line) == 1
+    bundle = voice / "export" / "trt-fp16"
+    assert read_json(bundle / "bundle.json")["engines"] == {"not_built": why_not()}
+    assert read_json(bundle / "parity.json")["greedy_equal"] and (bundle / "build_engines.sh").is_file()

@@ -1,0 +1,53 @@
+"""The graphs of the TensorRT targets: standard operators, half precision, 8-bit convolutions as pairs of Q and DQ.
+
+The types in the graphs are what an engine computes in (strongly typed networks): norms, softmax and exponentials stay
+in float32. Text to semantic is in half precision in both targets: a step waits for its weights, and for weights alone,
+without activations, TensorRT documents 4 bits only.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import version_converter
+from onnxruntime.quantization.onnx_model import ONNXModel
+
+from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
+from voiceclone.export.quantize import half
+from voiceclone.export.standard import StandardTextToSemanticGraph, within_int32
+from voiceclone.export.targets import Calibration, eight_bits
+from voiceclone.export.text_to_semantic import Format
+from voiceclone.models.gpt import TextToSemantic
+from voiceclone.models.sovits import SynthesizerTrn
+
+#: Operator sets that TensorRT 10.0 reads, the first in which scales of Q and DQ may be in half precision.
+LATEST_OPSET, HALF_SCALES_OPSET = 20, 19
+
+
+def tensorrt_graphs(
+    gpt: TextToSemantic, sovits: SynthesizerTrn, form: Format, opset: int, calibration: Calibration
+) -> dict[str, onnx.ModelProto]:
+    """The graphs of a target by name: text_to_semantic, latent, head, tail. Weight norm must be folded."""
+    opset = min(opset, LATEST_OPSET)
+    weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in gpt.state_dict().items()}
+    text_to_semantic = StandardTextToSemanticGraph(gpt.config, weights, "fp16", opset).build()
+    latent, head, tail = (make(sovits, opset) for make in (latent_graph, head_graph, tail_graph))
+    if form == "int8":
+        latent, head, tail = eight_bits(latent, head, tail, sovits, calibration, explicit=True)
+    decoder = {"latent": latent, "head": head, "tail": tail}
+    graphs = {"text_to_semantic": text_to_semantic, **{name: _finished(model) for name, model in decoder.items()}}
+    for model in graphs.values():
+        onnx.checker.check_model(model, full_check=True)
+    return graphs
+
+
+def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A float32 graph, with or without Q and DQ, in half precision and in order."""
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", opset))
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node) and opset < HALF_SCALES_OPSET:
+        model = version_converter.convert_version(model, HALF_SCALES_OPSET)
+    narrowed = ONNXModel(half(within_int32(model)))
+    narrowed.topological_sort()
+    out: onnx.ModelProto = narrowed.model
+    return out

@@ -1,0 +1,211 @@
+"""Runs the bundles of standard operators (targets ``trt-...``): the part that engines and onnxruntime share.
+
+The text-to-semantic graph reads rows of phones and tokens alike and gives their keys and values; the backend keeps them
+in buffers of fixed capacity and says with a mask which positions are filled.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceclone.inference.backend import (
+    BERT_CHANNELS,
+    CACHE_STEP,
+    MARGIN_FRAMES,
+    Floats,
+    Tokens,
+    in_parts,
+)
+from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
+
+Array = npt.NDArray[Any]
+
+#: Added to the score of a position that must not be seen; finite in half precision, nothing after the softmax.
+HIDDEN_SCORE = -1e4
+#: Frames (20 ms) that the tail of the vocoder makes at once: more than on the CPU, a GPU wants work.
+PART_FRAMES = 300
+FILES = {"text_to_semantic": TEXT_TO_SEMANTIC, "latent": LATENT, "head": HEAD, "tail": TAIL}
+TENSORRT = "trt-"
+#: Profiles of the text-to-semantic graph; the others have one.
+FIRST, STEP = 0, 1
+
+
+class StandardBackend(ABC):
+    """A :class:`voiceclone.inference.backend.Backend` over graphs of standard operators in half precision.
+
+    Subclasses say where arrays live and what runs a graph. Arrays are of numpy or of torch: all that is done with them
+    here is to write into parts of them.
+
+    Args:
+        description: the bundle's ``bundle.json``.
+    """
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        sizes = description["cache"]
+        self._heads, self._width = sizes["heads"], sizes["head_width"]
+        self._names = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
+        self._phones, self._steps = description["phones"], description["steps_per_frame"]
+        with self.scope():
+            self._kept, self._mask = self._rows(0), self.upload(np.zeros((1, 1, 1, 0), np.float16))
+            self._nothing = self._rows(1)[0]
+            self._hidden = self.upload(np.full((1, 1, 1, 1), HIDDEN_SCORE, np.float16))
+            self._logits = self.upload(np.zeros((1, description["end_token"] + 1), np.float32))
+            self._row = self._rows(1)
+            self._last = {name: self.upload(np.zeros((1, 1), np.int64)) for name in ("ids", "positions")}
+            self._last["bert"] = self.upload(np.zeros((1, 1, BERT_CHANNELS), np.float16))
+            self._steady = self._step_arrays()
+
+    @abstractmethod
+    def upload(self, array: Array) -> Any:
+        """An array as the runtime takes it."""
+
+    @abstractmethod
+    def download(self, array: Any) -> Floats:
+        """The other way, as float32."""
+
+    @abstractmethod
+    def run(self, graph: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], profile: int) -> Mapping[str, Any]:
+        """Run a graph: all outputs by name, those in ``outputs`` written there; ``profile``: which covers the sizes.
+
+        Steps bring the same two dictionaries until the buffers grow, so that they need to be bound once.
+        """
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Everything is done inside of it."""
+        return nullcontext()
+
+    def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
+        """See :class:`voiceclone.inference.backend.Backend`; the cache of the sentence before is lost."""
+        count = len(phones) + len(prompt)
+        features = np.zeros((1, count, BERT_CHANNELS), np.float16)
+        if bert is not None:
+            features[0, : len(phones)] = bert.T
+        given = {
+            "ids": np.concatenate([phones, prompt + self._phones])[None],
+            "positions": np.concatenate([np.arange(len(phones)), np.arange(len(prompt))])[None],
+            "bert": features,
+        }
+        with self.scope():
+            self._mask[...] = HIDDEN_SCORE
+            inputs = {name: self.upload(array) for name, array in given.items()}
+            past = {"past_mask": self._hidden, **dict.fromkeys(self._names, self._nothing)}
+            rows = self._rows(count)
+            self.run("text_to_semantic", {**inputs, **past}, self._outputs(rows), FIRST)
+            return self._keep(rows, 0), count
+
+    def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
+        """See :class:`voiceclone.inference.backend.Backend`; ``cache`` is the number of positions that are filled."""
+        with self.scope():
+            self._last["ids"][...] = token + self._phones
+            self._last["positions"][...] = position
+            self.run("text_to_semantic", *self._steady, STEP)
+            return self._keep(self._row, cache), cache + 1
+
+    def _step_arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Inputs and outputs of every step until the buffers grow."""
+        past = {"past_mask": self._mask, **dict(zip(self._names, self._kept, strict=True))}
+        return {**self._last, **past}, self._outputs(self._row)
+
+    def _outputs(self, rows: Any) -> dict[str, Any]:
+        return {"logits": self._logits, **{f"new_{name}": row for name, row in zip(self._names, rows, strict=True)}}
+
+    def _keep(self, rows: Any, past: int) -> Floats:
+        """Put new rows (2 layers, 1, heads, N, width) behind the ``past`` positions; the logits after them."""
+        end = past + rows.shape[3]
+        if end > self._mask.shape[3]:
+            self._grow(-(-end // CACHE_STEP) * CACHE_STEP)
+        self._kept[:, :, :, past:end] = rows
+        self._mask[..., past:end] = 0
+        return self.download(self._logits)[0].copy()
+
+    def _grow(self, capacity: int) -> None:
+        kept, mask = self._kept, self._mask
+        self._kept = self._rows(capacity)
+        self._mask = self.upload(np.full((1, 1, 1, capacity), HIDDEN_SCORE, np.float16))
+        self._kept[:, :, :, : kept.shape[3]], self._mask[..., : mask.shape[3]] = kept, mask
+        self._steady = self._step_arrays()
+
+    def _rows(self, count: int) -> Any:
+        """Room for keys and values (2 layers, 1, heads, count, width)."""
+        return self.upload(np.zeros((len(self._names), 1, self._heads, count, self._width), np.float16))
+
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`."""
+        return self.vocode(self.latent(codes, phones, style, noise), style)
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`."""
+        return self._infer("latent", codes=codes[None, None], phones=phones[None], style=style, noise=noise)
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`; in parts, so that memory does not grow with the piece."""
+        return in_parts(
+            lambda part: self._infer("tail", upsampled=part).reshape(-1),
+            self._infer("head", latent=latent, style=style),
+            PART_FRAMES * self._steps,
+            MARGIN_FRAMES * self._steps,
+        )
+
+    def _infer(self, graph: str, **inputs: Array) -> Floats:
+        """The output of a graph of the decoder."""
+        with self.scope():
+            given = {
+                name: self.upload(array.astype(np.float16) if array.dtype == np.float32 else array)
+                for name, array in inputs.items()
+            }
+            (out,) = self.run(graph, given, {}, FIRST).values()
+            return self.download(out)
+
+
+class StandardOnnxBackend(StandardBackend):
+    """Runs the graphs of a TensorRT target with onnxruntime on the CPU: exact, not fast.
+
+    Args:
+        folder: the bundle's folder.
+        description: its ``bundle.json``.
+        threads: threads inside an operator; 0: as OMP_NUM_THREADS says, else all cores.
+    """
+
+    def __init__(self, folder: Path, description: Mapping[str, Any], threads: int = 0) -> None:
+        self._sessions = {name: _open(folder / file, threads) for name, file in FILES.items()}
+        super().__init__(description)
+
+    def upload(self, array: Array) -> Array:
+        """See :class:`StandardBackend`."""
+        return array
+
+    def download(self, array: Array) -> Floats:
+        """See :class:`StandardBackend`."""
+        return np.asarray(array, np.float32)
+
+    def run(self, graph: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], profile: int) -> Mapping[str, Any]:
+        """See :class:`StandardBackend`."""
+        session = self._sessions[graph]
+        names = [value.name for value in session.get_outputs()]
+        made = dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        for name, place in outputs.items():
+            place[...] = made[name]
+        return made
+
+
+def _open(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # plans of memory are kept for each length of a sentence and never dropped
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def is_tensorrt(target: str) -> bool:
+    """Whether a target's graphs are for TensorRT."""
+    return target.startswith(TENSORRT)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from voiceclone.export.lint import lint_stored
 from voiceclone.features.bert import BertEncoder
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.bundle import read_bundle
-from voiceclone.inference.voices import Clip, asset_finder, open_bundle, open_models
+from voiceclone.inference.encoders import BundleEncoders
+from voiceclone.inference.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
 from voiceclone.text.frontend import to_phones
 
 from .encoder_fixture import export, make_exported_voice, sound
@@ -84,6 +87,21 @@ def test_smaller_targets_hear_nearly_the_same(root: Path, clip: Path, tmp_path: 
     np.testing.assert_allclose(small.style, whole.style, rtol=0, atol=2e-2 * np.abs(whole.style).max())
     sizes = [(at / "style.onnx").stat().st_size for at in (tmp_path / "bundle", root / "export" / "onnx-fp32")]
     assert sizes[0] < (0.55 if target == "onnx-fp16" else 0.32) * sizes[1]
+
+
+def test_the_memory_of_the_encoders_is_given_back(root: Path, bundle: Path) -> None:
+    description, folder = read_bundle(bundle)
+    encoders = BundleEncoders(encoder_files(folder, description, root), description)
+    rng = np.random.default_rng(0)
+    encoders.tokens(0.1 * rng.standard_normal(16000).astype(np.float32))
+    encoders.style(rng.random((1025, 50)).astype(np.float32), 0.1 * rng.standard_normal(16000).astype(np.float32))
+    graphs = [weakref.ref(graph) for graph in encoders._graphs.values()]
+    gc.disable()
+    try:
+        encoders.release()
+        assert len(graphs) == 4 and all(graph() is None for graph in graphs)  # at once, by no collection of cycles
+    finally:
+        gc.enable()
 
 
 def test_chinese_is_read_with_bert(root: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:

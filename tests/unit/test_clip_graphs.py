@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.errors import AssetError, DataError
+from voiceclone.config.export import ExportSettings
+from voiceclone.errors import AssetError, DataError, VoiceCloneError
+from voiceclone.export.encoders import check_voice_graphs, export_encoder
 from voiceclone.export.lint import lint_stored
 from voiceclone.features.bert import BertEncoder
 from voiceclone.files import read_json, read_tsv, write_json
@@ -240,3 +243,16 @@ def test_lint_of_graphs_in_float32(root: Path) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     faults = list(map(str, lint_stored({"campplus": model})))
     assert len(faults) == 3 and any("twin is stored twice" in fault for fault in faults)
+
+
+def test_graphs_that_differ_fail_with_their_numbers(root: Path, tmp_path: Path) -> None:
+    limits = ExportSettings(max_error=0.1)
+    check_voice_graphs({"style": 0.05, "quantiser": 0.0}, "fp32", limits, "onnx-fp32")
+    with pytest.raises(VoiceCloneError, match=r"onnx-fp16: graphs differ .*: style by 5\.0e-02, allowed 2e-02"):
+        check_voice_graphs({"style": 0.05, "quantiser": 0.0}, "fp16", limits, "onnx-fp16")
+    bert = asset_finder(root)("chinese-roberta-wwm-ext-large")
+    with pytest.raises(VoiceCloneError, match=r"chinese-roberta.*differs from the model by .*, allowed 1e-12"):
+        export_encoder(bert, tmp_path, max_error=1e-12)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(AssetError, match="other: cannot be exported"):
+        export_encoder(replace(bert, name="other"), tmp_path)

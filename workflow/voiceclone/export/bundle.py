@@ -128,7 +128,7 @@ def export_voice(
         f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
     )
     check(parity, form, settings, target)
-    check_voice_graphs(parity["clip_error"], form, target)
+    check_voice_graphs(parity["clip_error"], form, settings, target)
 
 
 def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Path]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voiceclone.inference.backend import (
     MARGIN_FRAMES,
@@ -68,7 +69,7 @@ class KernelBackend:
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        inputs = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
+        inputs: dict[str, npt.NDArray[Any]] = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
         return self._latent.run("latent", inputs)
 
     def vocode(self, latent: Floats, style: Floats) -> Floats:

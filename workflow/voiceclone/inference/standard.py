@@ -48,6 +48,8 @@ class StandardBackend(ABC):
         description: the bundle's ``bundle.json``.
     """
 
+    name: str
+
     def __init__(self, description: Mapping[str, Any]) -> None:
         sizes = description["cache"]
         self._heads, self._width = sizes["heads"], sizes["head_width"]
@@ -173,6 +175,8 @@ class StandardOnnxBackend(StandardBackend):
         description: its ``bundle.json``.
         threads: threads inside an operator; 0: as OMP_NUM_THREADS says, else all cores.
     """
+
+    name = "onnxruntime"
 
     def __init__(self, folder: Path, description: Mapping[str, Any], threads: int = 0) -> None:
         self._sessions = {name: _open(folder / file, threads) for name, file in FILES.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 
 import numpy as np
@@ -162,6 +163,16 @@ def test_half_precision_stays_near(gpt: TextToSemantic) -> None:
         step = half.step(torch.tensor([3]), torch.tensor([10]), torch.tensor([40]), 41)[0]
         expected = exact.step_one(3, 10, 40)
         assert (step - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: torch.compile has nothing to compile with")
+def test_compiled_layers_draw_the_same(gpt: TextToSemantic) -> None:
+    plain, compiled = TorchBackend(gpt, None), TorchBackend(gpt, None, compiled=True)
+    assert compiled.draws and not plain.draws
+    expected = [list(draw(plain, wanted(seed), CODES)) for seed in range(4)]
+    assert [list(draw(compiled, wanted(seed), CODES)) for seed in range(4)] == expected
+    assert together(compiled, [wanted(seed) for seed in range(4)], 3) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: graphs are captured there only")

@@ -40,16 +40,16 @@ class TokenLoop:
 
     Args:
         decoder: text to semantic; nobody else may use it.
+        steps: between two looks at the tokens; None: what suits the device.
     """
 
-    def __init__(self, decoder: StaticDecoder) -> None:
+    def __init__(self, decoder: StaticDecoder, steps: int | None = None) -> None:
         rows, device = decoder.rows, decoder.device
         self._decoder, self._codes = decoder, decoder.config.codes
         self._graphs: dict[tuple[int, int], Any] | None = {} if device.type == "cuda" else None
         self._pool = None if self._graphs is None else torch.cuda.graph_pool_handle()
-        self._steps, self._lengths = (
-            (STEPS_ON_CPU, LENGTHS_ON_CPU) if self._graphs is None else (STEPS_ON_CUDA, LENGTHS_ON_CUDA)
-        )
+        self._steps = steps or (STEPS_ON_CPU if self._graphs is None else STEPS_ON_CUDA)
+        self._lengths = LENGTHS_ON_CPU if self._graphs is None else LENGTHS_ON_CUDA
         self._sentences: list[_Sentence | None] = [None] * rows
         tokens = self._codes + 1
         self._settings = RowSettings.empty(rows, device)

@@ -20,6 +20,7 @@ def main(args: Namespace) -> None:
         parse_settings(ExportSettings, args.settings),
         args.speaker,
         read_rights(args.speaker_dir) if args.speaker_dir else None,
+        args.encoders,
     )
 
 
@@ -30,4 +31,5 @@ if __name__ == "__main__":
     parser.add_argument("--target", required=True, choices=get_args(Target), help="what to export to")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--speaker-dir", type=Path, help="the speaker's folder, which may state licence and consent")
+    parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="NAME.json of the exported encoders")
     run_stage(main, parser)

@@ -1,3 +1,29 @@
+rule export_encoder:
+    """Export an encoder that voices share to a graph, for new clips and Chinese text without torch."""
+    input:
+        asset="resources/models/{asset}/asset.json",
+    output:
+        graph="resources/encoders/{asset}.onnx",
+        description="resources/encoders/{asset}.json",
+    log:
+        "results/logs/export_encoder/{asset}.log",
+    benchmark:
+        "results/benchmarks/export_encoder/{asset}.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        output_dir=subpath(output.graph, parent=True),
+        revision=revision("export_encoder"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/export_encoder.py --asset {input.asset} --output-dir {params.output_dir}"
+        " --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
 rule export:
     """Export the voice to a bundle that speaks without torch, and compare it with torch."""
     input:
@@ -7,6 +33,7 @@ rule export:
         semantic="results/{speaker}/features/semantic.safetensors",
         features="results/{speaker}/features/manifest.tsv",
         rights=rights,
+        encoders=expand("resources/encoders/{asset}.json", asset=CONFIG.encoders()),
     output:
         bundle="results/{speaker}/export/{target}/bundle.json",
         parity="results/{speaker}/export/{target}/parity.json",
@@ -32,5 +59,5 @@ rule export:
     shell:
         "exec python scripts/export.py --speaker {wildcards.speaker}"
         " --models-dir {params.models_dir} --features-dir {params.features_dir} --target {wildcards.target}"
-        " --output-dir {params.output_dir} --speaker-dir {params.speaker_dir:q}"
+        " --output-dir {params.output_dir} --speaker-dir {params.speaker_dir:q} --encoders {input.encoders}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

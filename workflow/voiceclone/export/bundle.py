@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import onnx
 from voiceclone import __version__
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
-from voiceclone.export.lint import lint, stored_bytes
+from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
+from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check, compare, held_out_sentences
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
@@ -22,14 +24,25 @@ from voiceclone.inference.bundle import (
     FORMAT_VERSION,
     HEAD,
     LATENT,
+    QUANTISER,
     REFERENCE,
+    STYLE,
     TAIL,
     TEXT_TO_SEMANTIC,
     Reference,
     read_bundle,
 )
-from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
+from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
+from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
+from voiceclone.inference.reference import (
+    choose_reference,
+    has_bert,
+    make_reference,
+    spectrogram_and_vector,
+    usual_rates,
+)
 from voiceclone.inference.torch_backend import TorchBackend
+from voiceclone.inference.voices import BERT
 from voiceclone.lineage.rights import Rights
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
@@ -38,7 +51,7 @@ log = logging.getLogger(__name__)
 
 #: Entries of the description that each graph carries too.
 NOTED = ("voice", "target", "licence", "consent_sha256", "notice", "made_by")
-FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE)
+FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE, QUANTISER, STYLE)
 SMOKE_TEXT = {
     "en": "This is a short test.",
     "ja": "これは短いテストです。",
@@ -56,6 +69,7 @@ def export_voice(
     settings: ExportSettings,
     speaker: str,
     rights: Rights | None = None,
+    encoders: Sequence[Path] = (),
 ) -> None:
     """Write the bundle of one target, check its graphs and compare it with the trained models.
 
@@ -67,6 +81,7 @@ def export_voice(
         settings: how.
         speaker: name of the voice.
         rights: of its recordings; None: none given.
+        encoders: ``NAME.json`` of the exported encoders, which the bundle names.
 
     Raises:
         VoiceCloneError: a graph is not as asked, or differs more than the settings allow; the message has the numbers.
@@ -83,23 +98,45 @@ def export_voice(
     )
     calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
     graphs = build_graphs(gpt, sovits, form, settings.opset, calibration)
-    faults = lint(graphs, form)
+    own = voice_graphs(sovits, settings.opset, form)
+    faults = lint(graphs, form) + lint_stored(own)
     if faults:
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
     description |= (rights or Rights()).as_notes()
-    _write(output_dir, graphs, reference, description)
+    description["encoders"] = _encoders(sovits, description, encoders)
+    _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
     backends = OnnxBackend(folder, read_json(folder / BUNDLE_FILE)), TorchBackend(gpt, sovits)
     compared = dict(list(sentences.items())[: settings.parity_sentences])
     parity = compare(*backends, compared, reference)
-    parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in graphs.items()}
+    parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
+    parity["clip_error"] = compare_voice_graphs(own, sovits, *spectrogram_and_vector(sovits, features_dir, row))
     write_json(output_dir / "parity.json", parity)
     announce(
         f"{speaker} · export {target}: largest error {max(parity['max_error'].values()):.1e}, "
         f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
     )
     check(parity, form, settings, target)
+    check_voice_graphs(parity["clip_error"], form, target)
+
+
+def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """The encoders that this voice needs for new clips and Chinese text, as they were exported; those that were not
+    have a name alone."""
+    records = {record["name"]: record for record in map(read_json, exported)}
+    config = sovits.config
+    names = {
+        CONTENT: content_encoder(config.ssl_dim) if description["prompt"] else "",
+        SPEAKER: speaker_encoder(config.speaker_vector_size),
+        TEXT: BERT if description["bert"] else "",
+    }
+    kept = ("name", "file", "sha256", "size", "licence")
+    return {
+        purpose: {key: value for key, value in records.get(name, {"name": name}).items() if key in kept}
+        for purpose, name in names.items()
+        if name
+    }
 
 
 def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Reference, description: dict[str, Any]) -> None:
@@ -135,6 +172,7 @@ def _describe(
         "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
         "sample_rate": sovits.config.sample_rate,
         "steps_per_frame": sovits.config.upsample_rates[0],
+        "vocoder": {"rates": sovits.config.upsample_rates, "dilations": sovits.config.resblock_dilations},
         "prior_channels": sovits.config.inter_channels,
         "end_token": gpt.config.codes,
         "cache": {

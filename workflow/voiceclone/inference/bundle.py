@@ -2,7 +2,8 @@
 
 Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
 ``head.onnx`` and ``tail.onnx`` (the vocoder), ``reference.safetensors`` (the reference clip as the models see it),
-``SHA256SUMS``.
+``quantiser.onnx`` and ``style.onnx`` (for new clips), ``SHA256SUMS``. New clips also need the encoders that
+``bundle.json`` names, which all voices share: see :mod:`voiceclone.inference.encoders`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, digest, read_json, sha256_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 BUNDLE_FILE = "bundle.json"
 TEXT_TO_SEMANTIC = "text_to_semantic.onnx"
 LATENT = "latent.onnx"
@@ -27,6 +28,8 @@ HEAD = "head.onnx"
 TAIL = "tail.onnx"
 REFERENCE = "reference.safetensors"
 SUMS = "SHA256SUMS"
+QUANTISER = "quantiser.onnx"
+STYLE = "style.onnx"
 
 
 @dataclass(frozen=True)

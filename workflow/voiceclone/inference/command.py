@@ -15,9 +15,11 @@ from voiceclone.errors import EXIT_FAILURE, ConfigError, DataError
 from voiceclone.inference.options import (
     BatchSizeOption,
     ClipOptions,
+    EncodersOption,
     LanguageOption,
     MachineOptions,
     MannerOptions,
+    RootOption,
     SeedOption,
     StyleOptions,
     TextOptions,
@@ -80,6 +82,7 @@ def stream(
     language: LanguageOption = "",
     model: VoiceOptions,
     clip: ClipOptions,
+    styles: StyleOptions,
     seed: SeedOption = 0,
     machine: MachineOptions,
 ) -> None:
@@ -87,7 +90,7 @@ def stream(
     from voiceclone.inference.streaming import stream as parts_of
 
     words = _words(text)
-    voice = _voice(model, _clip(clip), machine).synthesizer
+    voice = _voice(model, _clip(clip, styles), machine).synthesizer
     began, first, samples = time.perf_counter(), 0.0, 0
     for part in parts_of(voice, words, language, seed=seed):
         first = first or time.perf_counter() - began
@@ -132,19 +135,29 @@ def batch(
     typer.echo(
         f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} were there, {counts['failed']} failed"
     )
+    for line in voice.hit_rates():
+        typer.echo(line)
     if counts["failed"]:
         raise typer.Exit(EXIT_FAILURE)
 
 
 @bundle_app.command()
-def verify(bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")]) -> None:
-    """Compare every file of a bundle with its digest, then speak a short sentence."""
-    from voiceclone.inference.bundle import verify_bundle
-    from voiceclone.inference.synthesizer import Synthesizer
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
+    encoders: EncodersOption = None,
+    root: RootOption = Path(),
+) -> None:
+    """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
+    from voiceclone.inference.bundle import read_bundle, verify_bundle
+    from voiceclone.inference.voices import encoder_files, open_bundle
     from voiceclone.lineage.rights import NONE_GIVEN
 
     description = verify_bundle(bundle)
-    speech = Synthesizer.from_bundle(bundle).say(description["smoke_text"])
+    files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
+    for purpose, entry in files.named.items():
+        there = bool(files.digest(purpose)) and files.present(purpose) is not None
+        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
+    speech = open_bundle(bundle, root, encoders=encoders).synthesizer.say(description["smoke_text"])
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
@@ -196,10 +209,9 @@ def _speaking(options: MannerOptions) -> Speaking:
     return replace(Speaking(**{name: getattr(options, name) for name in FIELDS}), sampling=sampling, detector=settings)
 
 
-def _clip(options: ClipOptions, styles: StyleOptions | None = None) -> Clip | None:
+def _clip(options: ClipOptions, styles: StyleOptions) -> Clip | None:
     from voiceclone.inference.voices import Clip
 
-    styles = styles or StyleOptions()
     if options.reference is None:
         if options.reference_text or options.reference_language or styles.style_reference:
             raise ConfigError("--reference-text, --reference-language and --style-reference need --reference")
@@ -217,10 +229,7 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
                 "--precision and --compile: are for --models, a bundle is as it was exported",
                 "take another bundle, for example onnx-fp16 or onnx-int8",
             )
-        voice = open_bundle(options.bundle, machine.root, machine.threads)
-        if clip is not None:
-            voice.reference(clip)
-        return voice
+        return open_bundle(options.bundle, machine.root, machine.threads, clip, options.encoders, machine.engine)
     if options.models is not None and options.bundle is None:
         from voiceclone.features.device import choose_device
 

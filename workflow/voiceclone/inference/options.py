@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-VOICE, CLIP, MANNER, MACHINE = "Voice", "Reference clip (with --models)", "Manner", "Machine"
+from voiceclone.inference.engines import Engine
+
+VOICE, CLIP, MANNER, MACHINE = "Voice", "Reference clip", "Manner", "Machine"
 TextOption = Annotated[str, typer.Option(help="What to say.")]
 TextFileOption = Annotated[Path | None, typer.Option(help="UTF-8 file with what to say; - reads standard input.")]
 BundleOption = Annotated[
@@ -56,6 +58,14 @@ StylesOption = Annotated[
 AnyLengthOption = Annotated[
     bool, typer.Option("--any-length", help="Take a clip outside 3 to 10 s.", rich_help_panel=CLIP)
 ]
+EncodersOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a bundle's encoders, which clips and Chinese text need; left out: encoders/ in the bundle or "
+        "beside it, or resources/encoders.",
+        rich_help_panel=VOICE,
+    ),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same speech.", rich_help_panel=MANNER)]
 TopKOption = Annotated[
     int, typer.Option(min=0, help="Most likely tokens to draw from; 0: all.", rich_help_panel=MANNER)
@@ -93,6 +103,11 @@ DetectorOption = Annotated[
     typer.Option(help="KEY=VALUE, a limit of the detector, for example loop_share=0.9.", rich_help_panel=MANNER),
 ]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: chosen by itself.", rich_help_panel=MACHINE)]
+EngineOption = Annotated[
+    Engine,
+    typer.Option(help="Of --bundle on the CPU; auto: kernels where a C compiler can make them, else onnxruntime.",
+                 rich_help_panel=MACHINE),
+]  # fmt: skip
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Of --models.", rich_help_panel=MACHINE)]
 PrecisionOption = Annotated[
     Literal["fp32", "fp16", "bf16"],
@@ -125,6 +140,7 @@ class VoiceOptions:
     bundle: BundleOption = None
     models: ModelsOption = None
     features: FeaturesOption = None
+    encoders: EncodersOption = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +182,7 @@ class MachineOptions:
     """Where it runs."""
 
     threads: ThreadsOption = 0
+    engine: EngineOption = "auto"
     device: DeviceOption = "auto"
     precision: PrecisionOption = "fp32"
     compile: CompileOption = False

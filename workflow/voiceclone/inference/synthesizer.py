@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.files import digest
-from voiceclone.inference.backend import Backend, Floats, OnnxBackend, Tokens, frames_at
+from voiceclone.inference.backend import Backend, Floats, Tokens, frames_at
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.inference.detector import Finding, find_faults, score
 from voiceclone.inference.drawing import Draw, Request, draw, wanted_tokens
+from voiceclone.inference.engines import open_backend
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.speech import Listener, Piece, Speech, joined
 from voiceclone.inference.splitting import pieces_of
@@ -62,6 +63,9 @@ class Synthesizer:
         encode_text: gives the BERT features (1024, L) of phones; None: a text's are taken as zeros.
         rates: the voice's usual semantic tokens per phone by language, where they are known.
         fingerprint: tells this voice and its default reference from others.
+
+    Attributes:
+        text_cache: texts that were read, with its hit rate.
     """
 
     def __init__(
@@ -80,27 +84,49 @@ class Synthesizer:
         fingerprint: str = "",
     ) -> None:
         self._bert_lacks = trained_with_bert and encode_text is None
-        self._frontend = CachedFrontend(lexicon, encode_text)
+        self.text_cache = CachedFrontend(lexicon, encode_text)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
         self.rates, self.fingerprint = dict(rates or {}), fingerprint
 
     @classmethod
-    def from_bundle(cls, bundle: Path, threads: int = 0, lexicon: Lexicon | None = None) -> Synthesizer:
-        """A synthesiser over an exported bundle (folder or ``bundle.json``)."""
+    def from_bundle(
+        cls,
+        bundle: Path,
+        threads: int = 0,
+        lexicon: Lexicon | None = None,
+        reference: Reference | None = None,
+        encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
+        engine: str = "auto",
+    ) -> Synthesizer:
+        """A synthesiser over an exported bundle (folder or ``bundle.json``).
+
+        Args:
+            bundle: the folder.
+            threads: CPU threads; 0: chosen by itself.
+            lexicon: the user's pronunciations.
+            reference: the default clip; None: the one that was exported.
+            encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
+                working folder.
+            engine: see :func:`voiceclone.inference.engines.open_backend`.
+        """
+        from voiceclone.inference.encoders import WRITTEN, EncoderFiles
+
         description, folder = read_bundle(bundle)
-        reference = read_reference(folder / REFERENCE)
+        encode_text = encode_text or EncoderFiles(folder, description, [WRITTEN]).text_encoder(threads)
+        fingerprint = digest({name: entry["sha256"] for name, entry in description["files"].items()})
         return cls(
-            OnnxBackend(folder, description, threads),
-            reference,
+            open_backend(folder, description, threads, engine=engine),
+            reference or read_reference(folder / REFERENCE),
             sample_rate=description["sample_rate"],
             prior_channels=description["prior_channels"],
             end_token=description["end_token"],
             language=description["languages"][0],
-            trained_with_bert=description.get("bert", False),
+            trained_with_bert=description["bert"],
+            encode_text=encode_text,
             lexicon=lexicon,
             rates=description.get("tokens_per_phone"),
-            fingerprint=digest({name: entry["sha256"] for name, entry in description["files"].items()}),
+            fingerprint=fingerprint if reference is None else digest([fingerprint, reference.digest]),
         )
 
     @classmethod
@@ -172,11 +198,11 @@ class Synthesizer:
     def reading_of(self, text: str) -> dict[str, Any]:
         """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
         encoder of Chinese text is there; plain values for the key of a cache."""
-        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._frontend.encodes}
+        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self.text_cache.encodes}
 
     def forget_texts(self) -> None:
         """Read every text anew from here on: for who measures how long that takes."""
-        self._frontend.forget()
+        self.text_cache.forget()
 
     def say(
         self,
@@ -237,7 +263,7 @@ class Synthesizer:
         speech = Speech(np.zeros(0, np.float32), self.sample_rate)
         reference = reference or self.reference
         with speech.timed("text_ms"):
-            self._frontend.prepare(pieces, language)
+            self.text_cache.prepare(pieces, language)
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
             with speech.timed("text_ms"):
@@ -253,7 +279,7 @@ class Synthesizer:
         self, piece: str, language: str, manner: Speaking | None = None, reference: Reference | None = None
     ) -> Request:
         """A piece of text as the models read it; None: spoken in the usual manner, like the voice's own reference."""
-        text = self._frontend.read(piece, language)
+        text = self.text_cache.read(piece, language)
         return Request(text, self._features_of(text), manner or Speaking(), reference or self.reference)
 
     def draw(self, request: Request, rng: np.random.Generator) -> Iterator[int]:
@@ -312,12 +338,12 @@ class Synthesizer:
         """BERT features of a text; None: zeros, as all text but Chinese has."""
         if not any(segment.language in WITH_BERT for segment in text.segments):
             return None
-        if (features := self._frontend.features(text)) is not None:
+        if (features := self.text_cache.features(text)) is not None:
             return np.asarray(features, np.float32)
         if self._bert_lacks:
             self._bert_lacks = False  # said once
             log.warning(
                 "this voice learnt Chinese with BERT features, which are not computed here: its melody will be "
-                "flatter than that of the trained models"
+                "flatter than that of the trained models ('voiceclone bundle verify' tells which encoders are there)"
             )
         return None

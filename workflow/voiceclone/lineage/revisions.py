@@ -20,6 +20,7 @@ REVISIONS: dict[str, int] = {
     "train_sovits": 1,
     "train_gpt": 1,
     "export": 5,
+    "export_encoder": 1,
     "evaluate": 4,
     "report": 2,
 }

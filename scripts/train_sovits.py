@@ -4,7 +4,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.config.sovits import SoVITSSettings
-from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_parser
+from voiceclone.stage import parse_settings, run_stage, runtime_settings
+from voiceclone.training.arguments import label, output_files, training_parser
 
 
 def main(args: Namespace) -> None:
@@ -21,29 +22,17 @@ def main(args: Namespace) -> None:
         args.features_dir,
         args.tokenizer,
         args.state_dir,
-        args.output,
-        args.report,
-        args.history,
+        output_files(args),
         settings,
         runtime,
         base=choose_asset(settings.base, args.assets),
         base_discriminator=choose_asset(settings.base_discriminator, args.assets),
         threads=args.threads,
-        label=f"{args.speaker} · SoVITS" if args.speaker else "SoVITS",
-        suspects=args.suspects,
+        label=label(args, "SoVITS"),
     )
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
-    parser.add_argument("--features-dir", type=Path, required=True, help="folder of manifest.tsv and the stores")
+    parser = training_parser(__doc__)
     parser.add_argument("--tokenizer", type=Path, required=True, help="projection and codebook, .safetensors")
-    parser.add_argument(
-        "--assets", type=Path, nargs="*", default=[], help="asset.json of the bases named in the settings"
-    )
-    parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints, kept between runs")
-    parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
-    parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
-    parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
-    parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
     run_stage(main, parser)

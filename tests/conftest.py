@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 # A busy machine is no reason to fail: properties are judged by their values, never by their time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("project")
+
+# References of clips are kept in no folder of the user's, unless a test names one.
+os.environ["VOICECLONE_CACHE"] = ""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

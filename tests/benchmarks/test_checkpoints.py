@@ -23,8 +23,9 @@ from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.training.checkpoints import CheckpointStore
 from voiceclone.training.data import BatchOrder, seed_step
-from voiceclone.training.engine import Recipe, prepare_device
 from voiceclone.training.gpt import GPTData, GPTRecipe
+from voiceclone.training.machine import prepare_device
+from voiceclone.training.recipe import Recipe
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
 from voiceclone.training.writer import CheckpointWriter
 

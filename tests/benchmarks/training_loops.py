@@ -38,8 +38,10 @@ from voiceclone.models.losses import (
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, take_slices
 from voiceclone.training.data import BatchOrder
-from voiceclone.training.engine import Plan, Trainer, prepare_device
+from voiceclone.training.engine import Trainer
 from voiceclone.training.gpt import GPTData, GPTRecipe
+from voiceclone.training.machine import prepare_device
+from voiceclone.training.recipe import Plan
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates

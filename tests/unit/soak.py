@@ -1,10 +1,12 @@
-"""Speak many sentences of all lengths with a bundle: ``python soak.py BUNDLE COUNT``; prints MB before and after.
+"""Speak many sentences of all lengths with a bundle: ``python soak.py BUNDLE COUNT``; prints what memory it takes.
 
-A process of its own, so that nothing else takes or returns memory meanwhile.
+One line of JSON: ``megabytes`` before, and after each tenth of the sentences, and the ``seconds`` of speech. A process
+of its own, so that nothing else takes or returns memory meanwhile.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from voiceclone.inference.synthesizer import Synthesizer
 WORDS = ("the", "river", "carries", "small", "boats", "past", "old", "stone", "houses", "while", "children", "wave")
 MOST_WORDS = 14
 WARM_UP = 12
+TENTHS = 10
 
 
 def resident() -> float:
@@ -30,9 +33,12 @@ def main(bundle: Path, count: int) -> None:
 
     for words in (2 * MOST_WORDS, *(rng.randint(1, MOST_WORDS) for _ in range(WARM_UP - 1))):
         speak(words)  # the first is longer than all that follow
-    before = resident()
-    seconds = sum(speak(rng.randint(1, MOST_WORDS)) for _ in range(count))
-    print(before, resident(), seconds)
+    seconds, megabytes = 0.0, [resident()]
+    for index in range(count):
+        seconds += speak(rng.randint(1, MOST_WORDS))
+        if (index + 1) * TENTHS // count > index * TENTHS // count:
+            megabytes.append(resident())
+    print(json.dumps({"megabytes": megabytes, "seconds": seconds}))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from voiceclone.errors import DataError, Interrupted
+from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.files import read_tsv
 from voiceclone.inference.batch import Defaults, Job, Refused, read_jobs, speak_table
+from voiceclone.inference.clip import ClipReader
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.speaking import Speaking
+from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.inference.voices import Voice
 from voiceclone.text.lexicon import Lexicon
 
-from .toy_voice import toy_voice
+from .toy_voice import ToyEncoders, toy_voice
+from .voice_fixture import make_voice
 
 DEFAULTS = Defaults(speaking=Speaking(sampling=SamplingSettings(top_k=0)))
 
@@ -28,7 +31,9 @@ def write(path: Path, *rows: str) -> Path:
 
 
 def run(table: Path, output: Path, voice: Voice | None = None, defaults: Defaults = DEFAULTS) -> dict[str, int]:
-    return speak_table(voice or Voice(toy_voice()), read_jobs(table, defaults), output, ".flac")
+    return speak_table(
+        voice or Voice(toy_voice(), ClipReader(ToyEncoders())), read_jobs(table, defaults), output, ".flac"
+    )
 
 
 def results(output: Path) -> dict[str, dict[str, str]]:
@@ -101,7 +106,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_only_what_changed_is_spoken_again(tmp_path: Path) -> None:
     table = write(tmp_path / "lines.tsv", "name\ttext", "one\tHello there.", "two\tGood day.")
-    output, voice = tmp_path / "out", Voice(toy_voice())
+    output, voice = tmp_path / "out", Voice(toy_voice(), ClipReader(ToyEncoders()))
     assert run(table, output, voice)["ok"] == 2
     before = results(output)
     decodes = voice.synthesizer.backend.decodes
@@ -117,9 +122,9 @@ def test_only_what_changed_is_spoken_again(tmp_path: Path) -> None:
     (output / "two.flac").unlink()
     assert run(table, output, voice) == {"ok": 1, "kept": 1, "failed": 0}
     assert run(table, output, voice, Defaults(seed=1, speaking=DEFAULTS.speaking))["ok"] == 2
-    assert run(table, output, Voice(toy_voice(fingerprint="other")), DEFAULTS)["ok"] == 2
+    assert run(table, output, Voice(toy_voice(fingerprint="other"), ClipReader(ToyEncoders())), DEFAULTS)["ok"] == 2
     lexicon = Lexicon({"en": {"hello": ("HH", "AH0", "L", "OW0")}})
-    with_lexicon = Voice(toy_voice(fingerprint="other"))
+    with_lexicon = Voice(toy_voice(fingerprint="other"), ClipReader(ToyEncoders()))
     with_lexicon.synthesizer.lexicon = lexicon
     assert run(table, output, with_lexicon) == {"ok": 1, "kept": 1, "failed": 0}  # one text has the word
 
@@ -146,7 +151,7 @@ def test_wrong_columns_are_named(tmp_path: Path, header: str, message: str) -> N
 
 def test_a_signal_ends_between_rows_and_the_rest_comes_later(tmp_path: Path) -> None:
     table = write(tmp_path / "lines.tsv", "name\ttext", *(f"row{n}\tHello there." for n in range(4)))
-    output, voice = tmp_path / "out", Voice(toy_voice())
+    output, voice = tmp_path / "out", Voice(toy_voice(), ClipReader(ToyEncoders()))
 
     def interrupts(samples, rate, text, language, reference) -> list:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -170,3 +175,33 @@ def test_line_ends_of_other_systems_and_marks_of_other_programs(tmp_path: Path) 
     (tmp_path / "lines.tsv").write_bytes("\ufeffname\ttext\r\none\tHello\u2028there.\r\n".encode())
     (job,) = read_jobs(tmp_path / "lines.tsv", DEFAULTS)
     assert isinstance(job, Job) and (job.name, job.text) == ("one", "Hello\u2028there.")
+
+
+def test_rows_spoken_together_sound_as_alone(tmp_path: Path) -> None:
+    root = make_voice(tmp_path)
+    table = write(
+        tmp_path / "lines.tsv",
+        "name\ttext\tseed\tattempts\ttemperature",
+        "first\tGood morning. How are you?\t\t1\t",
+        "second\tYes.\t5\t2\t0.8",
+        "marks\t...!\t\t\t",
+        "third\tAnother sentence is here.\t\t1\t",
+        "fourth\tNo.\t2\t1\t1.2",
+        "fifth\tPerhaps.\t3\t1\t",
+    )
+    jobs = read_jobs(table, Defaults(speaking=Speaking(max_tokens_per_phone=1.5)))
+    voice = Voice(Synthesizer.from_models(root / "models", root / "features"))
+    for size in (1, 3):
+        counts = speak_table(voice, jobs, tmp_path / str(size), ".flac", size=size)
+        assert counts == {"ok": 5, "kept": 0, "failed": 1}
+    assert results(tmp_path / "3") == results(tmp_path / "1")
+    for name in ("first", "second", "third", "fourth", "fifth"):
+        alone, beside = (soundfile.read(tmp_path / size / f"{name}.flac")[0] for size in ("1", "3"))
+        assert abs(alone - beside).max() < 1e-3
+    assert speak_table(voice, jobs, tmp_path / "1", ".flac", size=2)["kept"] == 5
+
+
+def test_one_row_at_a_time_is_said(tmp_path: Path) -> None:
+    jobs = read_jobs(write(tmp_path / "lines.tsv", "name\ttext", "a\tHello."), DEFAULTS)
+    with pytest.raises(ConfigError, match="--batch-size: a bundle speaks one sentence at a time"):
+        speak_table(Voice(toy_voice()), jobs, tmp_path / "out", ".flac", size=2)

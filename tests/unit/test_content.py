@@ -58,13 +58,13 @@ def test_hubert_that_overflows_in_half_precision_is_run_again(tmp_path: Path, mo
     samples = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     expected = encoder.encode(samples)
     encoder._half = True
-    encoder._model.half()
+    encoder.model.half()
     with torch.no_grad():
-        encoder._model.feature_projection.projection.bias += 6e4  # float16 ends at 65504
-        encoder._model.feature_projection.projection.weight *= 1e4
+        encoder.model.feature_projection.projection.bias += 6e4  # float16 ends at 65504
+        encoder.model.feature_projection.projection.weight *= 1e4
     vectors = encoder.encode(samples)
     assert np.isfinite(vectors).all() and vectors.shape == expected.shape
-    assert encoder._model.dtype == torch.float16
+    assert encoder.model.dtype == torch.float16
 
 
 def test_whisper(asset: Callable[[str], Path], shared_data: Path) -> None:
@@ -84,3 +84,19 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(AssetError, match="HuBERT"):
         load_encoder(Asset("x", "content", "", tmp_path, "0", {}))
+
+
+def test_the_graph_of_whisper_hears_what_the_model_hears(asset: Callable[[str], Path], tmp_path: Path) -> None:
+    from voiceclone.export.encoders import export_encoder
+    from voiceclone.inference.graph_encoders import Graph, GraphContent
+
+    whisper = open_asset(asset("whisper-base"))
+    described = export_encoder(whisper, tmp_path)
+    assert described["max_error"] < 1e-4 and described["size"] < 45e6  # stored in half precision, as it was published
+    mine, theirs = GraphContent(Graph(tmp_path / "whisper-base.onnx")), load_encoder(whisper, threads=1)
+    rng = np.random.default_rng(0)
+    for samples in (700, 16000, 31 * 16000):
+        sound = (0.1 * rng.standard_normal(samples)).astype(np.float32)
+        left, right = mine.encode(sound), theirs.encode(sound)
+        assert left.shape == right.shape
+        assert np.abs(left - right).max() < 1e-4 * np.abs(right).max()

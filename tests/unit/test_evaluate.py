@@ -13,6 +13,7 @@ import pytest
 from voiceclone.assets import open_asset
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
+from voiceclone.evaluation.cache_gain import TOKENS, cache_gain
 from voiceclone.evaluation.evaluate import (
     Item,
     Spoken,
@@ -21,9 +22,11 @@ from voiceclone.evaluation.evaluate import (
     evaluate_target,
     evaluation_items,
     metrics_row,
+    open_target,
     read_sentences,
     speak_items,
     summarise_rows,
+    trained_voice,
 )
 from voiceclone.evaluation.limits import check_losses, losses
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
@@ -31,6 +34,7 @@ from voiceclone.files import read_json, read_tsv, write_text
 from voiceclone.progress import Progress
 
 from .evaluation_fixture import make_voice
+from .voice_fixture import make_voice as make_models
 
 SENTENCES = Path(__file__).parents[2] / "resources" / "sentences"
 MODELS = ("whisper-base", "campplus", "ge2e", "dnsmos", "distillmos")
@@ -129,6 +133,42 @@ def test_only_what_is_missing_is_spoken_again(tmp_path: Path) -> None:
     keys["i3"] = "another text"
     speak()
     assert calls == ["i2", "i2", "i3"]
+
+
+def test_every_language_is_warmed_up(tmp_path: Path) -> None:
+    items = [Item(name, "fixed", name[:2], "A.") for name in ("en-1", "en-2", "ja-1", "ja-2")]
+    calls: list[str] = []
+
+    def voice(item: Item) -> Spoken:
+        calls.append(item.id)
+        return hum(item)
+
+    speak_items(items, lambda: voice, tmp_path, dict.fromkeys((item.id for item in items), "k"), Progress("t", 4))
+    assert calls == ["en-1", "en-1", "en-2", "ja-1", "ja-1", "ja-2"]
+
+
+def test_trained_voice_is_timed_from_the_unread_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from voiceclone.text import cache
+
+    root, read = make_models(tmp_path), []
+    to_phones = cache.to_phones
+    monkeypatch.setattr(cache, "to_phones", lambda *arguments: read.append(arguments[0]) or to_phones(*arguments))
+    voice = open_target("torch-fp32", root / "features", root / "models", None, None, EvaluateSettings(), 1)
+    item = Item("a", "fixed", "en", "Yes.")
+    first, again = voice(item), voice(item)
+    assert read == ["Yes."] * 4  # once for the sentence and once for its stream
+    assert first.first_audio_ms is not None and first.first_audio_ms > 0
+    assert np.array_equal(first.samples, again.samples)
+
+
+def test_gain_of_the_cache(tmp_path: Path) -> None:
+    root = make_models(tmp_path)
+    voice = trained_voice(root / "features", root / "models", None)
+    gain = cache_gain(voice, "Read this sentence first. And not this one.", "en", seed=0)
+    wanted = voice.request("Read this sentence first.", "en")
+    assert gain["same_tokens"] and 0 < gain["tokens"] <= TOKENS
+    assert gain["positions"] == len(wanted.phones) + len(voice.reference.phones) + len(voice.reference.tokens)
+    assert gain["ratio"] == pytest.approx(gain["without_ms"] / gain["with_ms"], rel=1e-2)
 
 
 def test_one_bad_sentence_does_not_stop_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from voiceclone.audio.io import Waveform
 from voiceclone.audio.loudness import (
     SILENCE_LUFS,
-    estimate_snr,
     limit_peaks,
     loudness,
     set_loudness,
@@ -99,17 +98,3 @@ def test_a_clap_does_not_hold_the_speech_down() -> None:
 def test_nothing_to_set(bad: Waveform) -> None:
     with pytest.raises(DataError):
         set_loudness(bad, RATE, -23.0, -1.0)
-
-
-def test_snr_follows_the_noise() -> None:
-    wave = speech_like(8.0, 0.1)
-    noise = np.random.default_rng(1).standard_normal(len(wave)).astype(np.float32)
-    found = [estimate_snr(wave + noise * np.float32(0.1 * 10 ** (-snr / 20)), RATE) for snr in (10, 20, 30)]
-    assert found == pytest.approx([10, 20, 30], abs=2.5)
-
-
-def test_snr_without_noise_without_speech_and_of_silence() -> None:
-    assert estimate_snr(speech_like(4.0), RATE) > 20
-    assert estimate_snr(np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32) * 0.1, RATE) < 5
-    assert estimate_snr(np.zeros(RATE, np.float32), RATE) == 0.0
-    assert estimate_snr(np.zeros(0, np.float32), RATE) == 0.0

@@ -14,6 +14,7 @@ from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.losses import token_loss
+from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.gpt import train_gpt
 
 from .test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
@@ -83,8 +84,8 @@ def test_short_epochs_lose_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     speaker = Speaker(tmp_path, utterances=utterances, heldout=1)
     models = tmp_path / "models"
     settings = GPTSettings(architecture="nano", batch_size=2, epochs=3)
-    outputs = (models / "gpt.safetensors", models / "gpt.json", models / "gpt.history.jsonl")
-    train_gpt(tmp_path / "features", tmp_path / "state", *outputs, settings, RuntimeSettings(device="cpu"))
+    outputs = OutputFiles(models / "gpt.safetensors", models / "gpt.json", models / "gpt.history.jsonl")
+    train_gpt(tmp_path / "features", tmp_path / "state", outputs, settings, RuntimeSettings(device="cpu"))
     batches = -(-(utterances - 1) // 2)
     assert updates == speaker.report("gpt")["steps"] == 3 * batches
 

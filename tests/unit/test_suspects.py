@@ -12,6 +12,7 @@ from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json, read_tsv
 from voiceclone.models.gpt import GPTConfig
+from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.data import Utterance
 from voiceclone.training.gpt import train_gpt
 from voiceclone.training.suspects import COLUMNS, named, rank
@@ -62,10 +63,8 @@ def test_a_swapped_transcript_ranks_first(tmp_path: Path, monkeypatch: pytest.Mo
     settings = GPTSettings(
         architecture="nano", steps=200, batch_size=16, learning_rate=5e-3, warmup_steps=10, validate_every=50
     )
-    train_gpt(
-        features, tmp_path / "state", tmp_path / "gpt.safetensors", report, tmp_path / "gpt.history.jsonl",
-        settings, RuntimeSettings(device="cpu"), suspects=suspects,
-    )  # fmt: skip
+    outputs = OutputFiles(tmp_path / "gpt.safetensors", report, tmp_path / "gpt.history.jsonl", suspects)
+    train_gpt(features, tmp_path / "state", outputs, settings, RuntimeSettings(device="cpu"))
     rows = read_tsv(suspects)
     assert len(rows) == 84 and rows[0]["utterance"] == "take-17" and rows[0]["suspect"] == "true"
     found = read_json(report)["suspects"]

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
+from voiceclone.cli import app
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
@@ -21,6 +24,7 @@ from voiceclone.files import read_json, write_json
 from voiceclone.inference.bundle import read_bundle, verify_bundle
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.lineage.rights import Rights
 from voiceclone.text.frontend import to_phones
 
 from .feature_fixture import random_bert
@@ -142,9 +146,32 @@ def test_damaged_bundle_names_the_file(voice: Path, tmp_path: Path) -> None:
     (damaged / "tail.onnx").write_bytes(data)
     with pytest.raises(DataError, match=r"tail\.onnx"):
         verify_bundle(damaged)
+    shutil.copy(voice / "bundle" / "tail.onnx", damaged)
+    text = (damaged / "bundle.json").read_text()
+    (damaged / "bundle.json").write_text(text.replace("none given", "CC0"))
+    with pytest.raises(DataError, match=r"\['bundle\.json'\]"):
+        verify_bundle(damaged)
+    (damaged / "SHA256SUMS").write_text("")
+    with pytest.raises(DataError, match=r"SHA256SUMS: damaged, it does not name bundle\.json"):
+        verify_bundle(damaged)
     (damaged / "tail.onnx").unlink()
     with pytest.raises(DataError, match=r"tail\.onnx: missing"):
         read_bundle(damaged)
+
+
+def test_rights_are_stated_in_bundle_and_graphs_and_by_verify(voice: Path, tmp_path: Path) -> None:
+    rights = Rights("CC-BY-4.0", "ab" * 32)
+    models, features, bundle = voice / "models", voice / "features", tmp_path / "bundle"
+    export_voice(models, features, "onnx-fp32", bundle, ExportSettings(parity_sentences=1), "anna", rights)
+    description = read_json(bundle / "bundle.json")
+    for path in bundle.glob("*.onnx"):
+        notes = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        assert (notes["voice"], notes["licence"], notes["consent_sha256"]) == ("anna", "CC-BY-4.0", "ab" * 32)
+        assert notes["fingerprint_gpt"] == description["fingerprints"]["gpt"]
+    said = CliRunner().invoke(app, ["bundle", "verify", str(bundle)])
+    assert said.exit_code == 0 and "CC-BY-4.0" in said.output and "ab" * 32 in said.output
+    plain = CliRunner().invoke(app, ["bundle", "verify", str(voice / "bundle")])
+    assert plain.exit_code == 0 and plain.output.count("none given") == 2
 
 
 def test_later_format_is_refused(voice: Path, tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_settings_decide_without_reading_again(folder: Path, caplog: pytest.LogC
 
 
 def test_files_are_found_in_order(folder: Path) -> None:
-    for name in ("b.wav", "a/2.flac", "a/1.flac", "LICENSE", "notes.TXT", ".git/x.wav"):
+    for name in ("b.wav", "a/2.flac", "a/1.flac", "LICENSE", "notes.TXT", ".git/x.wav", "consent.wav"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"")
     assert [path.relative_to(folder).as_posix() for path in find_files(folder)] == ["a/1.flac", "a/2.flac", "b.wav"]

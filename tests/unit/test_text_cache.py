@@ -96,8 +96,8 @@ def test_batches_give_what_single_texts_give(encoder: BertEncoder) -> None:
         alone = encoder.encode(phones)
         assert np.abs(vectors.astype(np.float32) - alone.astype(np.float32)).max() <= 2**-10 * np.abs(alone).max()
     chunks = [phones.segments[0].normalised for phones in read]
-    for chunk, batched in zip(chunks, encoder._hidden(chunks), strict=True):
-        np.testing.assert_allclose(batched, encoder._hidden([chunk])[0], atol=1e-5, rtol=0)
+    for chunk, batched in zip(chunks, encoder.hidden(chunks), strict=True):
+        np.testing.assert_allclose(batched, encoder.hidden([chunk])[0], atol=1e-5, rtol=0)
 
 
 @given(lengths=st.lists(st.integers(1, 510), max_size=40), limit=st.integers(1, 2000))
@@ -118,10 +118,10 @@ def test_the_vectors_are_those_of_the_third_layer_from_the_end(encoder: BertEnco
     from transformers import BertModel
 
     model = BertModel.from_pretrained(random_bert(tmp_path / "bert", CHARACTERS).folder).eval()
-    tokens = encoder._tokenizer.convert_tokens_to_ids(["[CLS]", *"今天天气", "[SEP]"])
+    tokens = encoder.tokenizer.convert_tokens_to_ids(["[CLS]", *"今天天气", "[SEP]"])
     with torch.inference_mode():
         expected = model(torch.tensor([tokens]), output_hidden_states=True).hidden_states[-3][0, 1:-1].T
-    np.testing.assert_allclose(encoder._hidden(["今天天气"])[0], expected.numpy(), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(encoder.hidden(["今天天气"])[0], expected.numpy(), atol=1e-5, rtol=0)
 
 
 def test_a_text_longer_than_the_network_is_cut(encoder: BertEncoder) -> None:

@@ -27,6 +27,7 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.training import gpt, sovits
+from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.inventory import state_lines
 
 from .synthetic_features import make_features
@@ -82,7 +83,7 @@ class Speaker:
     ) -> None:
         """Run a training stage in this process."""
         models = self.folder / "models"
-        outputs = (models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
+        outputs = OutputFiles(models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
         state = self.folder / "state" / kind
         runtime = RuntimeSettings(
             save_every_steps=save_every, device="cpu", micro_batch=micro_batch, process_timeout=process_timeout,
@@ -92,11 +93,11 @@ class Speaker:
         values["steps"] = steps or STEPS[kind]
         features = self.folder / "features"
         if kind == "gpt":
-            gpt.train_gpt(features, state, *outputs, GPTSettings(**values), runtime, asset)
+            gpt.train_gpt(features, state, outputs, GPTSettings(**values), runtime, asset)
         else:
             tokenizer = models / "tokenizer.safetensors"
             sovits.train_sovits(
-                features, tokenizer, state, *outputs, SoVITSSettings(**values), runtime, asset, adversary
+                features, tokenizer, state, outputs, SoVITSSettings(**values), runtime, asset, adversary
             )
 
     def weights(self, kind: str) -> bytes:

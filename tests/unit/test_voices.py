@@ -21,7 +21,7 @@ from voiceclone.features.content import HubertContent
 from voiceclone.features.verification import WEIGHTS, VerificationEncoder
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.clip import SILENCE_AFTER, with_end_mark
-from voiceclone.inference.voices import Clip, asset_finder, open_bundle, open_models, with_trained_polyphones
+from voiceclone.inference.voices import Clip, asset_finder, open_models, with_trained_polyphones
 from voiceclone.models.checkpoints import POSTERIOR, write_gpt, write_sovits
 from voiceclone.models.eres2netv2 import ERes2NetV2
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
@@ -31,6 +31,7 @@ from voiceclone.models.upstream import import_voice
 from voiceclone.models.voice import load_voice
 from voiceclone.text.lexicon import Lexicon
 
+from .encoder_fixture import sound
 from .feature_fixture import random_bert, random_campplus, random_hubert, register
 from .voice_fixture import make_voice
 
@@ -70,15 +71,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds in another rate and in stereo."""
     return sound(tmp_path_factory.mktemp("clip") / "clip.ogg", 4.0)
-
-
-def sound(path: Path, seconds: float, level: float = 0.2, seed: int = 0) -> Path:
-    rng = np.random.default_rng(seed)
-    time = np.arange(int(44100 * seconds)) / 44100
-    tone = np.sin(2 * np.pi * (150 + seed * 40 + 30 * np.sin(3 * time)) * time)
-    samples = level * (tone * (1 + np.sin(5 * time)) / 2 + 0.1 * rng.standard_normal(len(time)))
-    soundfile.write(path, np.stack([samples, 0.5 * samples], axis=1), 44100)
-    return path
 
 
 @pytest.mark.parametrize("place", ["imported", "public"])
@@ -277,10 +269,15 @@ def bundle(root: Path) -> Path:
     return root / "bundle"
 
 
-def test_a_bundle_refuses_what_it_cannot_do(root: Path, bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_a_bundle_refuses_what_it_cannot_do(root: Path, bundle: Path, tmp_path: Path) -> None:
     common = ("say", "--bundle", bundle, "--text", "Hello.", "-o", tmp_path / "out.wav")
-    code, told = call(*common, "--reference", clip)
-    assert code == 2 and "speaks like the clip that was exported" in told
+    for option in (("--precision", "bf16"), ("--compile",)):
+        code, told = call(*common, *option)
+        assert code == 2 and "--precision and --compile: are for --models" in told
+    table = tmp_path / "lines.tsv"
+    table.write_text("name\ttext\na\tHello.\n", encoding="utf-8")
+    code, told = call("batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out", "--batch-size", 4)
+    assert code == 2 and "speaks one sentence at a time" in told
     assert open_bundle(bundle, root).synthesizer.fingerprint
 
 
@@ -317,6 +314,10 @@ def test_a_batch_takes_clips_of_its_rows(root: Path, clip: Path, tmp_path: Path)
     sound(tmp_path / "mine.wav", 3.5, seed=4)  # another clip of the same name
     code, told = call(*command)
     assert code == 0 and "2 spoken, 1 were there" in told, told
+    code, told = call(*command[:-2], "--attempts", 2, "--batch-size", 2)
+    assert code == 0 and "3 spoken" in told, told
+    code, told = call(*command, "--precision", "fp16")
+    assert code == 2 and "precision fp16: needs a CUDA device" in told, told
 
 
 def test_posterior_of_public_files_is_left_out(root: Path) -> None:

@@ -14,12 +14,13 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 
-def make_voice(root: Path) -> Path:
+def make_voice(root: Path, sovits: SoVITSConfig | None = None) -> Path:
     """Write ``models`` (nano, said to come from a base voice) and ``features`` below a folder; returns it."""
+    sovits = sovits or SoVITSConfig.nano()
     torch.manual_seed(0)
     (root / "models").mkdir()
     (root / "features").mkdir()
-    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SynthesizerTrn(SoVITSConfig.nano()))):
+    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SynthesizerTrn(sovits))):
         tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
         save_torch(tensors, root / "models" / f"{name}.safetensors")
         write_json(

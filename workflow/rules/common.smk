@@ -10,6 +10,7 @@ from voiceclone.config import resolve
 from voiceclone.errors import VoiceCloneError
 from voiceclone.files import check_speaker
 from voiceclone.lineage.revisions import REVISIONS
+from voiceclone.lineage.rights import rights_files
 from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
 
 use_this_python()
@@ -72,6 +73,11 @@ def recordings(wildcards):
     """Every file below a speaker's folder: a new, changed or removed recording reruns the intake."""
     folder = Path(CONFIG.speakers_dir) / wildcards.speaker
     return sorted(str(path) for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def rights(wildcards):
+    """What states licence and consent of a speaker's recordings, where it is stated."""
+    return list(map(str, rights_files(Path(CONFIG.speakers_dir) / wildcards.speaker)))
 
 
 def corrections(wildcards):

@@ -1,3 +1,29 @@
+rule export_encoder:
+    """Export an encoder that voices share to a graph, for new clips and Chinese text without torch."""
+    input:
+        asset="resources/models/{asset}/asset.json",
+    output:
+        graph="resources/encoders/{asset}.onnx",
+        description="resources/encoders/{asset}.json",
+    log:
+        "results/logs/export_encoder/{asset}.log",
+    benchmark:
+        "results/benchmarks/export_encoder/{asset}.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        output_dir=subpath(output.graph, parent=True),
+        revision=revision("export_encoder"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/export_encoder.py --asset {input.asset} --output-dir {params.output_dir}"
+        " --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
 rule export:
     """Export the voice to a bundle that speaks without torch, and compare it with torch."""
     input:
@@ -6,6 +32,8 @@ rule export:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
         features="results/{speaker}/features/manifest.tsv",
+        rights=rights,
+        encoders=expand("resources/encoders/{asset}.json", asset=CONFIG.encoders()),
     output:
         bundle="results/{speaker}/export/{target}/bundle.json",
         parity="results/{speaker}/export/{target}/parity.json",
@@ -24,11 +52,12 @@ rule export:
         models_dir=subpath(input.gpt, parent=True),
         features_dir=subpath(input.features, parent=True),
         output_dir=subpath(output.bundle, parent=True),
+        speaker_dir=lambda wildcards: f"{CONFIG.speakers_dir}/{wildcards.speaker}",
         settings=settings("export"),
         revision=revision("export"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/export.py --speaker {wildcards.speaker}"
         " --models-dir {params.models_dir} --features-dir {params.features_dir} --target {wildcards.target}"
-        " --output-dir {params.output_dir}"
+        " --output-dir {params.output_dir} --speaker-dir {params.speaker_dir:q} --encoders {input.encoders}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

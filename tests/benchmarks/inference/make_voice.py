@@ -16,7 +16,7 @@ import torch
 from workload import CODES, PHONES, phones_and_tokens
 
 from voiceclone.export.targets import Calibration, build_graphs
-from voiceclone.inference.backend import TorchBackend
+from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.models.checkpoints import write_gpt, write_sovits
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
@@ -56,6 +56,7 @@ def write_bundle(folder: Path, form: str, gpt: TextToSemantic, sovits: Synthesiz
         "half": form == "fp16",
         "end_token": config.codes,
         "steps_per_frame": sovits.config.upsample_rates[0],
+        "vocoder": {"rates": sovits.config.upsample_rates, "dilations": sovits.config.resblock_dilations},
         "cache": {"layers": config.layers, "heads": config.heads, "head_width": config.dim // config.heads},
     }
     (folder / "bundle.json").write_text(json.dumps(description))

@@ -14,14 +14,12 @@ from workload import (
     REFERENCE_PHONES,
     SECONDS,
     THREADS,
-    best,
-    megabytes_on_disk,
-    memory,
+    measure,
     phones_and_tokens,
     report,
-    speed,
     timed,
 )
+from workload import Speaker as Engine
 
 from voiceclone.files import read_json
 from voiceclone.inference.backend import OnnxBackend
@@ -30,7 +28,7 @@ from voiceclone.inference.sampling import SamplingSettings, sample
 DRAWN, GREEDY = SamplingSettings(), SamplingSettings(temperature=0.0, top_k=1, repetition_penalty=1.0)
 
 
-class Speaker:
+class Speaker(Engine):
     """One sentence, again and again."""
 
     def __init__(self, backend: OnnxBackend) -> None:
@@ -39,9 +37,12 @@ class Speaker:
         self._rng = np.random.default_rng(0)
         self._style = self._rng.standard_normal((1, 512, 1)).astype(np.float32)
         self._noise = self._rng.standard_normal((1, 192, 2 * NEW_TOKENS)).astype(np.float32) / 2
-        self.prefill = 0.0
+        self._latent: np.ndarray | None = None
 
-    def generate(self, count: int = NEW_TOKENS, settings: SamplingSettings = DRAWN) -> list[int]:
+    def generate(self) -> int:
+        return len(self.draw(NEW_TOKENS, DRAWN))
+
+    def draw(self, count: int, settings: SamplingSettings) -> list[int]:
         """Draw so many tokens; the end is impossible."""
         start = time.perf_counter()
         logits, cache = self._backend.start(self._phones, None, self._prompt)
@@ -54,15 +55,21 @@ class Speaker:
                 return tokens[len(self._prompt) :]
             logits, cache = self._backend.step(tokens[-1], len(tokens) - 1, cache)
 
-    def sentence(self) -> tuple[float, ...]:
-        """Seconds of first pass, all tokens with it, latent, vocoder."""
-        tokens = timed(self.generate)
+    def latent(self) -> None:
         text = self._phones[REFERENCE_PHONES:]
-        start = time.perf_counter()
-        latent = self._backend.latent(self._codes, text, self._style, self._noise)
-        middle = time.perf_counter()
-        self._backend.vocode(latent, self._style)
-        return self.prefill, tokens, middle - start, time.perf_counter() - middle
+        self._latent = self._backend.latent(self._codes, text, self._style, self._noise)
+
+    def vocode(self) -> int:
+        assert self._latent is not None
+        return self._backend.vocode(self._latent, self._style).size
+
+    def decode(self) -> int:
+        self.latent()
+        return self.vocode()
+
+    def sentence(self) -> tuple[float, ...]:
+        tokens, latent, vocoder = timed(self.generate), timed(self.latent), timed(self.vocode)
+        return self.prefill, tokens, latent, vocoder
 
 
 def bytes_per_token(path: Path, sizes: dict[str, int], full: bool) -> float:
@@ -81,25 +88,17 @@ def bytes_per_token(path: Path, sizes: dict[str, int], full: bool) -> float:
 
 def main(folder: Path, greedy: list[int]) -> None:
     description = read_json(folder / "bundle.json")
-    start = time.perf_counter()
-    backend = OnnxBackend(folder, description, THREADS)
-    load, loaded = time.perf_counter() - start, memory("VmRSS")
-    speaker = Speaker(backend)
-    same = speaker.generate(len(greedy), GREEDY) == greedy
-    prefill, tokens, latent, vocoder = best(speaker.sentence)
+    speaker, figures = measure(lambda: OnnxBackend(folder, description, THREADS), Speaker, folder)
+    latent, vocoder = figures["decoder_stages_s"]
+    pairs = zip(speaker.draw(len(greedy), GREEDY), greedy, strict=True)
     report(
-        **speed(prefill, tokens, latent + vocoder),
-        load_s=load,
+        **figures,
         latent_rtf=latent / SECONDS,
         vocoder_rtf=vocoder / SECONDS,
-        loaded_mb=loaded,
-        steady_mb=memory("VmRSS"),
-        peak_mb=memory("VmHWM"),
-        disk_mb=megabytes_on_disk(folder),
         bytes_per_token=bytes_per_token(
             folder / "text_to_semantic.onnx", description["cache"], description["target"] == "onnx-fp32"
         ),
-        greedy_as_torch=same,
+        greedy_as_torch=next((index for index, (ours, theirs) in enumerate(pairs) if ours != theirs), len(greedy)),
     )
 
 

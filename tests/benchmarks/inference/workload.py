@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,6 @@ def timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def best(sentence: Callable[[], tuple[float, ...]]) -> list[float]:
-    """Least seconds of each stage over some sentences, after one to warm up."""
-    sentence()
-    return [min(stage) for stage in zip(*(sentence() for _ in range(RUNS)), strict=True)]
-
-
 def memory(field: str) -> float:
     """Megabytes of this process: ``VmRSS`` now, ``VmHWM`` at most since it was started.
 
@@ -58,14 +53,60 @@ def megabytes_on_disk(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def speed(prefill: float, tokens: float, decoder: float) -> dict[str, float]:
-    """Figures from seconds: of the first pass, of all tokens with it, of the waveform."""
-    return {
+class Speaker(ABC):
+    """An engine that speaks the sentence, again and again. What it counts is what it made, not what it was asked for.
+
+    Attributes:
+        prefill: seconds of the last first pass.
+    """
+
+    prefill = 0.0
+
+    @abstractmethod
+    def generate(self) -> int:
+        """Draw tokens as long as it is let; how many came."""
+
+    @abstractmethod
+    def decode(self) -> int:
+        """The waveform of the tokens of :func:`phones_and_tokens`; its samples."""
+
+    def sentence(self) -> tuple[float, ...]:
+        """Seconds of the first pass, of all tokens with it, of the waveform (in one or more stages)."""
+        tokens, decoder = timed(self.generate), timed(self.decode)
+        return self.prefill, tokens, decoder
+
+
+def measure(load: Callable[[], Any], speaker_of: Callable[[Any], Speaker], folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Load an engine and let it speak.
+
+    Args:
+        load: loads its models.
+        speaker_of: makes it speak the sentence.
+        folder: of its files.
+
+    Returns:
+        The speaker, and its figures: least seconds of each stage over some sentences, after one to warm up.
+    """
+    start = time.perf_counter()
+    engine = load()
+    load_s, loaded = time.perf_counter() - start, memory("VmRSS")
+    speaker = speaker_of(engine)
+    made = speaker.generate(), speaker.decode()
+    prefill, tokens, *decoder = (min(stage) for stage in zip(*(speaker.sentence() for _ in range(RUNS)), strict=True))
+    return speaker, {
+        "tokens": made[0],
+        "samples": made[1],
         "prefill_s": prefill,
         "step_tokens_per_s": (NEW_TOKENS - 1) / (tokens - prefill),
         "tokens_per_s": NEW_TOKENS / tokens,
-        "decoder_rtf": decoder / SECONDS,
-        "whole_rtf": (tokens + decoder) / SECONDS,
+        "decoder_rtf": sum(decoder) / SECONDS,
+        "decoder_stages_s": decoder,
+        "whole_rtf": (tokens + sum(decoder)) / SECONDS,
+        "load_s": load_s,
+        "loaded_mb": loaded,
+        "steady_mb": memory("VmRSS"),
+        "peak_mb": memory("VmHWM"),
+        "disk_mb": megabytes_on_disk(folder),
     }
 
 

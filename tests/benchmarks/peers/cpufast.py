@@ -13,19 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from workload import (
-    NEW_TOKENS,
-    REFERENCE_PHONES,
-    REFERENCE_SECONDS,
-    THREADS,
-    best,
-    megabytes_on_disk,
-    memory,
-    phones_and_tokens,
-    report,
-    speed,
-    timed,
-)
+from workload import NEW_TOKENS, REFERENCE_PHONES, REFERENCE_SECONDS, THREADS, measure, phones_and_tokens, report
+from workload import Speaker as Engine
 
 
 def find_package() -> None:
@@ -52,8 +41,8 @@ def load_gpt(path: Path) -> Any:
 def load_sovits(path: Path) -> Any:
     from module.models import SynthesizerTrn
 
-    file = torch.load(path, map_location="cpu", weights_only=False)
-    data, train, sizes = (dict(file["config"][name].items()) for name in ("data", "train", "model"))
+    file = torch.load(path, map_location="cpu", weights_only=True)
+    data, train, sizes = (file["config"][name] for name in ("data", "train", "model"))
     model = SynthesizerTrn(
         data["filter_length"] // 2 + 1, train["segment_size"] // data["hop_length"], n_speakers=0, **sizes
     )
@@ -77,7 +66,7 @@ class NoEnd(torch.nn.Module):
         return self._layer(states) + self._bias
 
 
-class Speaker:
+class Speaker(Engine):
     """One sentence, again and again."""
 
     def __init__(self, gpt: Any, sovits: Any) -> None:
@@ -88,10 +77,9 @@ class Speaker:
         self._text, self._codes = self._phones[:, REFERENCE_PHONES:], torch.from_numpy(codes)[None, None]
         self._bert = torch.zeros(1, 1024, len(phones))
         self._spectrogram = torch.rand(1, 1025, REFERENCE_SECONDS * 50)
-        self.prefill = 0.0
 
     @torch.inference_mode()
-    def generate(self) -> None:
+    def generate(self) -> int:
         self._head.calls.clear()
         start = time.perf_counter()
         lengths = torch.tensor([self._phones.shape[1]])
@@ -99,38 +87,23 @@ class Speaker:
             self._phones, lengths, self._prompt, self._bert, top_k=15, top_p=1, early_stop_num=NEW_TOKENS - 1
         ):
             pass
-        if len(self._head.calls) != NEW_TOKENS:
-            sys.exit(f"cpufast made {len(self._head.calls)} tokens")
         self.prefill = self._head.calls[0] - start
+        return len(self._head.calls)
 
     @torch.inference_mode()
-    def decode(self) -> Any:
-        return self._sovits.decode(self._codes, self._text, [self._spectrogram])
-
-    def sentence(self) -> tuple[float, ...]:
-        """Seconds of first pass, all tokens with it, waveform."""
-        tokens, decoder = timed(self.generate), timed(self.decode)
-        return self.prefill, tokens, decoder
+    def decode(self) -> int:
+        return int(self._sovits.decode(self._codes, self._text, [self._spectrogram]).numel())
 
 
 def speak(public: Path) -> None:
     torch.set_num_threads(THREADS)
     find_package()
-    start = time.perf_counter()
-    gpt, sovits = load_gpt(public / "voice.ckpt"), load_sovits(public / "voice.pth")
-    load, loaded = time.perf_counter() - start, memory("VmRSS")
-    speaker = Speaker(gpt, sovits)
-    samples = speaker.decode().numel()
-    if samples != NEW_TOKENS * 1280:
-        sys.exit(f"cpufast made {samples} samples of {NEW_TOKENS} tokens")
-    report(
-        **speed(*best(speaker.sentence)),
-        load_s=load,
-        loaded_mb=loaded,
-        steady_mb=memory("VmRSS"),
-        peak_mb=memory("VmHWM"),
-        disk_mb=megabytes_on_disk(public),
+    _, figures = measure(
+        lambda: (load_gpt(public / "voice.ckpt"), load_sovits(public / "voice.pth")),
+        lambda models: Speaker(*models),
+        public,
     )
+    report(**figures)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,11 @@ from workload import (
     PROMPT_TOKENS,
     REFERENCE_PHONES,
     REFERENCE_SECONDS,
-    best,
-    megabytes_on_disk,
-    memory,
+    measure,
     phones_and_tokens,
     report,
-    speed,
-    timed,
 )
+from workload import Speaker as Engine
 
 
 def prepare(data: Path) -> None:
@@ -62,7 +59,7 @@ class Limited:
         return [y, embedding, np.array(self.done == self._calls), *present]
 
 
-class Speaker:
+class Speaker(Engine):
     """One sentence, again and again."""
 
     def __init__(self, model: Any) -> None:
@@ -75,9 +72,8 @@ class Speaker:
         rng = np.random.default_rng(0)
         self._content = rng.standard_normal((1, 768, 2 * PROMPT_TOKENS)).astype(np.float32)
         self._audio = rng.standard_normal((1, REFERENCE_SECONDS * 32000)).astype(np.float32) / 10
-        self.prefill = 0.0
 
-    def generate(self) -> None:
+    def generate(self) -> int:
         """The first token comes from the first stage."""
         stage = Limited(self._model.T2S_STAGE_DECODER, NEW_TOKENS - 1)
         start = time.perf_counter()
@@ -92,36 +88,23 @@ class Speaker:
             stage,
         )
         self.prefill = stage.first - start
+        return 1 + stage.done
 
-    def decode(self) -> np.ndarray:
+    def decode(self) -> int:
         feed = {"text_seq": self._text, "pred_semantic": self._codes, "ref_audio": self._audio}
-        return np.asarray(self._model.VITS.run(None, feed)[0])
-
-    def sentence(self) -> tuple[float, ...]:
-        """Seconds of first pass, all tokens with it, waveform."""
-        tokens, decoder = timed(self.generate), timed(self.decode)
-        return self.prefill, tokens, decoder
+        return int(np.asarray(self._model.VITS.run(None, feed)[0]).size)
 
 
 def speak(folder: Path) -> None:
     from genie_tts.ModelManager import model_manager
 
-    start = time.perf_counter()
-    if not model_manager.load_character("voice", str(folder), "English"):
-        sys.exit(f"genie could not load {folder}")
-    load, loaded = time.perf_counter() - start, memory("VmRSS")
-    speaker = Speaker(model_manager.get("voice"))
-    samples = speaker.decode().size
-    if samples != NEW_TOKENS * 1280:
-        sys.exit(f"genie made {samples} samples of {NEW_TOKENS} tokens")
-    report(
-        **speed(*best(speaker.sentence)),
-        load_s=load,
-        loaded_mb=loaded,
-        steady_mb=memory("VmRSS"),
-        peak_mb=memory("VmHWM"),
-        disk_mb=megabytes_on_disk(folder),
-    )
+    def load() -> Any:
+        if not model_manager.load_character("voice", str(folder), "English"):
+            sys.exit(f"genie could not load {folder}")
+        return model_manager.get("voice")
+
+    _, figures = measure(load, Speaker, folder)
+    report(**figures)
 
 
 if __name__ == "__main__":

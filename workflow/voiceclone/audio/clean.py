@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from voiceclone.audio.denoise import Denoiser, checked, make_denoiser
+from voiceclone.audio.each_take import each_take
 from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
-from voiceclone.audio.loudness import estimate_snr, loudness, set_loudness, true_peak_dbtp
+from voiceclone.audio.loudness import loudness, set_loudness, true_peak_dbtp
 from voiceclone.audio.segments import excerpt_slices
-from voiceclone.audio.stale import remove_stale
+from voiceclone.audio.snr import estimate_snr
 from voiceclone.config.clean import CleanSettings
 from voiceclone.errors import DataError
-from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_tsv
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
-from voiceclone.progress import Progress
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
@@ -184,25 +184,12 @@ def clean_speaker(
     used = [dnsmos, encoder, deepfilter if settings.method == "deepfilternet3" else None]
     assets = digest([asset.digest for asset in used if asset is not None])
     denoiser = None if settings.denoise == "never" else make_denoiser(settings, deepfilter)
-    judge: Judge | None = None
-    progress = Progress(label, len(rows))
-    result, made = [], 0
-    for row in rows:
-        target = output.parent / f"{row['take']}.flac"
-        sidecar = target.with_suffix(".json")
-        key = item_key("clean", settings, row["sha256"], assets)
-        record = read_sidecar(sidecar, key)
-        if record is None:
-            judge = judge or open_judge(settings, dnsmos, encoder)
-            record = _make(separated.parent, row, target, settings, denoiser, judge)
-            write_sidecar(sidecar, key, record, [target])
-            made += 1
-        result.append(record)
-        log.info("%s: denoised %s; %s", row["take"], str(record["denoised"]).lower(), record["note"])
-        progress.update(note=row["take"])
-    log.info("clean: %d made, %d from cache", made, len(rows) - made)
-    remove_stale(output.parent, {row["take"] for row in rows})
-    write_tsv(output, COLUMNS, result)
+    judge = cache(lambda: open_judge(settings, dnsmos, encoder))
+
+    def make(row: Row, target: Path) -> dict[str, Any]:
+        return _make(separated.parent, row, target, settings, denoiser, judge())
+
+    each_take("clean", rows, output, COLUMNS, settings, assets, make, "denoised", label)
 
 
 def _make(

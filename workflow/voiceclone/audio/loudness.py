@@ -1,4 +1,4 @@
-"""Loudness (ITU-R BS.1770 through pyloudnorm), true peak, a peak limiter, and a simple signal-to-noise estimate."""
+"""Loudness (ITU-R BS.1770 through pyloudnorm), true peak, a peak limiter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from voiceclone.errors import DataError
 
 OVERSAMPLING = 4
 SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: nothing below counts as sound
-DIGITAL_SILENCE = 1e-10  # frame power: -100 dBFS
 PASSES = 5  # of gain and limiter; one where nothing is limited
 _BLOCK_SECONDS = 30.0
 _MARGIN = 512  # frames around a block, so that the oversampling filter sees its neighbours
@@ -106,29 +105,3 @@ def set_loudness(samples: Waveform, rate: int, target_lufs: float, ceiling_dbtp:
         if abs(target_lufs - level) < 0.1:
             break
     return result.astype(np.float32), f"peaks limited by up to {reduction:.1f} dB" if reduction > 1.0 else ""
-
-
-def estimate_snr(samples: Waveform, rate: int) -> float:
-    """Signal-to-noise ratio in dB from the levels of 25 ms frames.
-
-    Noise is the mean power of the quietest tenth of the frames of every 4 s, averaged over the take, so that noise
-    which comes and goes counts; speech that of the frames within 20 dB of the loudest twentieth, less the noise. It
-    needs pauses: noise without speech gives about 0. Between -20 and 80, which also stands for digital silence between
-    the words; 0 for a take that is silence as a whole.
-    """
-    size = max(1, int(0.025 * rate))
-    frames = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
-    power = np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1) if len(frames) else np.zeros(1)
-    if (power > DIGITAL_SILENCE).sum() < 10:
-        return 0.0
-    floors = [_quietest_tenth(power[start : start + 160]) for start in range(0, len(power), 160)]
-    noise = float(np.mean([floor for floor in floors if floor > 0] or [DIGITAL_SILENCE]))
-    speech = float(power[power > np.percentile(power, 95) * 1e-2].mean()) - noise
-    return float(np.clip(10 * np.log10(max(speech, 1e-12) / noise), -20.0, 80.0))
-
-
-def _quietest_tenth(power: npt.NDArray[np.float64]) -> float:
-    """Mean of the lowest tenth of the frame powers; 0 where too little sounds to tell."""
-    if (power > DIGITAL_SILENCE).sum() < 40:
-        return 0.0
-    return float(np.sort(np.maximum(power, DIGITAL_SILENCE))[: len(power) // 10].mean())

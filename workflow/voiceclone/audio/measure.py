@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from voiceclone.audio.io import Waveform
+from voiceclone.audio.snr import snr_of_powers
 
 Array = npt.NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class Measures:
         bandwidth_hz: highest frequency that carries signal, whatever the sample rate promises.
         clipping: share of samples that lie on flat tops.
         dc_offset: mean of the channel whose mean is largest, full scale 1.
-        snr_db: level of speech over the level of its pauses.
+        snr_db: level of speech over the level of its pauses, see :mod:`voiceclone.audio.snr`.
         loudest_dbfs: RMS of the loudest 20 ms of the average, its offset taken out.
         loudest_channel_dbfs: the same of the loudest single channel; far above means that the channels cancel.
         finite: False if a sample is NaN or infinite; nothing else is meaningful then.
@@ -117,33 +118,12 @@ class Meter:
             bandwidth_hz=self._spectrum.result(),
             clipping=self._flat.share(self._peak),
             dc_offset=offset,
-            snr_db=snr_from_powers(average),
+            snr_db=snr_of_powers(average, FRAME_SECONDS),
             loudest_dbfs=decibels(float(average.max(initial=0.0))),
             loudest_channel_dbfs=decibels(loudest_channel),
             finite=self.finite,
             samples_digest=self._digest.hexdigest(),
         )
-
-
-def estimate_snr(samples: Waveform, rate: int) -> float | None:
-    """Level of speech over the level of its pauses, in dB, from samples (frames,) alone; None without pauses."""
-    levels = _Levels(max(1, round(FRAME_SECONDS * rate)))
-    levels.add(np.asarray(samples, np.float32)[:, None], np.asarray(samples, np.float32))
-    return snr_from_powers(levels.powers()[0])
-
-
-def snr_from_powers(powers: Array) -> float | None:
-    """Signal-to-noise ratio in dB from the powers of 20 ms frames.
-
-    Noise is the tenth percentile of the frames that are not digital silence, signal the mean power of the frames in
-    the upper half of the range between noise and the 95th percentile. Capped at 96 dB, the range of 16 bit.
-    """
-    sounding = powers[powers > 1e-10]
-    if len(sounding) < 10:
-        return None
-    noise, high = np.percentile(sounding, [10, 95])
-    speech = sounding[sounding >= math.sqrt(noise * high)].mean()
-    return float(min(96.0, 10 * math.log10(max(speech - noise, noise * 1e-3) / noise)))
 
 
 def _average(block: Waveform) -> Waveform:

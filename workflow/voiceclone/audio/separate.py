@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from voiceclone.audio.accompaniment import Accompaniment, Splitter, measure
+from voiceclone.audio.each_take import each_take
 from voiceclone.audio.io import Waveform, read_audio, resample, write_flac
 from voiceclone.audio.segments import in_segments
-from voiceclone.audio.stale import remove_stale
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.errors import AssetError, DataError
-from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_tsv
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
-from voiceclone.progress import Progress
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
@@ -197,26 +196,13 @@ def separate_speaker(
         AssetError: a model the chain names was not given.
     """
     rows = read_tsv(takes, required=("take", "file", "sha256"))
-    tools: Toolbox | None = None
     assets = digest(_asset_digests(settings, spleeter, separators or {}))
-    progress = Progress(label, len(rows))
-    result, made = [], 0
-    for row in rows:
-        target = output.parent / f"{row['take']}.flac"
-        sidecar = target.with_suffix(".json")
-        key = item_key("separate", settings, row["sha256"], assets)
-        record = read_sidecar(sidecar, key)
-        if record is None:
-            tools = tools or open_toolbox(settings, spleeter, separators or {}, device)
-            record = _make(folder, row, target, settings, tools)
-            write_sidecar(sidecar, key, record, [target])
-            made += 1
-        result.append(record)
-        log.info("%s: separated %s, %s", row["take"], str(record["separated"]).lower(), record["note"])
-        progress.update(note=row["take"])
-    log.info("separate: %d made, %d from cache", made, len(rows) - made)
-    remove_stale(output.parent, {row["take"] for row in rows})
-    write_tsv(output, COLUMNS, result)
+    tools = cache(lambda: open_toolbox(settings, spleeter, separators or {}, device))
+
+    def make(row: Row, target: Path) -> dict[str, Any]:
+        return _make(folder, row, target, settings, tools())
+
+    each_take("separate", rows, output, COLUMNS, settings, assets, make, "separated", label)
 
 
 def _asset_digests(settings: SeparateSettings, spleeter: Asset | None, separators: Mapping[str, Asset]) -> list[str]:

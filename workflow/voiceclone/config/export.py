@@ -44,6 +44,11 @@ class ExportSettings(Block):
         description="Targets of 8 and 4 bits: mean distance of the spectra that bundle and trained model make of the "
         "same tokens, in dB; more fails the export.",
     )
+    encoders: bool = Field(
+        True,
+        description="Export the encoders that voices share (resources/encoders), so that bundles take new reference "
+        "clips and read Chinese as in training; false: bundles speak like their own clip alone.",
+    )
     calibration_sentences: int = Field(
         8, ge=1, le=500, description="Targets of 8 and 4 bits: held-out utterances on which ranges are measured."
     )

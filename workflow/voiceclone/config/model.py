@@ -141,6 +141,14 @@ class Config(Block):
         }
         return [name for name in dict.fromkeys(models.get(stage, [])) if name]
 
+    def encoders(self) -> list[str]:
+        """Names of the encoders that exported voices need for new clips and for Chinese text."""
+        if not self.export.encoders:
+            return []
+        speaker = {"nano": self.features.speaker_encoder, "v2Pro": self.features.verification_encoder}
+        content = self.features.content if self.gpt.base else ""
+        return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
+
     def all_assets(self) -> list[str]:
         """Names of all models of a run, in the order of the stages; the demo's voice only in the demo."""
         stages = [stage for stage in self.BLOCKS if stage != "demo_speaker" or self.preset == "demo"]

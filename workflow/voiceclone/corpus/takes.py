@@ -35,7 +35,9 @@ _SUFFIXES = (
     " .htm .pdf .doc .docx .odt .rtf .xls .xlsx .ods .ini .db .asd .reapeaks .sha256 .md5 .py .sh"
 )
 COMPANION_SUFFIXES = frozenset(_SUFFIXES.split())
-COMPANION_NAMES = re.compile(r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|md5sums)\b.*", re.IGNORECASE)
+COMPANION_NAMES = re.compile(
+    r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|md5sums)\b.*|consent(\.\w+)?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

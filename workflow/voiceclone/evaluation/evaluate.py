@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from voiceclone.assets import Asset
 from voiceclone.audio.io import Waveform, read_mono, write_flac
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
+from voiceclone.evaluation.comparison import TRAINED
 from voiceclone.evaluation.limits import check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.skipped import not_measured, write_not_measured
@@ -35,6 +36,9 @@ from voiceclone.inference.engine_cache import Machine
 from voiceclone.inference.standard import is_tensorrt
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
+
+if TYPE_CHECKING:
+    from voiceclone.inference.synthesizer import Synthesizer
 
 log = logging.getLogger(__name__)
 
@@ -137,40 +141,49 @@ def open_target(
         audio = open_store(features_dir / "audio.safetensors")
         return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
 
-    from voiceclone.export.tensorrt import build_engines
-    from voiceclone.inference.streaming import stream
-    from voiceclone.inference.synthesizer import Synthesizer
-
-    if target == "torch-fp32" or target == "resynthesis":
-        from voiceclone.inference.voices import with_trained_polyphones
-        from voiceclone.text.lexicon import Lexicon
-
-        lexicon = with_trained_polyphones(Lexicon(), features_dir, None)
-        synthesizer = Synthesizer.from_models(models_dir, features_dir, lexicon, bert)
-        if target == "resynthesis":
-            return _resynthesis(synthesizer, features_dir, settings.seed)
-    elif bundle is not None:
-        if is_tensorrt(target):
-            build_engines(bundle.parent, read_json(bundle))
-        synthesizer = Synthesizer.from_bundle(bundle, threads)
-    else:
+    if target == "resynthesis":
+        return _resynthesis(trained_voice(features_dir, models_dir, bert), features_dir, settings.seed)
+    if target == TRAINED:
+        return _speaker(trained_voice(features_dir, models_dir, bert), settings.seed)
+    if bundle is None:
         raise ConfigError(
             f"target {target!r}: needs --bundle", "targets without one: recordings, resynthesis, torch-fp32"
         )
+    from voiceclone.export.tensorrt import build_engines
+    from voiceclone.inference.synthesizer import Synthesizer
+
+    if is_tensorrt(target):
+        build_engines(bundle.parent, read_json(bundle))
+    return _speaker(Synthesizer.from_bundle(bundle, threads), settings.seed)
+
+
+def trained_voice(features_dir: Path, models_dir: Path, bert: Asset | None) -> Synthesizer:
+    """The trained models, in torch on the CPU."""
+    from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.inference.voices import with_trained_polyphones
+    from voiceclone.text.lexicon import Lexicon
+
+    lexicon = with_trained_polyphones(Lexicon(), features_dir, None)
+    return Synthesizer.from_models(models_dir, features_dir, lexicon, bert)
+
+
+def _speaker(synthesizer: Synthesizer, seed: int) -> Voice:
+    """Speaks whole sentences, then again as a stream, whose first sound is waited for."""
+    from voiceclone.inference.streaming import stream
 
     def say(item: Item) -> Spoken:
-        speech = synthesizer.say(item.text, item.language, seed=settings.seed)
+        synthesizer.forget_texts()  # that of the warm-up, or a sentence that comes twice
+        speech = synthesizer.say(item.text, item.language, seed=seed)
+        synthesizer.forget_texts()
         began = time.perf_counter()
-        next(stream(synthesizer, item.text, item.language, seed=settings.seed), None)
-        # Its text was read a moment ago and is remembered: the time of one piece is added.
-        text = speech.timings["text_ms"] / max(1, len(speech.pieces))
-        first = text + (time.perf_counter() - began) * 1000
+        next(stream(synthesizer, item.text, item.language, seed=seed), None)
+        first = (time.perf_counter() - began) * 1000
         return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens, first)
 
     return say
 
 
-def _resynthesis(synthesizer: Any, features_dir: Path, seed: int) -> Voice:
+def _resynthesis(synthesizer: Synthesizer, features_dir: Path, seed: int) -> Voice:
     """Decode the recordings' own tokens, with the reference clip's style and the noise of synthesis from text."""
     semantic, phones = (open_store(features_dir / f"{kind}.safetensors") for kind in ("semantic", "phones"))
 
@@ -232,17 +245,20 @@ def speak_items(
 ) -> dict[str, dict[str, Any]]:
     """Speak what is not in the cache. Per item id: seconds, timings, peak memory, or the reason of a failure.
 
-    The first sentence is spoken once more beforehand, so that loading and first-call costs are in no figure.
+    The first sentence of each language is spoken once more beforehand, so that loading and first-call costs are in no
+    figure.
     """
     records: dict[str, dict[str, Any]] = {}
     voice: Voice | None = None
+    warm: set[str] = set()
     for item in items:
         sound, sidecar = folder / f"{item.id}.flac", folder / f"{item.id}.json"
         record = read_sidecar(sidecar, keys[item.id])
         if record is None:
-            if voice is None:
-                voice = open_voice()
+            voice = voice or open_voice()
+            if item.language not in warm:
                 _warm_up(voice, item)
+                warm.add(item.language)
             record = _speak(voice, item, sound, sidecar, keys[item.id])
         records[item.id] = record
         progress.update(note="speaking")
@@ -280,6 +296,20 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str) -> di
         "peak_memory_mb": peak_memory_mb(),
     }
     write_sidecar(sidecar, key, record, [sound])
+    return record
+
+
+def _cache_gain(
+    item: Item, open_voice: Callable[[], Synthesizer], folder: Path, key: str, settings: EvaluateSettings
+) -> dict[str, Any]:
+    """See :func:`voiceclone.evaluation.cache_gain.cache_gain`; measured once."""
+    from voiceclone.evaluation.cache_gain import cache_gain
+
+    sidecar = folder / "cache_gain.json"
+    record = read_sidecar(sidecar, key)
+    if record is None:
+        record = cache_gain(open_voice(), item.text, item.language, settings.seed)
+        write_sidecar(sidecar, key, record)
     return record
 
 
@@ -418,6 +448,11 @@ def evaluate_target(
             f"target {target}: none of {len(items)} sentences could be spoken; {items[0].id}: {failures[0]['reason']}",
             "the log has the full message; check the stage that made the models or the bundle",
         )
+    heard = next((item for item in items if "failure" not in spoken[item.id]), None)
+    gain = None
+    if target == TRAINED and heard is not None:
+        key = item_key("evaluate", {"seed": settings.seed}, source, heard.text, heard.language)
+        gain = _cache_gain(heard, lambda: trained_voice(features_dir, models_dir, bert), output_dir, key, settings)
     meters = Meters(assets, settings.beam_size, max(1, threads))
     training = {name: digests[name] for name in training_names}
     measures = measure_items(items, spoken, folder, cache, meters, training, audio, progress)
@@ -434,6 +469,7 @@ def evaluate_target(
             for kind in sorted({item.kind for item in items})
         },
         **({"against_trained_model": against} if against else {}),
+        **({"cache": gain} if gain else {}),
         "failures": failures,
         "truncated": sum(record.get("truncated", 0) for record in spoken.values()),
         "size_bytes": target_bytes(target, models_dir, bundle),

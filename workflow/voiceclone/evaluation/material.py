@@ -27,6 +27,7 @@ from voiceclone.evaluation.words import (
     target_name,
 )
 from voiceclone.files import Row, read_jsonl, read_tsv
+from voiceclone.lineage.rights import NONE_GIVEN
 
 
 def optional_table(path: Path) -> list[Row]:
@@ -270,7 +271,7 @@ def tiles(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One entry per exported bundle: size, digest, and what the comparison with the trained model found."""
+    """One entry per exported bundle: size, digest, rights, and what the comparison with the trained model found."""
     rows = []
     for name, export in exports.items():
         parity = export["parity"] or {}
@@ -287,6 +288,10 @@ def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
                 "name": name,
                 "bytes": sum(entry.get("size", 0) for entry in files.values()) or None,
                 "sha256": export["sha256"],
+                "rights": (
+                    export["bundle"].get("licence", NONE_GIVEN),
+                    export["bundle"].get("consent_sha256", NONE_GIVEN),
+                ),
                 "findings": findings,
             }
         )

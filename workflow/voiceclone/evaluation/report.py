@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from voiceclone.config.report import ReportSettings
+from voiceclone.evaluation.comparison import TRAINED, comparison
 from voiceclone.evaluation.material import (
     bundle_rows,
     corpus_figures,
@@ -30,6 +31,7 @@ from voiceclone.evaluation.words import (
     METRICS,
     STATES,
     TRAININGS,
+    bare,
     duration,
     figure,
     language_name,
@@ -37,6 +39,7 @@ from voiceclone.evaluation.words import (
     number,
     percent,
     plain_words,
+    range_of,
     span,
     spoken_by,
     target_name,
@@ -52,7 +55,10 @@ SMALL_PRESETS = frozenset({"nano", "demo"})
 MOST_ROWS = 400  # of a table inside the page; the full one is the file on disk
 
 
-FILTERS = {"number": number, "percent": percent, "megabytes": megabytes, "figure": figure, "span": span, "whole": whole}
+FILTERS = {
+    "number": number, "percent": percent, "megabytes": megabytes, "figure": figure, "span": span, "whole": whole,
+    "bare": bare, "range": range_of,
+}  # fmt: skip
 
 
 def page(template: str, **values: Any) -> str:
@@ -110,6 +116,9 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "heldout": metric_rows(summaries, "heldout"),
         "fixed": metric_rows({t: s for t, s in summaries.items() if "fixed" in s["by_kind"]}, "fixed"),
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
+        "comparison": comparison(summaries, tables),
+        "trained_target": TRAINED,
+        "threads": summaries.get(TRAINED, {}).get("threads"),
         "tables": tables,
         "cards": cards,
         "spoken": spoken_by(summaries),

@@ -197,6 +197,21 @@ def figure(value: float | None, style: str) -> str:
     return forms[style].format(100 * value if style == "percent" else value)
 
 
+def bare(value: float | None, style: str, signed: bool = False) -> str:
+    """One number of the table of quality and speed, its unit being in the heading; with a sign for a difference."""
+    if value is None:
+        return "–"
+    shown = 100 * value if style == "bare_percent" else value
+    digits = {"score": 2, "bare_percent": 1}.get(style, 0 if abs(shown) >= 10 else 1)
+    shown = round(shown, digits) or 0.0  # no minus before a zero
+    return f"{shown:{'+' if signed and shown else ''}.{digits}f}".replace("-", "−")
+
+
+def range_of(interval: Mapping[str, float], style: str, signed: bool = False) -> str:
+    """Bounds of an interval in little room: ``0.61…0.74``."""
+    return f"{bare(interval['low'], style, signed)}…{bare(interval['high'], style, signed)}"
+
+
 def span(interval: Mapping[str, float], style: str) -> str:
     """Bounds of an interval, the unit once."""
     low, high = figure(interval["low"], style), figure(interval["high"], style)

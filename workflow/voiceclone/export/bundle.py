@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,49 @@ import onnx
 from voiceclone import __version__
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
-from voiceclone.export.lint import lint, stored_bytes
+from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
+from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check, compare, held_out_sentences
 from voiceclone.export.profiles import SCRIPT, Sizes, build_script, profiles
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.export.tensorrt import engine_note
 from voiceclone.export.tensorrt_graphs import tensorrt_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
-from voiceclone.inference.backend import TorchBackend
+from voiceclone.inference.backend import OnnxBackend
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
     FORMAT_VERSION,
     HEAD,
     LATENT,
+    QUANTISER,
     REFERENCE,
+    STYLE,
     TAIL,
     TEXT_TO_SEMANTIC,
     Reference,
     read_bundle,
 )
-from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
-from voiceclone.inference.standard import is_tensorrt, open_backend
+from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
+from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
+from voiceclone.inference.reference import (
+    choose_reference,
+    has_bert,
+    make_reference,
+    spectrogram_and_vector,
+    usual_rates,
+)
+from voiceclone.inference.standard import StandardOnnxBackend, is_tensorrt
+from voiceclone.inference.torch_backend import TorchBackend
+from voiceclone.inference.voices import BERT
+from voiceclone.lineage.rights import Rights
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
 log = logging.getLogger(__name__)
 
-FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE)
+#: Entries of the description that each graph carries too.
+NOTED = ("voice", "target", "licence", "consent_sha256", "notice", "made_by")
+FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE, QUANTISER, STYLE)
 SMOKE_TEXT = {
     "en": "This is a short test.",
     "ja": "これは短いテストです。",
@@ -49,9 +66,26 @@ SMOKE_TEXT = {
 
 
 def export_voice(
-    models_dir: Path, features_dir: Path, target: str, output_dir: Path, settings: ExportSettings, speaker: str
+    models_dir: Path,
+    features_dir: Path,
+    target: str,
+    output_dir: Path,
+    settings: ExportSettings,
+    speaker: str,
+    rights: Rights | None = None,
+    encoders: Sequence[Path] = (),
 ) -> None:
     """Write the bundle of one target, check its graphs and compare it with the trained models.
+
+    Args:
+        models_dir: the trained models.
+        features_dir: the features that they were trained on.
+        target: what to export to.
+        output_dir: folder of the bundle.
+        settings: how.
+        speaker: name of the voice.
+        rights: of its recordings; None: none given.
+        encoders: ``NAME.json`` of the exported encoders, which the bundle names.
 
     Raises:
         VoiceCloneError: a graph is not as asked, or differs more than the settings allow; the message has the numbers.
@@ -69,34 +103,57 @@ def export_voice(
     calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
     build = tensorrt_graphs if is_tensorrt(target) else build_graphs
     graphs = build(gpt, sovits, form, settings.opset, calibration)
+    own = voice_graphs(sovits, settings.opset, form)
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
+    description |= (rights or Rights()).as_notes()
+    description["encoders"] = _encoders(sovits, description, encoders)
     if is_tensorrt(target):
         sizes = Sizes.of(description["tokens_per_phone"], reference)
         found = profiles(graphs, sizes, description["steps_per_frame"])
         description |= {"phones": gpt.config.phones, "profiles": found}
-    faults = lint(graphs, form, description.get("profiles"))
+    faults = lint(graphs, form, description.get("profiles")) + lint_stored(own)
     if faults:
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
-    _write(output_dir, graphs, reference, description)
+    _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
-    exported = open_backend(folder, read_json(folder / BUNDLE_FILE), device="cpu")
-    backends = exported, TorchBackend(gpt, sovits)
+    runtime = StandardOnnxBackend if is_tensorrt(target) else OnnxBackend
+    backends = runtime(folder, read_json(folder / BUNDLE_FILE)), TorchBackend(gpt, sovits)
     compared = dict(list(sentences.items())[: settings.parity_sentences])
     parity = compare(*backends, compared, reference)
-    parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in graphs.items()}
+    parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
+    parity["clip_error"] = compare_voice_graphs(own, sovits, *spectrogram_and_vector(sovits, features_dir, row))
     write_json(output_dir / "parity.json", parity)
     announce(
         f"{speaker} · export {target}: largest error {max(parity['max_error'].values()):.1e}, "
         f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
     )
     check(parity, form, settings, target)
+    check_voice_graphs(parity["clip_error"], form, target)
+
+
+def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """The encoders that this voice needs for new clips and Chinese text, as they were exported; those that were not
+    have a name alone."""
+    records = {record["name"]: record for record in map(read_json, exported)}
+    config = sovits.config
+    names = {
+        CONTENT: content_encoder(config.ssl_dim) if description["prompt"] else "",
+        SPEAKER: speaker_encoder(config.speaker_vector_size),
+        TEXT: BERT if description["bert"] else "",
+    }
+    kept = ("name", "file", "sha256", "size", "licence")
+    return {
+        purpose: {key: value for key, value in records.get(name, {"name": name}).items() if key in kept}
+        for purpose, name in names.items()
+        if name
+    }
 
 
 def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Reference, description: dict[str, Any]) -> None:
     """Write graphs with what they are for, the reference clip, and last the description with all digests."""
     from safetensors.numpy import save_file
 
-    notes = {name: str(description[name]) for name in ("voice", "target", "notice", "made_by")}
+    notes = {name: str(description[name]) for name in NOTED}
     notes |= {f"fingerprint_{kind}": key for kind, key in description["fingerprints"].items()}
     for name, model in graphs.items():
         onnx.helper.set_model_props(model, notes)
@@ -130,6 +187,7 @@ def _describe(
         "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
         "sample_rate": sovits.config.sample_rate,
         "steps_per_frame": sovits.config.upsample_rates[0],
+        "vocoder": {"rates": sovits.config.upsample_rates, "dilations": sovits.config.resblock_dilations},
         "prior_channels": sovits.config.inter_channels,
         "end_token": gpt.config.codes,
         "cache": {

@@ -53,6 +53,20 @@ def lint(graphs: dict[str, onnx.ModelProto], form: Format, profiles: Profiles | 
     return faults
 
 
+def lint_stored(graphs: dict[str, onnx.ModelProto]) -> list[Finding]:
+    """Faults of graphs that compute in float32, however small their weights are stored: a weight that is there twice
+    or in double precision, an input of another type."""
+    floats = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+    faults = []
+    for name, model in graphs.items():
+        faults += [Finding(name, fault) for fault in stored_twice(model)]
+        others = [value.name for value in model.graph.input if value.type.tensor_type.elem_type in floats]
+        faults += [Finding(name, f"input {value} is not float32") for value in others]
+        doubles = [tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.DOUBLE]
+        faults += [Finding(name, f"weight {tensor} is DOUBLE") for tensor in doubles]
+    return faults
+
+
 def stored_bytes(model: onnx.ModelProto) -> Counter[str]:
     """Bytes of the stored tensors by element type."""
     sizes: Counter[str] = Counter()
@@ -71,7 +85,7 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _faults(model: onnx.ModelProto, form: Format) -> Iterator[str]:
-    yield from _stored_twice(model)
+    yield from stored_twice(model)
     domains = {"", "ai.onnx", MICROSOFT}
     foreign = sorted({node.domain for graph in graphs_of(model.graph) for node in graph.node} - domains)
     if foreign:
@@ -90,7 +104,8 @@ def _faults(model: onnx.ModelProto, form: Format) -> Iterator[str]:
             yield f"weight {tensor.name} is FLOAT, expected FLOAT16"
 
 
-def _stored_twice(model: onnx.ModelProto) -> Iterator[str]:
+def stored_twice(model: onnx.ModelProto) -> Iterator[str]:
+    """Weights of a model that are there a second time."""
     seen: dict[Any, str] = {}
     for tensor in tensors(model):
         array = numpy_helper.to_array(tensor)

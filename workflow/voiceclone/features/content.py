@@ -157,9 +157,9 @@ class HubertContent:
             raise AssetError(f"{asset.folder}: not a HuBERT model ({error})", "fetch the model again") from error
         self._device = torch.device(device)
         self._half = self._device.type == "cuda"
-        self._model = model.eval().to(self._device)
+        self.model = model.eval().to(self._device)
         if self._half:
-            self._model = self._model.half()
+            self.model = self.model.half()
         self.dimension = int(model.config.hidden_size)
 
     def encode(self, samples: Waveform) -> Vectors:
@@ -167,11 +167,11 @@ class HubertContent:
         vectors = in_windows(self._encode_window, samples)
         if self._half and not np.isfinite(vectors).all():
             log.warning("%s: half precision overflowed, computed again in single precision", self.name)
-            self._model.float()
+            self.model.float()
             try:
                 vectors = in_windows(self._encode_window, samples)
             finally:
-                self._model.half()
+                self.model.half()
         return check_finite(vectors, self.name)
 
     def _encode_window(self, samples: Waveform) -> Vectors:
@@ -181,5 +181,5 @@ class HubertContent:
         if len(samples) < self.SHORTEST:
             wave = torch.nn.functional.pad(wave, (0, self.SHORTEST - len(samples)))
         with torch.inference_mode():
-            output = self._model(wave.unsqueeze(0).to(self._device, self._model.dtype)).last_hidden_state[0]
+            output = self.model(wave.unsqueeze(0).to(self._device, self.model.dtype)).last_hidden_state[0]
         return fit_length(output.T.float().cpu().numpy(), max(1, len(samples) // STEP))

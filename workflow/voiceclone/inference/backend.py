@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,9 @@ NO_BERT = np.zeros((1, BERT_CHANNELS, 0), np.float32)
 
 class Backend(Protocol):
     """Runs text-to-semantic steps and the waveform decoder."""
+
+    #: What runs them, for reports.
+    name: str
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
         """Read phones (X,), their BERT features (1024, X) and the prompt (P,): next logits (V + 1,), cache."""
@@ -71,30 +74,20 @@ class OnnxBackend:
         ConfigError: the device cannot run this bundle.
     """
 
+    name = "onnxruntime"
+
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
         from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
-        self._gpt = self._session(folder / TEXT_TO_SEMANTIC, threads)
-        self._latent = self._session(folder / LATENT, threads)
-        self._head = self._session(folder / HEAD, threads)
-        self._tail = self._session(folder / TAIL, threads)
+        self._gpt = open_session(folder / TEXT_TO_SEMANTIC, threads, self._providers)
+        self._latent, self._head, self._tail = (
+            OnnxSession(folder / name, threads, description["half"], self._providers) for name in (LATENT, HEAD, TAIL)
+        )
         self._steps_per_frame = description["steps_per_frame"]
         self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
-
-    def _session(self, path: Path, threads: int) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
-        options.log_severity_level = 3
-        # Plans of memory are kept for each length of a sentence and never dropped: the pool would grow for hours.
-        options.enable_mem_pattern = False
-        share_memory()
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
         """See :class:`Backend`; the cache of the sentence before is lost."""
@@ -126,23 +119,60 @@ class OnnxBackend:
         inputs: dict[str, npt.NDArray[Any]] = {
             "codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise,
         }  # fmt: skip
-        return self._float32(self._latent, "latent", inputs)
+        return self._latent.run("latent", inputs)
 
     def vocode(self, latent: Floats, style: Floats) -> Floats:
         """See :class:`Backend`; in parts, so that memory does not grow with the sentence."""
-        upsampled = self._float32(self._head, "upsampled", {"latent": latent, "style": style})
+        upsampled = self._head.run("upsampled", {"latent": latent, "style": style})
         return in_parts(
             self._waveform, upsampled, PART_FRAMES * self._steps_per_frame, MARGIN_FRAMES * self._steps_per_frame
         )
 
     def _waveform(self, upsampled: Floats) -> Floats:
-        return self._float32(self._tail, "audio", {"upsampled": upsampled}).reshape(-1)
+        return self._tail.run("audio", {"upsampled": upsampled}).reshape(-1)
 
-    def _float32(self, session: Any, output: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
+
+class OnnxSession:
+    """A graph of the waveform decoder: float32 in and out, whatever it computes in.
+
+    Args:
+        path: the graph.
+        threads: see :class:`OnnxBackend`.
+        half: its inputs and outputs are float16.
+        providers: of onnxruntime.
+    """
+
+    def __init__(
+        self, path: Path, threads: int, half: bool, providers: Sequence[str] = ("CPUExecutionProvider",)
+    ) -> None:
+        self._session = open_session(path, threads, providers)
+        self._floats = np.float16 if half else np.float32
+
+    def run(self, output: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
+        """One output for named inputs."""
         feed = {
             name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
         }
-        return np.asarray(session.run([output], feed)[0], np.float32)
+        return np.asarray(self._session.run([output], feed)[0], np.float32)
+
+
+def threads_to_use(threads: int) -> int:
+    """Threads that were asked for; 0: as OMP_NUM_THREADS says, else one per core that this process may use."""
+    return threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or len(os.sched_getaffinity(0))
+
+
+def open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
+    """An onnxruntime session of a graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads_to_use(threads)
+    options.log_severity_level = 3
+    # Plans of memory are kept for each length of a sentence and never dropped: the pool would grow for hours.
+    options.enable_mem_pattern = False
+    share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
 
 
 @cache
@@ -224,59 +254,3 @@ class KeyValueCache:
             self._buffers[name] = OrtValue.ortvalue_from_numpy(array, self._device, 0)
             self._binding.bind_ortvalue_input(name, self._buffers[name])
             self._binding.bind_ortvalue_output(f"new_{name}", self._buffers[name])
-
-
-class TorchBackend:
-    """Runs the trained modules themselves.
-
-    Args:
-        gpt: :class:`voiceclone.models.gpt.TextToSemantic` in evaluation mode.
-        sovits: :class:`voiceclone.models.sovits.SynthesizerTrn` in evaluation mode.
-        device: where they are.
-    """
-
-    def __init__(self, gpt: Any, sovits: Any, device: str = "cpu") -> None:
-        self._gpt, self._sovits, self._device = gpt, sovits, device
-
-    def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
-        """See :class:`Backend`."""
-        return self._run(phones[None], None if bert is None else bert[None], prompt[None], None, 0)
-
-    def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
-        """See :class:`Backend`."""
-        return self._run(np.zeros((1, 0), np.int64), None, np.array([[token]], np.int64), cache, position)
-
-    def _run(self, phones: Tokens, bert: Floats | None, tokens: Tokens, past: Any, position: int) -> tuple[Floats, Any]:
-        import torch
-
-        with torch.inference_mode():
-            logits, present = self._gpt.forward_cached(
-                self._tensor(phones), None if bert is None else self._tensor(bert), self._tensor(tokens), past, position
-            )
-        return logits[0].float().cpu().numpy(), present
-
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, speed: float = 1.0) -> Floats:
-        """See :class:`Backend`."""
-        return self.vocode(self.latent(codes, phones, style, noise), style)
-
-    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """See :class:`Backend`."""
-        import torch
-
-        inputs = (self._tensor(array) for array in (codes[None, None], phones[None], style, noise))
-        frames = noise.shape[2] if noise.shape[2] != 2 * len(codes) else None
-        with torch.inference_mode():
-            return np.asarray(self._sovits.latent(*inputs, frames=frames).float().cpu().numpy())
-
-    def vocode(self, latent: Floats, style: Floats) -> Floats:
-        """See :class:`Backend`."""
-        import torch
-
-        with torch.inference_mode():
-            audio = self._sovits.vocode(self._tensor(latent), self._tensor(style))
-        return np.asarray(audio.float().cpu().numpy().reshape(-1))
-
-    def _tensor(self, array: npt.NDArray[Any]) -> Any:
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

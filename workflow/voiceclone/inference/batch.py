@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -17,7 +17,9 @@ from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneErr
 from voiceclone.files import contained_path, digest, sha256_file, write_tsv
 from voiceclone.inference.sound import write_speech
 from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.synthesizer import Listener, Speech
+from voiceclone.inference.speech import Listener, Speech
+from voiceclone.inference.synthesizer import Course
+from voiceclone.inference.together import loop_of, speak_one_by_one, speak_together
 from voiceclone.inference.voices import Clip, Voice
 from voiceclone.lineage.cache import read_sidecar, write_sidecar
 from voiceclone.progress import Progress
@@ -183,6 +185,7 @@ def speak_table(
     listener: Listener | None = None,
     checked_by: str = "",
     progress: Progress | None = None,
+    size: int = 1,
 ) -> dict[str, int]:
     """Speak every row that is not there yet, into ``output/NAME`` with the ending; writes ``output/results.tsv``.
 
@@ -194,21 +197,40 @@ def speak_table(
         listener: judges the sound of what is spoken.
         checked_by: name of the listener: what another one passed is spoken again.
         progress: counts rows.
+        size: rows whose tokens are drawn together; they sound the same.
 
     Returns:
         How many rows were spoken (``ok``), were there (``kept``) and failed (``failed``).
 
     Raises:
         Interrupted: a signal came; what was spoken is kept, and the same command goes on.
+        ConfigError: the voice speaks one row at a time.
     """
+    table, synthesizer = _Table(voice, output, ending, listener, checked_by), voice.synthesizer
     results: list[dict[str, Any]] = []
-    with StopRequest() as stop:
+
+    def add(row: dict[str, Any]) -> None:
+        results.append(row)
+        if progress is not None:
+            progress.update(note=row["name"])
+
+    def courses() -> Iterator[tuple[Job, Course]]:
         for job in jobs:
+            if isinstance(job, Refused):
+                add({"line": job.line, "name": job.name, "status": "failed", "error": job.error})
+            elif (row := table.look_up(job)) is not None:
+                add(row)
+            else:
+                yield job, table.course(job)
+            if stop.reason:
+                return
+
+    with StopRequest() as stop:
+        spoken = speak_together(loop_of(synthesizer.backend, size), courses()) if size > 1 else None
+        for job, outcome in spoken or speak_one_by_one(synthesizer, courses()):
+            add(table.write(job, outcome))
             if stop.reason:
                 break
-            results.append(_row(voice, job, output, ending, listener, checked_by))
-            if progress is not None:
-                progress.update(note=job.name)
     write_tsv(output / RESULTS, RESULT_COLUMNS, _numbered(results), sort_by=("line",))
     if stop.reason:
         raise Interrupted(
@@ -223,44 +245,62 @@ def _numbered(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "line": f"{row['line']:0{width}d}"} for row in results]
 
 
-def _row(
-    voice: Voice, job: Job | Refused, output: Path, ending: str, listener: Listener | None, checked_by: str
-) -> dict[str, Any]:
-    """Speak one row; its line of the results."""
-    result: dict[str, Any] = {"line": job.line, "name": job.name}
-    if isinstance(job, Refused):
-        return {**result, "status": "failed", "error": job.error}
-    try:
-        sound = contained_path(output, job.name + ending)
-        sidecar = contained_path(output, f"{STATE}/{job.name}.json")
-        synthesizer = voice.synthesizer
-        key = job.key(synthesizer.fingerprint, synthesizer.reading_of(job.text), checked_by, ending)
-        record = read_sidecar(sidecar, key)
-        status = "kept" if record is not None and _is_as_written(sound, record) else "ok"
-        if status == "ok":
-            record = _speak(voice, job, sound, listener)
+class _Table:
+    """Rows on their way to sound files; see :func:`speak_table`."""
+
+    def __init__(self, voice: Voice, output: Path, ending: str, listener: Listener | None, checked_by: str) -> None:
+        self._voice, self._output, self._ending = voice, output, ending
+        self._listener, self._checked_by = listener, checked_by
+
+    def look_up(self, job: Job) -> dict[str, Any] | None:
+        """The line of the results of a row that was spoken before or cannot be spoken."""
+        try:
+            sound, sidecar, key = self._places(job)
+            record = read_sidecar(sidecar, key)
+        except Exception as error:
+            return self.write(job, error)
+        if record is None or not sound.is_file() or sha256_file(sound) != record.get("sha256"):
+            return None
+        return self._line(job, sound, record, "kept")
+
+    def course(self, job: Job) -> Course:
+        """What speaks a row."""
+        reference = self._voice.reference(job.clip) if job.clip is not None else None
+        return (
+            yield from self._voice.synthesizer.course(
+                job.text, job.language, job.seed, job.speaking, reference, self._listener
+            )
+        )
+
+    def write(self, job: Job, outcome: Speech | Exception) -> dict[str, Any]:
+        """Write what was spoken; its line of the results."""
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            sound, sidecar, key = self._places(job)
+            write_speech(sound, outcome)
+            record = {**figures(outcome), "seed": job.seed, "sha256": sha256_file(sound)}
             write_sidecar(sidecar, key, record)
-        assert record is not None
+            return self._line(job, sound, record, "ok")
+        except VoiceCloneError as error:
+            message = error.message
+        except Exception as error:  # whatever a model does with one row, the others are still spoken
+            log.exception("line %d, %s: not spoken", job.line, job.name)
+            message = f"{type(error).__name__}: {error}"
+        return {"line": job.line, "name": job.name, "status": "failed", "error": message}
+
+    def _places(self, job: Job) -> tuple[Path, Path, str]:
+        """Sound file and sidecar of a row, and the key of what the file should hold."""
+        sound = contained_path(self._output, job.name + self._ending)
+        sidecar = contained_path(self._output, f"{STATE}/{job.name}.json")
+        synthesizer = self._voice.synthesizer
+        reading = synthesizer.reading_of(job.text)
+        return sound, sidecar, job.key(synthesizer.fingerprint, reading, self._checked_by, self._ending)
+
+    def _line(self, job: Job, sound: Path, record: Mapping[str, Any], status: str) -> dict[str, Any]:
         shown = {key: value for key, value in record.items() if key != "sha256"}
-        return {**result, **shown, "status": status, "audio": sound.relative_to(output.resolve()).as_posix()}
-    except VoiceCloneError as error:
-        return {**result, "status": "failed", "error": error.message}
-    except Exception as error:  # whatever a model does with one row, the others are still spoken
-        log.exception("line %d, %s: not spoken", job.line, job.name)
-        return {**result, "status": "failed", "error": f"{type(error).__name__}: {error}"}
-
-
-def _is_as_written(sound: Path, record: dict[str, Any]) -> bool:
-    return sound.is_file() and sha256_file(sound) == record.get("sha256")
-
-
-def _speak(voice: Voice, job: Job, sound: Path, listener: Listener | None) -> dict[str, Any]:
-    reference = voice.reference(job.clip) if job.clip is not None else None
-    speech = voice.synthesizer.say(
-        job.text, job.language, seed=job.seed, speaking=job.speaking, reference=reference, listener=listener
-    )
-    write_speech(sound, speech)
-    return {**figures(speech), "seed": job.seed, "sha256": sha256_file(sound)}
+        audio = sound.relative_to(self._output.resolve()).as_posix()
+        return {"line": job.line, "name": job.name, **shown, "status": status, "audio": audio}
 
 
 def figures(speech: Speech) -> dict[str, Any]:

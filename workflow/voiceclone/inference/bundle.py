@@ -2,7 +2,8 @@
 
 Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
 ``head.onnx`` and ``tail.onnx`` (the vocoder), ``reference.safetensors`` (the reference clip as the models see it),
-``SHA256SUMS``.
+``quantiser.onnx`` and ``style.onnx`` (for new clips), ``SHA256SUMS``. New clips also need the encoders that
+``bundle.json`` names, which all voices share: see :mod:`voiceclone.inference.encoders`.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from safetensors.numpy import load_file
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, digest, read_json, sha256_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 BUNDLE_FILE = "bundle.json"
 TEXT_TO_SEMANTIC = "text_to_semantic.onnx"
 LATENT = "latent.onnx"
 HEAD = "head.onnx"
 TAIL = "tail.onnx"
 REFERENCE = "reference.safetensors"
+SUMS = "SHA256SUMS"
+QUANTISER = "quantiser.onnx"
+STYLE = "style.onnx"
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,32 @@ def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
 
 
 def verify_bundle(path: Path) -> dict[str, Any]:
-    """Compare every file with its recorded sha256; returns the description.
+    """Compare every file with its sha256 in ``bundle.json``, and that file with its own in ``SHA256SUMS``.
+
+    Returns:
+        The description.
 
     Raises:
         DataError: names each damaged file.
     """
     description, folder = read_bundle(path)
-    damaged = [name for name, entry in description["files"].items() if sha256_file(folder / name) != entry["sha256"]]
+    recorded = {name: entry["sha256"] for name, entry in description["files"].items()}
+    recorded[BUNDLE_FILE] = _sum_of(folder / SUMS, BUNDLE_FILE)
+    damaged = [name for name, sha256 in recorded.items() if sha256_file(folder / name) != sha256]
     if damaged:
         raise DataError(f"{folder}: damaged files {damaged}: their sha256 differs", "copy or export the bundle again")
     return description
+
+
+def _sum_of(sums: Path, name: str) -> str:
+    """The sha256 that ``SHA256SUMS`` records for a file."""
+    if not sums.is_file():
+        raise DataError(f"{sums}: missing from the bundle", "export the voice again")
+    lines = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
+    found = {parts[1]: parts[0] for parts in lines if len(parts) == 2}
+    if name not in found:
+        raise DataError(f"{sums}: damaged, it does not name {name}", "copy or export the bundle again")
+    return found[name]
 
 
 def read_reference(path: Path) -> Reference:

@@ -3,60 +3,59 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from voiceclone.audio.io import Waveform, read_mono, resample
+from voiceclone.audio.spectra import magnitudes
 from voiceclone.corpus.tiers import CLIP_SECONDS
-from voiceclone.errors import ConfigError, DataError
+from voiceclone.errors import DataError
+from voiceclone.files import digest, sha256_file
 from voiceclone.inference.bundle import Reference
+from voiceclone.inference.encoders import Encoders
+from voiceclone.inference.reference_cache import ReferenceCache
 from voiceclone.inference.splitting import CLAUSE_MARKS
 from voiceclone.text.frontend import Phones, to_phones
+from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
 
 if TYPE_CHECKING:
-    from voiceclone.assets import Asset
-    from voiceclone.models.voice import VoiceModels
+    from voiceclone.features.bert import LazyEncoder
 
 log = logging.getLogger(__name__)
 
+#: Raise when the same clip would give another reference: entries of the cache are then made again.
+REVISION = 1
 RATE, ENCODER_RATE = 32000, 16000
 #: Silence after the prompt's sound, at the encoder's rate; the public program appends as much.
 SILENCE_AFTER = 9600
 #: Shortest clip whose sound can be taken on.
 STYLE_SECONDS = 0.5
 SILENT = 1e-4
-#: Content encoder by the number of its values, and speaker encoder by the kind of its vectors.
-CONTENT_ENCODERS = {512: "whisper-base", 768: "chinese-hubert-base"}
-SPEAKER_ENCODERS = {"verification": "eres2netv2", "speaker": "campplus"}
 
 
 class ClipReader:
-    """Makes references of sound files for one voice; encoders are loaded when a clip needs them.
+    """Makes references of sound files for one voice; each is made once.
 
     Args:
-        models: the voice.
-        find_asset: opens a fetched model by name.
-        device: where the voice's SoVITS is; the encoders go there too.
+        encoders: the networks.
         lexicon: the user's pronunciations.
         encode_text: gives the BERT features of phones; None: none.
+        cache: of references; None: one in memory.
     """
 
     def __init__(
         self,
-        models: VoiceModels,
-        find_asset: Callable[[str], Asset],
-        device: str = "cpu",
+        encoders: Encoders,
         lexicon: Lexicon | None = None,
-        encode_text: Callable[[Phones], Any] | None = None,
+        encode_text: LazyEncoder | None = None,
+        cache: ReferenceCache | None = None,
     ) -> None:
-        self._models, self._find, self._device = models, find_asset, device
-        self._lexicon, self._encode_text = lexicon, encode_text
-        self._encoders: dict[str, Any] = {}
+        self._encoders, self._lexicon, self._encode_text = encoders, lexicon, encode_text
+        self.cache = cache or ReferenceCache()
 
     def read(
         self, clip: Path, text: str = "", language: str = "", styles: Sequence[Path] = (), any_length: bool = False
@@ -73,71 +72,58 @@ class ClipReader:
 
         Raises:
             DataError: a clip cannot be read, is silent or has another length.
-            AssetError: an encoder is not there; says how to fetch it.
+            AssetError: an encoder is not there; says how to get it.
         """
-        sound = read_clip(clip)
-        seconds = len(sound) / RATE
-        if not any_length and not CLIP_SECONDS[0] <= seconds <= CLIP_SECONDS[1]:
-            raise DataError(
-                f"{clip}: {seconds:.1f} s, expected {CLIP_SECONDS[0]:g} to {CLIP_SECONDS[1]:g} s of speech",
-                "cut the clip, or add --any-length to take it as it is",
-            )
-        sounds = [sound, *map(read_clip, styles)]
-        style = np.stack([self._style(each) for each in sounds]).mean(axis=0)
-        nothing = np.zeros(0, np.int64)
-        if not text.strip():
-            return Reference(nothing, nothing, style)
-        if not self._models.prompt:
+        words, phones = "", None
+        if text.strip() and self._encoders.prompt:
+            words = with_end_mark(text, language)
+            phones = to_phones(words, language or "auto", self._lexicon)
+        elif text.strip():
             log.warning(
                 "this voice was trained from scratch, on single utterances: it takes on the sound of the clip, but "
                 "does not speak on from its words"
             )
-            return Reference(nothing, nothing, style)
-        words = with_end_mark(text, language)
-        phones = to_phones(words, language or "auto", self._lexicon)
-        bert = None if self._encode_text is None else np.asarray(self._encode_text(phones), np.float32)
-        return Reference(self._tokens(sound), phones.ids, style, bert, words)
+        key = self._key([clip, *styles], words, phones, any_length)
+        return self.cache.get(key, lambda: self._make([clip, *styles], words, phones, any_length))
 
-    def _tokens(self, sound: Waveform) -> Any:
-        """Semantic tokens int64 (P,), 25 a second, of a sound at 32 kHz and the silence after it."""
-        import torch
+    def _key(self, clips: Sequence[Path], words: str, phones: Phones | None, any_length: bool) -> str:
+        sounds = [sha256_file(check_there(path)) for path in clips]
+        networks = [self._encoders.key(phones is not None)]
+        spoken = None
+        if phones is not None:
+            spoken = [words, *([run.language, run.normalised, *run.symbols] for run in phones.segments)]
+            networks += [] if self._encode_text is None else [self._encode_text.digest]
+        return digest([REVISION, sounds, networks, spoken, any_length], length=32)
 
-        size = self._models.sovits.config.ssl_dim
-        if size not in CONTENT_ENCODERS:
-            raise ConfigError(f"no content encoder of {size} values is known, only of {sorted(CONTENT_ENCODERS)}")
-        padded = np.pad(resample(sound, RATE, ENCODER_RATE), (0, SILENCE_AFTER))
-        content = torch.from_numpy(self._encoder(CONTENT_ENCODERS[size]).encode(padded))[None].to(self._device)
-        return self._models.sovits.extract_codes(content)[0, 0].cpu().numpy()
-
-    def _style(self, sound: Waveform) -> npt.NDArray[np.float32]:
-        """Style float32 (1, G, 1) of a sound at 32 kHz."""
-        import torch
-
-        from voiceclone.features.verification import vector_kind
-        from voiceclone.models.mel import spectrogram
-
-        sovits, vector = self._models.sovits, None
-        kind = vector_kind(sovits.config.speaker_vector_size)
-        if kind:
-            embedded = self._encoder(SPEAKER_ENCODERS[kind]).embed(resample(sound, RATE, ENCODER_RATE), ENCODER_RATE)
-            vector = torch.from_numpy(embedded)[None].to(self._device)
-        with torch.inference_mode():
-            magnitudes = spectrogram(torch.from_numpy(sound)[None]).to(self._device)
-            return np.asarray(sovits.style(magnitudes, vector).float().cpu().numpy())
-
-    def _encoder(self, name: str) -> Any:
-        if name not in self._encoders:
-            self._encoders[name] = _load(self._find(name), self._device)
-        return self._encoders[name]
+    def _make(self, clips: Sequence[Path], words: str, phones: Phones | None, any_length: bool) -> Reference:
+        sounds = [read_clip(path) for path in clips]
+        seconds = len(sounds[0]) / RATE
+        if not any_length and not CLIP_SECONDS[0] <= seconds <= CLIP_SECONDS[1]:
+            raise DataError(
+                f"{clips[0]}: {seconds:.1f} s, expected {CLIP_SECONDS[0]:g} to {CLIP_SECONDS[1]:g} s of speech",
+                "cut the clip, or add --any-length to take it as it is",
+            )
+        at_16_khz = [resample(sound, RATE, ENCODER_RATE) for sound in sounds]
+        styles = [self._encoders.style(magnitudes(sound), low) for sound, low in zip(sounds, at_16_khz, strict=True)]
+        style = np.stack(styles).mean(axis=0)
+        if phones is None:
+            return Reference(np.zeros(0, np.int64), np.zeros(0, np.int64), style)
+        tokens = self._encoders.tokens(np.pad(at_16_khz[0], (0, SILENCE_AFTER)))
+        bert = None
+        if self._encode_text is not None and any(run.language in WITH_BERT for run in phones.segments):
+            bert = np.asarray(self._encode_text(phones), np.float32)
+        return Reference(tokens, phones.ids, style, bert, words)
 
 
-def _load(asset: Asset, device: str) -> Any:
-    from voiceclone.features.campplus import SpeakerEncoder
-    from voiceclone.features.content import load_encoder
-    from voiceclone.features.verification import VerificationEncoder
+def check_there(path: Path) -> Path:
+    """The path.
 
-    loaders: dict[str, Callable[[Asset, str], Any]] = {"campplus": SpeakerEncoder, "eres2netv2": VerificationEncoder}
-    return loaders.get(asset.name, load_encoder)(asset, device)
+    Raises:
+        DataError: no file is there.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file", "name a sound file")
+    return path
 
 
 def read_clip(path: Path) -> Waveform:
@@ -146,9 +132,7 @@ def read_clip(path: Path) -> Waveform:
     Raises:
         DataError: unreadable, shorter than half a second, silent or not finite.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file", "name a sound file")
-    sound, _ = read_mono(path, RATE)
+    sound, _ = read_mono(check_there(path), RATE)
     if not np.isfinite(sound).all():
         raise DataError(f"{path}: has samples that are not finite numbers")
     if len(sound) < STYLE_SECONDS * RATE:

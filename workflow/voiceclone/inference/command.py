@@ -1,4 +1,4 @@
-"""Commands: ``voiceclone say``, ``voiceclone batch`` and ``voiceclone bundle verify``."""
+"""Commands: ``voiceclone say``, ``voiceclone stream``, ``voiceclone batch`` and ``voiceclone bundle verify``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from voiceclone.errors import EXIT_FAILURE, ConfigError, DataError
+from voiceclone.inference.options import (
+    BatchSizeOption,
+    ClipOptions,
+    EncodersOption,
+    LanguageOption,
+    MachineOptions,
+    MannerOptions,
+    RootOption,
+    SeedOption,
+    StyleOptions,
+    TextOptions,
+    VoiceOptions,
+    with_groups,
+)
 
 if TYPE_CHECKING:
-    from voiceclone.inference.synthesizer import Listener, Speech
+    from voiceclone.config.detector import DetectorSettings
+    from voiceclone.inference.speaking import Speaking
+    from voiceclone.inference.speech import Listener, Speech
     from voiceclone.inference.voices import Clip, Voice
 
 #: Pieces of a text from which its progress is shown.
@@ -22,140 +38,35 @@ LONG_TEXT = 10
 
 bundle_app = typer.Typer(help="Exported bundles.", no_args_is_help=True)
 
-VOICE, CLIP, MANNER, MACHINE = "Voice", "Reference clip (with --models)", "Manner", "Machine"
-BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="Folder of an exported bundle.", rich_help_panel=VOICE)
-]
-ModelsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--models",
-        help="results/NAME/models, a folder of 'voiceclone import', one with a .ckpt and a .pth, or a base voice "
-        "such as gpt-sovits-v2pro.",
-        rich_help_panel=VOICE,
-    ),
-]
-FeaturesOption = Annotated[
-    Path | None,
-    typer.Option("--features", help="Where the voice's own clip lies; left out: beside the models.",
-                 rich_help_panel=VOICE),
-]  # fmt: skip
-LanguageOption = Annotated[
-    str,
-    typer.Option(
-        "--language", help="ISO code of the text's language, or auto for mixed text; left out: the voice's own."
-    ),
-]
-ReferenceOption = Annotated[
-    Path | None,
-    typer.Option(help="Clip to speak like, 3 to 10 s; left out: the voice's own.", rich_help_panel=CLIP),
-]
-ReferenceTextOption = Annotated[
-    str,
-    typer.Option(help="What is said in the clip; left out: only its sound is taken on.", rich_help_panel=CLIP),
-]
-ReferenceLanguageOption = Annotated[
-    str, typer.Option(help="Language of the clip's text; left out: auto.", rich_help_panel=CLIP)
-]
-StylesOption = Annotated[
-    list[Path] | None,
-    typer.Option(help="More clips whose sound is averaged with the first; repeatable.", rich_help_panel=CLIP),
-]
-AnyLengthOption = Annotated[
-    bool, typer.Option("--any-length", help="Take a clip outside 3 to 10 s.", rich_help_panel=CLIP)
-]
-SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same speech.", rich_help_panel=MANNER)]
-TopKOption = Annotated[
-    int, typer.Option(min=0, help="Most likely tokens to draw from; 0: all.", rich_help_panel=MANNER)
-]
-TopPOption = Annotated[
-    float, typer.Option(min=0.01, max=1.0, help="Share of probability to draw from.", rich_help_panel=MANNER)
-]
-TemperatureOption = Annotated[
-    float, typer.Option(min=0.0, max=5.0, help="Above 1 livelier, 0 always the most likely.", rich_help_panel=MANNER)
-]
-PenaltyOption = Annotated[
-    float, typer.Option(min=1.0, max=5.0, help="Of tokens that were used before.", rich_help_panel=MANNER)
-]
-SpeedOption = Annotated[
-    float, typer.Option(min=0.25, max=4.0, help="Above 1 faster; with --models.", rich_help_panel=MANNER)
-]
-NoiseOption = Annotated[float, typer.Option(min=0.0, max=2.0, help="Liveliness of the sound.", rich_help_panel=MANNER)]
-PauseOption = Annotated[float, typer.Option(min=0.0, max=60.0, help="Silence between pieces.", rich_help_panel=MANNER)]
-SplitOption = Annotated[
-    str,
-    typer.Option(
-        help="How the text is cut: auto (sentences), or as the public program: none, four-sentences, "
-        "fifty-characters, chinese-period, english-period, punctuation (cut0 to cut5).",
-        rich_help_panel=MANNER,
-    ),
-]
-AttemptsOption = Annotated[
-    int,
-    typer.Option(min=1, max=100, help="Speak a suspicious piece anew, up to so often in all.", rich_help_panel=MANNER),
-]
-CheckOption = Annotated[
-    Literal["tokens", "asr"],
-    typer.Option(help="What is suspected: by tokens and lengths, or also by a recogniser.", rich_help_panel=MANNER),
-]
-DetectorOption = Annotated[
-    list[str] | None,
-    typer.Option(help="KEY=VALUE, a limit of the detector, for example loop_share=0.9.", rich_help_panel=MANNER),
-]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: chosen by itself.", rich_help_panel=MACHINE)]
-DeviceOption = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option(help="auto: the GPU for --models, where there is one, and for trt bundles.", rich_help_panel=MACHINE),
-]
-RootOption = Annotated[Path, typer.Option(help="Working folder with config/ and resources/.", rich_help_panel=MACHINE)]
-
 
 def register(app: typer.Typer) -> None:
     """Add this package's commands to the program."""
-    app.command()(say)
-    app.command()(batch)
-    app.command()(stream)
+    app.command()(with_groups(say))
+    app.command()(with_groups(batch))
+    app.command()(with_groups(stream))
     app.add_typer(bundle_app, name="bundle")
 
 
 def say(
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Sound file to write: .wav, .flac or .ogg.")],
-    text: Annotated[str, typer.Option(help="What to say.")] = "",
-    text_file: Annotated[Path | None, typer.Option(help="UTF-8 file with what to say; - reads standard input.")] = None,
+    text: TextOptions,
     language: LanguageOption = "",
-    bundle: BundleOption = None,
-    models: ModelsOption = None,
-    features: FeaturesOption = None,
-    reference: ReferenceOption = None,
-    reference_text: ReferenceTextOption = "",
-    reference_language: ReferenceLanguageOption = "",
-    style_reference: StylesOption = None,
-    any_length: AnyLengthOption = False,
+    model: VoiceOptions,
+    clip: ClipOptions,
+    styles: StyleOptions,
     seed: SeedOption = 0,
-    top_k: TopKOption = 15,
-    top_p: TopPOption = 1.0,
-    temperature: TemperatureOption = 1.0,
-    repetition_penalty: PenaltyOption = 1.35,
-    speed: SpeedOption = 1.0,
-    noise_scale: NoiseOption = 0.5,
-    pause_seconds: PauseOption = 0.3,
-    split: SplitOption = "auto",
-    attempts: AttemptsOption = 3,
-    check: CheckOption = "tokens",
-    detector: DetectorOption = None,
-    threads: ThreadsOption = 0,
-    device: DeviceOption = "auto",
-    root: RootOption = Path(),
+    manner: MannerOptions,
+    machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
     from voiceclone.inference.sound import check_format, write_speech
 
     check_format(output)
-    words = _words(text, text_file)
-    speaking = _speaking(locals())
-    clip = _clip(reference, reference_text, reference_language, style_reference, any_length)
-    voice = _voice(bundle, models, features, clip, root, threads, device)
-    listener, _ = _listener(check, root, speaking.detector, threads)
+    words = _words(text)
+    speaking = _speaking(manner)
+    voice = _voice(model, _clip(clip, styles), machine)
+    listener, _ = _listener(manner.check, speaking.detector, machine)
     speech = voice.synthesizer.say(
         words, language, seed=seed, speaking=speaking, listener=listener, on_piece=_shown_progress()
     )
@@ -166,26 +77,20 @@ def say(
 
 
 def stream(
-    text: Annotated[str, typer.Option(help="What to say.")] = "",
-    text_file: Annotated[Path | None, typer.Option(help="UTF-8 file with what to say; - reads standard input.")] = None,
+    *,
+    text: TextOptions,
     language: LanguageOption = "",
-    bundle: BundleOption = None,
-    models: ModelsOption = None,
-    features: FeaturesOption = None,
-    reference: ReferenceOption = None,
-    reference_text: ReferenceTextOption = "",
-    reference_language: ReferenceLanguageOption = "",
+    model: VoiceOptions,
+    clip: ClipOptions,
+    styles: StyleOptions,
     seed: SeedOption = 0,
-    threads: ThreadsOption = 0,
-    device: DeviceOption = "auto",
-    root: RootOption = Path(),
+    machine: MachineOptions,
 ) -> None:
     """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
     from voiceclone.inference.streaming import stream as parts_of
 
-    words = _words(text, text_file)
-    clip = _clip(reference, reference_text, reference_language, None, False)
-    voice = _voice(bundle, models, features, clip, root, threads, device).synthesizer
+    words = _words(text)
+    voice = _voice(model, _clip(clip, styles), machine).synthesizer
     began, first, samples = time.perf_counter(), 0.0, 0
     for part in parts_of(voice, words, language, seed=seed):
         first = first or time.perf_counter() - began
@@ -201,69 +106,70 @@ def stream(
 
 
 def batch(
+    *,
     table: Annotated[
         Path, typer.Option(help="TSV with the columns name and text, and others.", exists=True, dir_okay=False)
     ],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the sound files and results.tsv.")],
     format: Annotated[Literal["wav", "flac", "ogg"], typer.Option(help="Of the sound files.")] = "flac",
     language: LanguageOption = "",
-    bundle: BundleOption = None,
-    models: ModelsOption = None,
-    features: FeaturesOption = None,
-    reference: ReferenceOption = None,
-    reference_text: ReferenceTextOption = "",
-    reference_language: ReferenceLanguageOption = "",
-    style_reference: StylesOption = None,
-    any_length: AnyLengthOption = False,
+    model: VoiceOptions,
+    clip: ClipOptions,
+    styles: StyleOptions,
     seed: SeedOption = 0,
-    top_k: TopKOption = 15,
-    top_p: TopPOption = 1.0,
-    temperature: TemperatureOption = 1.0,
-    repetition_penalty: PenaltyOption = 1.35,
-    speed: SpeedOption = 1.0,
-    noise_scale: NoiseOption = 0.5,
-    pause_seconds: PauseOption = 0.3,
-    split: SplitOption = "auto",
-    attempts: AttemptsOption = 3,
-    check: CheckOption = "tokens",
-    detector: DetectorOption = None,
-    threads: ThreadsOption = 0,
-    device: DeviceOption = "auto",
-    root: RootOption = Path(),
+    manner: MannerOptions,
+    batch_size: BatchSizeOption = 1,
+    machine: MachineOptions,
 ) -> None:
     """Speak every row of a table; rows that are there are not spoken again. Ends with 1 if a row failed."""
     from voiceclone.inference.batch import Defaults, check_free, read_jobs, speak_table
     from voiceclone.progress import Progress
 
     check_free(output_dir)
-    speaking = _speaking(locals())
-    jobs = read_jobs(table, Defaults(language, seed, speaking, any_length))
-    clip = _clip(reference, reference_text, reference_language, style_reference, any_length)
-    voice = _voice(bundle, models, features, clip, root, threads, device)
-    listener, name = _listener(check, root, speaking.detector, threads)
-    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, Progress("batch", len(jobs)))
+    speaking = _speaking(manner)
+    jobs = read_jobs(table, Defaults(language, seed, speaking, styles.any_length))
+    voice = _voice(model, _clip(clip, styles), machine)
+    listener, name = _listener(manner.check, speaking.detector, machine)
+    progress = Progress("batch", len(jobs))
+    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)
     typer.echo(
         f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} were there, {counts['failed']} failed"
     )
+    for line in voice.hit_rates():
+        typer.echo(line)
     if counts["failed"]:
         raise typer.Exit(EXIT_FAILURE)
 
 
 @bundle_app.command()
-def verify(bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")]) -> None:
-    """Compare every file of a bundle with its digest, then speak a short sentence."""
-    from voiceclone.inference.bundle import verify_bundle
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
+    encoders: EncodersOption = None,
+    root: RootOption = Path(),
+) -> None:
+    """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
+    from voiceclone.inference.bundle import read_bundle, verify_bundle
     from voiceclone.inference.engine_cache import why_not
     from voiceclone.inference.standard import is_tensorrt
-    from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.inference.voices import encoder_files, open_bundle
+    from voiceclone.lineage.rights import NONE_GIVEN
 
     description = verify_bundle(bundle)
+    files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
+    for purpose, entry in files.named.items():
+        there = bool(files.digest(purpose)) and files.present(purpose) is not None
+        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
     reason = why_not() if is_tensorrt(description["target"]) else ""
-    speech = Synthesizer.from_bundle(bundle, device="cpu" if reason else "auto").say(description["smoke_text"])
+    voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
+    speech = voice.synthesizer.say(description["smoke_text"])
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
         + (f", by onnxruntime: {reason}" if reason else "")
+    )
+    typer.echo(
+        f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
+        f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}"
     )
 
 
@@ -278,12 +184,13 @@ def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt
     typer.echo(f"{bundle}: engines for {machine.gpu}, TensorRT {machine.tensorrt}")
 
 
-def _words(text: str, file: Path | None) -> str:
+def _words(options: TextOptions) -> str:
     """The text of ``--text`` or ``--text-file``."""
-    if bool(text) == (file is not None):
+    file = options.text_file
+    if bool(options.text) == (file is not None):
         raise ConfigError("expected one of --text and --text-file", "voiceclone say --text 'Good morning.' ...")
     if file is None:
-        return text
+        return options.text
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         return data.decode("utf-8-sig")
@@ -291,8 +198,7 @@ def _words(text: str, file: Path | None) -> str:
         raise DataError(f"--text-file {file}: cannot be read as UTF-8 ({error})") from error
 
 
-def _speaking(options: dict[str, Any]) -> Any:
-    """How to speak, from the options of a command."""
+def _speaking(options: MannerOptions) -> Speaking:
     from pydantic import ValidationError
 
     from voiceclone.config.detector import DetectorSettings
@@ -302,7 +208,7 @@ def _speaking(options: dict[str, Any]) -> Any:
     from voiceclone.inference.speaking import Speaking
 
     limits = {}
-    for pair in options["detector"] or []:
+    for pair in options.detector or []:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--detector {pair}: expected KEY=VALUE, for example loop_share=0.9")
@@ -315,56 +221,52 @@ def _speaking(options: dict[str, Any]) -> Any:
             f"--detector {'.'.join(map(str, first['loc']))}: {first['msg']}; "
             f"possible: {', '.join(DetectorSettings.model_fields)}"
         ) from error
-    sampling = SamplingSettings(**{name: options[name] for name in SAMPLING})
-    return replace(Speaking(**{name: options[name] for name in FIELDS}), sampling=sampling, detector=settings)
+    sampling = SamplingSettings(**{name: getattr(options, name) for name in SAMPLING})
+    return replace(Speaking(**{name: getattr(options, name) for name in FIELDS}), sampling=sampling, detector=settings)
 
 
-def _clip(path: Path | None, text: str, language: str, styles: list[Path] | None, any_length: bool) -> Clip | None:
+def _clip(options: ClipOptions, styles: StyleOptions) -> Clip | None:
     from voiceclone.inference.voices import Clip
 
-    if path is None:
-        if text or language or styles:
+    if options.reference is None:
+        if options.reference_text or options.reference_language or styles.style_reference:
             raise ConfigError("--reference-text, --reference-language and --style-reference need --reference")
         return None
-    return Clip(path, text, language, tuple(styles or ()), any_length)
+    more = tuple(styles.style_reference or ())
+    return Clip(options.reference, options.reference_text, options.reference_language, more, styles.any_length)
 
 
-def _voice(
-    bundle: Path | None,
-    models: Path | None,
-    features: Path | None,
-    clip: Clip | None,
-    root: Path,
-    threads: int,
-    device: str,
-) -> Voice:
+def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) -> Voice:
     from voiceclone.inference.voices import open_bundle, open_models
 
-    if (bundle is None) == (models is None):
-        raise ConfigError(
-            "expected one of --bundle and --models",
-            "--bundle results/NAME/export/onnx-fp32, or --models results/NAME/models",
-        )
-    if bundle is not None:
-        voice = open_bundle(bundle, root, threads, device)
-        if clip is not None:
-            voice.reference(clip)
-        return voice
-    from voiceclone.features.device import choose_device
+    if options.bundle is not None and options.models is None:
+        if machine.precision != "fp32" or machine.compile:
+            raise ConfigError(
+                "--precision and --compile: are for --models, a bundle is as it was exported",
+                "take another bundle, for example onnx-fp16 or onnx-int8",
+            )
+        return open_bundle(options.bundle, machine.root, machine.threads, clip, options.encoders, machine.engine)
+    if options.models is not None and options.bundle is None:
+        from voiceclone.features.device import choose_device
 
-    assert models is not None
-    return open_models(models, root, features, clip, choose_device(device, threads))
+        device = choose_device(machine.device, machine.threads)
+        precision, compiled = machine.precision, machine.compile
+        return open_models(options.models, machine.root, options.features, clip, device, precision, compiled)
+    raise ConfigError(
+        "expected one of --bundle and --models",
+        "--bundle results/NAME/export/onnx-fp32, or --models results/NAME/models",
+    )
 
 
-def _listener(check: str, root: Path, settings: Any, threads: int) -> tuple[Listener | None, str]:
+def _listener(check: str, settings: DetectorSettings, machine: MachineOptions) -> tuple[Listener | None, str]:
     """What listens to pieces, and its name."""
     if check != "asr":
         return None, ""
     from voiceclone.inference.listening import best_recogniser, open_listener
     from voiceclone.inference.voices import asset_finder
 
-    asset = asset_finder(root)(best_recogniser(root))
-    return open_listener(asset, settings, threads), f"{asset.name} {asset.digest}"
+    asset = asset_finder(machine.root)(best_recogniser(machine.root))
+    return open_listener(asset, settings, machine.threads), f"{asset.name} {asset.digest}"
 
 
 def _shown_progress() -> Callable[[int, int], None]:

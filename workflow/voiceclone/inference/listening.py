@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceclone.config.detector import DetectorSettings
+from voiceclone.inference.backend import Floats
 from voiceclone.inference.bundle import Reference
 from voiceclone.inference.detector import WORST, Finding
-from voiceclone.inference.synthesizer import Floats, Listener
+from voiceclone.inference.speech import Listener
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import DataError
@@ -65,22 +66,32 @@ def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> R
     """
     import torch
 
-    from voiceclone.features.verification import vector_kind
-
-    def read(kind: str) -> np.ndarray[Any, Any]:
-        return np.array(open_store(features_dir / f"{kind}.safetensors")[row["utterance"]])
-
     bert = open_store(features_dir / "bert.safetensors") if has_bert(features_dir) else {}
+    spectrogram, vector = spectrogram_and_vector(sovits, features_dir, row)
     with torch.inference_mode():
-        spectrogram = torch.from_numpy(read("spectrogram").astype(np.float32))[None]
-        vectors = vector_kind(sovits.config.speaker_vector_size)
-        vector = torch.from_numpy(read(vectors))[None] if vectors else None
-        style = sovits.style(spectrogram, vector)
+        style = sovits.style(
+            torch.from_numpy(spectrogram)[None], None if vector is None else torch.from_numpy(vector)[None]
+        )
     if not prompt:
         return Reference(np.zeros(0, np.int64), np.zeros(0, np.int64), style.numpy())
     return Reference(
-        tokens=read("semantic").astype(np.int64),
-        phones=read("phones").astype(np.int64),
+        tokens=_read(features_dir, "semantic", row).astype(np.int64),
+        phones=_read(features_dir, "phones", row).astype(np.int64),
         style=style.numpy(),
         bert=np.asarray(bert[row["utterance"]], np.float32) if row["utterance"] in bert else None,
     )
+
+
+def spectrogram_and_vector(
+    sovits: Any, features_dir: Path, row: Row
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """What the style of an utterance is made of: float32 (1025, F), and the speaker vector (S,) where there is one."""
+    from voiceclone.features.verification import vector_kind
+
+    vectors = vector_kind(sovits.config.speaker_vector_size)
+    spectrogram = _read(features_dir, "spectrogram", row).astype(np.float32)
+    return spectrogram, _read(features_dir, vectors, row).astype(np.float32) if vectors else None
+
+
+def _read(features_dir: Path, kind: str, row: Row) -> npt.NDArray[Any]:
+    return np.array(open_store(features_dir / f"{kind}.safetensors")[row["utterance"]])

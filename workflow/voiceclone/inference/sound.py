@@ -6,7 +6,7 @@ from pathlib import Path
 
 from voiceclone.errors import ConfigError
 from voiceclone.files import atomic_path
-from voiceclone.inference.synthesizer import Speech
+from voiceclone.inference.speech import Speech
 
 GENERATED_NOTICE = "AI-generated speech"
 FORMATS = (".wav", ".flac", ".ogg")

@@ -23,7 +23,6 @@ from voiceclone.inference.backend import (
     MARGIN_FRAMES,
     Backend,
     Floats,
-    OnnxBackend,
     Tokens,
     in_parts,
 )
@@ -50,6 +49,8 @@ class StandardBackend(ABC):
     Args:
         description: the bundle's ``bundle.json``.
     """
+
+    name: str
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         sizes = description["cache"]
@@ -177,6 +178,8 @@ class StandardOnnxBackend(StandardBackend):
         threads: threads inside an operator; 0: as OMP_NUM_THREADS says, else all cores.
     """
 
+    name = "onnxruntime"
+
     def __init__(self, folder: Path, description: Mapping[str, Any], threads: int = 0) -> None:
         self._sessions = {name: _open(folder / file, threads) for name, file in FILES.items()}
         super().__init__(description)
@@ -214,21 +217,13 @@ def is_tensorrt(target: str) -> bool:
     return target.startswith(TENSORRT)
 
 
-def open_backend(folder: Path, description: dict[str, Any], threads: int = 0, device: str = "auto") -> Backend:
-    """What runs a bundle on a device.
-
-    Args:
-        folder: the bundle's folder.
-        description: its ``bundle.json``.
-        threads: CPU threads; 0: as OMP_NUM_THREADS says, else all cores.
-        device: ``cpu``, ``cuda``, or ``auto``: TensorRT for its targets, the CPU for the others.
+def open_standard(folder: Path, description: dict[str, Any], threads: int, engine: str) -> Backend:
+    """What runs a bundle of a TensorRT target; arguments: see :func:`voiceclone.inference.engines.open_backend`.
 
     Raises:
-        ConfigError: the device cannot run this bundle.
+        ConfigError: there is no TensorRT or no GPU here, or the engines were not built.
     """
-    if not is_tensorrt(description["target"]):
-        return OnnxBackend(folder, description, threads, "cuda" if device == "cuda" else "cpu")
-    if device == "cpu":
+    if engine == "onnxruntime":
         return StandardOnnxBackend(folder, description, threads)
     from voiceclone.inference.engine_cache import why_not
 
@@ -236,7 +231,7 @@ def open_backend(folder: Path, description: dict[str, Any], threads: int = 0, de
     if reason:
         raise ConfigError(
             f"bundle {description['target']}: {reason}",
-            "speak on a machine that has both, with another bundle, or with --device cpu: slowly, by onnxruntime",
+            "speak on one that has it, with another bundle, or with --engine onnxruntime: slowly, on the CPU",
         )
     from voiceclone.inference.tensorrt import TensorRTBackend
 

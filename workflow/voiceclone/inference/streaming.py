@@ -84,9 +84,8 @@ class _Piece:
         self, synthesizer: Synthesizer, piece: str, language: str, seed: list[int], manner: Speaking,
         streaming: Streaming, reference: Reference | None,
     ) -> None:  # fmt: skip
-        self.synthesizer, self.manner, self.streaming = synthesizer, manner, streaming
-        self.reference = reference or synthesizer.reference
-        self.phones, self.bert = synthesizer.read(piece, language)
+        self.synthesizer, self.streaming = synthesizer, streaming
+        self.request = synthesizer.request(piece, language, manner, reference)
         self.rng = np.random.Generator(np.random.Philox(seed))
         self.noises = np.random.Generator(np.random.Philox([*seed, 1]))
         self.noise = np.zeros((synthesizer.prior_channels, 0), np.float32)
@@ -96,12 +95,8 @@ class _Piece:
 
     def sound(self) -> Iterator[Floats]:
         """The sentence in parts."""
-        drawn = self.synthesizer.draw(
-            self.phones, self.rng, self.manner.sampling, self.synthesizer.limit(self.phones, self.manner), self.bert,
-            self.reference,
-        )  # fmt: skip
         due = self.streaming.first_tokens
-        for token in drawn:
+        for token in self.synthesizer.draw(self.request, self.rng):
             self.tokens.append(token)
             if len(self.tokens) >= due:
                 yield self._part(FRAMES_PER_TOKEN * (len(self.tokens) - self.streaming.wait))
@@ -114,7 +109,7 @@ class _Piece:
         first = max(0, self.heard - self.streaming.context)
         latent = self._latent()
         stop = min(latent.shape[2], end + fade + self.streaming.context)
-        wave = self.synthesizer.backend.vocode(latent[:, :, first:stop], self.reference.style)
+        wave = self.synthesizer.backend.vocode(latent[:, :, first:stop], self.request.reference.style)
         hop = len(wave) // max(1, stop - first)
         new = wave[(self.heard - first) * hop : (end + fade - first) * hop]
         new = _faded(self.seam, new)
@@ -125,9 +120,9 @@ class _Piece:
     def _latent(self) -> Any:
         frames = FRAMES_PER_TOKEN * len(self.tokens)
         more = self.noises.standard_normal((frames - self.noise.shape[1], len(self.noise)), np.float32)
-        self.noise = np.concatenate([self.noise, more.T * np.float32(self.manner.noise_scale)], axis=1)
-        codes = np.asarray(self.tokens, np.int64)
-        return self.synthesizer.backend.latent(codes, self.phones, self.reference.style, self.noise[None])
+        self.noise = np.concatenate([self.noise, more.T * np.float32(self.request.manner.noise_scale)], axis=1)
+        codes, style = np.asarray(self.tokens, np.int64), self.request.reference.style
+        return self.synthesizer.backend.latent(codes, self.request.phones, style, self.noise[None])
 
 
 def _faded(old: Floats, new: Floats) -> Floats:

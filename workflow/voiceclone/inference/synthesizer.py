@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,14 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.files import digest
-from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, Tokens, frames_at
+from voiceclone.inference.backend import Backend, Floats, Tokens, frames_at
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.inference.detector import Finding, find_faults, score
-from voiceclone.inference.sampling import SamplingSettings, sample
+from voiceclone.inference.drawing import Draw, Request, draw, wanted_tokens
+from voiceclone.inference.engines import open_backend
 from voiceclone.inference.speaking import Speaking
+from voiceclone.inference.speech import Listener, Piece, Speech, joined
 from voiceclone.inference.splitting import pieces_of
-from voiceclone.inference.standard import open_backend
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
 from voiceclone.text.languages import WITH_BERT
@@ -32,69 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Semantic tokens per second, and samples per token at 32 kHz.
-TOKEN_RATE = 25
-SAMPLES_PER_TOKEN = 1280
-#: The public decoder never ends a sentence in its first steps.
-FIRST_END_STEP = 11
-
-
-@dataclass(frozen=True)
-class Piece:
-    """How one piece of a text was spoken.
-
-    Attributes:
-        text: the piece.
-        tokens: semantic tokens that were kept.
-        attempts: how often it was spoken.
-        findings: what the detector suspects in the attempt that was kept.
-    """
-
-    text: str
-    tokens: int
-    attempts: int
-    findings: tuple[Finding, ...]
-
-
-@dataclass
-class Speech:
-    """What was spoken.
-
-    Attributes:
-        samples: float32 (n,) within ±1.
-        rate: sample rate in Hz.
-        timings: milliseconds per stage: ``text_ms``, ``gpt_ms``, ``decoder_ms``, ``post_ms``.
-        tokens: semantic tokens that were kept, over all pieces.
-        truncated: pieces that reached the length limit before their end token.
-        pieces: each piece, in order.
-    """
-
-    samples: Floats
-    rate: int
-    timings: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
-    truncated: int = 0
-    pieces: list[Piece] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """Length of the sound."""
-        return len(self.samples) / self.rate
-
-    @property
-    def attempts(self) -> int:
-        """Attempts at all pieces together."""
-        return sum(piece.attempts for piece in self.pieces)
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What the detector suspects in what was kept."""
-        return [finding for piece in self.pieces for finding in piece.findings]
-
-
-#: Judges a piece by its sound: samples (n,), rate, the piece, its language, the reference.
-Listener = Callable[[Floats, int, str, str, Reference], list[Finding]]
-
 
 @dataclass
 class _Attempt:
@@ -105,6 +42,10 @@ class _Attempt:
     findings: list[Finding]
     rng: np.random.Generator
     wave: Floats | None = None
+
+
+#: Speech on its way: asks for the tokens of one attempt after another, and ends with what was spoken.
+Course = Generator[Draw, Tokens, Speech]
 
 
 class Synthesizer:
@@ -122,6 +63,9 @@ class Synthesizer:
         encode_text: gives the BERT features (1024, L) of phones; None: a text's are taken as zeros.
         rates: the voice's usual semantic tokens per phone by language, where they are known.
         fingerprint: tells this voice and its default reference from others.
+
+    Attributes:
+        text_cache: texts that were read, with its hit rate.
     """
 
     def __init__(
@@ -140,29 +84,49 @@ class Synthesizer:
         fingerprint: str = "",
     ) -> None:
         self._bert_lacks = trained_with_bert and encode_text is None
-        self._frontend = CachedFrontend(lexicon, encode_text)
+        self.text_cache = CachedFrontend(lexicon, encode_text)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
         self.rates, self.fingerprint = dict(rates or {}), fingerprint
 
     @classmethod
     def from_bundle(
-        cls, bundle: Path, threads: int = 0, lexicon: Lexicon | None = None, device: str = "auto"
+        cls,
+        bundle: Path,
+        threads: int = 0,
+        lexicon: Lexicon | None = None,
+        reference: Reference | None = None,
+        encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
+        engine: str = "auto",
     ) -> Synthesizer:
-        """A synthesiser over an exported bundle (folder or ``bundle.json``); ``device``: see :func:`open_backend`."""
+        """A synthesiser over an exported bundle (folder or ``bundle.json``).
+
+        Args:
+            bundle: the folder.
+            threads: CPU threads; 0: chosen by itself.
+            lexicon: the user's pronunciations.
+            reference: the default clip; None: the one that was exported.
+            encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
+                working folder.
+            engine: see :func:`voiceclone.inference.engines.open_backend`.
+        """
+        from voiceclone.inference.encoders import WRITTEN, EncoderFiles
+
         description, folder = read_bundle(bundle)
-        reference = read_reference(folder / REFERENCE)
+        encode_text = encode_text or EncoderFiles(folder, description, [WRITTEN]).text_encoder(threads)
+        fingerprint = digest({name: entry["sha256"] for name, entry in description["files"].items()})
         return cls(
-            open_backend(folder, description, threads, device),
-            reference,
+            open_backend(folder, description, threads, engine=engine),
+            reference or read_reference(folder / REFERENCE),
             sample_rate=description["sample_rate"],
             prior_channels=description["prior_channels"],
             end_token=description["end_token"],
             language=description["languages"][0],
-            trained_with_bert=description.get("bert", False),
+            trained_with_bert=description["bert"],
+            encode_text=encode_text,
             lexicon=lexicon,
             rates=description.get("tokens_per_phone"),
-            fingerprint=digest({name: entry["sha256"] for name, entry in description["files"].items()}),
+            fingerprint=fingerprint if reference is None else digest([fingerprint, reference.digest]),
         )
 
     @classmethod
@@ -198,7 +162,14 @@ class Synthesizer:
 
     @classmethod
     def from_loaded(
-        cls, models: VoiceModels, reference: Reference, language: str, device: str = "cpu", **more: Any
+        cls,
+        models: VoiceModels,
+        reference: Reference,
+        language: str,
+        device: str = "cpu",
+        precision: str = "fp32",
+        compiled: bool = False,
+        **more: Any,
     ) -> Synthesizer:
         """A synthesiser over models in memory, weight norm removed.
 
@@ -207,25 +178,31 @@ class Synthesizer:
             reference: the default reference clip.
             language: used where the caller names none.
             device: where the models are.
+            precision: see :class:`voiceclone.inference.torch_backend.TorchBackend`.
+            compiled: the same.
             more: further arguments of the class.
         """
-        from voiceclone.inference.backend import TorchBackend
+        from voiceclone.inference.torch_backend import TorchBackend
 
         return cls(
-            TorchBackend(models.gpt, models.sovits, device),
+            TorchBackend(models.gpt, models.sovits, device, precision, compiled),
             reference,
             sample_rate=models.sovits.config.sample_rate,
             prior_channels=models.sovits.config.inter_channels,
             end_token=models.gpt.config.codes,
             language=language,
-            fingerprint=digest([models.fingerprint, reference.digest]),
+            fingerprint=digest([models.fingerprint, reference.digest, *([precision] if precision != "fp32" else [])]),
             **more,
         )
 
     def reading_of(self, text: str) -> dict[str, Any]:
         """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
         encoder of Chinese text is there; plain values for the key of a cache."""
-        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self._frontend.encodes}
+        return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self.text_cache.encodes}
+
+    def forget_texts(self) -> None:
+        """Read every text anew from here on: for who measures how long that takes."""
+        self.text_cache.forget()
 
     def say(
         self,
@@ -255,46 +232,76 @@ class Synthesizer:
             DataError: nothing in the text can be spoken.
             ConfigError: a value out of its range.
         """
-        manner, language = replace(speaking or Speaking(), **changes), language or self.language
+        manner = replace(speaking or Speaking(), **changes)
+        return self.finish(self.course(text, language, seed, manner, reference, listener, on_piece))
+
+    def finish(self, course: Course) -> Speech:
+        """Speak a text to its end, its tokens drawn alone."""
+        try:
+            wanted = next(course)
+            while True:
+                wanted = course.send(np.fromiter(draw(self.backend, wanted, self.end_token), np.int64))
+        except StopIteration as end:
+            speech: Speech = end.value
+            return speech
+
+    def course(
+        self,
+        text: str,
+        language: str,
+        seed: int,
+        manner: Speaking,
+        reference: Reference | None = None,
+        listener: Listener | None = None,
+        on_piece: Callable[[int, int], None] | None = None,
+    ) -> Course:
+        """:meth:`say` for who draws the tokens: those of several texts together, for example."""
+        language = language or self.language
         pieces = pieces_of(text, manner.split, language)
         if not pieces:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
-        speech = Speech(np.zeros(0, np.float32), self.sample_rate, dict.fromkeys(TIMINGS, 0.0))
+        speech = Speech(np.zeros(0, np.float32), self.sample_rate)
         reference = reference or self.reference
-        with _timed(speech.timings, "text_ms"):
-            self._frontend.prepare(pieces, language)
+        with speech.timed("text_ms"):
+            self.text_cache.prepare(pieces, language)
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
-            waves.append(self._say_piece(piece, language, [seed, index], manner, reference, listener, speech))
+            with speech.timed("text_ms"):
+                request = self.request(piece, language, manner, reference)
+            waves.append((yield from self._say_piece(piece, request, [seed, index], listener, speech)))
             if on_piece is not None:
                 on_piece(index + 1, len(pieces))
-        with _timed(speech.timings, "post_ms"):
-            speech.samples = _join(waves, int(manner.pause_seconds * self.sample_rate))
+        with speech.timed("post_ms"):
+            speech.samples = joined(waves, int(manner.pause_seconds * self.sample_rate))
         return speech
 
+    def request(
+        self, piece: str, language: str, manner: Speaking | None = None, reference: Reference | None = None
+    ) -> Request:
+        """A piece of text as the models read it; None: spoken in the usual manner, like the voice's own reference."""
+        text = self.text_cache.read(piece, language)
+        return Request(text, self._features_of(text), manner or Speaking(), reference or self.reference)
+
+    def draw(self, request: Request, rng: np.random.Generator) -> Iterator[int]:
+        """Semantic tokens of a piece, see :func:`voiceclone.inference.drawing.draw`."""
+        return draw(self.backend, wanted_tokens(request, rng), self.end_token)
+
     def _say_piece(
-        self,
-        piece: str,
-        language: str,
-        seed: list[int],
-        manner: Speaking,
-        reference: Reference,
-        listener: Listener | None,
-        speech: Speech,
-    ) -> Floats:
+        self, piece: str, request: Request, seed: list[int], listener: Listener | None, speech: Speech
+    ) -> Generator[Draw, Tokens, Floats]:
         """Speak one piece, again where it is suspected, and keep the least suspected attempt, of equal ones the first.
 
         The first attempt is the same however many may follow.
         """
-        with _timed(speech.timings, "text_ms"):
-            text, bert = self._read(piece, language)
         best: _Attempt | None = None
-        for number in range(manner.attempts):
+        for number in range(request.manner.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
-            attempt = self._attempt(text, bert, rng, manner, reference, speech.timings)
+            with speech.timed("gpt_ms"):
+                codes = yield wanted_tokens(request, rng)
+            attempt = self._attempt(request, codes, rng)
             if listener is not None:  # all attempts: otherwise one that nobody heard would seem the better one
-                attempt.wave = self._decode(attempt, text.ids, manner, reference, speech.timings)
-                attempt.findings += listener(attempt.wave, self.sample_rate, piece, main_language(text), reference)
+                attempt.wave = self._decode(attempt, request, speech)
+                attempt.findings += listener(attempt.wave, self.sample_rate, piece, request.language, request.reference)
             if best is None or score(attempt.findings) < score(best.findings):
                 best = attempt
             if not attempt.findings:
@@ -305,141 +312,38 @@ class Synthesizer:
             speech.truncated += 1
         speech.tokens += len(best.codes)
         speech.pieces.append(Piece(piece, len(best.codes), number + 1, tuple(best.findings)))
-        return best.wave if best.wave is not None else self._decode(best, text.ids, manner, reference, speech.timings)
+        return best.wave if best.wave is not None else self._decode(best, request, speech)
 
-    def _attempt(
-        self,
-        text: Phones,
-        bert: Floats | None,
-        rng: np.random.Generator,
-        manner: Speaking,
-        reference: Reference,
-        timings: dict[str, float],
-    ) -> _Attempt:
-        phones = text.ids
-        with _timed(timings, "gpt_ms"):
-            limit = self.limit(phones, manner)
-            codes, ended = self.generate(phones, rng, manner.sampling, limit, bert, reference)
-        rate = self.rates.get(main_language(text))
-        findings = find_faults(codes, phones, ended, manner.detector, reference.tokens, reference.phones, rate)
+    def _attempt(self, request: Request, codes: Tokens, rng: np.random.Generator) -> _Attempt:
+        ended, reference = len(codes) < request.limit, request.reference
+        findings = find_faults(
+            codes,
+            request.phones,
+            ended,
+            request.manner.detector,
+            reference.tokens,
+            reference.phones,
+            self.rates.get(request.language),
+        )
         return _Attempt(codes, ended, findings, rng)
 
-    def _decode(
-        self, attempt: _Attempt, phones: Tokens, manner: Speaking, reference: Reference, timings: dict[str, float]
-    ) -> Floats:
-        with _timed(timings, "decoder_ms"):
-            frames = frames_at(len(attempt.codes), manner.speed)
+    def _decode(self, attempt: _Attempt, request: Request, speech: Speech) -> Floats:
+        with speech.timed("decoder_ms"):
+            frames = frames_at(len(attempt.codes), request.manner.speed)
             noise = attempt.rng.standard_normal((1, self.prior_channels, frames), np.float32)
-            noise *= np.float32(manner.noise_scale)
-            return self.backend.decode(attempt.codes, phones, reference.style, noise)
-
-    def generate(
-        self,
-        phones: Tokens,
-        rng: np.random.Generator,
-        sampling: SamplingSettings,
-        max_tokens: int,
-        bert: Floats | None = None,
-        reference: Reference | None = None,
-    ) -> tuple[Tokens, bool]:
-        """Semantic tokens (T,) for phones (L,), with BERT features (1024, L) or None for zeros, after the prompt of a
-        reference (None: the voice's own), and whether the model ended by itself."""
-        codes = list(self.draw(phones, rng, sampling, max_tokens, bert, reference))
-        return np.asarray(codes, np.int64), len(codes) < max_tokens
-
-    def draw(
-        self,
-        phones: Tokens,
-        rng: np.random.Generator,
-        sampling: SamplingSettings,
-        max_tokens: int,
-        bert: Floats | None = None,
-        reference: Reference | None = None,
-    ) -> Iterator[int]:
-        """The tokens of :meth:`generate` one by one, up to ``max_tokens`` or the end."""
-        reference = reference or self.reference
-        prompt = reference.tokens
-        everything = np.concatenate([reference.phones, phones])
-        logits, cache = self.backend.start(everything, _with_prompt(reference, bert, len(phones)), prompt)
-        tokens = prompt.tolist()
-        for index in range(max_tokens):
-            if index:
-                logits, cache = self.backend.step(tokens[-1], len(tokens) - 1, cache)
-            if index < FIRST_END_STEP:
-                logits = logits.copy()
-                logits[self.end_token] = -np.inf
-            token, best = sample(logits, np.asarray(tokens, np.int64), sampling, rng)
-            if self.end_token in (token, best):
-                return
-            tokens.append(token)
-            yield token
-
-    def limit(self, phones: Tokens, manner: Speaking) -> int:
-        """Most tokens for phones (L,)."""
-        return int(manner.max_tokens_per_phone * len(phones)) + TOKEN_RATE
-
-    def read(self, piece: str, language: str) -> tuple[Tokens, Floats | None]:
-        """Phones (L,) of a piece of text and their BERT features (1024, L), None for zeros."""
-        text, bert = self._read(piece, language)
-        return text.ids, bert
-
-    def _read(self, piece: str, language: str) -> tuple[Phones, Floats | None]:
-        text = self._frontend.read(piece, language)
-        return text, self._features_of(text)
+            noise *= np.float32(request.manner.noise_scale)
+            return self.backend.decode(attempt.codes, request.phones, request.reference.style, noise)
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""
         if not any(segment.language in WITH_BERT for segment in text.segments):
             return None
-        if (features := self._frontend.features(text)) is not None:
+        if (features := self.text_cache.features(text)) is not None:
             return np.asarray(features, np.float32)
         if self._bert_lacks:
             self._bert_lacks = False  # said once
             log.warning(
                 "this voice learnt Chinese with BERT features, which are not computed here: its melody will be "
-                "flatter than that of the trained models"
+                "flatter than that of the trained models ('voiceclone bundle verify' tells which encoders are there)"
             )
         return None
-
-
-def _with_prompt(reference: Reference, bert: Floats | None, phones: int) -> Floats | None:
-    """Features of the reference's phones and of the text's, zeros for those that have none."""
-    if reference.bert is None and bert is None:
-        return None
-    parts = ((reference.bert, len(reference.phones)), (bert, phones))
-    return np.concatenate(
-        [np.zeros((BERT_CHANNELS, length), np.float32) if part is None else part for part, length in parts], axis=1
-    )
-
-
-def main_language(text: Phones) -> str:
-    """The language of most phones of a text."""
-    counts: dict[str, int] = {}
-    for segment in text.segments:
-        counts[segment.language] = counts.get(segment.language, 0) + len(segment.symbols)
-    return max(counts, key=lambda language: (counts[language], language))
-
-
-TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
-
-
-class _timed:  # noqa: N801 - reads as a verb where it is used
-    """Add the milliseconds of a block to one entry of a dictionary."""
-
-    def __init__(self, timings: dict[str, float], name: str) -> None:
-        self.timings, self.name = timings, name
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_: Any) -> None:
-        self.timings[self.name] += (time.perf_counter() - self.start) * 1000
-
-
-def _join(waves: list[Floats], pause: int) -> Floats:
-    """Pieces with silence between them; a piece above full scale is scaled down, never clipped."""
-    silence = np.zeros(pause, np.float32)
-    parts: list[Floats] = []
-    for wave in waves:
-        parts += [silence] * bool(parts) + [wave / max(1.0, float(np.abs(wave).max(initial=0.0)))]
-    return np.concatenate(parts)

@@ -30,6 +30,8 @@ class TensorRTBackend(StandardBackend):
         ConfigError: an engine was not built for this machine.
     """
 
+    name = "tensorrt"
+
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         import torch
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.inference.bundle import Reference
@@ -16,7 +16,9 @@ from voiceclone.text.lexicon import Lexicon, read_lexicon
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
+    from voiceclone.features.bert import LazyEncoder
     from voiceclone.inference.clip import ClipReader
+    from voiceclone.inference.encoders import EncoderFiles
     from voiceclone.models.voice import VoiceModels
 
 log = logging.getLogger(__name__)
@@ -38,33 +40,28 @@ class Clip:
 
 
 class Voice:
-    """What speaks: a synthesiser, and for models what makes references of clips.
+    """What speaks: a synthesiser, and what makes references of clips.
 
     Args:
         synthesizer: speaks with the voice's own reference, or with the clip that was given.
-        reader: reads clips; None: a bundle, whose reference cannot be changed.
+        reader: reads clips; keeps what it read.
     """
 
-    def __init__(self, synthesizer: Synthesizer, reader: ClipReader | None = None) -> None:
+    def __init__(self, synthesizer: Synthesizer, reader: ClipReader) -> None:
         self.synthesizer, self._reader = synthesizer, reader
-        self._references: dict[Clip, Reference] = {}
 
     def reference(self, clip: Clip) -> Reference:
-        """The reference of a clip; each is read once.
+        """The reference of a clip; each is made once."""
+        return _read(self._reader, clip)
 
-        Raises:
-            ConfigError: a bundle speaks like its own clip alone.
-        """
-        if self._reader is None:
-            raise ConfigError(
-                "--reference: a bundle speaks like the clip that was exported with it",
-                "give the trained models instead: --models results/NAME/models",
-            )
-        if clip not in self._references:
-            self._references[clip] = self._reader.read(
-                clip.path, clip.text, clip.language, clip.styles, clip.any_length
-            )
-        return self._references[clip]
+    def hit_rates(self) -> list[str]:
+        """How much of what was asked for was in the caches, a line each: sentences, references where there were any."""
+        lines = [self.synthesizer.text_cache.summary()]
+        return lines + [self._reader.cache.summary()] * bool(self._reader.cache.asked)
+
+
+def _read(reader: ClipReader, clip: Clip) -> Reference:
+    return reader.read(clip.path, clip.text, clip.language, clip.styles, clip.any_length)
 
 
 def asset_finder(root: Path) -> Callable[[str], Asset]:
@@ -80,9 +77,58 @@ def user_lexicon(root: Path) -> Lexicon:
     return read_lexicon(sorted((root / "config" / "lexicon").glob("*.tsv")))
 
 
-def open_bundle(bundle: Path, root: Path = Path(), threads: int = 0, device: str = "auto") -> Voice:
-    """An exported voice; needs no torch, but for the targets of TensorRT."""
-    return Voice(Synthesizer.from_bundle(bundle, threads, user_lexicon(root), device))
+def open_bundle(
+    bundle: Path,
+    root: Path = Path(),
+    threads: int = 0,
+    clip: Clip | None = None,
+    encoders: Path | None = None,
+    engine: str = "auto",
+) -> Voice:
+    """An exported voice; needs no torch, but for engines of TensorRT.
+
+    Args:
+        bundle: its folder, or ``bundle.json``.
+        root: working folder with ``config`` and ``resources``.
+        threads: CPU threads; 0: chosen by itself.
+        clip: to speak like; None: the voice's own clip.
+        encoders: folder of the encoders, where they are neither in the bundle nor beside it nor below ``root``.
+        engine: see :func:`voiceclone.inference.engines.open_backend`.
+
+    Raises:
+        AssetError: a clip needs an encoder that is not there; says how to get it.
+    """
+    from voiceclone.inference.bundle import read_bundle
+    from voiceclone.inference.clip import ClipReader
+    from voiceclone.inference.encoders import BundleEncoders
+    from voiceclone.inference.reference_cache import ReferenceCache, cache_folder
+
+    description, folder = read_bundle(bundle)
+    files = encoder_files(folder, description, root, encoders)
+    networks, lexicon = BundleEncoders(files, description, threads), user_lexicon(root)
+    encode_text = files.text_encoder(threads)
+    reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
+    reference = None if clip is None else _read(reader, clip)
+    networks.release()  # hundreds of megabytes, which the next clip loads again
+    synthesizer = Synthesizer.from_bundle(folder, threads, lexicon, reference, encode_text, engine)
+    if clip is not None and reference is not None:
+        _set_rate(synthesizer.rates, clip, reference)
+    return Voice(synthesizer, reader)
+
+
+def encoder_files(
+    folder: Path, description: Mapping[str, Any], root: Path = Path(), named: Path | None = None
+) -> EncoderFiles:
+    """Where the encoders of a bundle are looked for: in it, beside it, in a named folder, below the working folder."""
+    from voiceclone.inference.encoders import WRITTEN, EncoderFiles
+
+    return EncoderFiles(folder, description, [place for place in (named, root / WRITTEN) if place is not None])
+
+
+def _set_rate(rates: dict[str, float], clip: Clip, reference: Reference) -> None:
+    """Take the clip's tokens per phone for its language, where the voice's own are not known."""
+    if len(reference.tokens) and clip.language in SUPPORTED:
+        rates.setdefault(clip.language, len(reference.tokens) / len(reference.phones))
 
 
 def open_models(
@@ -91,6 +137,8 @@ def open_models(
     features: Path | None = None,
     clip: Clip | None = None,
     device: str = "cpu",
+    precision: str = "fp32",
+    compiled: bool = False,
 ) -> Voice:
     """A voice of trained, imported or public models.
 
@@ -100,13 +148,17 @@ def open_models(
         features: features of the training, for the voice's own reference clip; None: beside the models.
         clip: to speak like; None: the voice's own clip.
         device: ``cpu`` or ``cuda``.
+        precision: see :class:`voiceclone.inference.torch_backend.TorchBackend`.
+        compiled: the same.
 
     Raises:
-        ConfigError: there are no models, or there is no clip.
+        ConfigError: there are no models, half precision on the CPU, or there is no clip.
         AssetError: an encoder is not there.
     """
     from voiceclone.inference.clip import ClipReader
+    from voiceclone.inference.model_encoders import ModelEncoders
     from voiceclone.inference.reference import usual_rates
+    from voiceclone.inference.reference_cache import ReferenceCache, cache_folder
     from voiceclone.models.voice import load_voice
 
     find, lexicon = asset_finder(root), user_lexicon(root)
@@ -118,9 +170,10 @@ def open_models(
         lexicon = with_trained_polyphones(lexicon, folder, find)
     with_bert = loaded.public if folder is None else (folder / "bert.safetensors").is_file()
     encode_text = _text_encoder(root, find) if with_bert else None
-    reader = ClipReader(loaded, find, device, lexicon, encode_text)
+    networks = ModelEncoders(loaded, find, device)
+    reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
     if clip is not None:
-        reference = reader.read(clip.path, clip.text, clip.language, clip.styles, clip.any_length)
+        reference = _read(reader, clip)
     elif folder is not None:
         reference = _own_reference(loaded, folder)
     else:
@@ -130,12 +183,12 @@ def open_models(
         )
     loaded.sovits.remove_weight_norm()
     rates = usual_rates(folder) if folder is not None else {}
-    if clip is not None and len(reference.tokens) and clip.language in SUPPORTED:
-        rates.setdefault(clip.language, len(reference.tokens) / len(reference.phones))
+    if clip is not None:
+        _set_rate(rates, clip, reference)
     language = ANY_LANGUAGE if folder is None else _usual_language(folder)
     synthesizer = Synthesizer.from_loaded(
-        loaded, reference, language, device, lexicon=lexicon, trained_with_bert=with_bert, encode_text=encode_text,
-        rates=rates,
+        loaded, reference, language, device, precision, compiled, lexicon=lexicon, trained_with_bert=with_bert,
+        encode_text=encode_text, rates=rates,
     )  # fmt: skip
     return Voice(synthesizer, reader)
 
@@ -192,7 +245,7 @@ def _usual_language(features: Path) -> str:
     return max(sorted(set(languages)), key=languages.count)
 
 
-def _text_encoder(root: Path, find: Callable[[str], Asset]) -> Callable[..., object] | None:
+def _text_encoder(root: Path, find: Callable[[str], Asset]) -> LazyEncoder | None:
     """The BERT of Chinese text, where it was fetched."""
     from voiceclone.assets.preflight import MODELS
     from voiceclone.features.bert import LazyBert

@@ -7,7 +7,6 @@ Mel bands follow Slaney's Auditory Toolbox (area-normalised triangles), as in Hi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from voiceclone.audio.spectra import slaney_filters
 from voiceclone.models.base import Architecture
 
 LOG_FLOOR = 1e-5
@@ -71,31 +71,6 @@ def mel_spectrogram(audio: Tensor, config: MelConfig = DEFAULT_MEL) -> Tensor:
     return mel_from_spectrogram(spectrogram(audio, config), config)
 
 
-@lru_cache(maxsize=4)
 def mel_filters(config: MelConfig = DEFAULT_MEL) -> npt.NDArray[np.float32]:
     """Slaney mel filters, float32 (bands, n_fft // 2 + 1), each triangle of area 1 over Hz / 2."""
-    centres = _mel_to_hz(np.linspace(_hz_to_mel(config.low), _hz_to_mel(config.high), config.bands + 2))
-    frequencies = np.linspace(0.0, config.sample_rate / 2, config.bins)
-    widths = np.diff(centres)
-    ramps = centres[:, None] - frequencies[None, :]
-    rising = -ramps[:-2] / widths[:-1, None]
-    falling = ramps[2:] / widths[1:, None]
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    filters: npt.NDArray[np.float32] = (triangles * (2.0 / (centres[2:] - centres[:-2]))[:, None]).astype(np.float32)
-    return filters
-
-
-# Slaney's scale: linear (3 mels per 200 Hz) below 1 kHz, logarithmic (27 mels per factor 6.4) above.
-_LINEAR_STEP = 200.0 / 3
-_BREAK_HZ = 1000.0
-_BREAK_MEL = _BREAK_HZ / _LINEAR_STEP
-_LOG_STEP = np.log(6.4) / 27.0
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz / _LINEAR_STEP if hz < _BREAK_HZ else float(_BREAK_MEL + np.log(hz / _BREAK_HZ) / _LOG_STEP)
-
-
-def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    above = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _BREAK_MEL) - _BREAK_MEL))
-    return np.where(mel < _BREAK_MEL, mel * _LINEAR_STEP, above)
+    return slaney_filters(config.sample_rate, config.n_fft, config.bands, config.low, config.high)

@@ -46,6 +46,9 @@ class _Recent(Generic[Value]):
             self._values.move_to_end(key)
         return self._values.get(key)
 
+    def clear(self) -> None:
+        self._values.clear()
+
     def put(self, key: Hashable, value: Value) -> Value:
         self._values[key] = value
         self._values.move_to_end(key)
@@ -96,6 +99,12 @@ class CachedFrontend:
             self.asked += 1
             self.found += phones is not None
         return phones or self._phones.put(key, to_phones(text, language, self._lexicon))
+
+    def forget(self) -> None:
+        """Read every text anew from here on: for who measures how long that takes."""
+        self._phones.clear()
+        self._features.clear()
+        self._prepared.clear()
 
     def _key(self, text: str, language: str) -> Hashable:
         return text, language, canonical_json(self._lexicon.used_in(text))

@@ -10,29 +10,28 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.training import TrainingSettings
-from voiceclone.errors import ConfigError, DataError, Interrupted
+from voiceclone.errors import DataError, Interrupted
 from voiceclone.progress import Progress, announce, open_progress
 from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
-from voiceclone.training.data import BatchOrder, seed_step
+from voiceclone.training.data import seed_step
 from voiceclone.training.distributed import AgreedStop, World
-from voiceclone.training.ema import WeightAverage
 from voiceclone.training.guard import LeftOutError
 from voiceclone.training.logs import History
+from voiceclone.training.machine import versions
 from voiceclone.training.out_of_memory import MemoryExhaustedError
+from voiceclone.training.parts import Best, Counters, Stateful, weights_of
+from voiceclone.training.recipe import Plan, Recipe
+from voiceclone.training.result import Result, heldout_at
+from voiceclone.training.resuming import load_previous, restore, why_it_resumes
 from voiceclone.training.saving import Saver
 from voiceclone.training.signals import StopRequest
 from voiceclone.training.state import StateFolder
@@ -42,204 +41,6 @@ log = logging.getLogger(__name__)
 
 SHORT = {"cross_entropy": "ce", "top3_accuracy": "top3"}  # names on progress lines
 UNSHOWN = {"gradient_norm", "learning_rate"}
-WEIGHTS = ("model", "discriminator")  # parts that a warm start takes over
-
-
-class Stateful(Protocol):
-    """Anything that must survive a stop: modules, optimisers, schedules, scalers."""
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Nested tensors and plain values."""
-
-    def load_state_dict(self, state: Any) -> Any:
-        """Take them back."""
-
-
-def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
-    """Copies of the weights on the CPU."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-
-
-class Recipe(Protocol):
-    """One kind of training.
-
-    ``parts`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
-    and then starts as it is made. Its ``model`` leaves the stage: the module, or the adapters that alone are trained in
-    it. ``average``, if there is one, is among the parts too; the engine updates it, and validates and hands out the
-    averaged weights. ``metric`` names the validation figure, lower is better, that chooses the best model.
-    """
-
-    parts: dict[str, Stateful]
-    order: BatchOrder
-    metric: str
-    average: WeightAverage | None
-
-    @property
-    def model(self) -> torch.nn.Module:
-        """The module that is trained."""
-
-    def train_step(self, step: int) -> dict[str, float]:
-        """Make the update of a step, counted from 0; return its losses.
-
-        Raises:
-            LeftOutError: instead of an update with figures that are not finite or explode.
-            MemoryExhaustedError: the step does not fit into memory, however it is cut.
-        """
-
-    def validate(self) -> dict[str, float]:
-        """Figures on the held-out utterances; empty if there are none."""
-
-    def utterance_losses(self) -> Iterator[tuple[str, float]]:
-        """Every training utterance and its loss, by which suspect ones are found."""
-
-    def sample(self) -> tuple[torch.Tensor, int] | None:
-        """Sound ``(N,)`` by which a person follows the training, and its rate; None if there is none."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a training goes on and when it looks at itself; steps are optimiser steps.
-
-    ``patience`` ends it after that many validations in a row that were no better than the best; 0: never.
-    """
-
-    steps: int
-    seed: int
-    log_every: int = 10
-    validate_every: int = 100
-    max_skipped: int = 3
-    patience: int = 0
-
-    @classmethod
-    def of(cls, settings: TrainingSettings, steps: int) -> Plan:
-        """The plan of a training of ``steps`` with these settings."""
-        return cls(
-            steps,
-            settings.seed,
-            settings.log_every,
-            settings.validate_every,
-            settings.max_skipped,
-            settings.early_stopping,
-        )
-
-
-@dataclass
-class Counters:
-    """Progress of a training: a stateful part like the others."""
-
-    step: int = 0
-    validated: int = 0
-    seconds: float = 0.0
-    skipped: int = 0  # in a row
-    stale: int = 0  # validations in a row that were no better than the best
-    window: dict[str, list[float]] = field(default_factory=dict)  # name -> [sum, count] since the last history line
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-class Best:
-    """Weights with the lowest validation figure so far: a stateful part, so they are as safe as all others."""
-
-    def __init__(self) -> None:
-        self.step: int | None = None
-        self.value = math.inf
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def offer(self, step: int, value: float, model: Stateful) -> bool:
-        """Keep a copy of the weights if ``value`` is lower than all before; whether it was."""
-        if not value < self.value:
-            return False
-        self.step, self.value, self.weights = step, value, weights_of(model)
-        return True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors."""
-        return {"step": self.step, "value": None if self.step is None else self.value, "weights": self.weights}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
-        self.step, self.weights = state["step"], dict(state["weights"])
-        self.value = math.inf if state["value"] is None else state["value"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished training; ``losses`` are those of every training utterance under its best weights."""
-
-    step: int
-    epochs: float
-    seconds: float
-    last: dict[str, torch.Tensor]
-    best: Best
-    history: list[dict[str, Any]]
-    resumes: list[dict[str, Any]]
-    losses: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def started(self) -> str:
-        """In words, why the training was begun, and what tells it from the one before."""
-        return next((str(row["reason"]) for row in self.history if row.get("event") == "started"), "")
-
-    def heldout_at(self, step: int | None) -> dict[str, float]:
-        """Held-out figures of a validated step; empty if there are none."""
-        return heldout_at(self.history, step)
-
-
-def heldout_at(history: Sequence[Mapping[str, Any]], step: int | None) -> dict[str, float]:
-    """Held-out figures in the rows of a validated step; empty if there are none."""
-    place = {"step", "epoch", "seconds", "split"}
-    for row in reversed(history):
-        if row.get("split") == "heldout" and row["step"] == step:
-            return {name: value for name, value in row.items() if name not in place}
-    return {}
-
-
-def versions() -> dict[str, str]:
-    """What the numbers depend on beside data and settings."""
-    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    return {
-        "voiceclone": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": str(torch.get_num_threads()),
-        "processes": str(processes),
-    }
-
-
-def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
-    """Device of this process, with deterministic kernels chosen where torch has them.
-
-    Args:
-        runtime: what is asked for.
-        threads: CPU threads, shared by the processes of this training on this machine.
-    """
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if threads > 0:
-        torch.set_num_threads(max(1, threads // processes))
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    if runtime.device == "cpu" or (runtime.device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise DataError("runtime.device is cuda, but no CUDA device can be used", "set runtime.device to auto or cpu")
-    if processes == 1:
-        return torch.device("cuda")
-    if processes > torch.cuda.device_count():
-        raise ConfigError(
-            f"{processes} processes, but {torch.cuda.device_count()} CUDA devices",
-            "set runtime.processes to 0: one for each device",
-        )
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(device)
-    return device
 
 
 class Trainer:
@@ -314,7 +115,7 @@ class Trainer:
             self._resume(checkpoint, back)
             return
         event: dict[str, Any] = {"event": "started", "step": 0, "reason": description}
-        warm = self._load_previous() if self.warm_start else None
+        warm = load_previous(self.state, self.recipe.parts) if self.warm_start else None
         if warm is not None:
             event["reason"] += f"; starts from the weights of {warm}"
         if self.world.leads:
@@ -336,16 +137,7 @@ class Trainer:
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
-        required = {name for name, part in self.parts.items() if not getattr(part, "optional", False)}
-        missing = (required - checkpoint.parts.keys()) | (checkpoint.parts.keys() - self.parts.keys())
-        if missing:
-            raise DataError(
-                f"{checkpoint.folder}: its parts differ from this version's: {sorted(missing)}",
-                "it was written by another version; use that one, or delete the state folder to start from scratch",
-            )
-        for name, part in self.parts.items():
-            if name in checkpoint.parts:
-                part.load_state_dict(checkpoint.parts[name])
+        restore(self.parts, checkpoint)
         step = self.counters.step
         self._submitted = (step, self.counters.validated)
         if self._complete():
@@ -353,38 +145,10 @@ class Trainer:
             log.info("complete: checkpoint of step %d, planned %d", step, self.plan.steps)
             self.history.begin(step, checkpoint.history)
             return
-        now, reasons = versions(), [back] if back else []
-        for name, old in checkpoint.record.versions.items():
-            if now.get(name) != old:
-                reasons.append(f"{name} {old} -> {now.get(name)}")
-        reason = "; ".join(["saved state found", *reasons])
+        reason = why_it_resumes(checkpoint, back)
         announce(f"{self.label}  continues at step {step}/{self.plan.steps}: {reason}")
         log.info("resumed at step %d of %d: %s", step, self.plan.steps, reason)
         self.history.begin(step, checkpoint.history, {"event": "resumed", "step": step, "reason": reason})
-
-    def _load_previous(self) -> str | None:
-        """Weights of the training before this one, if it has any; returns ``"<key> step <n>"``."""
-        previous = self.state.previous()
-        if previous is None:
-            return None
-        key = previous[0]
-        try:
-            checkpoint = CheckpointStore(self.state.root / key, key).newest()
-        except DataError as error:
-            log.warning("warm start is not possible: %s", error)
-            return None
-        if checkpoint is None:
-            return None
-        try:
-            for name in WEIGHTS:
-                if name in self.recipe.parts:
-                    self.recipe.parts[name].load_state_dict(checkpoint.parts[name])
-        except RuntimeError as error:
-            raise DataError(
-                f"warm start from {key}: its model does not fit this one ({str(error).splitlines()[0]})",
-                "set warm_start to none: the architecture has changed",
-            ) from error
-        return f"{key} step {checkpoint.record.step}"
 
     # -- loop ------------------------------------------------------------------------------------------------------
 

@@ -20,17 +20,21 @@ from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.losses import token_loss, top_k_accuracy
 from voiceclone.progress import announce
 from voiceclone.training.accumulation import Figures, Part
+from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
 from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Plan, Stateful, Trainer, prepare_device
+from voiceclone.training.engine import Trainer
 from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.freeze import train_last_layers, trained_parameters
 from voiceclone.training.loading import Loader
 from voiceclone.training.lora import Adapters
+from voiceclone.training.machine import prepare_device
 from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
+from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained
+from voiceclone.training.parts import Stateful
+from voiceclone.training.recipe import Plan
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
@@ -163,7 +167,7 @@ class GPTRecipe:
         )  # fmt: skip
 
     def train_step(self, step: int) -> dict[str, float]:
-        """See :class:`voiceclone.training.engine.Recipe`."""
+        """See :class:`voiceclone.training.recipe.Recipe`."""
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -228,30 +232,24 @@ class GPTRecipe:
 def train_gpt(
     features_dir: Path,
     state_dir: Path,
-    output: Path,
-    report: Path,
-    history: Path,
+    files: OutputFiles,
     settings: GPTSettings,
     runtime: RuntimeSettings,
     base: Asset | None = None,
     threads: int = 0,
     label: str = "GPT",
-    suspects: Path | None = None,
 ) -> None:
     """Train, or continue to train, and write model, report and history.
 
     Args:
         features_dir: folder of the feature stores.
         state_dir: folder of the states of this kind, one folder per fingerprint.
-        output: weights, ``.safetensors`` with the public keys.
-        report: JSON.
-        history: JSON lines.
+        files: to write.
         settings: of the training.
         runtime: save intervals, device, time budget.
         base: model to fine-tune.
         threads: CPU threads; 0: what torch chooses.
         label: for the progress lines.
-        suspects: table of the training utterances by their loss; None: none is written.
 
     Raises:
         Interrupted: stopped by a signal or the time budget, saved.
@@ -276,9 +274,7 @@ def train_gpt(
         model = TextToSemantic(config)
         load_base(model)
         made_from = base_fingerprint("train_gpt", config.to_dict(), base_digests(gpt=base))
-        result = untrained(model.state_dict())
-        notes = judge_utterances(result, GPTRecipe.metric, [], suspects)
-        write_outputs(result, "last", made_from, config.to_dict(), output, report, history, notes)
+        write_untrained(files, model.state_dict(), GPTRecipe.metric, made_from, config.to_dict())
         announce(f"{label}  {settings.base} is used as it is")
         return
     rows = [*data.train, *data.heldout]
@@ -305,6 +301,6 @@ def train_gpt(
     }
     complete = recipe.adapters.merged if recipe.adapters is not None else None
     if world.leads:
-        notes |= judge_utterances(result, recipe.metric, data.train, suspects)
-        write_outputs(result, settings.select, fingerprint, config.to_dict(), output, report, history, notes, complete)
+        notes |= judge_utterances(result, recipe.metric, data.train, files.suspects)
+        write_outputs(files, result, settings.select, fingerprint, config.to_dict(), notes, complete)
     world.leave()

@@ -11,16 +11,14 @@ from torch import Tensor
 
 from voiceclone.files import atomic_path, write_json, write_jsonl
 from voiceclone.lineage.fingerprint import Fingerprint
+from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.data import Utterance
-from voiceclone.training.engine import Best, Result, versions
+from voiceclone.training.machine import versions
+from voiceclone.training.parts import Best
+from voiceclone.training.result import Result
 from voiceclone.training.suspects import named, rank, write_ranking
 
 Weights = Mapping[str, Tensor]
-
-
-def untrained(weights: Weights) -> Result:
-    """The base model as it is, as the result of a training without a step."""
-    return Result(step=0, epochs=0.0, seconds=0.0, last=dict(weights), best=Best(), history=[], resumes=[])
 
 
 def judge_utterances(
@@ -40,14 +38,21 @@ def judge_utterances(
     return {"suspects": {"metric": metric, "judged": len(rows), "utterances": named(rows)}}
 
 
+def write_untrained(
+    files: OutputFiles, weights: Weights, metric: str, fingerprint: Fingerprint, architecture: Mapping[str, Any]
+) -> None:
+    """Write the base model as it is, as the result of a training without a step."""
+    result = Result(step=0, epochs=0.0, seconds=0.0, last=dict(weights), best=Best(), history=[], resumes=[])
+    notes = judge_utterances(result, metric, [], files.suspects)
+    write_outputs(files, result, "last", fingerprint, architecture, notes)
+
+
 def write_outputs(
+    files: OutputFiles,
     result: Result,
     select: Literal["best", "last"],
     fingerprint: Fingerprint,
     architecture: Mapping[str, Any],
-    output: Path,
-    report: Path,
-    history: Path,
     notes: Mapping[str, Any],
     complete: Callable[[Weights], Weights] | None = None,
 ) -> None:
@@ -61,9 +66,9 @@ def write_outputs(
     weights: Weights = best.weights if take_best else result.last
     if complete is not None:
         weights = complete(weights)
-    write_jsonl(history, result.history)
+    write_jsonl(files.history, result.history)
     write_json(
-        report,
+        files.report,
         {
             "fingerprint": fingerprint.key,
             "components": {"utterances": dict(fingerprint.utterances), **fingerprint.components},
@@ -81,5 +86,5 @@ def write_outputs(
             **notes,
         },
     )
-    with atomic_path(output) as temporary:
+    with atomic_path(files.weights) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)

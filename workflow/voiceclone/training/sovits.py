@@ -27,16 +27,20 @@ from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, random_starts, take_slices
 from voiceclone.progress import announce
 from voiceclone.training.accumulation import Figures, Part
+from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
 from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Plan, Stateful, Trainer, prepare_device
+from voiceclone.training.engine import Trainer
 from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.freeze import freeze_parts, trained_parameters
 from voiceclone.training.loading import Loader
+from voiceclone.training.machine import prepare_device
 from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import judge_utterances, untrained, write_outputs
+from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained
+from voiceclone.training.parts import Stateful
+from voiceclone.training.recipe import Plan
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
 
@@ -199,7 +203,7 @@ class SoVITSRecipe:
         return [group for group in groups if group["params"]]
 
     def train_step(self, step: int) -> dict[str, float]:
-        """See :class:`voiceclone.training.engine.Recipe`."""
+        """See :class:`voiceclone.training.recipe.Recipe`."""
         settings = self.settings
         rate = settings.learning_rate * settings.learning_rate_decay ** (self.order.epoch(step) + 1)
         for optimiser in (self.optimiser, self.discriminator_optimiser):
@@ -372,16 +376,13 @@ def train_sovits(
     features_dir: Path,
     tokenizer: Path,
     state_dir: Path,
-    output: Path,
-    report: Path,
-    history: Path,
+    files: OutputFiles,
     settings: SoVITSSettings,
     runtime: RuntimeSettings,
     base: Asset | None = None,
     base_discriminator: Asset | None = None,
     threads: int = 0,
     label: str = "SoVITS",
-    suspects: Path | None = None,
 ) -> None:
     """Train, or continue to train, and write model, report and history.
 
@@ -389,16 +390,13 @@ def train_sovits(
         features_dir: folder of the feature stores.
         tokenizer: ``.safetensors`` with projection and codebook under the public keys.
         state_dir: folder of the states of this kind, one folder per fingerprint.
-        output: weights, ``.safetensors`` with the public keys.
-        report: JSON.
-        history: JSON lines.
+        files: to write.
         settings: of the training.
         runtime: save intervals, device, time budget.
         base: generator to fine-tune.
         base_discriminator: discriminators that belong to it.
         threads: CPU threads; 0: what torch chooses.
         label: for the progress lines.
-        suspects: table of the training utterances by their loss; None: none is written.
 
     Raises:
         Interrupted: stopped by a signal or the time budget, saved.
@@ -420,9 +418,7 @@ def train_sovits(
         load_weights(model, weights["model"], base)
         model.load_state_dict({**model.state_dict(), **frozen})
         made_from = base_fingerprint("train_sovits", architecture, digests)
-        result = untrained(model.state_dict())
-        notes = judge_utterances(result, SoVITSRecipe.metric, [], suspects)
-        write_outputs(result, "last", made_from, architecture, output, report, history, notes)
+        write_untrained(files, model.state_dict(), SoVITSRecipe.metric, made_from, architecture)
         announce(f"{label}  {settings.base} is used as it is")
         return
     fingerprint = training_fingerprint(
@@ -458,6 +454,6 @@ def train_sovits(
         "discriminator": discriminator.to_dict(),
     }
     if world.leads:
-        notes |= judge_utterances(result, recipe.metric, data.train, suspects)
-        write_outputs(result, settings.select, fingerprint, architecture, output, report, history, notes)
+        notes |= judge_utterances(result, recipe.metric, data.train, files.suspects)
+        write_outputs(files, result, settings.select, fingerprint, architecture, notes)
     world.leave()

@@ -1,0 +1,66 @@
+"""A stage that writes one sound per take: only what changed is made, what has no take any more is removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from voiceclone.config.base import Block
+from voiceclone.files import Row, write_tsv
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+def each_take(
+    stage: str,
+    rows: Sequence[Row],
+    output: Path,
+    columns: Sequence[str],
+    settings: Block,
+    assets: str,
+    make: Callable[[Row, Path], dict[str, Any]],
+    done: str,
+    label: str,
+) -> None:
+    """Write ``{take}.flac`` and ``{take}.json`` beside ``output`` and then ``output``, the manifest.
+
+    Args:
+        stage: for the key of a take, with settings and assets.
+        rows: of the takes, with ``take`` and ``sha256``.
+        output: ``STAGE/manifest.tsv``.
+        columns: of the manifest.
+        settings: of the stage.
+        assets: digest of the models.
+        make: writes the sound of a row to a path and returns its record.
+        done: column that tells whether the take was treated, for the log.
+        label: for progress.
+    """
+    progress = Progress(label, len(rows))
+    result, made = [], 0
+    for row in rows:
+        target = output.parent / f"{row['take']}.flac"
+        sidecar = target.with_suffix(".json")
+        key = item_key(stage, settings, row["sha256"], assets)
+        record = read_sidecar(sidecar, key)
+        if record is None:
+            record = make(row, target)
+            write_sidecar(sidecar, key, record, [target])
+            made += 1
+        result.append(record)
+        log.info("%s: %s %s; %s", row["take"], done, str(record[done]).lower(), record["note"])
+        progress.update(note=row["take"])
+    log.info("%s: %d made, %d from cache", stage, made, len(rows) - made)
+    _remove_stale(output.parent, {row["take"] for row in rows})
+    write_tsv(output, columns, result)
+
+
+def _remove_stale(folder: Path, takes: set[str]) -> None:
+    """Delete files of takes that no longer exist from a stage's folder."""
+    for path in folder.glob("*"):
+        if path.suffix in (".flac", ".json") and path.stem not in takes and not path.name.startswith("."):
+            log.info("%s: its take is gone, removed", path.name)
+            path.unlink()

@@ -1,0 +1,157 @@
+"""The semantic tokens of a piece of text, drawn one by one, or those of many pieces together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, Tokens
+from voiceclone.inference.bundle import Reference
+from voiceclone.inference.sampling import SamplingSettings, sample
+from voiceclone.inference.speaking import Speaking
+from voiceclone.text.frontend import Phones
+
+#: Semantic tokens per second.
+TOKEN_RATE = 25
+#: The public decoder never ends a sentence in its first steps.
+FIRST_END_STEP = 11
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What tokens are drawn from.
+
+    Attributes:
+        phones: int64 (X,), of the prompt and of the text.
+        bert: float32 (1024, X), None for zeros.
+        prompt: int64 (P,).
+        sampling: how they are drawn.
+        limit: most tokens.
+        rng: source of their noise.
+    """
+
+    phones: Tokens
+    bert: Floats | None
+    prompt: Tokens
+    sampling: SamplingSettings
+    limit: int
+    rng: np.random.Generator
+
+
+class Loop(Protocol):
+    """Draws the tokens of several pieces together; each has a row, which is free again after its end."""
+
+    @property
+    def free(self) -> int:
+        """Rows without a piece."""
+        ...
+
+    def clear(self) -> None:
+        """Forget the pieces that have not ended."""
+        ...
+
+    def add(self, wanted: Draw) -> int:
+        """Begin a piece; returns its row."""
+        ...
+
+    def advance(self) -> dict[int, tuple[list[int], bool]]:
+        """The next tokens of every row that has a piece, and whether they were the last."""
+        ...
+
+
+@runtime_checkable
+class DrawingBackend(Protocol):
+    """A backend that draws tokens itself, where the weights are.
+
+    Attributes:
+        draws: whether it should, also for one piece alone.
+    """
+
+    draws: bool
+
+    def loop(self, rows: int) -> Loop:
+        """What draws for so many pieces together."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """One piece of text that is to be spoken.
+
+    Attributes:
+        text: as it is read.
+        bert: its BERT features (1024, L), None for zeros.
+        manner: how it is spoken.
+        reference: the clip to speak like.
+    """
+
+    text: Phones
+    bert: Floats | None
+    manner: Speaking
+    reference: Reference
+
+    @property
+    def phones(self) -> Tokens:
+        """Phones (L,)."""
+        return self.text.ids
+
+    @property
+    def limit(self) -> int:
+        """Most tokens that it may take."""
+        return int(self.manner.max_tokens_per_phone * len(self.phones)) + TOKEN_RATE
+
+    @property
+    def language(self) -> str:
+        """The language of most of its phones."""
+        counts: dict[str, int] = {}
+        for segment in self.text.segments:
+            counts[segment.language] = counts.get(segment.language, 0) + len(segment.symbols)
+        return max(counts, key=lambda language: (counts[language], language))
+
+
+def wanted_tokens(request: Request, rng: np.random.Generator) -> Draw:
+    """What the tokens of a piece are drawn from: they follow those of the reference."""
+    reference = request.reference
+    phones = np.concatenate([reference.phones, request.phones])
+    return Draw(phones, _features(request), reference.tokens, request.manner.sampling, request.limit, rng)
+
+
+def draw(backend: Backend, wanted: Draw, end_token: int) -> Iterator[int]:
+    """Tokens up to the limit, fewer where the model ends by itself."""
+    if isinstance(backend, DrawingBackend) and backend.draws:
+        yield from _drawn_by(backend.loop(1), wanted)
+        return
+    logits, cache = backend.start(wanted.phones, wanted.bert, wanted.prompt)
+    tokens = wanted.prompt.tolist()
+    for index in range(wanted.limit):
+        if index:
+            logits, cache = backend.step(tokens[-1], len(tokens) - 1, cache)
+        if index < FIRST_END_STEP:
+            logits = logits.copy()
+            logits[end_token] = -np.inf
+        token, best = sample(logits, np.asarray(tokens, np.int64), wanted.sampling, wanted.rng)
+        if end_token in (token, best):
+            return
+        tokens.append(token)
+        yield token
+
+
+def _drawn_by(loop: Loop, wanted: Draw) -> Iterator[int]:
+    loop.clear()
+    row, ended = loop.add(wanted), False
+    while not ended:
+        tokens, ended = loop.advance()[row]
+        yield from tokens
+
+
+def _features(request: Request) -> Floats | None:
+    """BERT features of the reference's phones and of the text's, zeros for those that have none."""
+    if request.reference.bert is None and request.bert is None:
+        return None
+    parts = ((request.reference.bert, len(request.reference.phones)), (request.bert, len(request.phones)))
+    return np.concatenate(
+        [np.zeros((BERT_CHANNELS, length), np.float32) if part is None else part for part, length in parts], axis=1
+    )

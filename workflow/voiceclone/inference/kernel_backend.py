@@ -1,0 +1,70 @@
+"""Runs a bundle on the CPU with the kernels of this project where they are faster than onnxruntime's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voiceclone.inference.backend import MARGIN_FRAMES, PART_FRAMES, Floats, OnnxSession, Tokens, in_parts, threads_to_use
+from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
+from voiceclone.inference.kernel_gpt import KernelGPT
+from voiceclone.inference.kernel_vocoder import KernelVocoder
+from voiceclone.inference.onnx_weights import OnnxWeights
+from voiceclone.kernels.library import PANEL, load_kernels
+
+
+def runs_with_kernels(description: dict[str, Any]) -> bool:
+    """Whether there are kernels on this machine that fit a bundle."""
+    fits = description["cache"]["head_width"] % PANEL == 0 and "vocoder" in description
+    return fits and description["target"].startswith("onnx-") and load_kernels() is not None
+
+
+class KernelBackend:
+    """Text-to-semantic and vocoder by kernels, what is between by onnxruntime; one sentence at a time.
+
+    The weights are those of the bundle's graphs. Activations are float32 but in front of integers of the text-to-semantic
+    network: the vocoder's integers become float32, of which the kernels make fewer multiplications.
+
+    Args:
+        folder: the bundle's folder.
+        description: its ``bundle.json``.
+        threads: 0: as OMP_NUM_THREADS says, else all cores.
+    """
+
+    name = "kernels"
+
+    def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0) -> None:
+        threads = threads_to_use(threads)
+        kernels = load_kernels()
+        assert kernels is not None, "runs_with_kernels was not asked"
+        kernels.start_team(threads)
+        self._gpt = KernelGPT(kernels, OnnxWeights(folder / TEXT_TO_SEMANTIC), description["cache"])
+        head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
+        self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])
+        self._latent = OnnxSession(folder / LATENT, threads, description["half"])
+        self._steps_per_frame = description["steps_per_frame"]
+
+    def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
+        """See :class:`voiceclone.inference.backend.Backend`; the cache of the sentence before is lost."""
+        return self._gpt.start(phones, bert, prompt)
+
+    def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
+        """See :class:`voiceclone.inference.backend.Backend`; ``cache`` is the number of positions that are filled."""
+        return self._gpt.step(token, position, cache)
+
+    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`."""
+        return self.vocode(self.latent(codes, phones, style, noise), style)
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`."""
+        inputs = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
+        return self._latent.run("latent", inputs)
+
+    def vocode(self, latent: Floats, style: Floats) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`; in parts, so that what is between stays in the cache."""
+        upsampled = self._vocoder.head(latent, style).T[None]
+        size, margin = PART_FRAMES * self._steps_per_frame, MARGIN_FRAMES * self._steps_per_frame
+        return in_parts(lambda part: self._vocoder.tail(np.ascontiguousarray(part[0].T)), upsampled, size, margin)

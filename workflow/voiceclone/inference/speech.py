@@ -1,0 +1,89 @@
+"""What was spoken: samples, how long each stage took, and what is suspected of each piece."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from voiceclone.inference.backend import Floats
+from voiceclone.inference.bundle import Reference
+from voiceclone.inference.detector import Finding
+
+#: Stages of which the milliseconds are counted.
+TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
+
+#: Judges a piece by its sound: samples (n,), rate, the piece, its language, the reference.
+Listener = Callable[[Floats, int, str, str, Reference], list[Finding]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """How one piece of a text was spoken.
+
+    Attributes:
+        text: the piece.
+        tokens: semantic tokens that were kept.
+        attempts: how often it was spoken.
+        findings: what the detector suspects in the attempt that was kept.
+    """
+
+    text: str
+    tokens: int
+    attempts: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass
+class Speech:
+    """What was spoken.
+
+    Attributes:
+        samples: float32 (n,) within ±1.
+        rate: sample rate in Hz.
+        timings: milliseconds of each stage of :data:`TIMINGS`.
+        tokens: semantic tokens that were kept, over all pieces.
+        truncated: pieces that reached the length limit before their end token.
+        pieces: each piece, in order.
+    """
+
+    samples: Floats
+    rate: int
+    timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMINGS, 0.0))
+    tokens: int = 0
+    truncated: int = 0
+    pieces: list[Piece] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound."""
+        return len(self.samples) / self.rate
+
+    @property
+    def attempts(self) -> int:
+        """Attempts at all pieces together."""
+        return sum(piece.attempts for piece in self.pieces)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the detector suspects in what was kept."""
+        return [finding for piece in self.pieces for finding in piece.findings]
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the milliseconds of a block to a stage's."""
+        start = time.perf_counter()
+        yield
+        self.timings[stage] += (time.perf_counter() - start) * 1000
+
+
+def joined(waves: list[Floats], pause: int) -> Floats:
+    """Pieces with ``pause`` samples of silence between them; a piece above full scale is scaled down, never clipped."""
+    silence = np.zeros(pause, np.float32)
+    parts: list[Floats] = []
+    for wave in waves:
+        parts += [silence] * bool(parts) + [wave / max(1.0, float(np.abs(wave).max(initial=0.0)))]
+    return np.concatenate(parts)

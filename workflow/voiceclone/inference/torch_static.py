@@ -1,0 +1,190 @@
+"""Text to semantic in torch with keys and values in buffers that stay: nothing is joined or moved from step to step.
+
+The same sums as :meth:`voiceclone.models.gpt.TextToSemantic.forward_cached`, over the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voiceclone.errors import ConfigError
+from voiceclone.inference.backend import CACHE_STEP
+from voiceclone.models.gpt import Layer, TextToSemantic, attention_mask
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def choose_precision(name: str, device: str) -> torch.dtype:
+    """The type of weights, keys and values.
+
+    Raises:
+        ConfigError: half precision on a CPU, where it is slower than single, or no such precision.
+    """
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision {name!r}: expected one of {', '.join(PRECISIONS)}")
+    if name != "fp32" and not device.startswith("cuda"):
+        raise ConfigError(f"precision {name}: needs a CUDA device", "leave it at fp32 on the CPU, or export onnx-int8")
+    return PRECISIONS[name]
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Weights of a layer in the type they are used in; norms add up in float32 whatever their type."""
+
+    heads: int
+    joint: tuple[Tensor, Tensor]
+    out: tuple[Tensor, Tensor]
+    up: tuple[Tensor, Tensor]
+    down: tuple[Tensor, Tensor]
+    norm1: tuple[Tensor, Tensor]
+    norm2: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, layer: nn.Module, dtype: torch.dtype) -> LayerWeights:
+        """The weights of a :class:`voiceclone.models.gpt.Layer`; those that have the type already are shared."""
+        assert isinstance(layer, Layer)
+        attention = layer.self_attn
+
+        def cast(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+            return weight.detach().to(dtype), bias.detach().to(dtype)
+
+        parts = (attention.out_proj, layer.linear1, layer.linear2, layer.norm1, layer.norm2)
+        joint = cast(attention.in_proj_weight, attention.in_proj_bias)
+        return cls(attention.heads, joint, *(cast(part.weight, part.bias) for part in parts))
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows the attention: (..., dim) of inputs and heads' outputs (..., dim)."""
+        size = x.shape[-1:]
+        x = F.layer_norm(x + F.linear(attended, *self.out), size, *self.norm1)
+        return F.layer_norm(x + F.linear(F.relu(F.linear(x, *self.up)), *self.down), size, *self.norm2)
+
+
+def layer_step(
+    weights: LayerWeights, x: Tensor, keys: Tensor, values: Tensor, rows: Any, at: Any, mask: Tensor | None, length: int
+) -> Tensor:
+    """One position of each row through a layer.
+
+    Args:
+        weights: of the layer.
+        x: (R, dim).
+        keys: (rows, heads, capacity, width); the new ones are written into it.
+        values: the same.
+        rows: the first R rows: a slice, or int64 (R,).
+        at: the position to write: a number for all rows, or int64 (R,).
+        mask: bool (R, 1, 1, length), which positions each row sees; None: all.
+        length: positions that are looked at.
+    """
+    count, dim = x.shape
+    query, key, value = F.linear(x, *weights.joint).view(count, 3, weights.heads, dim // weights.heads).unbind(1)
+    keys[rows, :, at], values[rows, :, at] = key, value
+    seen = keys[:count, :, :length], values[:count, :, :length]
+    attended = F.scaled_dot_product_attention(query.unsqueeze(2), *seen, attn_mask=mask)
+    return weights.finish(x, attended.reshape(count, dim))
+
+
+class StaticDecoder:
+    """Text to semantic for a number of sentences (rows) at once, each with its own place in the buffers.
+
+    Args:
+        gpt: the model, on its device.
+        rows: sentences at once.
+        dtype: of weights, keys and values; embeddings and logits are float32.
+        compiled: compile the layers with torch.compile at the first step.
+    """
+
+    def __init__(
+        self, gpt: TextToSemantic, rows: int = 1, dtype: torch.dtype = torch.float32, compiled: bool = False
+    ) -> None:
+        self.config, self.rows, self.dtype = gpt.config, rows, dtype
+        self.device = gpt.ar_predict_layer.weight.device
+        self._gpt = gpt
+        self._layers = [LayerWeights.of(layer, dtype) for layer in gpt.h.layers]
+        self._layer_step: Callable[..., Tensor] = torch.compile(layer_step, dynamic=True) if compiled else layer_step
+        self.capacity = 0
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._waves = gpt.ar_audio_position
+
+    def reserve(self, positions: int) -> None:
+        """Make room for a number of positions in every row; what is there stays."""
+        if positions <= self.capacity:
+            return
+        before, self.capacity = self.capacity, -(-positions // CACHE_STEP) * CACHE_STEP
+        shape = (self.rows, self.config.heads, self.capacity, self.config.dim // self.config.heads)
+        for buffers in (self._keys, self._values):
+            for index in range(self.config.layers):
+                fresh = torch.zeros(shape, dtype=self.dtype, device=self.device)
+                if before:
+                    fresh[:, :, :before] = buffers[index]
+                    buffers[index] = fresh
+                else:
+                    buffers.append(fresh)
+
+    def prefill(self, phones: Tensor, bert: Tensor | None, prompt: Tensor, row: int = 0) -> Tensor:
+        """Read phones (1, X), their BERT features (1, 1024, X) or None, and the prompt (1, P) into a row.
+
+        Returns:
+            Logits float32 (codes + 1,) after the last position.
+        """
+        x = torch.cat([self._gpt.embed_text(phones, bert), self._gpt.embed_audio(prompt)], dim=1).to(self.dtype)
+        allowed = attention_mask(phones.shape[1], prompt.shape[1], device=self.device)
+        count, heads = x.shape[1], self.config.heads
+        self.reserve(count)
+        for weights, keys, values in zip(self._layers, self._keys, self._values, strict=True):
+            joint = F.linear(x, *weights.joint).view(1, count, 3, heads, -1)
+            query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
+            keys[row, :, :count], values[row, :, :count] = key[0], value[0]
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+            x = weights.finish(x, attended.transpose(1, 2).reshape(1, count, -1))
+        return self._logits(x[:, -1])[0]
+
+    def step_one(self, token: int, position: int, filled: int) -> Tensor:
+        """Read one token into the first row.
+
+        Args:
+            token: the token.
+            position: its index among the semantic tokens, prompt included.
+            filled: positions of the row that hold something.
+
+        Returns:
+            Logits float32 (codes + 1,).
+        """
+        self.reserve(filled + 1)
+        x = self._gpt.embed_audio(torch.tensor([[token]], device=self.device), position)[0].to(self.dtype)
+        for weights, keys, values in zip(self._layers, self._keys, self._values, strict=True):
+            x = layer_step(weights, x, keys, values, slice(0, 1), filled, None, filled + 1)
+        return self._logits(x)[0]
+
+    def step(self, tokens: Tensor, positions: Tensor, filled: Tensor, length: int) -> Tensor:
+        """Read one token into each of the first R rows; every value that changes from step to step is a tensor.
+
+        Args:
+            tokens: int64 (R,).
+            positions: int64 (R,), their indices among the semantic tokens.
+            filled: int64 (R,), positions of each row that hold something.
+            length: more than every ``filled``, at most the capacity: positions that are looked at.
+
+        Returns:
+            Logits float32 (R, codes + 1).
+        """
+        rows = torch.arange(len(tokens), device=self.device)
+        mask = (torch.arange(length, device=self.device) <= filled[:, None])[:, None, None]
+        x = self._embed(tokens, positions).to(self.dtype)
+        for weights, keys, values in zip(self._layers, self._keys, self._values, strict=True):
+            x = self._layer_step(weights, x, keys, values, rows, filled, mask, length)
+        return self._logits(x)
+
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Input vectors (R, dim) of tokens that each stand at a position of their own."""
+        angles = positions.to(self._waves.rates.dtype)[:, None] * self._waves.rates
+        waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        return self._gpt.ar_audio_embedding(tokens) + self._waves.alpha * waves
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden.float(), self._gpt.ar_predict_layer.weight)

@@ -1,0 +1,77 @@
+/* Threads that start within a microsecond: a step of a network is hundreds of tasks, each shorter than waking a thread. */
+#include "vectors.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <unistd.h>
+#ifdef __x86_64__
+#define PAUSE() _mm_pause()
+#else
+#define PAUSE() ((void)0)
+#endif
+
+#define MOST_THREADS 64
+#define SPINS 20000 /* about a millisecond; a thread that waited longer sleeps, or lets others run */
+
+static struct {
+    pid_t owner;
+    int size;
+    Task task;
+    void *context;
+    atomic_uint start, done, arrived, passed;
+    unsigned born[MOST_THREADS]; /* starts before each thread */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+} team = {.size = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static void until_changed(atomic_uint *value, unsigned old) {
+    for (int spin = 0; atomic_load_explicit(value, memory_order_acquire) == old; spin++)
+        if (spin < SPINS) PAUSE();
+        else sched_yield();
+}
+
+static void *work(void *argument) {
+    const int part = (int)(intptr_t)argument;
+    for (unsigned seen = team.born[part];; seen++) {
+        for (int spin = 0; spin < SPINS && atomic_load(&team.start) == seen; spin++) PAUSE();
+        pthread_mutex_lock(&team.lock);
+        while (atomic_load(&team.start) == seen) pthread_cond_wait(&team.wake, &team.lock);
+        pthread_mutex_unlock(&team.lock);
+        team.task(team.context, part, team.size);
+        atomic_fetch_add(&team.done, 1);
+    }
+    return NULL;
+}
+
+/* Have at least so many threads from now on; returns how many there are. Of those before a fork only one is left. */
+int start_team(int size) {
+    if (team.owner != getpid()) team.owner = getpid(), team.size = 1;
+    for (size = size < MOST_THREADS ? size : MOST_THREADS; team.size < size; team.size++) {
+        pthread_t thread;
+        team.born[team.size] = atomic_load(&team.start);
+        if (pthread_create(&thread, NULL, work, (void *)(intptr_t)team.size)) break;
+        pthread_detach(thread);
+    }
+    return team.size;
+}
+
+void together(Task task, void *context) {
+    team.task = task, team.context = context;
+    atomic_store(&team.done, 0);
+    pthread_mutex_lock(&team.lock);
+    atomic_fetch_add(&team.start, 1);
+    pthread_cond_broadcast(&team.wake);
+    pthread_mutex_unlock(&team.lock);
+    task(context, 0, team.size);
+    for (unsigned done; (done = atomic_load(&team.done)) != (unsigned)team.size - 1;) until_changed(&team.done, done);
+}
+
+void meet(void) {
+    const unsigned passed = atomic_load(&team.passed);
+    if (atomic_fetch_add(&team.arrived, 1) == (unsigned)team.size - 1) {
+        atomic_store(&team.arrived, 0);
+        atomic_fetch_add(&team.passed, 1);
+    } else {
+        until_changed(&team.passed, passed);
+    }
+}

@@ -1,0 +1,73 @@
+"""What a speaker's folder says of its rights: the licence of the recordings, and their speaker's consent."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from voiceclone.errors import DataError
+from voiceclone.files import sha256_file
+
+NONE_GIVEN = "none given"
+LONGEST_LICENCE = 200
+_LICENCE = re.compile(r"licen[cs]e(\.(txt|md))?", re.IGNORECASE)
+_CONSENT = re.compile(r"consent(\.\w+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Rights of a voice, as its bundles and reports state them.
+
+    Attributes:
+        licence: of the recordings, in the words of the user: the first line of ``LICENCE.txt``.
+        consent_sha256: of the file ``consent.*``, by which that file can be told from any other.
+    """
+
+    licence: str = NONE_GIVEN
+    consent_sha256: str = NONE_GIVEN
+
+    def as_notes(self) -> dict[str, str]:
+        """Plain values for ``bundle.json`` and for the metadata of graphs."""
+        return asdict(self)
+
+
+def rights_files(folder: Path) -> list[Path]:
+    """The files of a speaker's folder, and none below it, that state its rights."""
+    return _named(folder, _LICENCE) + _named(folder, _CONSENT)
+
+
+def read_rights(folder: Path) -> Rights:
+    """The rights that a speaker's folder states.
+
+    Raises:
+        DataError: several files for one thing, or a licence that is not a text.
+    """
+    licence, consent = _only(folder, _LICENCE), _only(folder, _CONSENT)
+    return Rights(
+        _first_line(licence) if licence else NONE_GIVEN,
+        sha256_file(consent) if consent else NONE_GIVEN,
+    )
+
+
+def _named(folder: Path, name: re.Pattern[str]) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if name.fullmatch(path.name) and path.is_file())
+
+
+def _only(folder: Path, name: re.Pattern[str]) -> Path | None:
+    found = _named(folder, name)
+    if len(found) > 1:
+        raise DataError(f"{folder}: {', '.join(path.name for path in found)}: expected one of them", "keep one")
+    return found[0] if found else None
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = [" ".join(line.split()) for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not UTF-8 text ({error})", "its first line names the licence, as CC-BY-4.0"
+        ) from error
+    return next((line[:LONGEST_LICENCE] for line in lines if line), NONE_GIVEN)

@@ -43,9 +43,16 @@ static void *work(void *argument) {
     return NULL;
 }
 
-/* Have at least so many threads from now on; returns how many there are. Of those before a fork only one is left. */
+/* After a fork only the thread that forked is left, and the state of the others' waiting means nothing. */
+static void leave_parents_team(void) {
+    team.owner = getpid(), team.size = 1;
+    pthread_mutex_init(&team.lock, NULL);
+    pthread_cond_init(&team.wake, NULL);
+}
+
+/* Have at least so many threads from now on; returns how many there are. */
 int start_team(int size) {
-    if (team.owner != getpid()) team.owner = getpid(), team.size = 1;
+    if (team.owner != getpid()) leave_parents_team();
     for (size = size < MOST_THREADS ? size : MOST_THREADS; team.size < size; team.size++) {
         pthread_t thread;
         team.born[team.size] = atomic_load(&team.start);
@@ -56,6 +63,7 @@ int start_team(int size) {
 }
 
 void together(Task task, void *context) {
+    if (team.owner != getpid()) leave_parents_team();
     team.task = task, team.context = context;
     atomic_store(&team.done, 0);
     pthread_mutex_lock(&team.lock);

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +15,15 @@ import pytest
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.errors import AssetError, DataError
+from voiceclone.config.export import ExportSettings
+from voiceclone.errors import AssetError, DataError, VoiceCloneError
+from voiceclone.export.encoders import check_voice_graphs, export_encoder
 from voiceclone.export.lint import lint_stored
 from voiceclone.features.bert import BertEncoder
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.bundle import read_bundle
-from voiceclone.inference.voices import Clip, asset_finder, open_bundle, open_models
+from voiceclone.inference.encoders import BundleEncoders
+from voiceclone.inference.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
 from voiceclone.text.frontend import to_phones
 
 from .encoder_fixture import export, make_exported_voice, sound
@@ -84,6 +90,21 @@ def test_smaller_targets_hear_nearly_the_same(root: Path, clip: Path, tmp_path: 
     np.testing.assert_allclose(small.style, whole.style, rtol=0, atol=2e-2 * np.abs(whole.style).max())
     sizes = [(at / "style.onnx").stat().st_size for at in (tmp_path / "bundle", root / "export" / "onnx-fp32")]
     assert sizes[0] < (0.55 if target == "onnx-fp16" else 0.32) * sizes[1]
+
+
+def test_the_memory_of_the_encoders_is_given_back(root: Path, bundle: Path) -> None:
+    description, folder = read_bundle(bundle)
+    encoders = BundleEncoders(encoder_files(folder, description, root), description)
+    rng = np.random.default_rng(0)
+    encoders.tokens(0.1 * rng.standard_normal(16000).astype(np.float32))
+    encoders.style(rng.random((1025, 50)).astype(np.float32), 0.1 * rng.standard_normal(16000).astype(np.float32))
+    graphs = [weakref.ref(graph) for graph in encoders._graphs.values()]
+    gc.disable()
+    try:
+        encoders.release()
+        assert len(graphs) == 4 and all(graph() is None for graph in graphs)  # at once, by no collection of cycles
+    finally:
+        gc.enable()
 
 
 def test_chinese_is_read_with_bert(root: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
@@ -222,3 +243,16 @@ def test_lint_of_graphs_in_float32(root: Path) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     faults = list(map(str, lint_stored({"campplus": model})))
     assert len(faults) == 3 and any("twin is stored twice" in fault for fault in faults)
+
+
+def test_graphs_that_differ_fail_with_their_numbers(root: Path, tmp_path: Path) -> None:
+    limits = ExportSettings(max_error=0.1)
+    check_voice_graphs({"style": 0.05, "quantiser": 0.0}, "fp32", limits, "onnx-fp32")
+    with pytest.raises(VoiceCloneError, match=r"onnx-fp16: graphs differ .*: style by 5\.0e-02, allowed 2e-02"):
+        check_voice_graphs({"style": 0.05, "quantiser": 0.0}, "fp16", limits, "onnx-fp16")
+    bert = asset_finder(root)("chinese-roberta-wwm-ext-large")
+    with pytest.raises(VoiceCloneError, match=r"chinese-roberta.*differs from the model by .*, allowed 1e-12"):
+        export_encoder(bert, tmp_path, max_error=1e-12)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(AssetError, match="other: cannot be exported"):
+        export_encoder(replace(bert, name="other"), tmp_path)

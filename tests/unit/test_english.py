@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voiceclone.text.english import normalise, to_symbols
-from voiceclone.text.english_g2p import NeuralG2P, pronounce, pronounce_all, spell
+from voiceclone.text.english_g2p import NeuralG2P, dictionary, pronounce, pronounce_all, spell
 from voiceclone.text.packages import package_file
 from voiceclone.text.tagger import english_tagger
 
@@ -67,6 +67,14 @@ def test_normalise(text: str, spoken: str) -> None:
 def test_context(sentence: str, word: str, phones: str) -> None:
     words = sentence.split()
     assert " ".join(pronounce_all(words)[words.index(word)]) == phones
+
+
+def test_dictionary_reads_as_the_edition_of_the_public_models() -> None:
+    read = dictionary()
+    assert read["solution"] == "S AA0 L UW1 SH AH0 N"  # the later edition: AH0
+    assert read["aaai"] == "T R IH2 P AH0 L EY2 AY1"  # not in the later edition
+    assert not any("-" in phones or "#" in phones for phones in read.values())
+    assert "new_york" not in read and "--dash" not in read
 
 
 def test_words_outside_the_dictionary() -> None:

@@ -131,3 +131,14 @@ def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert cache_folder() == tmp_path / "voiceclone" / "references"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "voiceclone" / "references"
+
+
+def test_entries_that_another_process_removes_are_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = np.zeros(0, np.int64)
+    cache = ReferenceCache(folder)
+    cache.get("a", lambda: Reference(nothing, nothing, np.zeros((1, 1, 1), np.float32)))
+    listed = list(folder.glob("*"))
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [*listed, folder / "gone.safetensors"])
+    cache.get("b", lambda: Reference(nothing, nothing, np.ones((1, 1, 1), np.float32)))
+    monkeypatch.undo()
+    assert len(list(folder.glob("*.safetensors"))) == 2

@@ -19,7 +19,7 @@ from .voice_fixture import make_voice
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "sentences", [pytest.param(45, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.benchmark)]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from voiceclone.errors import ConfigError
 from voiceclone.inference.backend import CACHE_STEP
-from voiceclone.inference.drawing import Draw, draw
+from voiceclone.inference.drawing import Draw, Loop, draw
 from voiceclone.inference.sampling import SamplingSettings, sample
+from voiceclone.inference.token_loop import TokenLoop
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.inference.torch_sampling import RowSettings, sample_rows
 from voiceclone.inference.torch_static import StaticDecoder
@@ -38,9 +40,9 @@ def wanted(seed: int, phones: int = 12, prompt: int = 9, limit: int = 40, bert: 
     return Draw(rng.integers(0, 40, phones), features, rng.integers(0, CODES, prompt), manner, limit, noise)
 
 
-def together(backend: TorchBackend, draws: Iterable[Draw], rows: int) -> list[list[int]]:
-    """Tokens of all, drawn in a number of rows; a row that ends takes the next one."""
-    loop, waiting, row_of = backend.loop(rows), list(enumerate(draws)), dict[int, int]()
+def together(loop: Loop, draws: Iterable[Draw]) -> list[list[int]]:
+    """Tokens of all, drawn in the rows of a loop; a row that ends takes the next one."""
+    waiting, row_of = list(enumerate(draws)), dict[int, int]()
     tokens: list[list[int]] = [[] for _ in waiting]
     while waiting or row_of:
         while loop.free and waiting:
@@ -89,8 +91,8 @@ def test_rows_of_different_length_do_not_see_each_other(gpt: TextToSemantic) -> 
             torch.testing.assert_close(logits[row], expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8])
-def test_tokens_together_are_those_alone(gpt: TextToSemantic, rows: int) -> None:
+@pytest.mark.parametrize(("rows", "steps"), [(1, 1), (3, 1), (8, 1), (1, 5), (3, 4), (8, 5)])
+def test_tokens_together_are_those_alone(gpt: TextToSemantic, rows: int, steps: int) -> None:
     backend = TorchBackend(gpt, None)
 
     def draws() -> list[Draw]:
@@ -100,7 +102,7 @@ def test_tokens_together_are_those_alone(gpt: TextToSemantic, rows: int) -> None
     expected = [list(draw(backend, each, CODES)) for each in alone]
     lengths = {len(tokens) == each.limit for tokens, each in zip(expected, alone, strict=True)}
     assert lengths == {True, False}  # some end by themselves, some at their limit
-    assert together(backend, mine, rows) == expected
+    assert together(TokenLoop(StaticDecoder(gpt, rows), steps), mine) == expected
     for left, right in zip(alone, mine, strict=True):  # what is drawn next, the noise of the sound, is the same too
         assert left.rng.standard_normal() == right.rng.standard_normal()
 
@@ -115,7 +117,7 @@ def test_an_abandoned_sentence_leaves_no_trace(gpt: TextToSemantic) -> None:
 
 
 def test_nothing_is_drawn_where_nothing_is_wanted(gpt: TextToSemantic) -> None:
-    assert together(TorchBackend(gpt, None), [wanted(1, limit=0), wanted(2, limit=1)], 2)[0] == []
+    assert together(TokenLoop(StaticDecoder(gpt, 2)), [wanted(1, limit=0), wanted(2, limit=1)])[0] == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -164,6 +166,16 @@ def test_half_precision_stays_near(gpt: TextToSemantic) -> None:
         assert (step - expected).abs().max() < 0.1 * expected.abs().max()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: torch.compile has nothing to compile with")
+def test_compiled_layers_draw_the_same(gpt: TextToSemantic) -> None:
+    plain, compiled = TorchBackend(gpt, None), TorchBackend(gpt, None, compiled=True)
+    assert compiled.draws and not plain.draws
+    expected = [list(draw(plain, wanted(seed), CODES)) for seed in range(4)]
+    assert [list(draw(compiled, wanted(seed), CODES)) for seed in range(4)] == expected
+    assert together(compiled.loop(3), [wanted(seed) for seed in range(4)]) == expected
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: graphs are captured there only")
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_captured_graphs_draw_what_the_processor_draws(gpt: TextToSemantic, precision: str) -> None:
@@ -171,7 +183,7 @@ def test_captured_graphs_draw_what_the_processor_draws(gpt: TextToSemantic, prec
 
     backend = TorchBackend(copy.deepcopy(gpt).cuda(), None, "cuda", precision)
     draws = [wanted(seed, limit=30) for seed in range(10)]
-    tokens = together(backend, draws, 4)
+    tokens = together(backend.loop(4), draws)
     assert all(len(each) <= 30 for each in tokens) and any(tokens)
     if precision == "fp32":
         expected = [list(draw(TorchBackend(gpt, None), wanted(seed, limit=30), CODES)) for seed in range(10)]

@@ -269,7 +269,7 @@ def bundle(root: Path) -> Path:
     return root / "bundle"
 
 
-def test_a_bundle_refuses_what_it_cannot_do(root: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_refuses_what_it_cannot_do(bundle: Path, tmp_path: Path) -> None:
     common = ("say", "--bundle", bundle, "--text", "Hello.", "-o", tmp_path / "out.wav")
     for option in (("--precision", "bf16"), ("--compile",)):
         code, told = call(*common, *option)
@@ -278,7 +278,6 @@ def test_a_bundle_refuses_what_it_cannot_do(root: Path, bundle: Path, tmp_path: 
     table.write_text("name\ttext\na\tHello.\n", encoding="utf-8")
     code, told = call("batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out", "--batch-size", 4)
     assert code == 2 and "speaks one sentence at a time" in told
-    assert open_bundle(bundle, root).synthesizer.fingerprint
 
 
 def test_a_batch_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path) -> None:

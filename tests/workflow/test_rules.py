@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from voiceclone.files import read_json
+
 
 def speaker(project, name: str = "anna") -> None:
     """A speaker with one recording; dry runs do not listen to it."""
@@ -27,7 +29,8 @@ def test_dry_run_plans_every_stage(new_project, preset) -> None:
     speaker(project)
     done = project.run("-n", "--config", f"preset={preset}")
     for rule in ("takes", "separate", "clean", "slice", "transcribe", "corpus", "features", "fit_tokenizer", "tokenize",
-                 "train_sovits", "train_gpt", "export", "evaluate", "report", "collect_report"):  # fmt: skip
+                 "train_sovits", "train_gpt", "export_encoder", "export", "evaluate", "report",
+                 "collect_report"):  # fmt: skip
         assert f"rule {rule}:" in done.stdout + done.stderr, rule
 
 
@@ -73,3 +76,15 @@ def test_no_speaker_says_where_to_put_one(new_project) -> None:
     done = new_project("nobody").run(check=False)
     assert done.returncode != 0
     assert "resources/speakers" in done.stderr
+
+
+def test_an_encoder_is_exported_once_for_all_voices(new_project, asset) -> None:
+    asset("campplus")
+    project = new_project("encoders")
+    for name in ("anna", "otto"):
+        speaker(project, name)
+    planned = project.run("-n").stdout
+    assert planned.count("rule export_encoder:") == 1
+    project.run("--cores", "1", "resources/encoders/campplus.json")
+    described = read_json(project.root / "resources" / "encoders" / "campplus.json")
+    assert described["file"] == "campplus.onnx" and described["max_error"] < 1e-4

@@ -21,7 +21,6 @@ from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.export.tensorrt import engine_note
 from voiceclone.export.tensorrt_graphs import tensorrt_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
-from voiceclone.inference.backend import OnnxBackend
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
     FORMAT_VERSION,
@@ -36,6 +35,7 @@ from voiceclone.inference.bundle import (
     read_bundle,
 )
 from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
+from voiceclone.inference.engines import open_backend
 from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
 from voiceclone.inference.reference import (
     choose_reference,
@@ -44,7 +44,7 @@ from voiceclone.inference.reference import (
     spectrogram_and_vector,
     usual_rates,
 )
-from voiceclone.inference.standard import StandardOnnxBackend, is_tensorrt
+from voiceclone.inference.standard import is_tensorrt
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.inference.voices import BERT
 from voiceclone.lineage.rights import Rights
@@ -116,8 +116,8 @@ def export_voice(
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
-    runtime = StandardOnnxBackend if is_tensorrt(target) else OnnxBackend
-    backends = runtime(folder, read_json(folder / BUNDLE_FILE)), TorchBackend(gpt, sovits)
+    exported = open_backend(folder, read_json(folder / BUNDLE_FILE), device="cpu")
+    backends = exported, TorchBackend(gpt, sovits)
     compared = dict(list(sentences.items())[: settings.parity_sentences])
     parity = compare(*backends, compared, reference)
     parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
@@ -128,7 +128,7 @@ def export_voice(
         f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
     )
     check(parity, form, settings, target)
-    check_voice_graphs(parity["clip_error"], form, target)
+    check_voice_graphs(parity["clip_error"], form, settings, target)
 
 
 def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Path]) -> dict[str, dict[str, Any]]:

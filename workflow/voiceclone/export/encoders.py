@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, VoiceCloneError
 from voiceclone.export.decoder import trace
 from voiceclone.export.lint import lint_stored
@@ -51,10 +52,8 @@ log = logging.getLogger(__name__)
 QUANTISER, STYLE = "quantiser", "style"
 #: Operator set of the encoders that voices share.
 OPSET = 17
-#: Largest difference of a graph to its network, relative to the largest value: float32 with other orders of sums.
+#: Largest difference of an encoder to its model, relative to the largest value: float32 with other orders of sums.
 MAX_ERROR = 1e-4
-#: The same for the style where its weights are stored in fewer bits.
-MAX_ERROR_STORED = 2e-2
 #: What encoders are compared on: a tone that rises and breathes, with some noise; Chinese clauses.
 RATE = 16000
 _TIME = np.arange(int(3.3 * RATE)) / RATE
@@ -306,13 +305,13 @@ def compare_voice_graphs(
     }
 
 
-def check_voice_graphs(errors: Mapping[str, float], form: Format, target: str) -> None:
-    """Compare the errors with their limits.
+def check_voice_graphs(errors: Mapping[str, float], form: Format, settings: ExportSettings, target: str) -> None:
+    """Compare the errors with their limits: those of float32, for a style of fewer bits those of half precision.
 
     Raises:
         VoiceCloneError: one is larger.
     """
-    limits = {QUANTISER: MAX_ERROR, STYLE: MAX_ERROR if form == "fp32" else MAX_ERROR_STORED}
+    limits = {QUANTISER: settings.max_error, STYLE: settings.max_error if form == "fp32" else settings.max_error_half}
     faults = [
         f"{name} by {error:.1e}, allowed {limits[name]:.0e}" for name, error in errors.items() if error > limits[name]
     ]

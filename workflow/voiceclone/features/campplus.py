@@ -227,6 +227,36 @@ class CAMPlusPlus(nn.Module):
         return x
 
 
+def load_published(network: nn.Module, asset: Asset, file: str) -> None:
+    """Give a network the weights of a fetched model.
+
+    Raises:
+        AssetError: they are not those of this network.
+    """
+    path = asset.file(file)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        name = type(network).__name__
+        raise AssetError(
+            f"{path}: not the weights of {name} ({error})", f"fetch the model {asset.name} again"
+        ) from error
+
+
+def one_channel(samples: Waveform, rate: int, what: str) -> Waveform:
+    """Samples float32 (n,) that are long enough for a vector.
+
+    Raises:
+        DataError: they are not.
+    """
+    samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim != 1 or len(samples) < MINIMUM_SECONDS * rate:
+        raise DataError(
+            f"{what}: sound of shape {samples.shape} at {rate} Hz, expected one channel of at least {MINIMUM_SECONDS} s"
+        )
+    return samples
+
+
 class SpeakerEncoder:
     """Speaker vectors of waveforms.
 
@@ -239,15 +269,10 @@ class SpeakerEncoder:
     """
 
     def __init__(self, asset: Asset, device: str | torch.device = "cpu") -> None:
-        path = asset.file(WEIGHTS)
         self.device = torch.device(device)
         self.digest = asset.digest
         self.network = CAMPlusPlus()
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.network.load_state_dict(state, strict=True)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise AssetError(f"{path}: not the weights of CAM++ ({error})", "fetch the model campplus again") from error
+        load_published(self.network, asset, WEIGHTS)
         self.network.eval().to(self.device)
 
     @torch.inference_mode()
@@ -264,12 +289,7 @@ class SpeakerEncoder:
         Raises:
             DataError: too short, or not finite.
         """
-        samples = np.asarray(samples, dtype=np.float32)
-        if samples.ndim != 1 or len(samples) < MINIMUM_SECONDS * rate:
-            raise DataError(
-                f"speaker vector: sound of shape {samples.shape} at {rate} Hz, expected one channel of at least "
-                f"{MINIMUM_SECONDS} s"
-            )
+        samples = one_channel(samples, rate, "speaker vector")
         if not np.isfinite(samples).all():
             raise DataError("speaker vector: the sound has samples that are not finite numbers")
         wave = torch.from_numpy(resample(samples, rate, RATE)).to(self.device)

@@ -9,15 +9,14 @@ import numpy.typing as npt
 import torch
 
 from voiceclone.audio.io import Waveform, resample
-from voiceclone.errors import AssetError, DataError
-from voiceclone.features.campplus import RATE, kaldi_fbank
+from voiceclone.errors import DataError
+from voiceclone.features.campplus import RATE, kaldi_fbank, load_published, one_channel
 from voiceclone.models.eres2netv2 import STYLE_SIZE, ERes2NetV2
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
 WEIGHTS = "pretrained_eres2netv2w24s4ep4.ckpt"
-MINIMUM_SECONDS = 0.2
 
 
 def vector_kind(size: int) -> str:
@@ -37,15 +36,9 @@ class VerificationEncoder:
     """
 
     def __init__(self, asset: Asset, device: str | torch.device = "cpu") -> None:
-        path = asset.file(WEIGHTS)
         self.device = torch.device(device)
         self.network = ERes2NetV2()
-        try:
-            self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise AssetError(
-                f"{path}: not the weights of ERes2NetV2 ({error})", "fetch the model eres2netv2 again"
-            ) from error
+        load_published(self.network, asset, WEIGHTS)
         self.network.eval().to(self.device)
 
     @torch.inference_mode()
@@ -62,12 +55,7 @@ class VerificationEncoder:
         Raises:
             DataError: too short, or the result is not finite.
         """
-        samples = np.asarray(samples, dtype=np.float32)
-        if samples.ndim != 1 or len(samples) < MINIMUM_SECONDS * rate:
-            raise DataError(
-                f"verification vector: sound of shape {samples.shape} at {rate} Hz, expected one channel of at least "
-                f"{MINIMUM_SECONDS} s"
-            )
+        samples = one_channel(samples, rate, "verification vector")
         wave = torch.from_numpy(resample(samples, rate, RATE)).to(self.device)
         vector = self.network(kaldi_fbank(wave).unsqueeze(0))[0]
         if not torch.isfinite(vector).all():

@@ -14,7 +14,7 @@ from voiceclone.errors import AssetError, DataError
 from voiceclone.features.bert import LazyEncoder
 from voiceclone.files import contained_path, digest, sha256_file
 from voiceclone.inference.bundle import QUANTISER, STYLE
-from voiceclone.inference.graph_encoders import Graph, GraphBert, GraphContent, GraphSpeaker
+from voiceclone.inference.graph_encoders import Graph, GraphBert, GraphContent, GraphSpeaker, give_back_memory
 
 Floats = npt.NDArray[np.float32]
 
@@ -146,6 +146,7 @@ class BundleEncoders:
     def release(self) -> None:
         """Give back the memory of the networks."""
         self._graphs.clear()
+        give_back_memory()
 
     def _graph(self, path: Path) -> Graph:
         if path not in self._graphs:

@@ -6,8 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from voiceclone.inference.backend import MARGIN_FRAMES, PART_FRAMES, Floats, OnnxSession, Tokens, in_parts, threads_to_use
+from voiceclone.inference.backend import (
+    MARGIN_FRAMES,
+    PART_FRAMES,
+    Floats,
+    OnnxSession,
+    Tokens,
+    in_parts,
+    threads_to_use,
+)
 from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
 from voiceclone.inference.kernel_gpt import KernelGPT
 from voiceclone.inference.kernel_vocoder import KernelVocoder
@@ -24,8 +33,8 @@ def runs_with_kernels(description: dict[str, Any]) -> bool:
 class KernelBackend:
     """Text-to-semantic and vocoder by kernels, what is between by onnxruntime; one sentence at a time.
 
-    The weights are those of the bundle's graphs. Activations are float32 but in front of integers of the text-to-semantic
-    network: the vocoder's integers become float32, of which the kernels make fewer multiplications.
+    The weights are those of the bundle's graphs. In the vocoder integers become float32, for which the kernels need
+    fewer multiplications; in the text-to-semantic network they stay, since reading them is what takes time.
 
     Args:
         folder: the bundle's folder.
@@ -60,7 +69,7 @@ class KernelBackend:
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        inputs = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
+        inputs: dict[str, npt.NDArray[Any]] = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
         return self._latent.run("latent", inputs)
 
     def vocode(self, latent: Floats, style: Floats) -> Floats:

@@ -36,7 +36,8 @@ class KernelGPT:
         self._bert, self._bert_bias = _matrix(weights, "bert_proj.weight"), weights["bert_proj.bias"]
         self._dim, self._inner = self._text.shape[1], self._layers[0][0]["up"].structure.outputs
         self._codes = len(self._audio)
-        self._capacity, self._caches = 0, np.zeros((0,), np.float32)
+        self._capacity = 0
+        self._caches: Floats = np.zeros(0, np.float32)
 
     def _layer(self, weights: OnnxWeights, index: int) -> tuple[dict[str, Packed], dict[str, Floats]]:
         name = f"h.layers.{index}"
@@ -90,7 +91,7 @@ class KernelGPT:
         """Room for more positions; the first ``kept`` are kept."""
         layers, heads, width = (self._sizes[name] for name in ("layers", "heads", "head_width"))
         capacity = -(-positions // CACHE_STEP) * CACHE_STEP
-        caches = np.zeros((2, layers, heads, capacity, width), np.float32)
+        caches: Floats = np.zeros((2, layers, heads, capacity, width), np.float32)
         if kept:
             caches[:, :, :, :kept] = self._caches[:, :, :, :kept]
         self._caches, self._capacity = caches, capacity

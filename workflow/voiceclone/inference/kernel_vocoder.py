@@ -115,8 +115,9 @@ def _weight(weights: OnnxWeights, name: str) -> Floats:
 
 
 def _pair(weights: OnnxWeights, block: str, index: int, dilation: int) -> tuple[Packed, Packed]:
+    names = f"{block}.convs1.{index}", f"{block}.convs2.{index}"
     dilated, plain = (
-        toom_cook(_weight(weights, f"{block}.{part}.{index}.weight"), _weight(weights, f"{block}.{part}.{index}.bias"), d)
-        for part, d in (("convs1", dilation), ("convs2", 1))
+        toom_cook(_weight(weights, f"{name}.weight"), _weight(weights, f"{name}.bias"), steps)
+        for name, steps in zip(names, (dilation, 1), strict=True)
     )
     return dilated, plain

@@ -32,7 +32,7 @@ class OnnxWeights:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
             graphs = [part for number, part in _fields(self._data, 0, len(self._data)) if number == GRAPH]

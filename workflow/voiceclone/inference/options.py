@@ -105,10 +105,13 @@ DetectorOption = Annotated[
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: chosen by itself.", rich_help_panel=MACHINE)]
 EngineOption = Annotated[
     Engine,
-    typer.Option(help="Of --bundle; auto: TensorRT for its targets; kernels where a C compiler makes them; onnxruntime.",
+    typer.Option(help="Of --bundle on the CPU; auto: kernels where a C compiler can make them, else onnxruntime.",
                  rich_help_panel=MACHINE),
 ]  # fmt: skip
-DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Of --models.", rich_help_panel=MACHINE)]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="auto: the GPU for --models, where there is one, and for trt bundles.", rich_help_panel=MACHINE),
+]
 PrecisionOption = Annotated[
     Literal["fp32", "fp16", "bf16"],
     typer.Option(help="Of --models on a GPU; half precision is faster, and may draw other tokens.",

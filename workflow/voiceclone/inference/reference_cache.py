@@ -9,6 +9,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -91,7 +92,8 @@ class ReferenceCache:
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             log.warning("%s: damaged (%s), the clip is read again", path, error)
             return None
-        path.touch()  # the oldest entries go first
+        with suppress(OSError):
+            path.touch()  # the oldest entries go first
         return reference
 
     def _write(self, key: str, reference: Reference) -> None:
@@ -103,12 +105,19 @@ class ReferenceCache:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # how somebody sounds is nobody else's business
             with atomic_path(path) as temporary:
                 save_file(reference.tensors(), temporary, metadata=notes)
-            entries = sorted(path.parent.glob("*.safetensors"), key=lambda entry: entry.stat().st_mtime)
-            for old in entries[:-ON_DISK]:
+            for old in sorted(path.parent.glob("*.safetensors"), key=_time)[:-ON_DISK]:
                 old.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s: cannot be written (%s), references are kept in memory alone", path, error)
             self._folder = None
+
+
+def _time(entry: Path) -> float:
+    """When an entry was used last; 0 where another process has just removed it."""
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _digest(reference: Reference) -> str:

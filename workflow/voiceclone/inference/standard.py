@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.errors import ConfigError
 from voiceclone.inference.backend import (
     BERT_CHANNELS,
     CACHE_STEP,
     MARGIN_FRAMES,
-    Backend,
     Floats,
     Tokens,
     in_parts,
@@ -215,24 +213,3 @@ def _open(path: Path, threads: int) -> Any:
 def is_tensorrt(target: str) -> bool:
     """Whether a target's graphs are for TensorRT."""
     return target.startswith(TENSORRT)
-
-
-def open_standard(folder: Path, description: dict[str, Any], threads: int, engine: str) -> Backend:
-    """What runs a bundle of a TensorRT target; arguments: see :func:`voiceclone.inference.engines.open_backend`.
-
-    Raises:
-        ConfigError: there is no TensorRT or no GPU here, or the engines were not built.
-    """
-    if engine == "onnxruntime":
-        return StandardOnnxBackend(folder, description, threads)
-    from voiceclone.inference.engine_cache import why_not
-
-    reason = why_not()
-    if reason:
-        raise ConfigError(
-            f"bundle {description['target']}: {reason}",
-            "speak on one that has it, with another bundle, or with --engine onnxruntime: slowly, on the CPU",
-        )
-    from voiceclone.inference.tensorrt import TensorRTBackend
-
-    return TensorRTBackend(folder, description)

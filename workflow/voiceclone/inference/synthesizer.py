@@ -97,6 +97,7 @@ class Synthesizer:
         lexicon: Lexicon | None = None,
         reference: Reference | None = None,
         encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
+        device: str = "auto",
         engine: str = "auto",
     ) -> Synthesizer:
         """A synthesiser over an exported bundle (folder or ``bundle.json``).
@@ -108,6 +109,7 @@ class Synthesizer:
             reference: the default clip; None: the one that was exported.
             encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
                 working folder.
+            device: and
             engine: see :func:`voiceclone.inference.engines.open_backend`.
         """
         from voiceclone.inference.encoders import WRITTEN, EncoderFiles
@@ -116,7 +118,7 @@ class Synthesizer:
         encode_text = encode_text or EncoderFiles(folder, description, [WRITTEN]).text_encoder(threads)
         fingerprint = digest({name: entry["sha256"] for name, entry in description["files"].items()})
         return cls(
-            open_backend(folder, description, threads, engine=engine),
+            open_backend(folder, description, threads, device, engine),
             reference or read_reference(folder / REFERENCE),
             sample_rate=description["sample_rate"],
             prior_channels=description["prior_channels"],

@@ -30,7 +30,6 @@ class _Sentence:
     filled: int
     codes: list[int] = field(default_factory=list)
     noise_state: Any = None
-    drawn_before: int = 0
 
 
 class TokenLoop:
@@ -41,20 +40,21 @@ class TokenLoop:
 
     Args:
         decoder: text to semantic; nobody else may use it.
+        steps: between two looks at the tokens; None: what suits the device.
     """
 
-    def __init__(self, decoder: StaticDecoder) -> None:
+    def __init__(self, decoder: StaticDecoder, steps: int | None = None) -> None:
         rows, device = decoder.rows, decoder.device
         self._decoder, self._codes = decoder, decoder.config.codes
         self._graphs: dict[tuple[int, int], Any] | None = {} if device.type == "cuda" else None
         self._pool = None if self._graphs is None else torch.cuda.graph_pool_handle()
-        self._steps, self._lengths = (
-            (STEPS_ON_CPU, LENGTHS_ON_CPU) if self._graphs is None else (STEPS_ON_CUDA, LENGTHS_ON_CUDA)
-        )
+        self._steps = steps or (STEPS_ON_CPU if self._graphs is None else STEPS_ON_CUDA)
+        self._lengths = LENGTHS_ON_CPU if self._graphs is None else LENGTHS_ON_CUDA
         self._sentences: list[_Sentence | None] = [None] * rows
         tokens = self._codes + 1
         self._settings = RowSettings.empty(rows, device)
         self._noise = torch.ones(rows, self._steps, tokens, device=device)
+        self._fresh_noise = torch.ones(rows, self._steps, tokens, pin_memory=self._graphs is not None)
         self._logits = torch.zeros(rows, tokens, device=device)
         self._used = torch.zeros(rows, tokens, dtype=torch.bool, device=device)
         self._out = torch.zeros(rows, self._steps, dtype=torch.int64, device=device)
@@ -71,6 +71,7 @@ class TokenLoop:
         """Forget the sentences that have not ended."""
         self._sentences = [None] * len(self._sentences)
         self._filled.zero_()
+        self._running.zero_()
 
     @torch.inference_mode()
     def add(self, wanted: Draw) -> int:
@@ -124,12 +125,13 @@ class TokenLoop:
         return rows, min(length, self._decoder.capacity)
 
     def _draw_noise(self) -> None:
-        shape = (self._steps, self._codes + 1)
+        fresh = self._fresh_noise.numpy()
         for row, sentence in enumerate(self._sentences):
             if sentence is not None:
                 rng = sentence.wanted.rng
-                sentence.noise_state, sentence.drawn_before = rng.bit_generator.state, len(sentence.codes)
-                self._noise[row] = torch.from_numpy(rng.standard_exponential(shape, np.float32))
+                sentence.noise_state = rng.bit_generator.state
+                rng.standard_exponential(dtype=np.float32, out=fresh[row])
+        self._noise.copy_(self._fresh_noise, non_blocking=True)  # read before the next: a look at the tokens waits
 
     def _step(self, rows: int, length: int) -> None:
         """Draw a token for each of the first rows from the logits that are there, read it, leave the next logits."""

@@ -32,6 +32,8 @@ class TorchBackend:
         draws: whether a sentence alone is drawn by :attr:`loop` too, not from logits that come to the processor.
     """
 
+    name = "torch"
+
     def __init__(
         self,
         gpt: TextToSemantic,

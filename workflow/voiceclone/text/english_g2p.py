@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,19 @@ def dictionary() -> dict[str, str]:
         word, _, phones = line.partition(" ")
         if word and not word.endswith(")"):
             entries[word] = phones.partition("#")[0].strip()
-    for name in ("english_cmudict_07b.tsv", "english_words.tsv"):
-        entries.update({row["word"]: row["phones"] for row in table(name)})
+    for word, phones in _edition_of_the_public_models():
+        if word in entries or word.isalpha():  # the others are names of marks, and words joined by "_"
+            entries[word] = phones
+    entries.update({row["word"]: row["phones"] for row in table("english_words.tsv")})
     return entries
+
+
+def _edition_of_the_public_models() -> Iterator[tuple[str, str]]:
+    """Words and first pronunciations of CMUdict 0.7b, whose syllables the file parts by '-'."""
+    for line in package_file("gpt_sovits", "text/cmudict.rep").read_text(encoding="utf-8").splitlines():
+        word, _, phones = line.partition("  ")
+        if phones and not word.startswith(";") and not word.endswith(")"):
+            yield word.lower(), phones.replace(" - ", " ").strip()
 
 
 @cache

@@ -41,7 +41,7 @@ from voiceclone.inference.reference import (
     spectrogram_and_vector,
     usual_rates,
 )
-from voiceclone.inference.voices import BERT
+from voiceclone.inference.voices import BERT, trained_polyphones
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
@@ -175,6 +175,7 @@ def _describe(
         "reference_utterance": utterance,
         "prompt": has_base(models_dir),
         "bert": has_bert(features_dir),
+        "polyphones": trained_polyphones(features_dir),
         "tokens_per_phone": usual_rates(features_dir),
         "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
         "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",

@@ -19,9 +19,9 @@ COLUMNS = ["utterance", "path", "sha256", "seconds", "language", "text", "split"
 def register(folder: Path, name: str) -> Asset:
     """Write the asset.json of a folder of files."""
     files = {
-        path.name: {"sha256": sha256_file(path), "size": path.stat().st_size}
-        for path in sorted(folder.iterdir())
-        if path.name != "asset.json"
+        path.relative_to(folder).as_posix(): {"sha256": sha256_file(path), "size": path.stat().st_size}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "asset.json"
     }
     manifest = {"name": name, "kind": "test", "licence": "MIT", "files": files, "digest": content_digest(files)}
     write_json(folder / "asset.json", manifest)

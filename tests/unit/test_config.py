@@ -223,3 +223,15 @@ def test_blocks_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Config().slice.max_seconds = 3  # type: ignore[misc]
     assert issubclass(Config, Block)
+
+
+def test_encoders_are_those_that_a_voice_needs() -> None:
+    from voiceclone.export.encoders import EXPORTERS
+
+    public = ["chinese-hubert-base", "eres2netv2", "chinese-roberta-wwm-ext-large"]
+    found = {name: resolve({"preset": name}, PRESETS).encoders() for name in NAMES}
+    assert found == {name: ["campplus"] if name in ("demo", "nano") else public for name in NAMES}
+    assert {name for names in found.values() for name in names} <= set(EXPORTERS)
+    assert resolve({"preset": "few-shot", "export": {"encoders": False}}, PRESETS).encoders() == []
+    v2 = {"preset": "few-shot", "sovits": {"architecture": "v2"}, "features": {"bert": "", "polyphones": ""}}
+    assert resolve(v2, PRESETS).encoders() == ["chinese-hubert-base"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,21 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from voiceclone.assets import Asset
+from voiceclone.config.export import ExportSettings
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError
+from voiceclone.export.bundle import export_voice
 from voiceclone.features.extract import with_polyphones
+from voiceclone.files import read_tsv, write_tsv
+from voiceclone.inference.voices import BERT, open_bundle
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.g2pw import G2PW
 from voiceclone.text.lexicon import Lexicon
 from voiceclone.text.mandarin import to_symbols
 
+from .feature_fixture import register
 from .text_agreement import agreement
+from .voice_fixture import make_voice
 
 POLYPHONIC = [
     *(("行", reading) for reading in ("ㄒㄧㄥ2", "ㄏㄤ2")),
@@ -200,3 +207,23 @@ def test_vocabulary_of_a_tokenizer_file(folder: Path) -> None:
     vocabulary = {token: index for index, token in enumerate(VOCABULARY)}
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}), encoding="utf-8")
     assert G2PW(folder / "g2pw", folder).read(["我很行,"]) == before
+
+
+def test_a_bundle_reads_with_it_where_it_is(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = make_voice(tmp_path / "voice")
+    manifest = root / "features" / "manifest.tsv"
+    rows = [{**row, "polyphones": "g2pw"} for row in read_tsv(manifest)]
+    write_tsv(manifest, [*rows[0]], rows)
+    export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
+    lexicon = open_bundle(root / "bundle", root).synthesizer.lexicon
+    assert lexicon.polyphones is None and "learnt Chinese with readings by g2pw" in caplog.text
+    models = root / "resources" / "models"
+    shutil.copytree(folder / "g2pw", models / "g2pw")
+    (models / BERT).mkdir()
+    shutil.copy(folder / "vocab.txt", models / BERT)
+    for name in ("g2pw", BERT):
+        register(models / name, name)
+    synthesizer = open_bundle(root / "bundle", root).synthesizer
+    read = synthesizer.read("我很行。", "zh")[0].tolist()
+    assert read == to_phones("我很行。", "zh", Lexicon(polyphones=G2PW(folder / "g2pw", folder))).ids.tolist()
+    assert synthesizer.lexicon.polyphones is not None

@@ -18,7 +18,7 @@ def make_voice(root: Path, sovits: SoVITSConfig | None = None) -> Path:
     """Write ``models`` (nano, said to come from a base voice) and ``features`` below a folder; returns it."""
     sovits = sovits or SoVITSConfig.nano()
     torch.manual_seed(0)
-    (root / "models").mkdir()
+    (root / "models").mkdir(parents=True)
     (root / "features").mkdir()
     for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SynthesizerTrn(sovits))):
         tensors = {key: value.contiguous() for key, value in model.state_dict().items()}

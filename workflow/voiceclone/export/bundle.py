@@ -45,7 +45,7 @@ from voiceclone.inference.reference import (
 )
 from voiceclone.inference.standard import is_tensorrt
 from voiceclone.inference.torch_backend import TorchBackend
-from voiceclone.inference.voices import BERT
+from voiceclone.inference.voices import BERT, trained_polyphones
 from voiceclone.lineage.rights import Rights
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
@@ -195,6 +195,7 @@ def _describe(
         "reference_utterance": utterance,
         "prompt": has_base(models_dir),
         "bert": has_bert(features_dir),
+        "polyphones": trained_polyphones(features_dir),
         "tokens_per_phone": usual_rates(features_dir),
         "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
         "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",

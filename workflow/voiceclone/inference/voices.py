@@ -108,6 +108,8 @@ def open_bundle(
     description, folder = read_bundle(bundle)
     files = encoder_files(folder, description, root, encoders)
     networks, lexicon = BundleEncoders(files, description, threads), user_lexicon(root)
+    if description.get("polyphones") == G2PW_MODEL:
+        lexicon = _with_polyphones(lexicon, asset_finder(root))
     encode_text = files.text_encoder(threads)
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
     reference = None if clip is None else _read(reader, clip)
@@ -203,11 +205,18 @@ def with_trained_polyphones(lexicon: Lexicon, features: Path, find: Callable[[st
         features: of the training; the column ``polyphones`` of its manifest names the model.
         find: opens fetched models; None: there are none.
     """
+    return _with_polyphones(lexicon, find) if trained_polyphones(features) == G2PW_MODEL else lexicon
+
+
+def trained_polyphones(features: Path) -> str:
+    """Name of the model that read a training's Chinese characters; empty: none did."""
     from voiceclone.files import read_tsv
 
     rows = read_tsv(features / "manifest.tsv", ["utterance"])
-    if not any(row.get("polyphones") == G2PW_MODEL for row in rows):
-        return lexicon
+    return G2PW_MODEL if any(row.get("polyphones") == G2PW_MODEL for row in rows) else ""
+
+
+def _with_polyphones(lexicon: Lexicon, find: Callable[[str], Asset] | None) -> Lexicon:
     try:
         if find is None:
             raise AssetError(f"{G2PW_MODEL}: not given", "evaluate reads Chinese by the dictionary")

@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 FORMATS = ("fp32", "fp16", "int8", "int4")
+#: Rows of the table: a format, by the kernels or ("ort") by onnxruntime.
+ROWS = (*FORMATS, "fp32 ort", "int8 ort")
 #: Tokens and samples of the sentence in ``inference/workload.py``.
 SENTENCE = (250, 320_000)
 #: Of ``greedy_tokens`` in ``inference/make_voice.py``.
@@ -87,7 +89,7 @@ class Machine:
         self.readings.append(measure(sys.executable, "inference/machine.py"))
         return self.readings[-1]
 
-    def around(self, script: str, *arguments: Path) -> Figures:
+    def around(self, script: str, *arguments: Path | str) -> Figures:
         """Figures of an engine of ours, and ``read_gb_per_s``: the mean of right before and right after it."""
         before = self.readings[-1] if self.readings else self.read()
         figures = measure(sys.executable, script, *arguments)
@@ -106,8 +108,13 @@ def machine() -> Machine:
 
 @pytest.fixture(scope="module")
 def bundles(voice: Path, machine: Machine) -> dict[str, Figures]:
-    greedy = voice / "greedy.json"
-    return {form: machine.around("inference/speak_bundle.py", voice / form, greedy) for form in FORMATS}
+    """Figures of every row."""
+    found = {}
+    for row in ROWS:
+        form, *runtime = row.split()
+        engine = "onnxruntime" if runtime else "kernels"
+        found[row] = machine.around("inference/speak_bundle.py", voice / form, voice / "greedy.json", engine)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +160,7 @@ def test_speed(machine: Machine, bundles: dict[str, Figures]) -> None:
         print_aim(label, share, {"fp32": 0.7, "int8": 0.4}.get(form, 0.0))
     for form, figures in bundles.items():
         print_aim(f"{form}: seconds per second of speech", figures["whole_rtf"], 0.6, more=False)
-    assert {form: made(figures) for form, figures in bundles.items()} == dict.fromkeys(FORMATS, SENTENCE)
+    assert {form: made(figures) for form, figures in bundles.items()} == dict.fromkeys(ROWS, SENTENCE)
 
 
 def test_speed_beside_peers(bundles: dict[str, Figures], peers: dict[str, Figures]) -> None:
@@ -174,12 +181,14 @@ def test_speed_beside_peers(bundles: dict[str, Figures], peers: dict[str, Figure
 
 
 def test_size_on_disk(bundles: dict[str, Figures]) -> None:
-    sizes = {form: figures["disk_mb"] / bundles["fp32"]["disk_mb"] for form, figures in bundles.items()}
+    sizes = {form: bundles[form]["disk_mb"] / bundles["fp32"]["disk_mb"] for form in FORMATS}
     print("\n" + ", ".join(f"{form} {size:.3f} of fp32" for form, size in sizes.items()))
     assert sizes["fp16"] <= 0.55 and sizes["int8"] <= 0.32 and sizes["int4"] < sizes["int8"]
 
 
-@pytest.mark.parametrize(("form", "megabytes"), [("fp32", 900), ("int8", 450), ("int4", 450)])
+@pytest.mark.parametrize(
+    ("form", "megabytes"), [("fp32", 900), ("int8", 450), ("int4", 450), ("fp32 ort", 900), ("int8 ort", 450)]
+)
 def test_memory(bundles: dict[str, Figures], form: str, megabytes: int) -> None:
     print_aim(
         f"{form}: MB of the whole engine after three sentences", bundles[form]["steady_mb"], megabytes, more=False
@@ -191,4 +200,4 @@ def test_same_tokens_as_torch(bundles: dict[str, Figures]) -> None:
     """In fp32 to the last token; the others as far as their rounding lets them."""
     print(f"\nfirst tokens as torch draws them, of {GREEDY_TOKENS}: ", end="")
     print(", ".join(f"{form} {figures['greedy_as_torch']}" for form, figures in bundles.items()))
-    assert bundles["fp32"]["greedy_as_torch"] == GREEDY_TOKENS
+    assert bundles["fp32"]["greedy_as_torch"] == bundles["fp32 ort"]["greedy_as_torch"] == GREEDY_TOKENS

@@ -346,8 +346,8 @@ def test_without_tensorrt_everything_says_so(voice: Path, tmp_path: Path) -> Non
     arguments = ["say", "--bundle", str(folder), "--text", "Hello.", "--attempts", "1", "--threads", "1"]
     refused = runner.invoke(app, [*arguments, "-o", str(tmp_path / "a.wav")])
     said = " ".join(refused.output.split())
-    assert refused.exit_code == 2 and why_not() in said and "--device cpu" in said
-    spoken = runner.invoke(app, [*arguments, "--device", "cpu", "-o", str(tmp_path / "b.wav")])
+    assert refused.exit_code == 2 and why_not() in said and "--engine onnxruntime" in said
+    spoken = runner.invoke(app, [*arguments, "--engine", "onnxruntime", "-o", str(tmp_path / "b.wav")])
     assert spoken.exit_code == 0 and (tmp_path / "b.wav").stat().st_size > 1000
     checked = runner.invoke(app, ["bundle", "verify", str(folder)])
     assert checked.exit_code == 0 and f"by onnxruntime: {why_not()}" in checked.output

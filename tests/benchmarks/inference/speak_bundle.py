@@ -1,4 +1,4 @@
-"""Measure a bundle in a process of its own: ``python speak_bundle.py BUNDLE GREEDY_TOKENS``; prints a line of JSON."""
+"""Measure a bundle: ``python speak_bundle.py BUNDLE GREEDY_TOKENS ENGINE``, in a process of its own; prints JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from workload import (
 from workload import Speaker as Engine
 
 from voiceclone.files import read_json
-from voiceclone.inference.backend import OnnxBackend
+from voiceclone.inference.backend import Backend
+from voiceclone.inference.engines import open_backend
 from voiceclone.inference.sampling import SamplingSettings, sample
 
 DRAWN, GREEDY = SamplingSettings(), SamplingSettings(temperature=0.0, top_k=1, repetition_penalty=1.0)
@@ -31,7 +32,7 @@ DRAWN, GREEDY = SamplingSettings(), SamplingSettings(temperature=0.0, top_k=1, r
 class Speaker(Engine):
     """One sentence, again and again."""
 
-    def __init__(self, backend: OnnxBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._phones, self._prompt, self._codes = phones_and_tokens()
         self._rng = np.random.default_rng(0)
@@ -86,9 +87,9 @@ def bytes_per_token(path: Path, sizes: dict[str, int], full: bool) -> float:
     return weights + numbers * (4 if full else 2)
 
 
-def main(folder: Path, greedy: list[int]) -> None:
+def main(folder: Path, greedy: list[int], engine: str) -> None:
     description = read_json(folder / "bundle.json")
-    speaker, figures = measure(lambda: OnnxBackend(folder, description, THREADS), Speaker, folder)
+    speaker, figures = measure(lambda: open_backend(folder, description, THREADS, engine=engine), Speaker, folder)
     latent, vocoder = figures["decoder_stages_s"]
     pairs = zip(speaker.draw(len(greedy), GREEDY), greedy, strict=True)
     report(
@@ -103,4 +104,4 @@ def main(folder: Path, greedy: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), read_json(Path(sys.argv[2])))
+    main(Path(sys.argv[1]), read_json(Path(sys.argv[2])), sys.argv[3])

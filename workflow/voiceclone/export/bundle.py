@@ -15,7 +15,7 @@ from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
 from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
-from voiceclone.export.parity import check, compare, held_out_sentences
+from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences
 from voiceclone.export.profiles import SCRIPT, Sizes, build_script, profiles
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.export.tensorrt import engine_note
@@ -35,7 +35,6 @@ from voiceclone.inference.bundle import (
     read_bundle,
 )
 from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
-from voiceclone.inference.engines import open_backend
 from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
 from voiceclone.inference.reference import (
     choose_reference,
@@ -116,10 +115,8 @@ def export_voice(
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
-    exported = open_backend(folder, read_json(folder / BUNDLE_FILE), device="cpu")
-    backends = exported, TorchBackend(gpt, sovits)
     compared = dict(list(sentences.items())[: settings.parity_sentences])
-    parity = compare(*backends, compared, reference)
+    parity = compare_engines(folder, read_json(folder / BUNDLE_FILE), TorchBackend(gpt, sovits), compared, reference)
     parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
     parity["clip_error"] = compare_voice_graphs(own, sovits, *spectrogram_and_vector(sovits, features_dir, row))
     write_json(output_dir / "parity.json", parity)
@@ -127,7 +124,7 @@ def export_voice(
         f"{speaker} · export {target}: largest error {max(parity['max_error'].values()):.1e}, "
         f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
     )
-    check(parity, form, settings, target)
+    check_engines(parity, form, settings, target)
     check_voice_graphs(parity["clip_error"], form, settings, target)
 
 

@@ -16,6 +16,8 @@ from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
 from voiceclone.inference.backend import Backend
 from voiceclone.inference.bundle import Reference
+from voiceclone.inference.engines import open_backend
+from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
 from voiceclone.inference.sampling import softmax
 
 Floats = npt.NDArray[np.float32]
@@ -44,6 +46,28 @@ def _sentences(features_dir: Path, rows: Sequence[Row], channels: int, style: Fl
             "noise": noise * np.float32(0.5),
         }
     return found
+
+
+def compare_engines(
+    folder: Path,
+    description: dict[str, Any],
+    trained: Backend,
+    sentences: Mapping[str, Mapping[str, Any]],
+    reference: Reference,
+) -> dict[str, Any]:
+    """:func:`compare` a bundle run by onnxruntime on the CPU, and under ``kernels`` run by those, where they are."""
+    graphs = open_backend(folder, description, device="cpu", engine="onnxruntime")
+    parity = compare(graphs, trained, sentences, reference)
+    if runs_with_kernels(description):
+        parity["kernels"] = compare(KernelBackend(folder, description), trained, sentences, reference)
+    return parity
+
+
+def check_engines(parity: Mapping[str, Any], form: Format, settings: ExportSettings, target: str) -> None:
+    """:func:`check` what :func:`compare_engines` found."""
+    check(parity, form, settings, target)
+    if "kernels" in parity:
+        check(parity["kernels"], form, settings, f"{target}, run by the kernels")
 
 
 def compare(

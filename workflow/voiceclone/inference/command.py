@@ -160,7 +160,7 @@ def verify(
         there = bool(files.digest(purpose)) and files.present(purpose) is not None
         typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
     reason = why_not() if is_tensorrt(description["target"]) else ""
-    voice = open_bundle(bundle, root, encoders=encoders, device="cpu" if reason else "auto")
+    voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
     speech = voice.synthesizer.say(description["smoke_text"])
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "

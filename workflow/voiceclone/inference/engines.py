@@ -31,7 +31,7 @@ def open_backend(
     if engine not in ENGINES:
         raise ConfigError(f"engine {engine!r}: one of {', '.join(ENGINES)} expected")
     if is_tensorrt(description["target"]):
-        return _open_tensorrt(folder, description, threads, device)
+        return _open_tensorrt(folder, description, threads, device == "cpu" or engine == "onnxruntime")
     from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
 
     fits = device != "cuda" and engine != "onnxruntime" and runs_with_kernels(description)
@@ -45,8 +45,8 @@ def open_backend(
     return OnnxBackend(folder, description, threads, "cuda" if device == "cuda" else "cpu")
 
 
-def _open_tensorrt(folder: Path, description: dict[str, Any], threads: int, device: str) -> Backend:
-    if device == "cpu":
+def _open_tensorrt(folder: Path, description: dict[str, Any], threads: int, on_cpu: bool) -> Backend:
+    if on_cpu:
         return StandardOnnxBackend(folder, description, threads)
     from voiceclone.inference.engine_cache import why_not
 
@@ -54,7 +54,7 @@ def _open_tensorrt(folder: Path, description: dict[str, Any], threads: int, devi
     if reason:
         raise ConfigError(
             f"bundle {description['target']}: {reason}",
-            "speak on a machine that has both, with another bundle, or with --device cpu: slowly, by onnxruntime",
+            "speak on one that has it, with another bundle, or with --engine onnxruntime: slowly, on the CPU",
         )
     from voiceclone.inference.tensorrt import TensorRTBackend
 

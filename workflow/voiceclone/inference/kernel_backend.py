@@ -69,7 +69,12 @@ class KernelBackend:
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        inputs: dict[str, npt.NDArray[Any]] = {"codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise}
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "codes": codes[None, None],
+            "phones": phones[None],
+            "style": style,
+            "noise": noise,
+        }
         return self._latent.run("latent", inputs)
 
     def vocode(self, latent: Floats, style: Floats) -> Floats:

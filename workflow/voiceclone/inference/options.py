@@ -105,7 +105,7 @@ DetectorOption = Annotated[
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: chosen by itself.", rich_help_panel=MACHINE)]
 EngineOption = Annotated[
     Engine,
-    typer.Option(help="Of --bundle on the CPU; auto: kernels where a C compiler can make them, else onnxruntime.",
+    typer.Option(help="Of --bundle; auto: TensorRT for its targets, kernels where a C compiler is, else onnxruntime.",
                  rich_help_panel=MACHINE),
 ]  # fmt: skip
 DeviceOption = Annotated[

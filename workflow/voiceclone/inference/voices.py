@@ -86,7 +86,7 @@ def open_bundle(
     device: str = "auto",
     engine: str = "auto",
 ) -> Voice:
-    """An exported voice; needs no torch, but for the targets of TensorRT.
+    """An exported voice; needs no torch, but for engines of TensorRT.
 
     Args:
         bundle: its folder, or ``bundle.json``.

@@ -71,7 +71,7 @@ class KernelGPT:
     def _waves(self, kind: str, first: int, count: int) -> Floats:
         """Scaled sine and cosine waves (count, dim), interleaved, of positions from ``first``."""
         angles = np.arange(first, first + count, dtype=np.float32)[:, None] * self._rates
-        waves = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(count, -1)
+        waves = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(count, 2 * len(self._rates))
         return np.asarray(waves * np.float32(self._scales[kind]), np.float32)
 
     def _run(self, x: Floats, past: int, phones: int) -> tuple[Floats, int]:

@@ -190,7 +190,7 @@ def test_rows_spoken_together_sound_as_alone(tmp_path: Path) -> None:
         "fifth\tPerhaps.\t3\t1\t",
     )
     jobs = read_jobs(table, Defaults(speaking=Speaking(max_tokens_per_phone=1.5)))
-    voice = Voice(Synthesizer.from_models(root / "models", root / "features"))
+    voice = Voice(Synthesizer.from_models(root / "models", root / "features"), ClipReader(ToyEncoders()))
     for size in (1, 3):
         counts = speak_table(voice, jobs, tmp_path / str(size), ".flac", size=size)
         assert counts == {"ok": 5, "kept": 0, "failed": 1}
@@ -204,4 +204,4 @@ def test_rows_spoken_together_sound_as_alone(tmp_path: Path) -> None:
 def test_one_row_at_a_time_is_said(tmp_path: Path) -> None:
     jobs = read_jobs(write(tmp_path / "lines.tsv", "name\ttext", "a\tHello."), DEFAULTS)
     with pytest.raises(ConfigError, match="--batch-size: a bundle speaks one sentence at a time"):
-        speak_table(Voice(toy_voice()), jobs, tmp_path / "out", ".flac", size=2)
+        speak_table(Voice(toy_voice(), ClipReader(ToyEncoders())), jobs, tmp_path / "out", ".flac", size=2)

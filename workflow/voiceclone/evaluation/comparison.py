@@ -63,7 +63,7 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
 
     Returns:
         ``columns`` that have a figure, ``groups`` of them with their sizes, ``missing`` titles of those that have none,
-        and ``rows``: ``target``, ``sentences``, ``size_bytes`` and ``peak_memory_mb`` with their ``share`` of the
+        and ``rows``: ``target``, ``sentences``, ``engine``, ``size_bytes`` and ``peak_memory_mb`` with their ``share`` of the
         trained model's, ``cells``.
     """
     targets = compared_targets(summaries)
@@ -77,6 +77,7 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
         {
             "target": target,
             "sentences": len(tables[target]),
+            "engine": ", ".join(summaries[target].get("engines", [])),
             **{
                 name: {"value": summaries[target].get(name), "share": _share(summaries[target], trained, name)}
                 for name in ("size_bytes", "peak_memory_mb")

@@ -66,7 +66,7 @@ class Item:
 @dataclass(frozen=True)
 class Spoken:
     """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
-    milliseconds to the first sound of a stream."""
+    milliseconds to the first sound of a stream, and what ran the models."""
 
     samples: Waveform
     rate: int
@@ -74,6 +74,7 @@ class Spoken:
     truncated: int = 0
     tokens: int = 0
     first_audio_ms: float | None = None
+    engine: str = ""
 
 
 Voice = Callable[[Item], Spoken]
@@ -178,7 +179,8 @@ def _speaker(synthesizer: Synthesizer, seed: int) -> Voice:
         began = time.perf_counter()
         next(stream(synthesizer, item.text, item.language, seed=seed), None)
         first = (time.perf_counter() - began) * 1000
-        return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens, first)
+        engine = synthesizer.backend.name
+        return Spoken(speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens, first, engine)
 
     return say
 
@@ -293,6 +295,7 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str) -> di
         "truncated": spoken.truncated,
         "tokens": spoken.tokens,
         "first_audio_ms": spoken.first_audio_ms,
+        "engine": spoken.engine,
         "peak_memory_mb": peak_memory_mb(),
     }
     write_sidecar(sidecar, key, record, [sound])
@@ -477,6 +480,7 @@ def evaluate_target(
         "assets": assets.names(),
         "settings": settings.model_dump(mode="json"),
         "threads": max(1, threads),
+        "engines": sorted({record["engine"] for record in spoken.values() if record.get("engine")}),
     }
     write_json(output_dir / "summary.json", summary)
     if against:

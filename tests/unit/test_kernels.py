@@ -202,7 +202,7 @@ def test_weights_of_a_graph(bundles: Any) -> None:
 def test_a_cut_graph_is_named(bundles: Any, tmp_path: Path, keep: int) -> None:
     cut = tmp_path / "cut.onnx"
     cut.write_bytes((bundles["fp32"][0] / "tail.onnx").read_bytes()[:keep])
-    with pytest.raises(DataError, match="cut.onnx"):
+    with pytest.raises(DataError, match=r"cut\.onnx"):
         OnnxWeights(cut)["decoder.ups.1.weight"]
 
 

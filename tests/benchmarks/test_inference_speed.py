@@ -160,6 +160,8 @@ def test_speed(machine: Machine, bundles: dict[str, Figures]) -> None:
         print_aim(label, share, {"fp32": 0.7, "int8": 0.4}.get(form, 0.0))
     for form, figures in bundles.items():
         print_aim(f"{form}: seconds per second of speech", figures["whole_rtf"], 0.6, more=False)
+    for form, figures in bundles.items():
+        print_aim(f"{form}: seconds to the first sound", figures["first_sound_s"], 0.8, more=False)
     assert {form: made(figures) for form, figures in bundles.items()} == dict.fromkeys(ROWS, SENTENCE)
 
 

@@ -12,6 +12,7 @@ from workload import (
     MEAN_CONTEXT,
     NEW_TOKENS,
     REFERENCE_PHONES,
+    RUNS,
     SECONDS,
     THREADS,
     measure,
@@ -23,9 +24,15 @@ from workload import Speaker as Engine
 
 from voiceclone.files import read_json
 from voiceclone.inference.backend import Backend
+from voiceclone.inference.bundle import Reference
 from voiceclone.inference.engines import open_backend
 from voiceclone.inference.sampling import SamplingSettings, sample
+from voiceclone.inference.streaming import stream
+from voiceclone.inference.synthesizer import Synthesizer
 
+#: Samples of a second.
+SECOND = 32_000
+SENTENCE = "The birch canoe slid on the smooth planks while the old sailor told his story of the northern sea."
 DRAWN, GREEDY = SamplingSettings(), SamplingSettings(temperature=0.0, top_k=1, repetition_penalty=1.0)
 
 
@@ -33,7 +40,7 @@ class Speaker(Engine):
     """One sentence, again and again."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        self.backend = backend
         self._phones, self._prompt, self._codes = phones_and_tokens()
         self._rng = np.random.default_rng(0)
         self._style = self._rng.standard_normal((1, 512, 1)).astype(np.float32)
@@ -46,7 +53,7 @@ class Speaker(Engine):
     def draw(self, count: int, settings: SamplingSettings) -> list[int]:
         """Draw so many tokens; the end is impossible."""
         start = time.perf_counter()
-        logits, cache = self._backend.start(self._phones, None, self._prompt)
+        logits, cache = self.backend.start(self._phones, None, self._prompt)
         self.prefill = time.perf_counter() - start
         tokens = self._prompt.tolist()
         while True:
@@ -54,15 +61,15 @@ class Speaker(Engine):
             tokens.append(sample(logits, np.asarray(tokens), settings, self._rng)[0])
             if len(tokens) == len(self._prompt) + count:
                 return tokens[len(self._prompt) :]
-            logits, cache = self._backend.step(tokens[-1], len(tokens) - 1, cache)
+            logits, cache = self.backend.step(tokens[-1], len(tokens) - 1, cache)
 
     def latent(self) -> None:
         text = self._phones[REFERENCE_PHONES:]
-        self._latent = self._backend.latent(self._codes, text, self._style, self._noise)
+        self._latent = self.backend.latent(self._codes, text, self._style, self._noise)
 
     def vocode(self) -> int:
         assert self._latent is not None
-        return self._backend.vocode(self._latent, self._style).size
+        return self.backend.vocode(self._latent, self._style).size
 
     def decode(self) -> int:
         self.latent()
@@ -71,6 +78,23 @@ class Speaker(Engine):
     def sentence(self) -> tuple[float, ...]:
         tokens, latent, vocoder = timed(self.generate), timed(self.latent), timed(self.vocode)
         return self.prefill, tokens, latent, vocoder
+
+
+def first_sound(backend: Backend) -> float:
+    """Seconds from a sentence of about as many phones to the first sound of a stream; the reference is known."""
+    phones, prompt, _ = phones_and_tokens()
+    style = np.random.default_rng(0).standard_normal((1, 512, 1)).astype(np.float32)
+    synthesizer = Synthesizer(
+        backend, Reference(prompt, phones[:REFERENCE_PHONES], style), sample_rate=SECOND, prior_channels=192,
+        end_token=CODES, language="en",
+    )  # fmt: skip
+
+    def wait() -> None:
+        synthesizer.forget_texts()
+        assert next(stream(synthesizer, SENTENCE)).size
+
+    wait()
+    return min(timed(wait) for _ in range(RUNS))
 
 
 def bytes_per_token(path: Path, sizes: dict[str, int], full: bool) -> float:
@@ -94,6 +118,7 @@ def main(folder: Path, greedy: list[int], engine: str) -> None:
     pairs = zip(speaker.draw(len(greedy), GREEDY), greedy, strict=True)
     report(
         **figures,
+        first_sound_s=first_sound(speaker.backend),
         latent_rtf=latent / SECONDS,
         vocoder_rtf=vocoder / SECONDS,
         bytes_per_token=bytes_per_token(

@@ -63,8 +63,8 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
 
     Returns:
         ``columns`` that have a figure, ``groups`` of them with their sizes, ``missing`` titles of those that have none,
-        and ``rows``: ``target``, ``sentences``, ``engine``, ``size_bytes`` and ``peak_memory_mb`` with their ``share`` of
-        the trained model's, ``cells``.
+        and ``rows``: ``target``, ``sentences``, ``engine``, ``size_bytes`` and ``peak_memory_mb`` with their ``share``
+        of the trained model's, ``cells``.
     """
     targets = compared_targets(summaries)
     baseline = {row["item"]: row for row in tables.get(TRAINED, ())}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.kernels.library import FLOAT16, FLOAT32, INT4, INT8, PANEL, Convolution, Linear
+from voiceclone.kernels.library import FLOAT16, FLOAT32, INT4, INT8, PANEL, Convolution, Linear, load_kernels
 
 Array = npt.NDArray[Any]
 
@@ -42,8 +42,19 @@ def widen(array: Array, *sizes: int) -> Array:
     return np.pad(array, [(0, size - before) for before, size in zip(array.shape, wanted, strict=True)])
 
 
+def reads_half() -> bool:
+    """Whether the kernels of this machine take weights of float16."""
+    kernels = load_kernels()
+    return kernels is not None and bool(kernels.has_half())
+
+
 def pack_linear(weights: Array, bias: Array | None) -> Packed:
-    """Weights (inputs, outputs) of float32 or float16, and a bias (outputs,)."""
+    """Weights (inputs, outputs) of float32 or float16, and a bias (outputs,).
+
+    Where the processor does not read float16, it is packed as float32.
+    """
+    if weights.dtype == np.float16 and not reads_half():
+        weights = weights.astype(np.float32)
     inputs, outputs = weights.shape[0], up_to_panels(weights.shape[1])
     panels = widen(weights, inputs, outputs).reshape(inputs, outputs // PANEL, PANEL).transpose(1, 0, 2)
     panels = np.ascontiguousarray(panels)

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,18 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     command = [sys.executable, "-c", program, str(folder / "text_to_semantic.onnx")]
     assert subprocess.run(command, timeout=60, env=os.environ.copy()).returncode == 0
+
+
+def test_two_voices_at_the_same_time(bundles: Any) -> None:
+    """Whoever comes while the team works waits; nobody's numbers are mixed up."""
+    rng = np.random.default_rng(4)
+    phones, codes = rng.integers(0, 700, 29), rng.integers(0, 1024, 60)
+    voices = [KernelBackend(*bundles[form], 2) for form in ("fp32", "int8")]
+    alone = [logits_of(voice, phones, codes[:5], codes) for voice in voices]
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda voice: logits_of(voice, phones, codes[:5], codes), voices))
+    for first, second in zip(alone, both, strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_structures_have_the_sizes_of_the_compiler() -> None:

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <unistd.h>
 #ifdef __x86_64__
 #define PAUSE() _mm_pause()
 #else
@@ -14,15 +13,25 @@
 #define SPINS 20000 /* about a millisecond; a thread that waited longer sleeps, or lets others run */
 
 static struct {
-    pid_t owner;
     int size;
     Task task;
     void *context;
     atomic_uint start, done, arrived, passed;
     unsigned born[MOST_THREADS]; /* starts before each thread */
-    pthread_mutex_t lock;
+    pthread_mutex_t turn;        /* of whoever has the team do a task */
+    pthread_mutex_t lock;        /* of the starts */
     pthread_cond_t wake;
-} team = {.size = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+} team = {.size = 1, .turn = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+/* After a fork only the thread that forked is left, and the state of the others' waiting means nothing. */
+static void leave_parents_team(void) {
+    team.size = 1;
+    pthread_mutex_init(&team.turn, NULL);
+    pthread_mutex_init(&team.lock, NULL);
+    pthread_cond_init(&team.wake, NULL);
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, leave_parents_team); }
 
 static void until_changed(atomic_uint *value, unsigned old) {
     for (int spin = 0; atomic_load_explicit(value, memory_order_acquire) == old; spin++)
@@ -43,27 +52,23 @@ static void *work(void *argument) {
     return NULL;
 }
 
-/* After a fork only the thread that forked is left, and the state of the others' waiting means nothing. */
-static void leave_parents_team(void) {
-    team.owner = getpid(), team.size = 1;
-    pthread_mutex_init(&team.lock, NULL);
-    pthread_cond_init(&team.wake, NULL);
-}
-
 /* Have at least so many threads from now on; returns how many there are. */
 int start_team(int size) {
-    if (team.owner != getpid()) leave_parents_team();
+    pthread_mutex_lock(&team.turn);
     for (size = size < MOST_THREADS ? size : MOST_THREADS; team.size < size; team.size++) {
         pthread_t thread;
         team.born[team.size] = atomic_load(&team.start);
         if (pthread_create(&thread, NULL, work, (void *)(intptr_t)team.size)) break;
         pthread_detach(thread);
     }
-    return team.size;
+    size = team.size;
+    pthread_mutex_unlock(&team.turn);
+    return size;
 }
 
+/* Returns when all have done their part; who comes meanwhile waits. */
 void together(Task task, void *context) {
-    if (team.owner != getpid()) leave_parents_team();
+    pthread_mutex_lock(&team.turn);
     team.task = task, team.context = context;
     atomic_store(&team.done, 0);
     pthread_mutex_lock(&team.lock);
@@ -72,6 +77,7 @@ void together(Task task, void *context) {
     pthread_mutex_unlock(&team.lock);
     task(context, 0, team.size);
     for (unsigned done; (done = atomic_load(&team.done)) != (unsigned)team.size - 1;) until_changed(&team.done, done);
+    pthread_mutex_unlock(&team.turn);
 }
 
 void meet(void) {

@@ -100,7 +100,8 @@ def load_kernels() -> Any | None:
 
 
 def compiled() -> Path:
-    """The shared library for this processor and source in the user's cache, made where it is not there.
+    """The shared library for this processor and source, made where it is not there: in the user's cache or, if that
+    names a folder, in ``$VOICECLONE_CACHE``.
 
     Raises:
         OSError: no compiler, or a cache that cannot be written.
@@ -111,7 +112,8 @@ def compiled() -> Path:
         raise FileNotFoundError("no C compiler (cc)")
     key = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES + HEADERS))
     key.update("\n".join([*FLAGS, compiler, platform.machine(), _processor()]).encode())
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone" / "kernels"
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone"
+    folder = Path(os.environ.get("VOICECLONE_CACHE") or usual) / "kernels"
     library = folder / f"{key.hexdigest()[:32]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

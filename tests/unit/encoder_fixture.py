@@ -50,7 +50,7 @@ def export(
         report = read_json(root / "models" / "gpt.json")
         write_json(root / "models" / "gpt.json", {**report, "components": {"base": {}}})
     encoders = [root / "resources" / "encoders" / name for name in SHARED] if with_encoders else []
-    export_voice(root / "models", root / "features", target, bundle, ExportSettings(), "anna", encoders)
+    export_voice(root / "models", root / "features", target, bundle, ExportSettings(), "anna", encoders=encoders)
 
 
 def sound(path: Path, seconds: float, level: float = 0.2, seed: int = 0) -> Path:

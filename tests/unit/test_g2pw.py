@@ -224,6 +224,6 @@ def test_a_bundle_reads_with_it_where_it_is(folder: Path, tmp_path: Path, caplog
     for name in ("g2pw", BERT):
         register(models / name, name)
     synthesizer = open_bundle(root / "bundle", root).synthesizer
-    read = synthesizer.read("我很行。", "zh")[0].tolist()
+    read = synthesizer.request("我很行。", "zh").phones.tolist()
     assert read == to_phones("我很行。", "zh", Lexicon(polyphones=G2PW(folder / "g2pw", folder))).ids.tolist()
     assert synthesizer.lexicon.polyphones is not None

@@ -25,8 +25,8 @@ from voiceclone.inference.backend import OnnxBackend
 from voiceclone.inference.engines import open_backend
 from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
 from voiceclone.inference.onnx_weights import OnnxWeights
-from voiceclone.kernels import library
-from voiceclone.kernels.library import Network, Pass, load_kernels
+from voiceclone.kernels import binding
+from voiceclone.kernels.binding import Network, Pass, load_kernels
 from voiceclone.kernels.packing import OUTPUTS, PLACES, pack_upsampling, pack_windows, toom_cook, transforms
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
@@ -234,7 +234,7 @@ def test_a_compiler_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CC", str(broken))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(subprocess.CalledProcessError):
-        library.compiled()
+        binding.compiled()
     assert not list(tmp_path.rglob("*.so"))
 
 
@@ -247,7 +247,7 @@ import os, sys, numpy as np
 from pathlib import Path
 from voiceclone.inference.kernel_gpt import KernelGPT
 from voiceclone.inference.onnx_weights import OnnxWeights
-from voiceclone.kernels.library import load_kernels
+from voiceclone.kernels.binding import load_kernels
 
 kernels = load_kernels()
 kernels.start_team(2)
@@ -279,5 +279,5 @@ def test_two_voices_at_the_same_time(bundles: Any) -> None:
 
 def test_structures_have_the_sizes_of_the_compiler() -> None:
     """Offsets that ctypes computes for the two largest structures; a field that is missing here would shift them."""
-    assert ctypes.sizeof(Network) == 4 * 4 + 8 + ctypes.sizeof(library.Linear)
+    assert ctypes.sizeof(Network) == 4 * 4 + 8 + ctypes.sizeof(binding.Linear)
     assert ctypes.sizeof(Pass) == 10 * 8

@@ -21,7 +21,7 @@ from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
 from voiceclone.inference.kernel_gpt import KernelGPT
 from voiceclone.inference.kernel_vocoder import KernelVocoder
 from voiceclone.inference.onnx_weights import OnnxWeights
-from voiceclone.kernels.library import PANEL, load_kernels
+from voiceclone.kernels.binding import PANEL, load_kernels
 
 
 def runs_with_kernels(description: dict[str, Any]) -> bool:

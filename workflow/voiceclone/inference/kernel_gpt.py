@@ -9,7 +9,7 @@ import numpy as np
 
 from voiceclone.inference.backend import CACHE_STEP, Floats, Tokens
 from voiceclone.inference.onnx_weights import OnnxWeights
-from voiceclone.kernels.library import MOST_THREADS, Layer, Network, Pass
+from voiceclone.kernels.binding import MOST_THREADS, Layer, Network, Pass
 from voiceclone.kernels.packing import Packed, pack_int4, pack_int8, pack_linear
 
 #: Bytes for each input that a thread needs to quantise rows; see ``SCRATCH`` in ``linear.h``.
@@ -20,7 +20,7 @@ class KernelGPT:
     """The network with its keys and values; one sentence at a time.
 
     Args:
-        library: of :func:`voiceclone.kernels.library.load_kernels`.
+        library: of :func:`voiceclone.kernels.binding.load_kernels`.
         weights: of ``text_to_semantic.onnx``, of float32, float16 or int8.
         sizes: ``cache`` of ``bundle.json``.
     """

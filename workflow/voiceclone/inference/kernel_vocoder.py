@@ -22,7 +22,7 @@ class KernelVocoder:
     """Head and tail of the vocoder over sequences (time, channels).
 
     Args:
-        library: of :func:`voiceclone.kernels.library.load_kernels`.
+        library: of :func:`voiceclone.kernels.binding.load_kernels`.
         weights: of head and tail, by the names of the modules.
         sizes: ``vocoder`` of ``bundle.json``: upsampling ``rates``, ``dilations`` of each block of a stage.
     """

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.kernels.library import FLOAT16, FLOAT32, INT4, INT8, PANEL, Convolution, Linear, load_kernels
+from voiceclone.kernels.binding import FLOAT16, FLOAT32, INT4, INT8, PANEL, Convolution, Linear, load_kernels
 
 Array = npt.NDArray[Any]
 

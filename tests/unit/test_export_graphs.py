@@ -19,8 +19,10 @@ from voiceclone.export.quantize import blockwise, columnwise, half, restore
 from voiceclone.export.standard import within_int32
 from voiceclone.export.text_to_semantic import TextToSemanticGraph
 from voiceclone.inference.backend import MARGIN_FRAMES, KeyValueCache, in_parts
-from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+
+from .voice_fixture import random_gpt
 
 
 def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -34,12 +36,7 @@ TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3, "int8": 5e-2, "int4": 0.5}
 
 @pytest.fixture(scope="module")
 def gpt() -> TextToSemantic:
-    torch.manual_seed(0)
-    model = TextToSemantic(GPTConfig(dim=64, layers=2, heads=4, feed_forward=128, codes=32)).eval()
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(parameter, std=0.1)
-    return model
+    return random_gpt()
 
 
 def graph_of(gpt: TextToSemantic, form: Any) -> onnx.ModelProto:

@@ -26,7 +26,7 @@ from voiceclone.inference.engines import open_backend
 from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
 from voiceclone.inference.onnx_weights import OnnxWeights
 from voiceclone.kernels import binding
-from voiceclone.kernels.binding import Network, Pass, load_kernels
+from voiceclone.kernels.binding import load_kernels
 from voiceclone.kernels.packing import OUTPUTS, PLACES, pack_upsampling, pack_windows, toom_cook, transforms
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
@@ -275,9 +275,3 @@ def test_two_voices_at_the_same_time(bundles: Any) -> None:
         both = list(pool.map(lambda voice: logits_of(voice, phones, codes[:5], codes), voices))
     for first, second in zip(alone, both, strict=True):
         np.testing.assert_array_equal(first, second)
-
-
-def test_structures_have_the_sizes_of_the_compiler() -> None:
-    """Offsets that ctypes computes for the two largest structures; a field that is missing here would shift them."""
-    assert ctypes.sizeof(Network) == 4 * 4 + 8 + ctypes.sizeof(binding.Linear)
-    assert ctypes.sizeof(Pass) == 10 * 8

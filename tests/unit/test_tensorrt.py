@@ -36,9 +36,9 @@ from voiceclone.inference.backend import CACHE_STEP
 from voiceclone.inference.bundle import Reference, read_bundle, verify_bundle
 from voiceclone.inference.engine_cache import Engine, Machine, engines_of, read_recorded, why_not, write_recorded
 from voiceclone.inference.standard import HIDDEN_SCORE, StandardOnnxBackend
-from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.gpt import TextToSemantic
 
-from .voice_fixture import make_voice
+from .voice_fixture import make_voice, random_gpt
 
 HERE = Machine("Some GPU", "9.0", "10.13.0")
 without_tensorrt = pytest.mark.skipif(not why_not(), reason="TensorRT and a GPU are here")
@@ -46,12 +46,7 @@ without_tensorrt = pytest.mark.skipif(not why_not(), reason="TensorRT and a GPU 
 
 @pytest.fixture(scope="module")
 def gpt() -> TextToSemantic:
-    torch.manual_seed(0)
-    model = TextToSemantic(GPTConfig(dim=64, layers=2, heads=4, feed_forward=128, codes=32)).eval()
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(parameter, std=0.1)
-    return model
+    return random_gpt()
 
 
 @pytest.fixture(scope="module")

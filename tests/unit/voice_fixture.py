@@ -50,3 +50,13 @@ def _write_features(folder: Path) -> None:
     for kind, store in stores.items():
         save_file(store, folder / f"{kind}.safetensors")
     write_tsv(folder / "manifest.tsv", ["utterance", "split", "seconds", "language"], rows)
+
+
+def random_gpt() -> TextToSemantic:
+    """A small network whose biases are not zero either, as they would be after its initialisation."""
+    torch.manual_seed(0)
+    model = TextToSemantic(GPTConfig(dim=64, layers=2, heads=4, feed_forward=128, codes=32)).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from voiceclone.config.training import TrainingSettings
-from voiceclone.training.data import BatchOrder
+from voiceclone.training.data import Order
 from voiceclone.training.ema import WeightAverage
 from voiceclone.training.parts import Stateful
 
@@ -24,9 +24,12 @@ class Recipe(Protocol):
     """
 
     parts: dict[str, Stateful]
-    order: BatchOrder
     metric: str
     average: WeightAverage | None
+
+    @property
+    def order(self) -> Order:
+        """Which items a step takes."""
 
     @property
     def model(self) -> torch.nn.Module:

@@ -27,6 +27,7 @@ from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, random_starts, take_slices
 from voiceclone.progress import announce
 from voiceclone.training.accumulation import Figures, Part
+from voiceclone.training.adamw import adamw, generator_groups, set_rate, whole_group
 from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
@@ -46,8 +47,6 @@ from voiceclone.training.updates import Updates
 
 log = logging.getLogger(__name__)
 
-BETAS, EPSILON = (0.8, 0.99), 1e-9
-TEXT_MODULES = ("enc_p.text_embedding", "enc_p.encoder_text", "enc_p.mrte")
 VALIDATION_NOISE = 0.5
 FULL_SCALE = 32768.0
 
@@ -170,10 +169,8 @@ class SoVITSRecipe:
         self.updates = updates or Updates(settings, RuntimeSettings(), device)
         self.updates.compile(self.model.dec, *self.discriminator.discriminators)
         self.loader = Loader(self._read, device)
-        self.optimiser = self._optimiser(self._generator_groups())
-        self.discriminator_optimiser = self._optimiser(
-            [{"params": list(self.discriminator.parameters()), "scale": 1.0}]
-        )
+        self.optimiser = adamw(generator_groups(self.model, settings), settings, self.updates.fused)
+        self.discriminator_optimiser = adamw(whole_group(self.discriminator), settings, self.updates.fused)
         self._generated: Generated | None = None
         self.parts: dict[str, Stateful] = {
             "model": self.model,
@@ -185,30 +182,12 @@ class SoVITSRecipe:
         if self.average is not None:
             self.parts["average"] = self.average
 
-    def _optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-        settings = self.settings
-        return torch.optim.AdamW(
-            groups, lr=settings.learning_rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay,
-            fused=self.updates.fused or None,
-        )  # fmt: skip
-
-    def _generator_groups(self) -> list[dict[str, Any]]:
-        """Trainable parameters in two groups: the text encoder learns more slowly."""
-        text: list[Tensor] = []
-        rest: list[Tensor] = []
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                (text if name.startswith(TEXT_MODULES) else rest).append(parameter)
-        groups = [{"params": rest, "scale": 1.0}, {"params": text, "scale": self.settings.text_learning_rate}]
-        return [group for group in groups if group["params"]]
-
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.recipe.Recipe`."""
         settings = self.settings
         rate = settings.learning_rate * settings.learning_rate_decay ** (self.order.epoch(step) + 1)
         for optimiser in (self.optimiser, self.discriminator_optimiser):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["scale"]
+            set_rate(optimiser, rate)
         batch, updates = self.order.batch(step), self.updates
         with updates.step():
             self.discriminator.requires_grad_(True)

@@ -1,8 +1,8 @@
 """Training of a SoVITS with a source-filter decoder: spectral losses first, then discriminators as well.
 
-Each item is held against its recording only up to the bandwidth of its source: a corpus of telephone, 16 kHz and studio
-sound would else teach a dull voice. Every few steps a sample of the prior, which is what speaking starts from, goes back
-through the flow and is decoded too. F0 and voicing come from the recording in training and are predicted beside.
+Each item is held against its recording only up to the bandwidth of its source: a corpus of telephone, 16 kHz and
+studio sound would else teach a dull voice. Every few steps a sample of the prior, which is what speaking starts from,
+goes back through the flow and is decoded too. F0 and voicing come from the recording in training and are predicted beside.
 """
 
 from __future__ import annotations

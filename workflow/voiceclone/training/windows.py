@@ -1,4 +1,4 @@
-"""Stretches of recordings with what a SoVITS with a source-filter decoder reads of them, cut from the feature stores."""
+"""Stretches of recordings with what training of a source-filter decoder reads of them, cut from the stores."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ class WindowData:
         """Log F0 (2 T,), interpolated where unvoiced, and voicing (2 T,) of a window of T frames."""
         hertz = self._cut("pitch", window, UPSAMPLING).numpy()
         voiced = hertz > 0
-        places = np.arange(len(hertz))
-        filled = (
-            np.log(np.interp(places, places[voiced], hertz[voiced])) if voiced.any() else np.full(len(hertz), UNVOICED)
-        )
+        filled = np.full(len(hertz), UNVOICED)
+        if voiced.any():
+            places = np.arange(len(hertz))
+            filled = np.log(np.interp(places, places[voiced], hertz[voiced]))
         return torch.from_numpy(filled.astype(np.float32)), torch.from_numpy(voiced.astype(np.float32))

@@ -180,19 +180,19 @@ def test_phones_without_an_alignment_are_cut_by_share(tmp_path: Path) -> None:
 
 def tones(*frequencies: float) -> torch.Tensor:
     seconds = torch.arange(16384) / 32000
-    return sum(0.1 * torch.sin(2 * torch.pi * hertz * seconds) for hertz in frequencies) + 1e-3 * torch.randn(2, 16384)
+    return torch.stack([0.1 * torch.sin(2 * torch.pi * hertz * seconds) for hertz in frequencies]).sum(0).repeat(2, 1)
 
 
 def test_losses_end_at_each_items_bandwidth() -> None:
     torch.manual_seed(0)
-    real, fake = tones(500), tones(500)
-    fake[:, :] += tones(10000)  # what only a full recording may object to
+    real = tones(500) + 1e-3 * torch.randn(2, 16384)
+    fake = real + tones(10000)  # what only a full recording may object to
     narrow, full = torch.tensor([8000.0, 8000.0]), torch.tensor([8000.0, 0.0])
     for measure in (
         lambda band: banded_mel_loss(mel_spectrogram(real), mel_spectrogram(fake), band),
         lambda band: stft_loss(real, fake, band),
     ):
-        assert measure(full) > 1.2 * measure(narrow)
+        assert measure(full) > 0.1 and measure(narrow) < 0.02
     fake.requires_grad_(True)
     stft_loss(real, fake, narrow).backward()
     assert fake.grad is not None

@@ -117,6 +117,12 @@ def all_voices(wildcards):
     return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
 
 
+def tokens_of_small(wildcards):
+    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
+    small = CONFIG.sovits.architecture == "small"
+    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
+
+
 def per_speaker(pattern):
     """Input function: the pattern for each evaluated target of one speaker."""
     return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in EVALUATED]

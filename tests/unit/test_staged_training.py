@@ -192,7 +192,7 @@ def test_losses_end_at_each_items_bandwidth() -> None:
         lambda band: banded_mel_loss(mel_spectrogram(real), mel_spectrogram(fake), band),
         lambda band: stft_loss(real, fake, band),
     ):
-        assert measure(full) > 0.05 and measure(narrow) < 0.02
+        assert measure(full) > 4 * measure(narrow)
     fake.requires_grad_(True)
     stft_loss(real, fake, narrow).backward()
     assert fake.grad is not None

@@ -123,6 +123,16 @@ def tokens_of_small(wildcards):
     return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
 
 
+def alignment(wildcards):
+    """The phone of each token, where a training reads it."""
+    return [f"results/{wildcards.speaker}/features/align.safetensors"] if CONFIG.needs_alignment else []
+
+
+def alignment_table(wildcards):
+    """The tokens of each phone, where a training reads them."""
+    return [f"results/{wildcards.speaker}/models/alignment.safetensors"] if CONFIG.needs_alignment else []
+
+
 def per_speaker(pattern):
     """Input function: the pattern for each evaluated target of one speaker."""
     return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in EVALUATED]

@@ -117,6 +117,12 @@ def all_voices(wildcards):
     return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
 
 
+def tokens_of_small(wildcards):
+    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
+    small = CONFIG.sovits.architecture == "small"
+    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
+
+
 def alignment(wildcards):
     """The phone of each token, where a training reads it."""
     return [f"results/{wildcards.speaker}/features/align.safetensors"] if CONFIG.needs_alignment else []

@@ -18,6 +18,7 @@ from voiceclone.features.bert import BertEncoder, check_finite
 from voiceclone.features.campplus import DIMENSION, SpeakerEncoder
 from voiceclone.features.content import RATE, ContentEncoder, fit_length, load_encoder
 from voiceclone.features.phones import PhonesCache, phones_key
+from voiceclone.features.pitch import PER_FRAME, track_pitch
 from voiceclone.features.spectrogram import BINS, HOP, magnitudes, to_float, training_audio
 from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
@@ -38,7 +39,7 @@ COLUMNS = (
     "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
 )  # fmt: skip
 TEXTS_AT_ONCE = 64  # of which the BERT vectors are held in memory
-OPTIONAL = ("verification", "bert")  # kinds that only some voices need, and bert only some utterances
+OPTIONAL = ("verification", "bert", "pitch")  # kinds that only some voices need, and bert only some utterances
 REJECTED_COLUMNS = ("utterance", "reason", "detail")
 CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ class _Utterance:
     def manifest_row(self) -> dict[str, object]:
         kept = {column: self.row[column] for column in ("utterance", "split", "language", "text")}
         keys = {f"key_{kind}": self.keys[kind] for kind in ("phones", "content", "speaker", "spectrogram")}
-        keys |= {f"key_{kind}": self.keys.get(kind, "") for kind in OPTIONAL}
+        keys |= {f"key_{kind}": self.keys.get(kind, "") for kind in ("verification", "bert")}
+        keys |= {"key_pitch": self.keys["pitch"]} if "pitch" in self.keys else {}
         return {
             **kept,
             **keys,
@@ -105,7 +107,9 @@ class FeatureExtractor:
         }
         self._lexicon, self._device, self._threads = lexicon, device, threads
         self._phones = PhonesCache(cache / "phones")
-        self.caches = {kind: ArrayCache(cache / kind) for kind in self._assets}
+        self.settings = settings
+        kinds = [*self._assets, *(["pitch"] if settings.pitch else [])]
+        self.caches = {kind: ArrayCache(cache / kind) for kind in kinds}
         self._models: dict[str, Any] = {}
         self.made: Counter[str] = Counter()
         self.cached: Counter[str] = Counter()
@@ -136,6 +140,9 @@ class FeatureExtractor:
         self._get("speaker", keys["speaker"], lambda: self._speaker().embed(at_16_khz(), RATE))
         if "verification" in self._assets:
             self._get("verification", keys["verification"], lambda: self._verification().embed(at_16_khz(), RATE))
+        if self.settings.pitch:
+            keys["pitch"] = item_key("features", {"kind": "pitch", "method": self.settings.pitch}, row["sha256"])
+            self._get("pitch", keys["pitch"], lambda: track_pitch(to_float(audio), TRAINING_RATE))
         return _Utterance(row, audio_path, phones, frames, keys, self._decided(phones))
 
     def _decided(self, phones: Phones) -> str:
@@ -280,7 +287,8 @@ def extract_features(
         raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", hint)
     _write_stores(output, usable, extractor)
     extractor.prune()
-    write_tsv(output / "manifest.tsv", COLUMNS, (utterance.manifest_row for utterance in usable))
+    pitch = ("key_pitch",) if settings.pitch else ()  # tables of voices without it stay as they were
+    write_tsv(output / "manifest.tsv", (*COLUMNS, *pitch), (utterance.manifest_row for utterance in usable))
 
 
 def with_polyphones(
@@ -324,6 +332,7 @@ def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtr
     optional: dict[str, tuple[str, Callable[[_Utterance], Entry]]] = {
         "verification": ("float32", lambda u: cached("verification", u)),
         "bert": ("float16", lambda u: cached("bert", u)),
+        "pitch": ("float32", lambda u: Entry((PER_FRAME * u.frames,), cached("pitch", u).make)),
     }
     for kind in OPTIONAL:
         if any(kind in utterance.keys for utterance in usable):
@@ -332,6 +341,8 @@ def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtr
             (output / f"{kind}.safetensors").unlink(missing_ok=True)
     for kind, (dtype, entry) in plan.items():
         members = [utterance for utterance in usable if kind not in OPTIONAL or kind in utterance.keys]
+        if kind == "spectrogram" and not extractor.settings.spectrogram:
+            members = []
         entries = {utterance.row["utterance"]: entry(utterance) for utterance in members}
         write_store(output / f"{kind}.safetensors", dtype, entries, {"kind": kind})
 

@@ -24,7 +24,10 @@ class TokenizerSettings(Block):
     )
     dimensions: int = Field(48, ge=2, le=512, description="Dimensions that the method phones projects to.")
     rounds: int = Field(
-        3, ge=1, le=20, description="Times that the method phones aligns tokens with the text and fits to the alignment."
+        3,
+        ge=1,
+        le=20,
+        description="Times that the method phones aligns tokens with the text and fits to the alignment.",
     )
     codes: int = Field(256, ge=2, le=8192, description="Size of a fitted codebook; fewer if the recordings are short.")
     frames_per_code: int = Field(

@@ -1,11 +1,11 @@
 """A quantiser whose codes tell phones: linear discriminant analysis of frame pairs, then k-means.
 
-The averaged vectors of an encoder hold the place in the utterance and the voice as much as the phone, and k-means spends
-its codes on them. A linear map that separates phones (Fisher 1936; for speech Haeb-Umbach and Ney 1992) leaves them out.
-Its classes are phone x pitch, so that codes keep intonation and tones. They come from the speech itself: tokens are
-aligned with the phones of the text, the map is fitted to the alignment, new tokens are made with it, and again. Twins,
-one text with one timing in two voices, tell what should not matter: their difference counts as scatter within the
-classes. The map is written into ``ssl_proj``, so every reader of a tokenizer reads this one too.
+The averaged vectors of an encoder hold the place in the utterance and the voice as much as the phone, and k-means
+spends its codes on them. A linear map that separates phones (Fisher 1936; for speech Haeb-Umbach and Ney 1992) leaves
+them out. Its classes are phone x pitch, so that codes keep intonation and tones. They come from the speech itself:
+tokens are aligned with the phones of the text, the map is fitted to the alignment, new tokens are made with it, and
+again. Twins, one text with one timing in two voices, tell what should not matter: their difference counts as scatter
+within the classes. The map is written into ``ssl_proj``, so every reader of a tokenizer reads this one too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
 PITCHES_PER_TOKEN = 4  # F0 comes 100 times a second, tokens 25 times
 PITCH_EDGES = (-0.12, 0.08)  # of log F0 about the speaker's median: low, middle, high
@@ -126,19 +128,20 @@ def _spoken_phones(speech: Sequence[Speech], tokens: Sequence[Ints], codes: int)
 
 def standardising(speech: Sequence[Speech]) -> Projection:
     """Mean of the two frames, every dimension brought to unit variance: good enough for a first alignment."""
-    total, squares, number = 0.0, 0.0, 0
+    size = speech[0].pairs().shape[1] // 2
+    total, squares, number = np.zeros(size), np.zeros(size), 0
     for item in speech:
         pairs = item.pairs().astype(np.float64)
-        means = 0.5 * (pairs[:, : pairs.shape[1] // 2] + pairs[:, pairs.shape[1] // 2 :])
+        means = 0.5 * (pairs[:, :size] + pairs[:, size:])
         total, squares, number = total + means.sum(axis=0), squares + np.square(means).sum(axis=0), number + len(means)
-    mean = np.asarray(total) / number
+    mean = total / number
     deviation = np.sqrt(np.maximum(squares / number - np.square(mean), 0.0))
     half = np.diag(0.5 / np.maximum(deviation, 1e-3 * max(float(deviation.max()), 1e-12)))
     return Projection(np.tile(mean, 2).astype(np.float32), np.concatenate([half, half]).astype(np.float32))
 
 
 def discriminants(
-    speech: Sequence[Speech], phones: Sequence[Ints], levels: Sequence[Ints], nuisance: Floats, dimensions: int
+    speech: Sequence[Speech], phones: Sequence[Ints], levels: Sequence[Ints], nuisance: Doubles, dimensions: int
 ) -> Projection:
     """Directions in which phone and pitch differ most in relation to the scatter within them.
 
@@ -152,16 +155,17 @@ def discriminants(
     Raises:
         DataError: not two classes have enough frames.
     """
-    sums: dict[int, npt.NDArray[np.float64]] = {}
+    sums: dict[int, Doubles] = {}
     counts: dict[int, int] = {}
-    total, scatter, number = 0.0, 0.0, 0
+    size = speech[0].pairs().shape[1]
+    total, scatter, number = np.zeros(size), np.zeros((size, size)), 0
     for item, phone, level in zip(speech, phones, levels, strict=True):
         known = (level >= 0) & (phone >= 0)
         pairs, classes = item.pairs()[known].astype(np.float64), (phone * 4 + level)[known]
         total, scatter, number = total + pairs.sum(axis=0), scatter + pairs.T @ pairs, number + len(pairs)
         for one in np.unique(classes):
             chosen = pairs[classes == one]
-            sums[one] = sums.get(one, 0.0) + chosen.sum(axis=0)
+            sums[one] = sums.get(one, np.zeros(size)) + chosen.sum(axis=0)
             counts[one] = counts.get(one, 0) + len(chosen)
     kept = [one for one in sorted(counts) if counts[one] >= LEAST_FRAMES]
     if len(kept) < 2:
@@ -185,7 +189,9 @@ def pitch_levels(speech: Sequence[Speech]) -> list[Ints]:
     voiced: dict[str, list[Floats]] = {}
     for item, values in zip(speech, logs, strict=True):
         voiced.setdefault(item.voice, []).append(values[values > 0])
-    medians = {voice: float(np.median(joined)) for voice, parts in voiced.items() if len(joined := np.concatenate(parts))}
+    medians = {
+        voice: float(np.median(joined)) for voice, parts in voiced.items() if len(joined := np.concatenate(parts))
+    }
 
     def levels(item: Speech, values: Floats) -> Ints:
         if item.pitch is None:
@@ -208,24 +214,25 @@ def _token_pitch(item: Speech) -> Floats:
     return np.where(2 * voiced >= PITCHES_PER_TOKEN, logs, 0.0).astype(np.float32)
 
 
-def twin_scatter(speech: Sequence[Speech]) -> Floats:
+def twin_scatter(speech: Sequence[Speech]) -> Doubles:
     """Scatter float64 (2 D, 2 D) of what differs between twins about their mean; zeros where there are no twins."""
     by_text: dict[str, list[Speech]] = {}
     for item in speech:
         by_text.setdefault(item.text, []).append(item)
-    total, number = 0.0, 0
-    for text, same in by_text.items():
-        for first, second in zip(same[:-1], same[1:], strict=True) if text else ():
-            if first.voice != second.voice and (differences := _twin_differences(first.pairs(), second.pairs())) is not None:
-                total, number = total + differences.T @ differences, number + len(differences)
     size = speech[0].pairs().shape[1]
+    total, number = np.zeros((size, size)), 0
+    pairs = [pair for text, same in by_text.items() if text for pair in pairwise(same)]
+    for first, second in pairs:
+        differences = _twin_differences(first.pairs(), second.pairs()) if first.voice != second.voice else None
+        if differences is not None:
+            total, number = total + differences.T @ differences, number + len(differences)
     log.info("tokenizer: %d frames of twins", number)
-    return 2.0 * total / number if number else np.zeros((size, size))
+    return 2.0 * total / max(number, 1)
 
 
-def _twin_differences(first: Floats, second: Floats) -> npt.NDArray[np.float64] | None:
+def _twin_differences(first: Floats, second: Floats) -> Doubles | None:
     """Half the differences of two utterances' pairs where they lie best on each other; None: not of one timing."""
-    best: tuple[float, npt.NDArray[np.float64]] | None = None
+    best: tuple[float, Doubles] | None = None
     if abs(len(first) - len(second)) > MOST_SHIFT:
         return None
     for shift in range(-MOST_SHIFT, MOST_SHIFT + 1):
@@ -254,7 +261,7 @@ def _cluster(speech: Sequence[Speech], projection: Projection, settings: Tokeniz
 
 
 def read_phones(tokens: Sequence[Ints], phones: Sequence[Ints], codes: int) -> tuple[Ints, float]:
-    """Phone that each code stands for most often, int64 (codes,), and the share of tokens outside pauses it is right for."""
+    """Phone that each code stands for most often, int64 (codes,), and the share of spoken tokens it is right for."""
     counts = np.zeros((codes, len(PHONES)), dtype=np.int64)
     for token, phone in zip(tokens, phones, strict=True):
         np.add.at(counts, (token[phone >= 0], phone[phone >= 0]), 1)

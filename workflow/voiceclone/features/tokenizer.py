@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.config.tokenizer import TokenizerSettings
-from voiceclone.errors import AssetError, ConfigError, DataError
+from voiceclone.errors import AssetError, DataError
 from voiceclone.features.clustering import kmeans, nearest
 from voiceclone.features.store import Entry, Store, open_store, write_store
 from voiceclone.files import Row, atomic_path, read_tsv, sha256_file, write_json
@@ -120,20 +120,17 @@ def fit_tokenizer(
     settings: TokenizerSettings,
     base: Asset | None = None,
     label: str = "",
-    phones: Path | None = None,
-    pitch: Path | None = None,
 ) -> None:
     """Write ``tokenizer.safetensors`` and a JSON beside it that tells source, size and use of the codes.
 
     Args:
         features: ``features/manifest.tsv``; a quantiser is fitted to its training split alone.
-        content: ``features/content.safetensors``.
+        content: ``features/content.safetensors``; the method ``phones`` reads the stores of phones and, if
+            there is one, of pitch beside it.
         output: file to write.
         settings: size and seed, or the name of the base.
         base: the public generator whose quantiser is taken over; None: fit.
         label: for the progress lines.
-        phones: ``features/phones.safetensors``, for the method ``phones``.
-        pitch: ``features/pitch.safetensors``, for the same; None: the codes heed no pitch.
 
     Raises:
         AssetError: the base has no quantiser.
@@ -148,9 +145,7 @@ def fit_tokenizer(
     elif settings.base:
         raise AssetError(f"tokenizer.base: the model {settings.base} was not given", "fetch it and pass its asset.json")
     elif settings.method == "phones":
-        if phones is None:
-            raise ConfigError("tokenizer.method phones needs the phones of the utterances", "pass --phones")
-        tensors = _fit_to_phones(store, open_store(phones), open_store(pitch) if pitch else None, chosen, settings)
+        tensors = _fit_to_phones(store, chosen, settings)
     else:
         tensors = _fit(store, training, settings)
     tokenizer = Tokenizer(tensors)
@@ -215,12 +210,15 @@ def _tensors(weight: Floats, bias: Floats, centres: Floats, codes: Codes) -> dic
     }
 
 
-def _fit_to_phones(
-    content: Store, phones: Store, pitch: Store | None, rows: Sequence[Row], settings: TokenizerSettings
-) -> dict[str, Floats]:
+def _fit_to_phones(content: Store, rows: Sequence[Row], settings: TokenizerSettings) -> dict[str, Floats]:
     """A quantiser by :mod:`voiceclone.features.phone_tokenizer`, of the utterances that have phones."""
     from voiceclone.features.phone_tokenizer import Speech, fit_phone_tokenizer
 
+    phones, measured = (
+        open_store(content.path.with_name("phones.safetensors")),
+        content.path.with_name("pitch.safetensors"),
+    )
+    pitch = open_store(measured) if measured.is_file() else None
     rows = [row for row in rows if row["utterance"] in phones and phones.shape(row["utterance"])[0]]
     size = _codebook_size(content, [row["utterance"] for row in rows], settings)
     speech = [

@@ -27,6 +27,7 @@ Kind = Literal[
     "sovits-generator",
     "speaker-encoder",
     "spleeter",
+    "tokenizer",
     "tts",
 ]
 
@@ -80,7 +81,7 @@ class HubSource(Block):
 class Source(Block):
     """Where a model can be had; exactly one of the three."""
 
-    local: str | None = Field(None, description="Your own file or folder.")
+    local: str | None = Field(None, description="A file or folder; one that is not absolute lies in the project.")
     wheel: WheelSource | None = None
     hub: HubSource | None = None
 

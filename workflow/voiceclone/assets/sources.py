@@ -33,10 +33,14 @@ def own_folders(name: str, models: str = "") -> list[Path]:
     return [Path(root).expanduser() / name for root in (models, os.environ.get(ENVIRONMENT, "")) if root]
 
 
-def sources_of(name: str, spec: AssetSpec, models: str = "") -> list[Source]:
-    """All sources of a model, the user's own folders first."""
+def sources_of(name: str, spec: AssetSpec, models: str = "", project: Path = Path()) -> list[Source]:
+    """All sources of a model, the user's own folders first; relative local ones lie in the folder ``project``."""
     own = [Source(local=str(path)) for path in own_folders(name, models) if path.exists()]
-    return [*own, *spec.sources]
+    return [*own, *(_in_project(source, project) for source in spec.sources)]
+
+
+def _in_project(source: Source, project: Path) -> Source:
+    return Source(local=str(project / Path(source.local).expanduser())) if source.local else source
 
 
 def label(source: Source) -> str:

@@ -154,18 +154,18 @@ class Config(Block):
         stages = [stage for stage in self.BLOCKS if stage != "demo_speaker" or self.preset == "demo"]
         return list(dict.fromkeys(name for stage in stages for name in self.assets(stage)))
 
-    def chosen_models(self) -> dict[str, tuple[str, str]]:
-        """Models that the user can name: key to the name given and the kind that is expected; empty names left out."""
-        chosen = {
-            "models.asr": (self.models.asr, "asr"),
-            "models.asr_evaluation": (self.models.asr_evaluation, "asr"),
-            "tokenizer.base": (self.tokenizer.base, "sovits-generator"),
-            "gpt.base": (self.gpt.base, "gpt"),
-            "sovits.base": (self.sovits.base, "sovits-generator"),
-            "sovits.base_discriminator": (self.sovits.base_discriminator, "sovits-discriminator"),
+    def chosen_models(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Models that the user can name: key to the name given and the kinds that fit; empty names left out."""
+        chosen: dict[str, tuple[str, tuple[str, ...]]] = {
+            "models.asr": (self.models.asr, ("asr",)),
+            "models.asr_evaluation": (self.models.asr_evaluation, ("asr",)),
+            "tokenizer.base": (self.tokenizer.base, ("tokenizer", "sovits-generator")),
+            "gpt.base": (self.gpt.base, ("gpt",)),
+            "sovits.base": (self.sovits.base, ("sovits-generator",)),
+            "sovits.base_discriminator": (self.sovits.base_discriminator, ("sovits-discriminator",)),
         }
         for place, name in enumerate(self.separate.chain):
-            chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, "audio-separator")
+            chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, ("audio-separator",))
         return {key: value for key, value in chosen.items() if value[0]}
 
     def _separators(self) -> list[str]:

@@ -39,6 +39,12 @@ def shared_golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_base() -> Path:
+    """States of the prototype of the base voice."""
+    return _beside("base")
+
+
+@pytest.fixture(scope="session")
 def asset() -> Callable[[str], Path]:
     """Fetch a registered model by name and return the path of its asset.json."""
     from voiceclone.assets import fetch_asset

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +14,18 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from voiceclone.errors import DataError
-from voiceclone.training.data import BatchOrder, FeatureStore, derive_seed, pad_last, seed_step
+from voiceclone.files import write_tsv
+from voiceclone.training.data import (
+    BatchOrder,
+    FeatureStore,
+    Joining,
+    WeightedOrder,
+    derive_seed,
+    draw_shares,
+    pad_last,
+    read_manifest,
+    seed_step,
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,3 +98,78 @@ def test_a_feature_that_is_missing_names_file_and_utterance(tmp_path: Path) -> N
         store["b"]
     with pytest.raises(DataError, match="missing"):
         FeatureStore(tmp_path / "none.safetensors")
+
+
+def weighted(**more: Any) -> WeightedOrder:
+    random = np.random.default_rng(5)
+    groups = ["real"] * 60 + ["teacher"] * 440
+    lengths = random.integers(30, 400, len(groups)).tolist()
+    weights = [2.0 if index < 100 else 1.0 for index in range(500)]
+    options = {"least": {"real": 0.4}, "batch": 20, "seed": 1} | more
+    return WeightedOrder(lengths, weights, groups, **options)
+
+
+def test_items_come_as_often_as_their_weights_say() -> None:
+    order = weighted(least={})
+    counts = Counter(item for step in range(1600) for item in order.batch(step))
+    twice, once = (np.mean([counts[item] for item in part]) for part in (range(100), range(100, 500)))
+    assert twice / once == pytest.approx(2, rel=0.02)
+    assert min(counts[item] for item in range(500)) > 0.6 * once
+
+
+def test_every_batch_has_the_least_share_of_a_group() -> None:
+    order = weighted()
+    shares = [np.mean(np.array(order.batch(step)) < 60) for step in range(320)]
+    assert np.mean(shares) == pytest.approx(0.4, abs=0.005)
+    assert min(shares) >= 0.35  # a batch of 20 may lack one to the next batch
+
+
+def test_raising_one_group_may_ask_for_another() -> None:
+    shares = draw_shares([1.0, 2.0, 7.0], ["a", "b", "c"], {"a": 0.5, "b": 0.2})
+    assert shares == pytest.approx([0.5, 0.2, 0.3])
+    with pytest.raises(DataError, match="more than 1"):
+        draw_shares([1.0, 1.0], ["a", "b"], {"a": 0.6, "b": 0.6})
+
+
+def test_weighted_batches_depend_on_seed_and_step_alone() -> None:
+    one, other = weighted(), weighted()
+    assert [one.batch(step) for step in range(40)] == [other.batch(step) for step in reversed(range(40))][::-1]
+    assert one.batch(3) != weighted(seed=2).batch(3)
+
+
+def test_a_budget_gives_batches_of_like_length() -> None:
+    order = weighted(batch=0, budget=4000, least={})
+    totals = [order.lengths[order.batch(step)].sum() for step in range(160)]
+    assert np.mean(totals) == pytest.approx(4000, rel=0.03)
+    assert max(totals) < 5000
+    assert order.padding_share() < 0.15
+
+
+def test_a_budget_smaller_than_an_item_still_gives_one_item_to_each_step() -> None:
+    order = WeightedOrder([1, 1, 5000], [1, 1, 1], ["", "", ""], 0, 1, budget=10)
+    assert all(order.batch(step) for step in range(64))
+
+
+def test_some_items_get_another_one_of_the_same_speaker_before_them() -> None:
+    speakers = [str(index % 7) for index in range(500)]
+    order = weighted(joining=Joining(speakers, 0.4, longest=600))
+    pairs = [pair for step in range(160) for pair in zip(order.batch(step), order.partners(step), strict=True)]
+    joined = [(item, other) for item, other in pairs if other >= 0]
+    assert 0.25 < len(joined) / len(pairs) < 0.4  # some are too long together
+    assert all(speakers[item] == speakers[other] for item, other in joined)
+    assert max(order.lengths[[item, other]].sum() for item, other in joined) <= 600
+    assert order.padding_share() < 0.2
+
+
+def test_manifests_without_columns_about_speakers_are_of_one_person(tmp_path: Path) -> None:
+    folder = tmp_path / "ann" / "features"
+    columns = ["utterance", "split", "seconds", "language", "text", "frames", "audio_sha256"]
+    plain = dict(zip(columns, ["u", "train", 1, "en", "t", 50, "0"], strict=True))
+    write_tsv(folder / "manifest.tsv", columns, [plain])
+    row = read_manifest(folder)[0]
+    assert (row.speaker, row.source, row.bandwidth, row.weight) == ("ann", "recordings", 0.0, 1.0)
+    assert row.use == {"gpt", "sovits"}
+    more = plain | {"speaker": "bob", "source": "libri", "bandwidth": 8000, "weight": 0.5, "use": "gpt"}
+    write_tsv(folder / "manifest.tsv", list(more), [more])
+    row = read_manifest(folder)[0]
+    assert (row.speaker, row.source, row.bandwidth, row.weight, row.use) == ("bob", "libri", 8000.0, 0.5, {"gpt"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from voiceclone.errors import ConfigError
 
@@ -13,9 +13,13 @@ from voiceclone.errors import ConfigError
 class Architecture:
     """Sizes of a network; every field is a plain value or a tuple of plain values."""
 
+    #: Where these have their defaults they are not written: networks older than they are keep their fingerprints.
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
+
     def to_dict(self) -> dict[str, Any]:
-        """Fields as JSON-compatible values."""
-        return {name: _listed(value) for name, value in asdict(self).items()}
+        """Fields as JSON-compatible values, but for options at their defaults."""
+        unused = {field.name for field in fields(self) if getattr(self, field.name) == field.default} & self.OPTIONS
+        return {name: _listed(value) for name, value in asdict(self).items() if name not in unused}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -53,7 +53,8 @@ def training_fingerprint(
         features: utterance -> digests of the features that this training reads.
     """
     rows = {
-        item.name: f"{digest([item.split, item.language, item.text], 8)}-{digest(list(features[item.name]), 8)}"
+        item.name: f"{digest([item.split, item.language, item.text, *item.drawn_by()], 8)}"
+        f"-{digest(list(features[item.name]), 8)}"
         for item in utterances
     }
     components = {

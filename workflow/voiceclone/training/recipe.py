@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from voiceclone.config.training import TrainingSettings
-from voiceclone.training.data import BatchOrder
+from voiceclone.training.data import Order
 from voiceclone.training.ema import WeightAverage
 from voiceclone.training.parts import Stateful
 
@@ -24,7 +24,7 @@ class Recipe(Protocol):
     """
 
     parts: dict[str, Stateful]
-    order: BatchOrder
+    order: Order
     metric: str
     average: WeightAverage | None
 

@@ -11,7 +11,7 @@ import torch
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.training import TrainingSettings
 from voiceclone.training.accumulation import Accumulator, Figures, Part
-from voiceclone.training.data import BatchOrder
+from voiceclone.training.data import Order
 from voiceclone.training.distributed import World
 from voiceclone.training.guard import Guard, finite
 from voiceclone.training.out_of_memory import MemoryExhaustedError, is_out_of_memory
@@ -113,7 +113,7 @@ class Updates:
                 "free the device for this training or take a larger one; it continues from its last checkpoint",
             ) from error
 
-    def following(self, order: BatchOrder, step: int, part: Part, again: bool = False) -> tuple[int, Part] | None:
+    def following(self, order: Order, step: int, part: Part, again: bool = False) -> tuple[int, Part] | None:
         """Step and part that come after a part; ``again`` if the parts of its step are gone through once more."""
         parts = self.accumulator.parts(part.batch)
         later = [(step, other) for other in parts if other.first > part.first]

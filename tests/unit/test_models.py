@@ -10,6 +10,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.models import checkpoints, losses
@@ -54,11 +55,45 @@ def recording():
 
 @pytest.mark.parametrize(
     "config",
-    [GPTConfig(), GPTConfig.nano(), SoVITSConfig.v2(), SoVITSConfig.v2pro(), SoVITSConfig.nano(),
+    [GPTConfig(), GPTConfig.nano(), GPTConfig.small(), SoVITSConfig.v2(), SoVITSConfig.v2pro(), SoVITSConfig.nano(),
      DiscriminatorConfig.v2pro()],
 )  # fmt: skip
 def test_configuration_survives_json(config):
     assert type(config).from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_networks_without_a_pointer_are_written_as_before_there_was_one():
+    assert not [name for name in GPTConfig.nano().to_dict() if "pointer" in name]
+    assert "pointer" not in " ".join(TextToSemantic(GPTConfig.nano()).state_dict())
+
+
+def test_pointer_scores_are_those_of_each_item_alone_and_leave_the_logits_as_they_are():
+    torch.manual_seed(3)
+    network = TextToSemantic(GPTConfig(dim=32, layers=3, heads=2, feed_forward=48, codes=20, dropout=0.0,
+                                       pointer_layer=2, pointer_dim=8)).eval()  # fmt: skip
+    phones, tokens = torch.randint(0, 732, (2, 9)), torch.randint(0, 20, (2, 14))
+    lengths, counts = torch.tensor([9, 6]), torch.tensor([11, 14])
+    with torch.no_grad():
+        logits, scores = network.forward_aligned(phones, lengths, tokens, counts)
+        assert torch.equal(logits, network(phones, lengths, tokens, counts))
+        assert scores.shape == (2, 14, 9) and bool((scores[1, :, 6:] == -torch.inf).all())
+        for item in range(2):
+            width, count = lengths[item : item + 1], counts[item : item + 1]
+            _, alone = network.forward_aligned(
+                phones[item : item + 1, :width], width, tokens[item : item + 1, :count], count
+            )
+            torch.testing.assert_close(alone[0], scores[item, :count, :width], rtol=1e-4, atol=1e-5)
+
+
+def test_the_prototypes_state_is_that_of_a_small_network(shared_base):
+    weights = load_file(shared_base / "states" / "gpt_fp16.safetensors")
+    names = {"qa.weight": "pointer.query.weight", "qb.weight": "pointer.key.weight"}
+    emission = torch.from_numpy(np.load(shared_base / "states" / "emission.npy"))
+    state = {names.get(name, name): value.float() for name, value in weights.items()} | {"pointer.emission": emission}
+    network = TextToSemantic(GPTConfig.small())
+    network.load_state_dict(state)
+    row_sums = network.pointer.emission.sum(1)
+    torch.testing.assert_close(row_sums, torch.ones_like(row_sums), rtol=1e-3, atol=1e-3)
 
 
 def test_configuration_names_unknown_fields():

@@ -13,6 +13,7 @@ from torch import nn
 
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.models.gpt import attend, attention_mask
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.training import gpt, sovits
 from voiceclone.training.guard import NotFiniteError
@@ -160,3 +161,25 @@ def test_compiled_layers_compute_the_same_and_keep_their_names(tmp_path: Path, k
     assert compiled.report(kind)["fingerprint"] == plain.report(kind)["fingerprint"]
     compiled.train(kind, steps=5)  # and goes on without
     assert compiled.report(kind)["steps"] == 5
+
+
+def test_auto_takes_what_the_processor_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, name in (({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
+        chosen = Precision("auto", CPU)
+        assert chosen.name == name and "CPU" in chosen.describe()
+    assert Precision("fp32", CPU).describe() == "fp32"
+
+
+def test_attention_written_out_is_the_fused_one() -> None:
+    random = torch.Generator().manual_seed(3)
+    parts = [torch.randn(2, 3, 40, 16, generator=random) for _ in range(3)]
+    allowed = attention_mask(25, 15) & (torch.arange(40) != 7)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        query, key, value = (part.detach().clone().to(dtype).requires_grad_() for part in parts)
+        out = attend(query, key, value, allowed)
+        out.float().square().sum().backward()
+        found.append([out.detach().float(), *(part.grad.float() for part in (query, key, value))])  # type: ignore[union-attr]
+    for exact, rounded in zip(*found, strict=True):
+        assert (exact - rounded).norm() < 0.02 * exact.norm()

@@ -59,10 +59,11 @@ class TrainingSettings(Block):
         description="A loss this many times above the median of the last 100 steps explodes: its update is left out as "
         "if it were not finite. 0: never.",
     )
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "auto"] = Field(
         "fp32",
         description="Number format of the networks' passes; weights, losses and updates are fp32 in all. tf32 and bf16 "
-        "(fastest) need a GPU from Ampere on, fp16, with a scaled loss, serves older ones.",
+        "(fastest) need a GPU from Ampere on, fp16, with a scaled loss, serves older ones. auto: bf16 where GPU or CPU "
+        "(AMX, AVX512-BF16) multiply it in hardware, else fp32.",
     )
     seed: int = Field(1234, ge=0, lt=2**63, description="Seed of initial weights, data order, slices, noise, dropout.")
 

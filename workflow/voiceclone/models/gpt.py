@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,14 @@ from voiceclone.models.masks import length_mask
 
 @dataclass(frozen=True)
 class GPTConfig(Architecture):
-    """Sizes of the text-to-semantic network; the defaults are those of the public checkpoints (v2 family)."""
+    """Sizes of the text-to-semantic network; the defaults are those of the public checkpoints (v2 family).
+
+    Attributes:
+        pointer_layer: number of layers after which the pointer reads the hidden states; 0: there is no pointer.
+        pointer_dim: of its queries and keys.
+    """
+
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"pointer_layer", "pointer_dim"})
 
     dim: int = 512
     layers: int = 24
@@ -33,6 +41,8 @@ class GPTConfig(Architecture):
     codes: int = 1024
     bert_dim: int = 1024
     dropout: float = 0.1
+    pointer_layer: int = 0
+    pointer_dim: int = 96
 
     @property
     def end_token(self) -> int:
@@ -43,6 +53,11 @@ class GPTConfig(Architecture):
     def nano(cls, codes: int = 256) -> GPTConfig:
         """A size that trains from scratch on a laptop: about 3.7 million parameters."""
         return cls(dim=256, layers=4, heads=4, feed_forward=1024, codes=codes)
+
+    @classmethod
+    def small(cls, codes: int = 512) -> GPTConfig:
+        """The base voice's size, 6.9 million parameters, with a pointer."""
+        return cls(dim=288, layers=6, heads=6, feed_forward=1152, codes=codes, dropout=0.0, pointer_layer=4)
 
 
 class TokenEmbedding(nn.Module):
@@ -108,9 +123,7 @@ class SelfAttention(nn.Module):
         query, key, value = joint.view(batch, count, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=allowed, dropout_p=self.dropout if self.training else 0.0
-        )
+        mixed = attend(query, key, value, allowed, self.dropout if self.training else 0.0)
         return self.out_proj(mixed.transpose(1, 2).reshape(batch, count, dim)), torch.stack([key, value])
 
 
@@ -141,13 +154,39 @@ class Stack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
-    def forward(self, x: Tensor, allowed: Tensor, past: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Hidden states (B, Q, dim) and each layer's keys and values (2, B, heads, S + Q, head_dim)."""
-        present = []
-        for index, layer in enumerate(self.layers):
-            x, cached = layer(x, allowed, None if past is None else past[index])
+    def forward(
+        self, x: Tensor, allowed: Tensor, past: Tensor | None = None, first: int = 0, last: int | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Hidden states (B, Q, dim) after layers ``first`` to ``last``, and the keys and values of each of them
+        (2, B, heads, S + Q, head_dim)."""
+        present: list[Tensor] = []
+        for layer in self.layers[first:last]:
+            x, cached = layer(x, allowed, None if past is None else past[first + len(present)])
             present.append(cached)
         return x, present
+
+
+class Pointer(nn.Module):
+    """Which phone does the next token speak? Scaled products of a projection of the hidden states with one of the
+    phones' (a pointer network: Vinyals et al. 2015), trained on the alignment of tokens to phones.
+
+    Attributes:
+        emission: float32 (phones, codes), probability of a token given the phone that it speaks, as the alignment
+            counted it; zeros until it is known.
+    """
+
+    emission: Tensor
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.query = nn.Linear(config.dim, config.pointer_dim, bias=False)
+        self.key = nn.Linear(config.dim, config.pointer_dim, bias=False)
+        self.register_buffer("emission", torch.zeros(config.phones, config.codes))
+
+    def forward(self, hidden: Tensor, phones: Tensor) -> Tensor:
+        """Scores (B, Q, X) of hidden states (B, Q, dim) with those of the phones (B, X, dim)."""
+        query = self.query(hidden) * self.query.out_features**-0.5
+        return query @ self.key(phones).transpose(1, 2)
 
 
 class TextToSemantic(nn.Module):
@@ -163,6 +202,8 @@ class TextToSemantic(nn.Module):
         self.ar_audio_position = SinePositions(config.dim, config.dropout)
         self.h = Stack(config)
         self.ar_predict_layer = nn.Linear(config.dim, config.codes + 1, bias=False)
+        if config.pointer_layer:
+            self.pointer = Pointer(config)
 
     def forward(
         self, phones: Tensor, phone_lengths: Tensor, tokens: Tensor, token_lengths: Tensor, bert: Tensor | None = None
@@ -182,15 +223,36 @@ class TextToSemantic(nn.Module):
         Returns:
             Logits (B, Y + 1, codes + 1): entry i predicts token i, the last one of an item predicts the end token.
         """
-        text, audio = self.embed_text(phones, bert), self.embed_audio(tokens)
+        hidden, allowed = self._teach(phones, phone_lengths, tokens, token_lengths, bert)
+        hidden, _ = self.h(hidden, allowed)
+        logits: Tensor = self.ar_predict_layer(_before_tokens(hidden, phone_lengths, phones.shape[1]))
+        return logits
+
+    def forward_aligned(
+        self, phones: Tensor, phone_lengths: Tensor, tokens: Tensor, token_lengths: Tensor, bert: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` of a network with a pointer, with the pointer's scores.
+
+        Returns:
+            Logits (B, Y + 1, codes + 1), and scores (B, Y, X): entry i of an item tells which phone token i speaks,
+            -inf for padding.
+        """
+        hidden, allowed = self._teach(phones, phone_lengths, tokens, token_lengths, bert)
+        middle, _ = self.h(hidden, allowed, last=self.config.pointer_layer)
+        hidden, _ = self.h(middle, allowed, first=self.config.pointer_layer)
+        width = phones.shape[1]
+        scores = self.pointer(_before_tokens(middle, phone_lengths, width)[:, :-1], middle[:, :width])
+        scores = scores.masked_fill(~length_mask(phone_lengths, width)[:, None], -torch.inf)
+        return self.ar_predict_layer(_before_tokens(hidden, phone_lengths, width)), scores
+
+    def _teach(
+        self, phones: Tensor, phone_lengths: Tensor, tokens: Tensor, token_lengths: Tensor, bert: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Input vectors (B, X + Y, dim) of a right-padded batch, and which key each position may see."""
         width, count = phones.shape[1], tokens.shape[1]
         real = torch.cat([length_mask(phone_lengths, width), length_mask(token_lengths, count)], dim=1)
         allowed = attention_mask(width, count, device=phones.device) & real[:, None, None, :]
-        hidden, _ = self.h(torch.cat([text, audio], dim=1), allowed)
-        rows = torch.arange(len(phones), device=phones.device)
-        last_phone = hidden[rows, phone_lengths - 1].unsqueeze(1)
-        logits: Tensor = self.ar_predict_layer(torch.cat([last_phone, hidden[:, width:]], dim=1))
-        return logits
+        return torch.cat([self.embed_text(phones, bert), self.embed_audio(tokens)], dim=1), allowed
 
     def forward_cached(
         self, phones: Tensor, bert: Tensor | None, tokens: Tensor, past: Tensor | None, position: int | Tensor
@@ -232,6 +294,24 @@ class TextToSemantic(nn.Module):
         """Input vectors (B, N, dim) of semantic tokens (B, N) that start at ``position``."""
         out: Tensor = self.ar_audio_position(self.ar_audio_embedding(tokens), position)
         return out
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, dropout: float = 0.0) -> Tensor:
+    """Scaled dot-product attention (B, heads, Q, width); ``allowed``: bool, which key each query may see.
+
+    The fused attention of the CPU has a slow backward pass in bf16, so there it is written out.
+    """
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu" and query.requires_grad:
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        weights = scores.masked_fill(~allowed, -torch.inf).float().softmax(-1).to(value.dtype)
+        return F.dropout(weights, dropout, training=dropout > 0) @ value
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+
+
+def _before_tokens(hidden: Tensor, phone_lengths: Tensor, width: int) -> Tensor:
+    """Hidden states (B, Y + 1, dim) by which each token and the end are predicted: of the last phone, of each token."""
+    rows = torch.arange(len(hidden), device=hidden.device)
+    return torch.cat([hidden[rows, phone_lengths - 1].unsqueeze(1), hidden[:, width:]], dim=1)
 
 
 def attention_mask(phones: int, tokens: int, past: int = 0, device: torch.device | None = None) -> Tensor:

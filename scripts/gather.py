@@ -1,4 +1,4 @@
-"""Gather a corpus of many speakers from data sets and teachers: trimmed, 32 kHz, one loudness, split, licences named."""
+"""Gather a corpus of many speakers from data sets and teachers: trimmed, 32 kHz, one loudness, split."""
 
 from argparse import Namespace
 from pathlib import Path

@@ -19,6 +19,7 @@ Kind = Literal[
     "audio-separator",
     "bert",
     "content-encoder",
+    "data",
     "denoiser",
     "g2p",
     "gpt",

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from voiceclone.config.base import Block
 from voiceclone.config.clean import CleanSettings
+from voiceclone.config.corpora import CorporaSettings
 from voiceclone.config.corpus import CorpusSettings
 from voiceclone.config.demo import DemoSettings
 from voiceclone.config.evaluate import EvaluateSettings
@@ -45,6 +46,7 @@ class Config(Block):
         "slice": "slice",
         "transcribe": "transcribe",
         "corpus": "corpus",
+        "gather": "corpora",
         "features": "features",
         "fit_tokenizer": "tokenizer",
         "train_sovits": "sovits",
@@ -55,11 +57,12 @@ class Config(Block):
         "demo_speaker": "demo",
     }
 
-    preset: Literal["demo", "nano", "zero-shot", "few-shot", "full"] = Field(
+    preset: Literal["demo", "nano", "zero-shot", "few-shot", "full", "base"] = Field(
         "nano",
         description="Values that the other keys start from: demo (minutes on a laptop), nano (small models from "
         "scratch, no GPU); with the public v2Pro models from the hub: zero-shot (one clip of 3 to 10 s, no training), "
-        "few-shot (fine-tunes on about a minute to half an hour; GPU), full (on more; GPU).",
+        "few-shot (fine-tunes on about a minute to half an hour; GPU), full (on more; GPU). base: training of a base "
+        "voice on many people's speech, by the target base_voice.",
     )
     speakers_dir: str = Field(
         "resources/speakers", min_length=1, description="Folder with one subfolder of recordings per speaker."
@@ -82,6 +85,7 @@ class Config(Block):
     slice: SliceSettings = Field(SliceSettings(), description="Cutting into utterances.")
     transcribe: TranscribeSettings = Field(TranscribeSettings(), description="Speech recognition.")
     corpus: CorpusSettings = Field(CorpusSettings(), description="What is kept, and how it is split.")
+    corpora: CorporaSettings = Field(CorporaSettings(), description="A voice of many speakers, from data sets.")
     features: FeaturesSettings = Field(FeaturesSettings(), description="Encoders.")
     tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="Semantic tokens.")
     gpt: GPTSettings = Field(GPTSettings(), description="Training: text to semantic tokens.")
@@ -126,6 +130,7 @@ class Config(Block):
             "separate": self._separators(),
             "clean": ["dnsmos", "campplus", "deepfilternet3" if self._deepfilter() else ""],
             "transcribe": [self.models.asr],
+            "gather": [source.asset for source in self.corpora.sources],
             "features": [
                 self.features.content,
                 self.features.speaker_encoder,
@@ -164,6 +169,8 @@ class Config(Block):
             "sovits.base": (self.sovits.base, ("sovits-generator",)),
             "sovits.base_discriminator": (self.sovits.base_discriminator, ("sovits-discriminator",)),
         }
+        for number, source in enumerate(self.corpora.sources):
+            chosen[f"corpora.sources.{number}.asset"] = (source.asset, ("data",))
         for place, name in enumerate(self.separate.chain):
             chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, ("audio-separator",))
         return {key: value for key, value in chosen.items() if value[0]}

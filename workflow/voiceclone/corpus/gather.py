@@ -58,7 +58,7 @@ class Made:
 
 
 def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, label: str = "gather") -> None:
-    """Write ``corpus/corpus.tsv``, ``rejected.tsv``, ``licences.tsv``, ``summary.json`` and the clips of a gathered voice.
+    """Write the clips of a gathered voice and, in ``corpus/``, its corpus, rejected and licences tables and summary.
 
     Args:
         settings: the sources, the split, the limits.
@@ -74,9 +74,10 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
         clips = read_source(source)
         progress = Progress(f"{label} {source.name}", len(clips))
         taken = list(_taken(source, clips, settings, results, threads, progress))
-        kept = sum(item.row["seconds"] for item in taken if item.row)
-        log.info("%s: %d clips, %d kept, %.2f h, %d from cache", source.name, len(taken),
-                 sum(item.row is not None for item in taken), kept / 3600, sum(item.cached for item in taken))  # fmt: skip
+        kept = [item.row["seconds"] for item in taken if item.row]
+        cached = sum(item.cached for item in taken)
+        log.info("%s: %d kept, %.2f h; %d made, %d from cache", source.name, len(kept), sum(kept) / 3600,
+                 len(taken) - cached, cached)  # fmt: skip
         made += taken
     rows, rejected = _accepted(made)
     if not rows:
@@ -94,7 +95,7 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
 
 
 def split_of(utterance: str, speaker: str, source: CorpusSource, share: float) -> str:
-    """``heldout`` for held-out people, and for about ``share`` of the rest by hash of the utterance's id; else ``train``."""
+    """``heldout`` for held-out people and for about ``share`` of the rest, by hash of the utterance's id; or ``train``."""
     if speaker in HELD_OUT_PEOPLE or speaker in source.hold_out:
         return HELDOUT
     position = int(hashlib.sha256(utterance.encode()).hexdigest(), 16) % 1000

@@ -21,9 +21,7 @@ _LIBRISPEECH_TEST_OTHER = (
 )
 #: People on whom every base voice is measured and none is trained: the reader of LJ Speech, four of LibriSpeech
 #: dev-clean, all of test-other.
-HELD_OUT_PEOPLE = frozenset(
-    {"lj", *(f"ls{number}" for number in f"84 652 777 1988 {_LIBRISPEECH_TEST_OTHER}".split())}
-)
+HELD_OUT_PEOPLE = frozenset({"lj", *(f"ls{number}" for number in f"84 652 777 1988 {_LIBRISPEECH_TEST_OTHER}".split())})
 
 _LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d{4}")
 _LJSPEECH_ID = re.compile(r"LJ\d{3}-\d{4}")
@@ -91,7 +89,8 @@ def _table(source: CorpusSource, place: Path) -> Path:
         return place
     found = sorted(place.glob(names[source.kind]))
     if len(found) != 1:
-        raise DataError(f"corpora.sources {source.name!r}: {place}: {len(found)} files {names[source.kind]}, expected 1")
+        wanted = names[source.kind]
+        raise DataError(f"corpora.sources {source.name!r}: {place}: {len(found)} files {wanted}, expected one")
     return found[0]
 
 
@@ -122,9 +121,7 @@ def _list(source: CorpusSource, place: Path) -> Iterator[Clip]:
 def _teacher(source: CorpusSource, place: Path) -> Iterator[Clip]:
     table = _table(source, place)
     for row in read_tsv(table, TEACHER_COLUMNS):
-        yield _clip(
-            source, row["utterance"], table.parent / row["path"], row["speaker"], row["text"], row["language"]
-        )
+        yield _clip(source, row["utterance"], table.parent / row["path"], row["speaker"], row["text"], row["language"])
 
 
 def _clip(source: CorpusSource, stem: str, path: Path, speaker: str, text: str, language: str = "") -> Clip:

@@ -34,11 +34,27 @@ if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
 COLUMNS = (
-    "utterance", "split", "seconds", "language", "text", "phones", "polyphones", "frames",
-    "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
-)  # fmt: skip
+    "utterance",
+    "split",
+    "seconds",
+    "language",
+    "text",
+    "phones",
+    "polyphones",
+    "frames",
+    "key_phones",
+    "key_content",
+    "key_speaker",
+    "key_spectrogram",
+    "key_verification",
+    "key_bert",
+    "audio_sha256",
+)
+#: What corpora of many speakers say of an utterance, and what holds where a corpus is one person's recordings.
+SPEAKERS_COLUMNS = ("speaker", "source", "bandwidth", "weight", "use")  # fmt: skip
 TEXTS_AT_ONCE = 64  # of which the BERT vectors are held in memory
 OPTIONAL = ("verification", "bert")  # kinds that only some voices need, and bert only some utterances
+SOUND = ("spectrogram", "audio")  # kinds that the training of the GPT does not read
 REJECTED_COLUMNS = ("utterance", "reason", "detail")
 CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
 log = logging.getLogger(__name__)
@@ -69,7 +85,12 @@ class _Utterance:
             "polyphones": self.polyphones,
             "frames": self.frames,
             "audio_sha256": self.row["sha256"],
+            **{column: self.row[column] for column in SPEAKERS_COLUMNS if column in self.row},
         }
+
+    def serves(self, training: str) -> bool:
+        """Whether a training, gpt or sovits, reads it."""
+        return training in self.row.get("use", training).split()
 
 
 class FeatureExtractor:
@@ -280,7 +301,8 @@ def extract_features(
         raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", hint)
     _write_stores(output, usable, extractor)
     extractor.prune()
-    write_tsv(output / "manifest.tsv", COLUMNS, (utterance.manifest_row for utterance in usable))
+    many = SPEAKERS_COLUMNS if "speaker" in usable[0].row else ()
+    write_tsv(output / "manifest.tsv", (*COLUMNS, *many), (utterance.manifest_row for utterance in usable))
 
 
 def with_polyphones(
@@ -332,6 +354,8 @@ def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtr
             (output / f"{kind}.safetensors").unlink(missing_ok=True)
     for kind, (dtype, entry) in plan.items():
         members = [utterance for utterance in usable if kind not in OPTIONAL or kind in utterance.keys]
+        if kind in SOUND:
+            members = [utterance for utterance in members if utterance.serves("sovits")]
         entries = {utterance.row["utterance"]: entry(utterance) for utterance in members}
         write_store(output / f"{kind}.safetensors", dtype, entries, {"kind": kind})
 

@@ -14,6 +14,7 @@ REVISIONS: dict[str, int] = {
     "slice": 1,
     "transcribe": 1,
     "corpus": 1,
+    "gather": 1,
     "features": 3,
     "fit_tokenizer": 1,
     "tokenize": 1,

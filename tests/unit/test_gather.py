@@ -51,14 +51,9 @@ def sets(tmp_path: Path) -> dict[str, dict[str, Any]]:
     for n, folder in enumerate(("a", "b")):
         sound(data / "list" / folder / "one.wav", 1.6, 50 + n)
     (data / "list" / "voices.list").write_text("a/one.wav|anna|EN|Hello there.\nb/one.wav|bert|EN|Good night.\n")
+    columns = ("utterance", "path", "speaker", "language", "text")
     rows = [
-        {
-            "utterance": f"{n:05d}",
-            "path": f"{n:05d}.flac",
-            "speaker": f"p{n % 3}",
-            "language": "en",
-            "text": f"Line {n}.",
-        }
+        dict(zip(columns, (f"{n:05d}", f"{n:05d}.flac", f"p{n % 3}", "en", f"Line {n}."), strict=True))
         for n in range(6)
     ]
     for row in rows:

@@ -51,7 +51,7 @@ def _item(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def keys(model: type[BaseModel], prefix: str = "", items: bool = False) -> Iterator[tuple[str, FieldInfo]]:
-    """Every key with its dotted path, blocks before their keys; ``items``: also those of a list's blocks (``list[]``)."""
+    """Every key with its dotted path, blocks before their keys; ``items``: also those of blocks in a list."""
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
         yield path, field

@@ -126,6 +126,13 @@ def all_voices(wildcards):
     return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
 
 
+def base_cards(wildcards):
+    """The card of the gathered voice; without sources it says where to name some."""
+    if not GATHERED:
+        raise WorkflowError("corpora.sources: none are named; take --config preset=base, or name your own")
+    return [f"results/{voice}/base_voice/card.md" for voice in GATHERED]
+
+
 def per_speaker(pattern):
     """Input function: the pattern for each evaluated target of one speaker."""
     return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in EVALUATED]

@@ -12,12 +12,12 @@ rule corpus:
         rejected="results/{speaker}/corpus/rejected.tsv",
         summary="results/{speaker}/corpus/summary.json",
         proofread="results/{speaker}/corpus/proofread.html",
-    wildcard_constraints:
-        speaker=alternatives(SPEAKERS),
     log:
         "results/{speaker}/logs/corpus.log",
     benchmark:
         "results/{speaker}/benchmarks/corpus.tsv"
+    wildcard_constraints:
+        speaker=alternatives(SPEAKERS),
     conda:
         "../../envs/voiceclone.yaml"
     threads: 1

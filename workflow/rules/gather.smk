@@ -8,12 +8,12 @@ rule gather:
         rejected="results/{speaker}/corpus/rejected.tsv",
         licences="results/{speaker}/corpus/licences.tsv",
         summary="results/{speaker}/corpus/summary.json",
-    wildcard_constraints:
-        speaker=alternatives(GATHERED),
     log:
         "results/{speaker}/logs/gather.log",
     benchmark:
         "results/{speaker}/benchmarks/gather.tsv"
+    wildcard_constraints:
+        speaker=alternatives(GATHERED),
     conda:
         "../../envs/voiceclone.yaml"
     threads: 2

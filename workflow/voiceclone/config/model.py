@@ -14,6 +14,7 @@ from voiceclone.config.demo import DemoSettings
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.config.export import ExportSettings
 from voiceclone.config.features import FeaturesSettings
+from voiceclone.config.gates import GatesSettings
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.models import ModelsSettings
 from voiceclone.config.report import ReportSettings
@@ -51,6 +52,7 @@ class Config(Block):
         "fit_tokenizer": "tokenizer",
         "train_sovits": "sovits",
         "train_gpt": "gpt",
+        "base_gates": "gates",
         "export": "export",
         "evaluate": "evaluate",
         "report": "report",
@@ -90,6 +92,7 @@ class Config(Block):
     tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="Semantic tokens.")
     gpt: GPTSettings = Field(GPTSettings(), description="Training: text to semantic tokens.")
     sovits: SoVITSSettings = Field(SoVITSSettings(), description="Training: semantic tokens to waveform.")
+    gates: GatesSettings = Field(GatesSettings(), description="Measuring a base voice.")
     export: ExportSettings = Field(ExportSettings(), description="Inference bundles.")
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="Measuring the voice.")
     report: ReportSettings = Field(ReportSettings(), description="The speaker's page.")
@@ -142,6 +145,7 @@ class Config(Block):
             "train_gpt": [self.gpt.base],
             "train_sovits": [self.sovits.base, self.sovits.base_discriminator],
             "evaluate": [self.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", self.features.bert],
+            "base_gates": [self.models.asr_evaluation, "campplus", "distillmos"],
             "demo_speaker": ["piper-joe"],
         }
         return [name for name in dict.fromkeys(models.get(stage, [])) if name]
@@ -155,8 +159,9 @@ class Config(Block):
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
 
     def all_assets(self) -> list[str]:
-        """Names of all models of a run, in the order of the stages; the demo's voice only in the demo."""
-        stages = [stage for stage in self.BLOCKS if stage != "demo_speaker" or self.preset == "demo"]
+        """Names of all models of a run, in the order of the stages."""
+        only = {"demo_speaker": "demo", "base_gates": "base"}
+        stages = [stage for stage in self.BLOCKS if only.get(stage, self.preset) == self.preset]
         return list(dict.fromkeys(name for stage in stages for name in self.assets(stage)))
 
     def chosen_models(self) -> dict[str, tuple[str, tuple[str, ...]]]:

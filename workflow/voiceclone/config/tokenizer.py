@@ -12,8 +12,8 @@ class TokenizerSettings(Block):
 
     base: str = Field(
         "",
-        description="Name of the tokenizer that is taken over, or of the SoVITS model whose quantiser is (its codes are "
-        "what the base's GPT speaks); empty: fitted to this speaker.",
+        description="Name of the tokenizer that is taken over, or of the SoVITS model whose quantiser is (its codes "
+        "are what the base's GPT speaks); empty: fitted to this speaker.",
     )
     codes: int = Field(256, ge=2, le=8192, description="Size of a fitted codebook; fewer if the recordings are short.")
     frames_per_code: int = Field(

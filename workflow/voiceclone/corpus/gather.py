@@ -95,7 +95,7 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
 
 
 def split_of(utterance: str, speaker: str, source: CorpusSource, share: float) -> str:
-    """``heldout`` for held-out people and for about ``share`` of the rest, by hash of the utterance's id; or ``train``."""
+    """``heldout`` for held-out people and for about ``share`` of the rest by hash of the id; else ``train``."""
     if speaker in HELD_OUT_PEOPLE or speaker in source.hold_out:
         return HELDOUT
     position = int(hashlib.sha256(utterance.encode()).hexdigest(), 16) % 1000

@@ -1,7 +1,8 @@
 """Networks of a base voice as they are shipped: float16 safetensors that carry their own sizes.
 
 A file holds the state dict of one network. Its metadata have ``kind`` (a key of :data:`NETWORKS`) and ``architecture``
-(the configuration's fields as JSON), so that nothing beside the file is needed and nothing is unpickled.
+(the configuration's fields as JSON), and nothing is unpickled. The quantiser inside a SoVITS is left out: it is that of
+the base's tokenizer, which has a file of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 State = dict[str, Tensor]
 SUFFIX = ".safetensors"
+TOKENIZER = ("ssl_proj.", "quantizer.")  # of a SoVITS: in the tokenizer's file
 SHOWN = 3  # keys in a message
 
 #: Kind of a file to its configuration and its network.
@@ -51,7 +53,7 @@ def write_packed(
         AssetError: the weights are not those of a network of these sizes, or have no place in float16.
     """
     faults = layout_faults({name: tuple(value.shape) for name, value in state.items()}, network_of(kind, config))
-    halves = {name: half(value).contiguous() for name, value in state.items()}
+    halves = {name: half(value).contiguous() for name, value in state.items() if not name.startswith(TOKENIZER)}
     faults += [f"not finite in float16: {name}" for name, value in halves.items() if not value.isfinite().all()]
     if faults:
         raise AssetError(f"{path}: cannot be packed; {'; '.join(faults)}")
@@ -61,7 +63,7 @@ def write_packed(
 
 
 def read_packed(path: Path, kind: str) -> tuple[Any, State]:
-    """Sizes and float32 weights of a packed network.
+    """Sizes and float32 weights of a packed network; where it is a SoVITS, its quantiser is zero.
 
     Raises:
         AssetError: the file is damaged, of another kind, or its tensors are not those that its sizes ask for.
@@ -77,12 +79,24 @@ def read_packed(path: Path, kind: str) -> tuple[Any, State]:
         raise AssetError(f"{path}: a packed file of kind {found}, expected {kind}")
     try:
         config = NETWORKS[kind][0].from_dict(json.loads(metadata["architecture"]))
+        state |= _zero_quantiser(network_of(kind, config)) if kind == "sovits" else {}
         faults = layout_faults({name: tuple(value.shape) for name, value in state.items()}, network_of(kind, config))
     except (KeyError, ValueError, TypeError, AttributeError, VoiceCloneError, RuntimeError) as error:
         raise AssetError(f"{path}: its architecture cannot be built ({error})", "pack it again") from error
     if faults:
         raise AssetError(f"{path}: not the whole of a {kind} of its architecture; {'; '.join(faults)}")
     return config, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _zero_quantiser(network: Callable[[], nn.Module]) -> State:
+    """What is left out of a SoVITS, until the tokenizer's tensors take its place."""
+    with torch.device("meta"):
+        expected = network().state_dict()
+    return {
+        name: torch.zeros(value.shape, dtype=value.dtype)
+        for name, value in expected.items()
+        if name.startswith(TOKENIZER)
+    }
 
 
 def network_of(kind: str, config: Architecture) -> Callable[[], nn.Module]:

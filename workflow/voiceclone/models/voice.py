@@ -7,14 +7,14 @@ our own base voice is packed: safetensors that carry their sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
@@ -73,8 +73,9 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
         gpt, sovits = load_gpt(models), load_sovits(models)
         return VoiceModels(gpt, sovits, has_base(models), public, digest([sha256_file(file) for file in files]))
     packed = [models / f"{kind}{SUFFIX}" for kind in ("gpt", "sovits")]
-    if all(path.is_file() for path in packed):
-        return replace(_public(*packed), public=False)
+    if all(path.is_file() for path in [*packed, models / "tokenizer.safetensors"]):
+        tokenizer = load_file(str(models / "tokenizer.safetensors"))
+        return replace(_public(*packed, {name: value.float() for name, value in tokenizer.items()}), public=False)
     return _public(_only(models, ".ckpt"), _only(models, ".pth"))
 
 
@@ -88,15 +89,15 @@ def _only(folder: Path, ending: str) -> Path:
     return found[0]
 
 
-def _public(gpt_file: Path, sovits_file: Path) -> VoiceModels:
-    """Models of public or packed files."""
+def _public(gpt_file: Path, sovits_file: Path, quantiser: Mapping[str, Tensor] | None = None) -> VoiceModels:
+    """Models of public or packed files; ``quantiser`` is the SoVITS's where its file has none."""
     text_config, text = read_gpt(gpt_file)
     speech_config, speech = read_sovits(sovits_file)
     if text_config.codes != speech_config.codes:
         raise DataError(f"{gpt_file}: a GPT of {text_config.codes} codes; {sovits_file} has {speech_config.codes}")
     gpt, sovits = TextToSemantic(text_config), _with_posterior_of(SynthesizerTrn(speech_config), speech)
     gpt.load_state_dict(text)
-    sovits.load_state_dict(speech)
+    sovits.load_state_dict({**speech, **(quantiser or {})})
     fingerprint = digest([sha256_file(path) for path in (gpt_file, sovits_file)])
     return VoiceModels(gpt.eval(), sovits.eval(), True, True, fingerprint)
 

@@ -24,9 +24,12 @@ class Recipe(Protocol):
     """
 
     parts: dict[str, Stateful]
-    order: Order
     metric: str
     average: WeightAverage | None
+
+    @property
+    def order(self) -> Order:
+        """Which items form the batch of a step."""
 
     @property
     def model(self) -> torch.nn.Module:

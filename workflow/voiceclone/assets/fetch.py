@@ -177,8 +177,8 @@ def _seal(name: str, spec: AssetSpec, source: Source, folder: Path, receipt: Pat
         "files": files,
         "digest": content_digest(files),
     }
-    if source.hub:
-        manifest["revision"] = source.hub.revision
+    if repository := source.hub or source.modelscope:
+        manifest["revision"] = repository.revision
     if unpacked:
         manifest["unpacked"] = unpacked
     write_json(folder / MANIFEST, manifest)

@@ -28,7 +28,10 @@ class CorpusSource(Block):
     speaker: str = Field("", description="Who speaks, where the layout knows one speaker only; empty: its name.")
     licence: str = Field(min_length=1, description="Licence and who is to be named; it goes into the card.")
     bandwidth: int = Field(
-        0, ge=0, le=16_000, description="Frequency in Hz where its sound ends; losses stop there. 0: full."
+        0,
+        ge=0,
+        le=16_000,
+        description="Frequency in Hz where its sound ends; losses stop there. 0: full, or as a teacher says.",
     )
     weight: float = Field(1.0, gt=0, le=1000, description="How often its utterances are drawn, against the others.")
     use: Literal["gpt sovits", "gpt", "sovits"] = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voiceclone.config.corpora import CorpusSource
@@ -37,6 +37,7 @@ class Clip:
         speaker: who speaks; ids of LibriSpeech and LJ Speech give ``lsNUMBER`` and ``lj`` in every layout.
         language: ISO code.
         text: what is said, as the source writes it.
+        bandwidth: in Hz, where a teacher knows it; 0: as the source's settings say.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Clip:
     speaker: str
     language: str
     text: str
+    bandwidth: int = 0
 
 
 def person(stem: str, speaker: str) -> str:
@@ -121,7 +123,9 @@ def _list(source: CorpusSource, place: Path) -> Iterator[Clip]:
 def _teacher(source: CorpusSource, place: Path) -> Iterator[Clip]:
     table = _table(source, place)
     for row in read_tsv(table, TEACHER_COLUMNS):
-        yield _clip(source, row["utterance"], table.parent / row["path"], row["speaker"], row["text"], row["language"])
+        path, bandwidth = table.parent / row["path"], int(float(row.get("bandwidth") or 0))
+        clip = _clip(source, row["utterance"], path, row["speaker"], row["text"], row["language"])
+        yield replace(clip, bandwidth=bandwidth)
 
 
 def _clip(source: CorpusSource, stem: str, path: Path, speaker: str, text: str, language: str = "") -> Clip:

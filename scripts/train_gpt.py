@@ -1,6 +1,7 @@
 """Train text to semantic tokens; an interrupted training continues where it was."""
 
 from argparse import Namespace
+from pathlib import Path
 
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.stage import parse_settings, run_stage, runtime_settings
@@ -26,9 +27,11 @@ def main(args: Namespace) -> None:
         base=choose_asset(settings.base, args.assets),
         threads=args.threads,
         label=label(args, "GPT"),
+        alignment=next(iter(args.alignment), None),
     )
 
 
 if __name__ == "__main__":
     parser = training_parser(__doc__)
+    parser.add_argument("--alignment", type=Path, nargs="*", default=[], help="table of the phones' tokens, for small")
     run_stage(main, parser)

@@ -26,7 +26,7 @@ def make_features(
     """Write manifest, stores and tokenizer; utterances named in ``changed`` get other text and phones."""
     random = torch.Generator().manual_seed(0)
     stores: dict[str, dict[str, torch.Tensor]] = {
-        name: {} for name in ("phones", "content", "speaker", "spectrogram", "audio", "semantic")
+        name: {} for name in ("phones", "content", "speaker", "spectrogram", "audio", "semantic", "align")
     }
     rows = []
     for index in range(utterances):
@@ -40,6 +40,7 @@ def make_features(
         stores["audio"][name] = (audio * 32768).to(torch.int16)
         stores["spectrogram"][name] = spectrogram(audio[None])[0].to(torch.float16).contiguous()
         stores["phones"][name] = phones + 0 if name not in changed else phones.flip(0)
+        stores["align"][name] = (torch.arange(length // 2) * len(phones) // (length // 2)).to(torch.int16)
         text = f"text {index}" + (" corrected" if name in changed else "")
         rows.append(
             {

@@ -79,6 +79,7 @@ class Speaker:
         compiled: bool = False,
         asset: Asset | None = None,
         adversary: Asset | None = None,
+        alignment: Path | None = None,
         **settings: Any,
     ) -> None:
         """Run a training stage in this process."""
@@ -93,7 +94,7 @@ class Speaker:
         values["steps"] = steps or STEPS[kind]
         features = self.folder / "features"
         if kind == "gpt":
-            gpt.train_gpt(features, state, outputs, GPTSettings(**values), runtime, asset)
+            gpt.train_gpt(features, state, outputs, GPTSettings(**values), runtime, asset, alignment=alignment)
         else:
             tokenizer = models / "tokenizer.safetensors"
             sovits.train_sovits(

@@ -4,6 +4,8 @@ rule train_gpt:
         features="results/{speaker}/features/manifest.tsv",
         phones="results/{speaker}/features/phones.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
+        align=alignment,
+        alignment=alignment_table,
         assets=stage_assets("train_gpt"),
     output:
         model="results/{speaker}/models/gpt.safetensors",
@@ -30,5 +32,5 @@ rule train_gpt:
         "exec python scripts/train_gpt.py --speaker {wildcards.speaker}"
         " --features-dir {params.features_dir} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
-        " --suspects {output.suspects}"
+        " --suspects {output.suspects} --alignment {input.alignment}"
         " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -31,11 +31,45 @@ class LoRASettings(Block):
     )
 
 
+class SmallSettings(Block):
+    """What the training of small has beside the others': a pointer, joined utterances, noise, draws by weight."""
+
+    batch_tokens: int = Field(
+        4200, ge=0, le=1_000_000, description="Phones and tokens in a batch, about; 0: batch_size utterances."
+    )
+    pointer_weight: float = Field(
+        0.3, ge=0, le=100, description="Weight of the loss that teaches which phone each token speaks."
+    )
+    pointer_final_weight: float = Field(
+        0.05, ge=0, le=100, description="The same at the end; it falls over the last quarter of the steps."
+    )
+    label_smoothing: float = Field(
+        0.03, ge=0, lt=1, description="Share of probability that the loss spreads over all tokens."
+    )
+    token_noise: float = Field(
+        0.12,
+        ge=0,
+        le=1,
+        description="Largest share of the tokens read that are replaced; it is drawn for each utterance from zero on.",
+    )
+    joined: float = Field(
+        0.35,
+        ge=0,
+        le=1,
+        description="Share of the items that have another utterance of the speaker before them, as prompts are.",
+    )
+    longest_joined: int = Field(
+        720, ge=2, le=100_000, description="Most phones and tokens of two joined utterances; 720 are about 19 s."
+    )
+
+
 class GPTSettings(TrainingSettings):
     """Architecture and training of the GPT."""
 
-    architecture: Literal["nano", "v2"] = Field(
-        "v2", description="Size of a model without a base: v2 as the public ones, nano for a laptop."
+    architecture: Literal["nano", "small", "v2"] = Field(
+        "v2",
+        description="Size of a model without a base: v2 as the public ones, nano for a laptop, small as the base "
+        "voice, which has a pointer and is trained as the block small says, also from a base.",
     )
     optimizer: Literal["adamw", "scaled_adam"] = Field(
         "adamw",
@@ -66,6 +100,8 @@ class GPTSettings(TrainingSettings):
         "best", description="Model that leaves: lowest held-out cross-entropy per token, or the last."
     )
 
+    small: SmallSettings = Field(SmallSettings(), description="What the training of small has beside the others'.")
+
     @model_validator(mode="after")
     def _public_schedule_needs_its_optimizer(self) -> Self:
         if self.schedule == "public" and self.optimizer != "scaled_adam":
@@ -86,6 +122,8 @@ class GPTSettings(TrainingSettings):
         return self
 
     def fingerprint(self) -> dict[str, Any]:
-        """The settings that make another training when they change; adapters that are off have none."""
-        values = super().fingerprint()
-        return values if self.lora.rank else {name: value for name, value in values.items() if name != "lora"}
+        """The settings that make another training when they change; adapters that are off have none, nor what only
+        another architecture reads."""
+        unused = {"lora"} if not self.lora.rank else set()
+        unused |= {"small"} if self.architecture != "small" else {"batch_size"} if self.small.batch_tokens else set()
+        return {name: value for name, value in super().fingerprint().items() if name not in unused}

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from voiceclone.config.align import AlignSettings
 from voiceclone.config.base import Block
 from voiceclone.config.clean import CleanSettings
 from voiceclone.config.corpora import CorporaSettings
@@ -50,6 +51,7 @@ class Config(Block):
         "gather": "corpora",
         "features": "features",
         "fit_tokenizer": "tokenizer",
+        "align": "align",
         "train_sovits": "sovits",
         "train_gpt": "gpt",
         "base_gates": "gates",
@@ -90,6 +92,7 @@ class Config(Block):
     corpora: CorporaSettings = Field(CorporaSettings(), description="A voice of many speakers, from data sets.")
     features: FeaturesSettings = Field(FeaturesSettings(), description="Encoders.")
     tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="Semantic tokens.")
+    align: AlignSettings = Field(AlignSettings(), description="Tokens to phones, for models of architecture small.")
     gpt: GPTSettings = Field(GPTSettings(), description="Training: text to semantic tokens.")
     sovits: SoVITSSettings = Field(SoVITSSettings(), description="Training: semantic tokens to waveform.")
     gates: GatesSettings = Field(GatesSettings(), description="Measuring a base voice.")
@@ -142,6 +145,7 @@ class Config(Block):
                 self.features.polyphones,
             ],
             "fit_tokenizer": [self.tokenizer.base],
+            "align": [self.gpt.base] if self.gpt.architecture == "small" else [],
             "train_gpt": [self.gpt.base],
             "train_sovits": [self.sovits.base, self.sovits.base_discriminator],
             "evaluate": [self.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", self.features.bert],
@@ -149,6 +153,11 @@ class Config(Block):
             "demo_speaker": ["piper-joe"],
         }
         return [name for name in dict.fromkeys(models.get(stage, [])) if name]
+
+    @property
+    def needs_alignment(self) -> bool:
+        """Whether a training reads which phone each token speaks."""
+        return any(block.train and block.architecture == "small" for block in (self.gpt, self.sovits))
 
     def encoders(self) -> list[str]:
         """Names of the encoders that exported voices need for new clips and for Chinese text."""

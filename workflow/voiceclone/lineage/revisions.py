@@ -18,6 +18,7 @@ REVISIONS: dict[str, int] = {
     "features": 3,
     "fit_tokenizer": 1,
     "tokenize": 1,
+    "align": 1,
     "train_sovits": 1,
     "train_gpt": 1,
     "pack_base": 1,

@@ -155,7 +155,9 @@ def token_targets(tokens: Tensor, token_lengths: Tensor, end_token: int) -> tupl
     return targets, positions <= token_lengths[:, None]
 
 
-def token_loss(logits: Tensor, tokens: Tensor, token_lengths: Tensor, reduction: str = "mean") -> Tensor:
+def token_loss(
+    logits: Tensor, tokens: Tensor, token_lengths: Tensor, reduction: str = "mean", smoothing: float = 0.0
+) -> Tensor:
     """Cross-entropy of teacher-forced logits (B, Y + 1, V + 1), padding ignored.
 
     Args:
@@ -163,9 +165,26 @@ def token_loss(logits: Tensor, tokens: Tensor, token_lengths: Tensor, reduction:
         tokens: int64 (B, Y).
         token_lengths: int64 (B,).
         reduction: "mean" over tokens (end token included), or "sum", which the public training uses.
+        smoothing: share of the target's probability that is spread over all tokens (Szegedy et al. 2016).
     """
     targets, valid = token_targets(tokens, token_lengths, logits.shape[-1] - 1)
-    return F.cross_entropy(logits[valid].float(), targets[valid], reduction=reduction)
+    return F.cross_entropy(logits[valid].float(), targets[valid], reduction=reduction, label_smoothing=smoothing)
+
+
+def pointer_loss(scores: Tensor, aligned: Tensor) -> Tensor:
+    """Sum over aligned tokens of the cross-entropy of the phone that they speak.
+
+    Args:
+        scores: float (B, Y, X), -inf excludes a phone.
+        aligned: int64 (B, Y), index of the phone of each token; negative: not known, or padding.
+    """
+    known = aligned >= 0
+    return F.cross_entropy(scores[known].float(), aligned[known], reduction="sum")
+
+
+def pointer_hits(scores: Tensor, aligned: Tensor) -> Tensor:
+    """How many aligned tokens are pointed to their phone or to one beside it; arguments as of :func:`pointer_loss`."""
+    return (((scores.argmax(-1) - aligned).abs() <= 1) & (aligned >= 0)).sum()
 
 
 def top_k_accuracy(logits: Tensor, tokens: Tensor, token_lengths: Tensor, k: int = 3) -> Tensor:

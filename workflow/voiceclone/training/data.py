@@ -44,6 +44,9 @@ class Order(Protocol):
     def batch(self, step: int) -> list[int]:
         """Indices of the items of a step, counted from 0."""
 
+    def partners(self, step: int) -> list[int]:
+        """For each item of a step the one that is read before it, of the same speaker; -1: none."""
+
     def padding_share(self, epoch: int = 0) -> float:
         """Share of padding in the batches of an epoch, between 0 and 1."""
 
@@ -82,6 +85,10 @@ class BatchOrder:
         """Indices of the items of a step, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         return self._epoch(epoch)[position]
+
+    def partners(self, step: int) -> list[int]:
+        """No item has one."""
+        return [-1] * len(self.batch(step))
 
     def padding_share(self, epoch: int = 0) -> float:
         """Share of padding in the batches of an epoch, between 0 and 1."""

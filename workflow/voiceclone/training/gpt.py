@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from voiceclone.assets import Asset
@@ -17,12 +20,23 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError
 from voiceclone.models.checkpoints import read_gpt
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
-from voiceclone.models.losses import token_loss, top_k_accuracy
+from voiceclone.models.losses import pointer_hits, pointer_loss, token_loss, top_k_accuracy
 from voiceclone.progress import announce
 from voiceclone.training.accumulation import Figures, Part
 from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.base import load_weights, read_base
-from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.data import (
+    BatchOrder,
+    FeatureStore,
+    Joining,
+    Order,
+    Utterance,
+    WeightedOrder,
+    derive_seed,
+    pad_last,
+    read_manifest,
+    seed_step,
+)
 from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Trainer
@@ -48,54 +62,110 @@ BERT_SIZE = 1024
 
 
 class GPTData:
-    """Phones, semantic tokens and, where there are any, BERT features of the utterances.
+    """Phones, semantic tokens and, where there are any, BERT features and alignments of the utterances.
 
     Args:
         features_dir: folder with ``manifest.tsv``, ``phones``, ``semantic`` and, for Chinese, ``bert.safetensors``.
+        aligned: also read ``align.safetensors``, the phone that each token speaks.
     """
 
-    def __init__(self, features_dir: Path) -> None:
+    def __init__(self, features_dir: Path, aligned: bool = False) -> None:
         self.phones = FeatureStore(features_dir / "phones.safetensors")
         self.semantic = FeatureStore(features_dir / "semantic.safetensors")
         self.codes = int(self.semantic.metadata["codes"])
         bert = features_dir / "bert.safetensors"
         self.bert = FeatureStore(bert) if bert.is_file() else None
-        rows = read_manifest(features_dir)
+        self.align = FeatureStore(features_dir / "align.safetensors") if aligned else None
+        rows = [row for row in read_manifest(features_dir) if "gpt" in row.use]
         usable = [row for row in rows if self.phones.length(row.name) and self.semantic.length(row.name)]
-        for row in rows:
-            if row not in usable:
-                log.warning("%s has no phones or no tokens and is left out", row.name)
+        for name in {row.name for row in rows} - {row.name for row in usable}:
+            log.warning("%s has no phones or no tokens and is left out", name)
         self.train = [row for row in usable if row.split == "train"]
         self.heldout = [row for row in usable if row.split == "heldout"]
 
     def digests(self) -> dict[str, list[str]]:
         """Utterance -> digests of what the training reads of it."""
-        stores = [self.phones, self.semantic, *([self.bert] if self.bert else [])]
+        stores = [store for store in (self.phones, self.semantic, self.bert, self.align) if store is not None]
         return {
             row.name: [tensor_digest(store[row.name]) for store in stores if row.name in store]
             for row in [*self.train, *self.heldout]
         }
 
     def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
-        """Right-padded batch, named as :meth:`TextToSemantic.forward` names its arguments."""
-        return {name: tensor.to(device) for name, tensor in self.read(rows).items()}
+        """Right-padded batch of utterances, see :meth:`read`."""
+        return {name: tensor.to(device) for name, tensor in self.read([[row] for row in rows]).items()}
 
-    def read(self, rows: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Right-padded batch on the CPU."""
-        phones = [self.phones[row.name] for row in rows]
-        tokens = [self.semantic[row.name] for row in rows]
+    def read(self, items: Sequence[Sequence[Utterance]]) -> dict[str, Tensor]:
+        """Right-padded batch on the CPU, named as :meth:`TextToSemantic.forward` names its arguments.
+
+        Args:
+            items: one or more utterances each, read one after the other as if they were one.
+
+        Returns:
+            With alignments also ``aligned`` int64 (B, Y), the index of each token's phone, -1 where it is not known.
+        """
+        phones = [torch.cat([self.phones[row.name] for row in item]) for item in items]
+        tokens = [torch.cat([self.semantic[row.name] for row in item]) for item in items]
         batch = {
             "phones": pad_last(phones),
             "phone_lengths": torch.tensor([len(item) for item in phones]),
             "tokens": pad_last(tokens),
             "token_lengths": torch.tensor([len(item) for item in tokens]),
         }
+        if self.align is not None:
+            batch["aligned"] = pad_last([self._aligned(item) for item in items], value=-1)
         bert = self.bert
-        if bert is not None and any(row.name in bert for row in rows):
-            without = torch.zeros(BERT_SIZE, 1, dtype=torch.float16)
-            features = [bert[row.name] if row.name in bert else without for row in rows]  # noqa: SIM401 (no mapping)
+        if bert is not None and any(row.name in bert for item in items for row in item):
+            features = [torch.cat([self._bert(row, bert) for row in item], dim=1) for item in items]
             batch["bert"] = pad_last(features, length=batch["phones"].shape[1]).float()
         return batch
+
+    def _bert(self, row: Utterance, store: FeatureStore) -> Tensor:
+        """BERT features (1024, X) of an utterance, zeros where it has none."""
+        if row.name in store:
+            return store[row.name]
+        return torch.zeros(BERT_SIZE, self.phones.length(row.name), dtype=torch.float16)
+
+    def _aligned(self, item: Sequence[Utterance]) -> Tensor:
+        """Index (Y,) of each token's phone among the phones of all utterances of an item."""
+        assert self.align is not None
+        parts, before = [], 0
+        for row in item:
+            unknown = torch.full((self.semantic.length(row.name),), -1)
+            parts.append(self.align[row.name].long() + before if row.name in self.align else unknown)
+            before += self.phones.length(row.name)
+        return torch.cat(parts)
+
+
+def training_order(data: GPTData, settings: GPTSettings) -> Order:
+    """Epochs over the utterances; for small they are drawn by weight, some with another one of the speaker's."""
+    tokens = [data.semantic.length(row.name) for row in data.train]
+    if settings.architecture != "small":
+        return BatchOrder(tokens, settings.batch_size, settings.seed)
+    small = settings.small
+    return WeightedOrder(
+        [data.phones.length(row.name) + count for row, count in zip(data.train, tokens, strict=True)],
+        [row.weight for row in data.train],
+        [row.source for row in data.train],
+        settings.batch_size,
+        settings.seed,
+        budget=small.batch_tokens,
+        joining=Joining([row.speaker for row in data.train], small.joined, small.longest_joined),
+    )
+
+
+def replaced_tokens(tokens: Tensor, most: float, codes: int, seed: int) -> Tensor:
+    """Tokens int64 (Y,) of which a share, drawn between 0 and ``most``, are others, drawn from all ``codes``."""
+    random = np.random.default_rng(seed)
+    share = most * random.random()
+    wrong = torch.from_numpy(random.random(len(tokens)) < share)
+    return torch.where(wrong, torch.from_numpy(random.integers(0, codes, len(tokens))), tokens)
+
+
+def pointer_weight(settings: GPTSettings, step: int, steps: int) -> float:
+    """Weight of the pointer's loss in a step, counted from 0: it falls over the last quarter."""
+    fallen = min(1.0, max(0.0, 4 * step / max(1, steps) - 3))
+    return settings.small.pointer_weight * (1 - fallen) + settings.small.pointer_final_weight * fallen
 
 
 def learning_rate(settings: GPTSettings, step: int, steps: int) -> float:
@@ -110,10 +180,10 @@ def learning_rate(settings: GPTSettings, step: int, steps: int) -> float:
 
 
 class GPTRecipe:
-    """AdamW or ScaledAdam on the mean cross-entropy per token.
+    """AdamW or ScaledAdam on the mean cross-entropy per token; for small also on that of the phones pointed to.
 
     Args:
-        data: the utterances.
+        data: the utterances; with alignments for small.
         config: sizes of the network.
         settings: of the training.
         order: batches.
@@ -130,7 +200,7 @@ class GPTRecipe:
         data: GPTData,
         config: GPTConfig,
         settings: GPTSettings,
-        order: BatchOrder,
+        order: Order,
         steps: int,
         device: torch.device,
         load_base: Callable[[nn.Module], None] | None = None,
@@ -138,6 +208,8 @@ class GPTRecipe:
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
+        self.small = settings.small if settings.architecture == "small" else None
+        self._lengths = [data.semantic.length(row.name) for row in data.train]
         self.model = TextToSemantic(config).to(device)
         if load_base is not None:
             load_base(self.model)
@@ -178,40 +250,90 @@ class GPTRecipe:
         return {**figures, "learning_rate": rate}
 
     def _read(self, key: tuple[int, Part]) -> dict[str, Tensor]:
-        """Batch of a part of a step."""
-        return self.data.read([self.data.train[item] for item in key[1].items])
+        """Batch of a part of a step; for small with ``inputs``, the tokens as they are read, some of them wrong."""
+        step, part = key
+        batch = self.data.read(
+            [[self.data.train[index] for index in item if index >= 0] for item in self._items(step, part.rows)]
+        )
+        if self.small is not None and self.small.token_noise:
+            batch["inputs"] = batch["tokens"].clone()
+            for row, length in enumerate(batch["token_lengths"].tolist()):
+                seed = derive_seed("token noise", self.settings.seed, step, part.first + row)  # however it is cut
+                part_of = batch["inputs"][row, :length]
+                part_of.copy_(replaced_tokens(part_of, self.small.token_noise, self.data.codes, seed))
+        return batch
+
+    def _items(self, step: int, rows: slice) -> list[tuple[int, int]]:
+        """Partner, or -1, and utterance of some items of a step."""
+        return list(zip(self.order.partners(step), self.order.batch(step), strict=True))[rows]
+
+    def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Logits and, with an alignment, the pointer's scores of a batch."""
+        inputs = {name: item for name, item in batch.items() if name not in ("aligned", "inputs")}
+        inputs["tokens"] = batch.get("inputs", batch["tokens"])
+        with self.updates.precision.autocast():
+            if "aligned" in batch:
+                return self.model.forward_aligned(**inputs)
+            return self.model(**inputs), None
 
     def _pass(self, step: int, part: Part) -> Figures:
         """Forward and backward pass of a part of a step's batch."""
         batch = self.loader.get((step, part), self.updates.following(self.order, step, part))
         seed_step(self.settings.seed, step, part.first)
-        codes, tokens = self._codes(part.items), self._codes(part.batch)  # each utterance has an end token too
-        with self.updates.precision.autocast():
-            logits = self.model(**batch)
-        loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
-        loss = loss * ((codes + len(part.items)) / (tokens + len(part.batch)))
-        self.updates.precision.backward(loss)
+        codes, tokens = self._codes(step, part.rows), self._codes(step, slice(None))
+        logits, scores = self._forward(batch)
+        smoothing = self.small.label_smoothing if self.small is not None else 0.0
+        loss = token_loss(logits, batch["tokens"], batch["token_lengths"], smoothing=smoothing)
+        loss = loss * ((codes + len(part.items)) / (tokens + len(part.batch)))  # each item has an end token too
+        figures = {"cross_entropy": loss.detach()}
+        total = loss
+        if scores is not None:
+            pointer = pointer_loss(scores, batch["aligned"]) / tokens
+            total = loss + pointer_weight(self.settings, step, self.steps) * pointer
+            hits = pointer_hits(scores.detach(), batch["aligned"])
+            figures |= {"pointer": pointer.detach(), "pointer_accuracy": hits / tokens}
+        self.updates.precision.backward(total)
         accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])
-        return {"cross_entropy": loss.detach(), "top3_accuracy": accuracy * (codes / tokens)}
+        return {**figures, "top3_accuracy": accuracy * (codes / tokens)}
 
-    def _codes(self, items: Sequence[int]) -> int:
-        """Semantic tokens of some utterances."""
-        return sum(self.order.lengths[items].tolist())
+    def _codes(self, step: int, rows: slice) -> int:
+        """Semantic tokens of some items of a step."""
+        return sum(self._lengths[index] for item in self._items(step, rows) for index in item if index >= 0)
 
     def validate(self) -> dict[str, float]:
-        """Cross-entropy per token and top-3 accuracy over all held-out tokens."""
+        """Cross-entropy per token and top-3 accuracy over all held-out tokens.
+
+        With several sources, and for people of whom nothing is trained on, also of each, with the pointer's accuracy.
+        """
         rows = sorted(self.data.heldout, key=lambda row: (self.data.semantic.length(row.name), row.name))
         entropy = hits = tokens = codes = 0.0
+        groups = self._groups(rows)
+        sums = {name: np.zeros(4) for name in sorted(set(groups.values()))}
         size = self.updates.accumulator.at_most(VALIDATION_BATCH)
         for start in range(0, len(rows), size):
-            batch = self.data.batch(rows[start : start + size], self.device)
-            with self.updates.precision.autocast():
-                logits = self.model(**batch)
+            some = rows[start : start + size]
+            batch = self.data.batch(some, self.device)
+            logits, scores = self._forward(batch)
             count = int(batch["token_lengths"].sum())
             entropy += token_loss(logits, batch["tokens"], batch["token_lengths"], reduction="sum").item()
             hits += top_k_accuracy(logits, batch["tokens"], batch["token_lengths"]).item() * count
             tokens, codes = tokens + count + len(batch["token_lengths"]), codes + count
-        return {"cross_entropy": entropy / tokens, "top3_accuracy": hits / codes} if rows else {}
+            for index, row in enumerate(some if groups else []):
+                one = slice(index, index + 1)
+                length = batch["token_lengths"][one]
+                loss = token_loss(logits[one], batch["tokens"][one], length, reduction="sum").item()
+                pointed = 0.0 if scores is None else pointer_hits(scores[one], batch["aligned"][one]).item()
+                sums[groups[row.name]] += (loss, pointed, int(length), 1)
+        if not rows:
+            return {}
+        figures = {"cross_entropy": entropy / tokens, "top3_accuracy": hits / codes}
+        return figures | group_figures(sums, self.data.align is not None)
+
+    def _groups(self, rows: Sequence[Utterance]) -> dict[str, str]:
+        """Utterance -> its source, or its speaker where that one is in no training; empty where that tells nothing."""
+        known = {row.speaker for row in self.data.train}
+        groups = {row.name: row.source if row.speaker in known else row.speaker for row in rows}
+        return groups if len(set(groups.values())) > 1 or self.data.align is not None else {}
 
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
         """Cross-entropy per token of every training utterance."""
@@ -219,14 +341,58 @@ class GPTRecipe:
         size = self.updates.accumulator.at_most(VALIDATION_BATCH)
         for start in range(0, len(rows), size):
             batch = self.data.batch(rows[start : start + size], self.device)
-            with self.updates.precision.autocast():
-                logits = self.model(**batch)
+            logits, _ = self._forward(batch)
             for index, row in enumerate(rows[start : start + size]):
                 one = slice(index, index + 1)
                 yield row.name, token_loss(logits[one], batch["tokens"][one], batch["token_lengths"][one]).item()
 
     def sample(self) -> None:
         """None: tokens make no sound without a SoVITS."""
+
+
+def group_figures(sums: Mapping[str, npt.NDArray[np.float64]], pointer: bool) -> dict[str, float]:
+    """Figures of each of several groups of held-out utterances, and of the pointer over all; printed as they are made.
+
+    Args:
+        sums: group -> loss, tokens pointed right, tokens, utterances.
+        pointer: whether there is one.
+    """
+    figures, line = {}, []
+    if pointer:
+        figures["pointer_accuracy"] = sum(item[1] for item in sums.values()) / sum(item[2] for item in sums.values())
+    for name, (loss, pointed, tokens, count) in sums.items() if len(sums) > 1 else ():
+        figures[f"cross_entropy_{name}"] = loss / (tokens + count)
+        line.append(f"{name} {figures[f'cross_entropy_{name}']:.3f}")
+        if pointer:
+            figures[f"pointer_accuracy_{name}"] = pointed / tokens
+            line[-1] += f" {pointed / tokens:.1%}"
+    if line:
+        announce(f"held-out cross-entropy{' and pointer within one phone' * pointer}: {' | '.join(line)}")
+    return figures
+
+
+def choose_config(
+    settings: GPTSettings, data: GPTData, base: Asset | None
+) -> tuple[GPTConfig, dict[str, Tensor] | None]:
+    """Sizes of the network, and the weights that it starts from.
+
+    Raises:
+        ConfigError: base, tokenizer and settings do not belong together.
+    """
+    made = {"nano": GPTConfig.nano, "small": GPTConfig.small}.get(settings.architecture)
+    config, weights = GPTConfig() if made is None else made(codes=data.codes), None
+    if base is not None:
+        config, weights = read_base(base, read_gpt)
+    if config.codes != data.codes:
+        raise ConfigError(
+            f"the GPT has {config.codes} semantic tokens, the tokenizer of the features has {data.codes}",
+            "take tokenizer and GPT from the same base voice, or train a nano GPT from scratch",
+        )
+    if settings.train and settings.architecture == "small" and not config.pointer_layer:
+        raise ConfigError(
+            f"gpt.base: {settings.base} has no pointer, but gpt.architecture is small", "choose v2 or nano"
+        )
+    return config, weights
 
 
 def train_gpt(
@@ -238,6 +404,7 @@ def train_gpt(
     base: Asset | None = None,
     threads: int = 0,
     label: str = "GPT",
+    alignment: Path | None = None,
 ) -> None:
     """Train, or continue to train, and write model, report and history.
 
@@ -250,6 +417,8 @@ def train_gpt(
         base: model to fine-tune.
         threads: CPU threads; 0: what torch chooses.
         label: for the progress lines.
+        alignment: table of the phones' tokens, as :func:`voiceclone.features.alignment.align_features` writes it, which
+            small takes into its weights; None: it keeps its base's.
 
     Raises:
         Interrupted: stopped by a signal or the time budget, saved.
@@ -257,18 +426,10 @@ def train_gpt(
     """
     device = prepare_device(runtime, threads)
     world = World.join(device, runtime.process_timeout)
-    data = GPTData(features_dir)
-    order = BatchOrder([data.semantic.length(row.name) for row in data.train], settings.batch_size, settings.seed)
+    data = GPTData(features_dir, aligned=settings.train and settings.architecture == "small")
+    order = training_order(data, settings)
     steps = settings.total_steps(len(data.train), order.steps_per_epoch)
-    weights = None
-    config = GPTConfig.nano(codes=data.codes) if settings.architecture == "nano" else GPTConfig()
-    if base is not None:
-        config, weights = read_base(base, read_gpt)
-    if config.codes != data.codes:
-        raise ConfigError(
-            f"the GPT has {config.codes} semantic tokens, the tokenizer of the features has {data.codes}",
-            "take tokenizer and GPT from the same base voice, or train a nano GPT from scratch",
-        )
+    config, weights = choose_config(settings, data, base)
     load_base = partial(load_weights, weights=weights, asset=base) if base is not None and weights is not None else None
     if load_base is not None and not settings.train:
         model = TextToSemantic(config)
@@ -283,6 +444,10 @@ def train_gpt(
     )
     updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
     recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, updates)
+    if alignment is not None and config.pointer_layer:
+        recipe.model.pointer.emission.copy_(load_file(alignment)["emission"])
+    if updates.precision.reason:
+        announce(f"{label}  precision {updates.precision.describe()}")
     if runtime.gradient_checkpointing:
         recompute_activations(recipe.model, Layer)
     log.info(
@@ -298,6 +463,7 @@ def train_gpt(
     notes = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),
+        **({"precision": updates.precision.describe()} if updates.precision.reason else {}),
     }
     complete = recipe.adapters.merged if recipe.adapters is not None else None
     if world.leads:

@@ -126,6 +126,16 @@ def all_voices(wildcards):
     return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
 
 
+def alignment(wildcards):
+    """The phone of each token, where a training reads it."""
+    return [f"results/{wildcards.speaker}/features/align.safetensors"] if CONFIG.needs_alignment else []
+
+
+def alignment_table(wildcards):
+    """The tokens of each phone, where a training reads them."""
+    return [f"results/{wildcards.speaker}/models/alignment.safetensors"] if CONFIG.needs_alignment else []
+
+
 def base_cards(wildcards):
     """The card of the gathered voice; without sources it says where to name some."""
     if not GATHERED:

@@ -200,8 +200,8 @@ class Training:
             sys.executable, str(REPOSITORY / "scripts" / f"train_{self.kind}.py"),
             "--features-dir", work / "features", "--state-dir", folder / "state",
             "--output", folder / "out.safetensors", "--report", folder / "out.json", "--history", folder / "out.jsonl",
-            "--runtime", folder / "runtime.json", "--threads", threads, "--settings", json.dumps({**self.settings, "steps": steps}),
-            "--assets", *(work / "models" / asset / "asset.json" for asset in self.assets), *self.more,
+            "--runtime", folder / "runtime.json", "--threads", threads,
+            "--settings", json.dumps({**self.settings, "steps": steps}), "--assets", *(work / "models" / asset / "asset.json" for asset in self.assets), *self.more,
         ]  # fmt: skip
         with (folder / "log").open("ab") as log:
             self.process = subprocess.Popen([str(part) for part in command], stderr=log)

@@ -174,8 +174,8 @@ def _make(clip: Clip, source: CorpusSource, settings: CorporaSettings, results: 
     row = {
         "utterance": clip.id, "path": target.relative_to(results).as_posix(), **record, "language": clip.language,
         "text": text, "split": split_of(clip.id, clip.speaker, source, settings.heldout_share),
-        "speaker": clip.speaker, "source": source.name, "bandwidth": source.bandwidth or clip.bandwidth, "weight": source.weight,
-        "use": source.use,
+        "speaker": clip.speaker, "source": source.name, "bandwidth": source.bandwidth or clip.bandwidth,
+        "weight": source.weight, "use": source.use,
     }  # fmt: skip
     return Made(clip, row, cached=cached)
 

@@ -126,7 +126,7 @@ def test_a_voice_without_pitch_says_what_to_set(tmp_path: Path) -> None:
     assert "features.pitch" in str(caught.value)
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------------
 
 
 def test_people_have_their_share_of_every_batch(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_phones_without_an_alignment_are_cut_by_share(tmp_path: Path) -> None:
     assert 24 / 3 <= count <= 24 / 3 + 3  # a third of the frames, a little more of the phones
 
 
-# -- losses --------------------------------------------------------------------------------------------------------------
+# -- losses ------------------------------------------------------------------------------------------------------
 
 
 def tones(*frequencies: float) -> torch.Tensor:
@@ -192,7 +192,7 @@ def test_losses_end_at_each_items_bandwidth() -> None:
         lambda band: banded_mel_loss(mel_spectrogram(real), mel_spectrogram(fake), band),
         lambda band: stft_loss(real, fake, band),
     ):
-        assert measure(full) > 0.1 and measure(narrow) < 0.02
+        assert measure(full) > 0.05 and measure(narrow) < 0.02
     fake.requires_grad_(True)
     stft_loss(real, fake, narrow).backward()
     assert fake.grad is not None

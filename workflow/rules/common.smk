@@ -143,6 +143,12 @@ def base_cards(wildcards):
     return [f"results/{voice}/base_voice/card.md" for voice in GATHERED]
 
 
+def tokens_of_small(wildcards):
+    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
+    small = CONFIG.sovits.architecture == "small"
+    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
+
+
 def per_speaker(pattern):
     """Input function: the pattern for each evaluated target of one speaker."""
     return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in EVALUATED]

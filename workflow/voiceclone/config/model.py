@@ -118,6 +118,10 @@ class Config(Block):
             raise ValueError(f"models.asr {self.models.asr!r} knows only English, but language is {self.language!r}")
         if self.sovits.architecture == "v2Pro" and not self.features.verification_encoder:
             raise ValueError("sovits.architecture v2Pro needs features.verification_encoder eres2netv2")
+        if self.sovits.architecture == "small" and not self.features.pitch:
+            raise ValueError("sovits.architecture small needs features.pitch praat")
+        if self.sovits.architecture != "small" and not self.features.spectrogram:
+            raise ValueError("features.spectrogram false is for sovits.architecture small alone")
         return self
 
     def settings(self, stage: str) -> str:
@@ -163,7 +167,11 @@ class Config(Block):
         """Names of the encoders that exported voices need for new clips and for Chinese text."""
         if not self.export.encoders:
             return []
-        speaker = {"nano": self.features.speaker_encoder, "v2Pro": self.features.verification_encoder}
+        speaker = {
+            "nano": self.features.speaker_encoder,
+            "small": self.features.speaker_encoder,
+            "v2Pro": self.features.verification_encoder,
+        }
         content = self.features.content if self.gpt.base else ""
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
 

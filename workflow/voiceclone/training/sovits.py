@@ -440,6 +440,8 @@ def train_sovits(
         data.digests(),
     )
     updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
+    if updates.precision.reason:
+        announce(f"{label}  precision {updates.precision.describe()}")
     recipe = (
         StagedRecipe(data, config, discriminator, settings, order, steps, device, updates)
         if isinstance(data, WindowData)
@@ -465,6 +467,7 @@ def train_sovits(
     notes = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),
+        **({"precision": updates.precision.describe()} if updates.precision.reason else {}),
         "discriminator": discriminator.to_dict(),
     }
     if world.leads:

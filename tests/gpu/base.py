@@ -196,13 +196,14 @@ class Training:
             "keep_checkpoints": 2,
         }
         write_json(folder / "runtime.json", runtime)
-        command = [
-            sys.executable, str(REPOSITORY / "scripts" / f"train_{self.kind}.py"),
-            "--features-dir", work / "features", "--state-dir", folder / "state",
-            "--output", folder / "out.safetensors", "--report", folder / "out.json", "--history", folder / "out.jsonl",
-            "--runtime", folder / "runtime.json", "--threads", threads,
-            "--settings", json.dumps({**self.settings, "steps": steps}), "--assets", *(work / "models" / asset / "asset.json" for asset in self.assets), *self.more,
-        ]  # fmt: skip
+        named = {
+            "features-dir": work / "features", "state-dir": folder / "state", "output": folder / "out.safetensors",
+            "report": folder / "out.json", "history": folder / "out.jsonl", "runtime": folder / "runtime.json",
+            "threads": threads, "settings": json.dumps({**self.settings, "steps": steps}),
+        }  # fmt: skip
+        command: list[Any] = [sys.executable, REPOSITORY / "scripts" / f"train_{self.kind}.py"]
+        command += [part for name, value in named.items() for part in (f"--{name}", value)]
+        command += ["--assets", *(work / "models" / asset / "asset.json" for asset in self.assets), *self.more]
         with (folder / "log").open("ab") as log:
             self.process = subprocess.Popen([str(part) for part in command], stderr=log)
 

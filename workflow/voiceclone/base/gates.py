@@ -12,8 +12,9 @@ import hashlib
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ from voiceclone.evaluation.similarity import centroid, cosine
 from voiceclone.evaluation.statistics import bootstrap_ratio
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store
-from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_json, write_text
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_json, write_text
 from voiceclone.inference.bundle import Reference
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
 from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
@@ -65,10 +67,10 @@ class Group:
 
 
 class Ears:
-    """What listens: a recogniser, CAM++ and DistillMOS, each ``(samples, Hz)`` to a figure."""
+    """What listens: a recogniser, CAM++ and DistillMOS, each ``(samples, Hz)`` to a figure, and their digest."""
 
-    def __init__(self, recogniser: Any, speaker: Any, quality: Any) -> None:
-        self.recogniser, self.speaker, self.quality = recogniser, speaker, quality
+    def __init__(self, recogniser: Any, speaker: Any, quality: Any, digest: str = "") -> None:
+        self.recogniser, self.speaker, self.quality, self.digest = recogniser, speaker, quality, digest
 
     def words(self, samples: Waveform, text: str, language: str) -> dict[str, Any]:
         """Word and character errors of a sound at 32 kHz against its text, and what was heard."""
@@ -83,9 +85,10 @@ def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears
     from voiceclone.features.campplus import SpeakerEncoder
 
     by_name = {asset.name: asset for asset in assets}
+    known = digest([beam_size, *(by_name[name].digest for name in sorted(by_name))])
     speaker, quality = by_name.pop("campplus"), by_name.pop("distillmos")
     (recogniser,) = by_name.values()
-    return Ears(Recogniser(recogniser, threads, beam_size), SpeakerEncoder(speaker), DistillMos(quality))
+    return Ears(Recogniser(recogniser, threads, beam_size), SpeakerEncoder(speaker), DistillMos(quality), known)
 
 
 class BaseUnderTest:
@@ -100,6 +103,7 @@ class BaseUnderTest:
     def __init__(self, packed: Path, results: Path, settings: GatesSettings) -> None:
         self.models: VoiceModels = load_voice(packed)
         self.results, self.settings = results, settings
+        self.digest = digest([sha256_file(path) for path in sorted(packed.glob("*.safetensors"))])
         self.rows = read_tsv(results / "corpus" / "corpus.tsv", CORPUS_COLUMNS)
         features = results / "features"
         names = ("semantic", "phones", "speaker", "align")
@@ -144,7 +148,7 @@ class BaseUnderTest:
             )  # fmt: skip
         return np.asarray(spoken.flatten().numpy(), np.float32)
 
-    def pointed(self, row: Row) -> tuple[int, int] | None:
+    def pointed(self, row: Row) -> list[int] | None:
         """Tokens whose phone the pointer finds within one, and tokens; None without pointer or alignment."""
         import torch
 
@@ -157,7 +161,7 @@ class BaseUnderTest:
         with torch.inference_mode():
             lengths = torch.tensor([len(phones)]), torch.tensor([len(codes)])
             _, scores = gpt.forward_aligned(phones[None], lengths[0], codes[None], lengths[1])
-        return int(((scores[0].argmax(-1) - spoken).abs() <= 1).sum()), len(codes)
+        return [int(((scores[0].argmax(-1) - spoken).abs() <= 1).sum()), len(codes)]
 
     def phone_of_token(self) -> npt.NDArray[np.int64] | None:
         """The phone that each code speaks most often in training utterances (codes,); None without alignment."""
@@ -260,35 +264,47 @@ def run_gates(
     return report
 
 
+def remembered(sidecar: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A record from an earlier run of the same, or made and kept: what was measured is not measured again."""
+    record = read_sidecar(sidecar, key)
+    if record is None:
+        write_sidecar(sidecar, key, record := make())
+    return record
+
+
 def _measure(
-    base: BaseUnderTest,
-    row: Row,
-    ears: Ears,
-    phone_of: npt.NDArray[np.int64] | None,
-    output: Path,
-    progress: Progress,
+    base: BaseUnderTest, row: Row, ears: Ears, phone_of: npt.NDArray[np.int64] | None, output: Path, progress: Progress
 ) -> dict[str, Any]:
     """Everything that is measured of one held-out utterance."""
-    recording = np.asarray(base.recording(row), np.float32) / np.float32(32768)
-    spoken = base.resynthesis(row)
-    write_flac(output / "samples" / f"{row['utterance']}.flac", np.clip(spoken, -1, 1), RATE)
+    name, cache = row["utterance"], output / "cache"
     person = [other for other in base.rows if other["speaker"] == row["speaker"] and other is not row]
-    vectors = [np.asarray(base.stores["speaker"][other["utterance"]]) for other in _by_hash(person, OTHERS)]
-    own, real = (ears.speaker.embed(sound, RATE) for sound in (spoken, recording))
-    measures: dict[str, Any] = {
-        "utterance": row["utterance"],
-        "spoken": ears.words(spoken, row["text"], row["language"]),
-        "recording": ears.words(recording, row["text"], row["language"]),
-        "mos": ears.quality.score(spoken, RATE),
-        "mos_recording": ears.quality.score(recording, RATE),
-        # A person of one utterance is that utterance: then there is no floor.
-        "similarity": cosine(own, centroid(vectors) if vectors else real),
-        "similarity_recording": cosine(real, centroid(vectors)) if vectors else None,
-        "pointed": base.pointed(row),
-    }
+    others = _by_hash(person, OTHERS)
+    vectors = [np.asarray(base.stores["speaker"][other["utterance"]]) for other in others]
+    content = [row["sha256"], row["text"], ears.digest, *(other["utterance"] for other in others)]
+
+    def hear(sound: Waveform) -> dict[str, Any]:
+        own = ears.speaker.embed(sound, RATE)
+        return {
+            "heard": ears.words(sound, row["text"], row["language"]),
+            "mos": ears.quality.score(sound, RATE),
+            "similarity": cosine(own, centroid(vectors)) if vectors else None,
+        }
+
+    def speak() -> dict[str, Any]:
+        spoken = base.resynthesis(row)
+        write_flac(output / "samples" / f"{name}.flac", np.clip(spoken, -1, 1), RATE)
+        return {**hear(spoken), "pointed": base.pointed(row)}
+
+    def listen() -> dict[str, Any]:
+        return hear(np.asarray(base.recording(row), np.float32) / np.float32(32768))
+
+    recording = remembered(cache / f"recording-{name}.json", item_key("base_gates", None, *content), listen)
+    key = item_key("base_gates", base.settings, base.digest, *content)
+    spoken = remembered(cache / f"{name}.json", key, speak)
+    measures = {"utterance": name, **spoken, "recording": recording}
     if phone_of is not None:
-        codes, phones = (np.asarray(base.stores[kind][row["utterance"]], np.int64) for kind in ("semantic", "phones"))
-        measures["phones"] = phone_edits(phone_of[codes], phones)
+        codes, phones = (np.asarray(base.stores[kind][name], np.int64) for kind in ("semantic", "phones"))
+        measures["phones"] = list(phone_edits(phone_of[codes], phones))
     progress.update(note=row["source"])
     return measures
 
@@ -320,23 +336,20 @@ def _plain_phones(ids: Iterable[int]) -> list[str]:
 def summarise_group(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of a group: error rates over all words, means of the rest; None where nothing is known."""
 
-    def mean(key: str) -> float | None:
-        known = [item[key] for item in measured if item[key] is not None]
+    def mean(items: Iterable[Mapping[str, Any]], key: str) -> float | None:
+        known = [item[key] for item in items if item[key] is not None]
         return float(np.mean(known)) if known else None
 
     def share(key: str) -> float | None:
         known = [item[key] for item in measured if item.get(key) is not None]
         return sum(part for part, _ in known) / max(1, sum(whole for _, whole in known)) if known else None
 
-    return {
-        "utterances": len(measured),
-        **error_rates([item["spoken"] for item in measured]),
-        **{f"{key}_recording": value for key, value in error_rates([item["recording"] for item in measured]).items()},
-        **{key: mean(key) for key in ("mos", "mos_recording", "similarity", "similarity_recording")},
-        "pointer": share("pointed"),
-        "phone_errors": share("phones"),
-        "items": list(measured),
-    }
+    figures: dict[str, Any] = {"utterances": len(measured)}
+    for items, suffix in ((measured, ""), ([item["recording"] for item in measured], "_recording")):
+        rates = error_rates([item["heard"] for item in items])
+        rates |= {key: mean(items, key) for key in ("mos", "similarity")}
+        figures |= {key + suffix: value for key, value in rates.items()}
+    return {**figures, "pointer": share("pointed"), "phone_errors": share("phones"), "items": list(measured)}
 
 
 def error_rates(heard: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
@@ -384,8 +397,8 @@ def speech_from_text(
         sampling=SamplingSettings(settings.top_k, 1.0, settings.temperature, settings.repetition_penalty),
         noise_scale=settings.noise_scale,
     )
-    by_set: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for item in items:
+
+    def speak(item: Line) -> dict[str, Any]:
         try:
             speech = synthesizer.say(item.text, item.language, seed=settings.seed, speaking=manner)
             sound, truncated = speech.samples, speech.truncated
@@ -394,14 +407,13 @@ def speech_from_text(
             sound, truncated = np.zeros(RATE, np.float32), 0
         write_flac(output / "samples" / f"text-{item.id}.flac", np.clip(sound, -1, 1), RATE)
         heard = ears.words(sound, item.text, item.language)
+        return {"line": item.id, "truncated": truncated, "mos": ears.quality.score(sound, RATE), **heard}
+
+    by_set: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for item in items:
+        key = item_key("base_gates", settings, base.digest, synthesizer.fingerprint, item.text, ears.digest)
         by_set[item.kind, item.language].append(
-            {
-                "line": item.id,
-                "text": item.text,
-                "truncated": truncated,
-                "mos": ears.quality.score(sound, RATE),
-                **heard,
-            }
+            remembered(output / "cache" / f"text-{item.id}.json", key, partial(speak, item))
         )
         progress.update(note="speaking")
     return [
@@ -417,7 +429,7 @@ def speech_from_text(
 def wanted(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:
     """What is wanted of the base on teachers' held-out sentences, what it has, and whether that is enough."""
     teachers = [group for group in report["groups"] if group["teacher"]] or list(report["groups"])
-    heard = [item["spoken"] for group in teachers for item in group["items"]]
+    heard = [item["heard"] for group in teachers for item in group["items"]]
     pointed = [item["pointed"] for group in teachers for item in group["items"] if item["pointed"] is not None]
     errors = error_rates(heard)["wer"]
     found = sum(part for part, _ in pointed) / max(1, sum(whole for _, whole in pointed)) if pointed else None

@@ -105,6 +105,9 @@ class SoVITSSettings(TrainingSettings):
     validation_utterances: int = Field(
         8, ge=1, le=1000, description="Most held-out utterances of which a validation measures the mel distance."
     )
+    keep_discriminator: bool = Field(
+        False, description="Leave the discriminators beside the model too, as a base that others fine-tune needs them."
+    )
     select: Literal["best", "last"] = Field(
         "best", description="Model that leaves: the one with the lowest held-out mel distance, or the last."
     )

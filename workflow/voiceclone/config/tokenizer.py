@@ -14,8 +14,8 @@ class TokenizerSettings(Block):
 
     base: str = Field(
         "",
-        description="Name of the public SoVITS model whose quantiser is taken over (its codes are what the public GPT "
-        "speaks); empty: fitted to this speaker.",
+        description="Name of the tokenizer that is taken over, or of the SoVITS model whose quantiser is (its codes "
+        "are what the base's GPT speaks); empty: fitted to this speaker.",
     )
     method: Literal["average", "phones"] = Field(
         "average",

@@ -38,8 +38,11 @@ COLUMNS = (
     "utterance", "split", "seconds", "language", "text", "phones", "polyphones", "frames",
     "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
 )  # fmt: skip
+#: What a corpus of many speakers says of an utterance beside.
+SPEAKERS_COLUMNS = ("speaker", "source", "bandwidth", "weight", "use")
 TEXTS_AT_ONCE = 64  # of which the BERT vectors are held in memory
 OPTIONAL = ("verification", "bert", "pitch")  # kinds that only some voices need, and bert only some utterances
+SOUND = ("spectrogram", "audio")  # kinds that the training of the GPT does not read
 REJECTED_COLUMNS = ("utterance", "reason", "detail")
 CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
 log = logging.getLogger(__name__)
@@ -71,7 +74,13 @@ class _Utterance:
             "polyphones": self.polyphones,
             "frames": self.frames,
             "audio_sha256": self.row["sha256"],
+            **{column: self.row[column] for column in SPEAKERS_COLUMNS if column in self.row},
         }
+
+
+def serves(row: Row, training: str) -> bool:
+    """Whether a training, gpt or sovits, reads an utterance of a corpus."""
+    return training in row.get("use", training).split()
 
 
 class FeatureExtractor:
@@ -140,7 +149,7 @@ class FeatureExtractor:
         self._get("speaker", keys["speaker"], lambda: self._speaker().embed(at_16_khz(), RATE))
         if "verification" in self._assets:
             self._get("verification", keys["verification"], lambda: self._verification().embed(at_16_khz(), RATE))
-        if self.settings.pitch:
+        if self.settings.pitch and serves(row, "sovits"):
             keys["pitch"] = item_key("features", {"kind": "pitch", "method": self.settings.pitch}, row["sha256"])
             self._get("pitch", keys["pitch"], lambda: track_pitch(to_float(audio), TRAINING_RATE))
         return _Utterance(row, audio_path, phones, frames, keys, self._decided(phones))
@@ -288,7 +297,8 @@ def extract_features(
     _write_stores(output, usable, extractor)
     extractor.prune()
     pitch = ("key_pitch",) if settings.pitch else ()  # tables of voices without it stay as they were
-    write_tsv(output / "manifest.tsv", (*COLUMNS, *pitch), (utterance.manifest_row for utterance in usable))
+    many = SPEAKERS_COLUMNS if "speaker" in usable[0].row else ()
+    write_tsv(output / "manifest.tsv", (*COLUMNS, *pitch, *many), (utterance.manifest_row for utterance in usable))
 
 
 def with_polyphones(
@@ -341,6 +351,8 @@ def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtr
             (output / f"{kind}.safetensors").unlink(missing_ok=True)
     for kind, (dtype, entry) in plan.items():
         members = [utterance for utterance in usable if kind not in OPTIONAL or kind in utterance.keys]
+        if kind in SOUND:
+            members = [utterance for utterance in members if serves(utterance.row, "sovits")]
         if kind == "spectrogram" and not extractor.settings.spectrogram:
             members = []
         entries = {utterance.row["utterance"]: entry(utterance) for utterance in members}

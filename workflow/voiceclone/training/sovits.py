@@ -47,7 +47,7 @@ from voiceclone.training.freeze import freeze_parts, trained_parameters
 from voiceclone.training.loading import Loader
 from voiceclone.training.machine import prepare_device
 from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained
+from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained, write_weights
 from voiceclone.training.parts import Stateful
 from voiceclone.training.recipe import Plan
 from voiceclone.training.staged import StagedRecipe, windows_order
@@ -472,5 +472,7 @@ def train_sovits(
     }
     if world.leads:
         notes |= judge_utterances(result, recipe.metric, data.train, files.suspects)
+        if settings.keep_discriminator:
+            write_weights(files.weights.with_name("discriminator.safetensors"), recipe.discriminator.state_dict())
         write_outputs(files, result, settings.select, fingerprint, architecture, notes)
     world.leave()

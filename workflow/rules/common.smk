@@ -126,15 +126,6 @@ def all_voices(wildcards):
     return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
 
 
-<<<<<<< HEAD
-def tokens_of_small(wildcards):
-    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
-    small = CONFIG.sovits.architecture == "small"
-    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
-
-
-=======
->>>>>>> heads/workflow
 def alignment(wildcards):
     """The phone of each token, where a training reads it."""
     return [f"results/{wildcards.speaker}/features/align.safetensors"] if CONFIG.needs_alignment else []
@@ -143,8 +134,6 @@ def alignment(wildcards):
 def alignment_table(wildcards):
     """The tokens of each phone, where a training reads them."""
     return [f"results/{wildcards.speaker}/models/alignment.safetensors"] if CONFIG.needs_alignment else []
-<<<<<<< HEAD
-=======
 
 
 def base_cards(wildcards):
@@ -158,7 +147,6 @@ def tokens_of_small(wildcards):
     """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
     small = CONFIG.sovits.architecture == "small"
     return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
->>>>>>> heads/workflow
 
 
 def per_speaker(pattern):

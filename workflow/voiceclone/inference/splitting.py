@@ -29,7 +29,7 @@ _CUTTING_MARKS = frozenset(",.;?!、，。？！：…")
 _EMPTY_MARKS = frozenset("!?…,.- ")
 _NARROWEST = 30
 """Columns of the narrowest page."""
-_FULL, _RAGGED = 0.75, 0.5
+_FULL, _RAGGED = 0.75, 0.4
 """Share of the longest line that a line has at least which was broken to fit: any, and one amid a sentence."""
 _SIGHT = 200
 """Characters before and after a full stop that decide whether it ends a sentence."""

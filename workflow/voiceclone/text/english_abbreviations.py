@@ -82,13 +82,13 @@ _NUMBERED_AND_SMALL = _NUMBERED | {word.lower(): long for word, long in _NUMBERE
 _TRAILING_AND_SMALL = _TRAILING | {word.lower(): long for word, long in _TRAILING.items() if word not in _DATES}
 _DEGREES = "Ph\\.D|B\\.Sc|M\\.Sc|Ed\\.D|D\\.Phil|M\\.Phil"
 _INITIALS = rf"(?:{_DEGREES}|[A-Za-z](?:\.\s?[A-Za-z]){{1,9}}|[A-Z])(?![A-Za-z])"
-_SHORT = re.compile(rf"(?<![^\s(\[{{\"“‘'—–/,-])({_INITIALS}|[A-Za-z]+)\.(?![\w.])")
+_SHORT = re.compile(rf"(?<![^\s(\[{{\"“‘'—–/,-])({_INITIALS}|[A-Za-z]+)\.(?!\w)")
 _LAST = re.compile(rf"(?<![^\s(\[{{\"“‘'—–/,-])({_INITIALS}|[^\W_]+)\.$")
 _NEXT = re.compile(r"[\s\"“‘'(\[]*([^\W_]+(?:['’][a-z]+)?)?")
 _CLOSED = re.compile(r"[\s\"”’')\]}»]*$")
 _LIST_MARK = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})\.$")
 _NUMBER_BEFORE = re.compile(r"(?:^|[\s($€£])[\d.,]*\d\s?$")
-_NUMERAL = r"(?:\d+|[IVXLivxl]+|[A-Z])(?![a-z])"
+_NUMERAL = r"\d|(?:[IVXLivxl]+|[A-Z])(?![a-z])"
 _WINDOW = 200
 """Characters before a stop that decide about it."""
 

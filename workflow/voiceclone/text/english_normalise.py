@@ -98,10 +98,14 @@ _AFTER_FIRST = (
     r"(?=\s*(?:[.,;:!?)\"”']|$)|'s\b|\s(?:of|was|is|had|has|became|ruled|reigned|died|and|in|to|who|married|came|took|did"
     r"|would|succeeded|ascended|on|from|at|by|for|as|with|or)\b)"
 )
+_NOT_I = (
+    r"(?!\s(?:think|thought|am|have|had|want|like|know|knew|was|need|can|will|saw|love|did|do|would|could|should|got|get"
+    r"|made|use|read|wrote|bought|mean|guess|hope|say|said|see)\b)"
+)
 _NUMERAL = r"(?:[IVX]|[MDCLXVI]{2,})"
 _NUMERAL_RULES = (
     (rf"\b(?P<before>(?:{_KINGS})\s)(?P<numeral>I{_AFTER_FIRST}|(?!I\b){_NUMERAL})\b(?!-)", "the"),
-    (rf"\b(?P<before>(?i:{_BEFORE_NUMERALS})\s)(?P<numeral>I{_AFTER_FIRST}|(?!I\b){_NUMERAL}|[ivx][ivxl]*)\b(?!'(?!s))",
+    (rf"\b(?P<before>(?i:{_BEFORE_NUMERALS})\s)(?P<numeral>I{_NOT_I}|(?!I\b){_NUMERAL}|[ivx][ivxl]*)\b(?!'(?!s))",
      ""),
     (rf"(?P<before>\d to |\b)(?P<numeral>{_NUMERAL})(?=(?:st|nd|rd|th)?\s[Cc]entur(?:y|ies)\b)", "th"),
     (r"(?P<before>\b[A-Z][a-z]+\s)(?P<numeral>(?!XX+\b)[IVX]{2,5})\b(?![-'])", ""),
@@ -203,6 +207,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\b(?:St|Mt|Prof|Dr)\b(?=\s+[A-Z])"),
      lambda m: {"St": "Saint", "Mt": "Mount", "Prof": "Professor", "Dr": "Doctor"}[m[0]]),
 ]  # fmt: skip
+_LIKE = r"(?:\d+/\d+|\d+(?:st|nd|rd|th)\b)"
 _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (quantities.ISO_DATE, quantities.date),
     (quantities.DATE, quantities.short_date),
@@ -217,6 +222,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (quantities.PENCE, lambda m: f"{cardinal(m[1])} pence"),
     (re.compile(rf"(?<![\w.])(?:(?P<low>{quantities.NUMBER}){quantities.DASH})?(?P<number>{quantities.NUMBER})"
                 r"(?P<scale>[kK]|bn|tn|(?<=\.\d)[MBT]|(?<=\d)M(?=\s[a-z]))(?![\w/])"), _scaled),
+    (re.compile(r"(?<=\d0s)\s?[-–]\s?(?='?\d+0s)|(?<=\d[\"″'])\s?[-–]\s?(?=\d')"), " to "),
     (re.compile(r"(?<![\w.])(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b"), _decade),
     (re.compile(r"(?:(?<!\w)['’])(?P<decade>[1-9]0)s\b"), _decade),
     (re.compile(r"(?P<before>\b(?:the|his|her|my|our|your|their|early|late|mid|low|upper)[ -])(?P<decade>[2-9]0)'?s\b",
@@ -231,6 +237,9 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
                          cardinal(m[2]), quantities.counted("inch", m[2])])),
     (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?[x×*] ?(?=\d+(?:\.\d+)?(?: ?[x×] ?\d)?(?![\w.]*[A-Za-z]\d))"),
      lambda m: f"{m[1]} times " if re.search(r"=|\*", m.string) else f"{m[1]} by "),
+    (re.compile(rf"(?<![\w/-])({_LIKE})\s?[-–]\s?(?={_LIKE})"), r"\1 to "),
+    (re.compile(r"(?<![\w/-])(\d[\w:.]*|[A-Z] M)\s?–\s?(?=[a-z])"), r"\1 to "),
+    (re.compile(r"\bWW(?=II?\b|[12]\b)"), "World War "),
     (quantities.FRACTION, quantities.fraction),
     (quantities.MEASURE, quantities.measure),
     (quantities.TELEPHONES, quantities.telephone),

@@ -48,7 +48,7 @@ _ONLY_TOUCHING = frozenset({"in", "x", "pt", "cal"})
 """Units that are words, letters or names where a blank stands before them."""
 _UNCHANGED = frozenset(
     {"hertz", "kilohertz", "megahertz", "gigahertz", "terahertz", "percent", "per", "horsepower", "yen", "yuan", "fen",
-     "won", "baht", "rand", "dong"}
+     "won", "mille", "baht", "rand", "dong"}
 )  # fmt: skip
 _PLURALS = {"foot": "feet", "inch": "inches", "penny": "pence", "paisa": "paise"}
 _PER = _UNITS | {"day": "day", "wk": "week", "week": "week", "mo": "month", "month": "month", "year": "year",

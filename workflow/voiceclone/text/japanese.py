@@ -138,7 +138,9 @@ def normalise(text: str) -> str:
     text = re.sub("[\uff66-\uff9f]+", lambda m: unicodedata.normalize("NFKC", m[0]), text)  # half-width kana
     text = re.sub("[\ufe00-\ufe0f\U000e0100-\U000e01ef]", "", text)  # variants of a character
     text = re.sub("[①-⑳]", lambda m: str(ord(m[0]) - 0x245F), text)
-    text = re.sub(f"(?<=\\d)(?=[{''.join(_FRACTIONS)}])", "と", text).translate(str.maketrans(_FRACTIONS))
+    text = re.sub(f"(?<=\\d)(?=[{''.join(_FRACTIONS)}])", "と", text).translate(
+        str.maketrans(dict[str, str | int | None](_FRACTIONS))
+    )
     text = text.replace("分の1杯", "分の1はい")
     text = text.replace("⁄", "/")
     text = re.sub("[Ⅰ-Ⅻⅰ-ⅻ]", lambda m: str(int(unicodedata.numeric(m[0]))), text)
@@ -190,7 +192,7 @@ def _is_known(word: str, kind: str) -> bool:
 
 
 @cache
-def _frontend() -> Callable[[str], list[dict[str, Any]]]:
+def _frontend() -> Callable[[str], Any]:
     import pyopenjtalk
 
     return pyopenjtalk.run_frontend

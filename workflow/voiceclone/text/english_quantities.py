@@ -344,6 +344,8 @@ def fraction(match: re.Match[str]) -> str:
         return f"{cardinal(above)} {cardinal(below)}" + match[0][match.end("below") - match.start() :]
     words = f"{cardinal(whole)} and " if whole else ""
     measured = unit_words(match["unit"], "2" if whole else "1") if match["unit"] else ""
+    if below == "4" and measured:  # quarters are measured, fourths are counted
+        return f"{words}{cardinal(above)} quarter{'' if above == '1' else 's'} {measured}"
     return f"{words}{_parts(above, below)} {measured}".rstrip()
 
 

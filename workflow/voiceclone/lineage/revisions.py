@@ -15,7 +15,7 @@ REVISIONS: dict[str, int] = {
     "transcribe": 1,
     "corpus": 1,
     "gather": 1,
-    "features": 3,
+    "features": 4,
     "fit_tokenizer": 1,
     "tokenize": 1,
     "align": 1,
@@ -26,6 +26,6 @@ REVISIONS: dict[str, int] = {
     "base_card": 1,
     "export": 5,
     "export_encoder": 1,
-    "evaluate": 4,
+    "evaluate": 5,
     "report": 2,
 }

@@ -154,6 +154,11 @@ def check_syllable(syllable: str) -> bool:
     return True
 
 
+def readable(character: str) -> bool:
+    """Whether the dictionary has a reading of a character."""
+    return bool(_readings()(_traditional(character))[0][1])
+
+
 def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Phones of normalised Cantonese text.
 

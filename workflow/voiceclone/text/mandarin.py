@@ -135,6 +135,9 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Seq
     syllables = [found or syllable for found, syllable in zip(known, syllables, strict=True)] if known else syllables
     for table in (_phrases(), lexicon):
         _override(clause, syllables, table)
+    if "" in syllables:
+        unknown = dict.fromkeys(c for c, syllable in zip(clause, syllables, strict=True) if not syllable)
+        raise DataError(f"characters without a known reading: {' '.join(unknown)}", "add them to config/lexicon/zh.tsv")
     words, position = [], 0
     for text, pos in tagged:
         tones = [int(syllable[-1]) for syllable in syllables[position : position + len(text)]]
@@ -148,16 +151,19 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Seq
     return [syllable[:-1] + str(tone) for syllable, tone in zip(syllables, tones, strict=True)]
 
 
+def readable(character: str) -> bool:
+    """Whether the dictionary has a reading of a character."""
+    return bool(_read_word(character)[0])
+
+
 @lru_cache(maxsize=20000)
 def _read_word(word: str) -> Sequence[str]:
     """Dictionary readings of a word's characters, tone 5 for neutral."""
     import pypinyin
 
-    options: dict[str, Any] = {"style": pypinyin.Style.TONE3, "neutral_tone_with_five": True, "errors": "ignore"}
-    syllables = [syllable.replace("ü", "v") for syllable in pypinyin.lazy_pinyin(word, **options)]
-    if len(syllables) != len(word):
-        unread = [character for character in word if not pypinyin.lazy_pinyin(character, **options)]
-        raise DataError(f"characters without a known reading: {' '.join(unread)}", "add them to config/lexicon/zh.tsv")
+    options: dict[str, Any] = {"style": pypinyin.Style.TONE3, "neutral_tone_with_five": True}
+    syllables = pypinyin.lazy_pinyin(word, errors=lambda unknown: [""] * len(unknown), **options)
+    syllables = [syllable.replace("ü", "v") for syllable in syllables]
     # The dictionary has 一 with the changed tone in some phrases; the rules change it again.
     return ["yi1" if word[i] == "一" and syllable != "yi5" else syllable for i, syllable in enumerate(syllables)]
 

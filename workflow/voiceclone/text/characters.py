@@ -21,12 +21,13 @@ _COMBINING = re.compile(r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\
 _KEPT = frozenset("，！？：；（）～￥…™℃℉№¨¯´¸｛｝＜＞｜″‴⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ")
 """Characters that have another form and keep theirs: marks and signs that the normalisers know."""
 _SPELLED = {
-    "℅": "c/o", "︰": "：", "︓": "：", "﹕": "：", "﹔": "；", "﹐": "，", "︐": "，", "﹑": "、", "﹖": "？", "﹗": "！",
-    "﹒": "。", "㎡": "m²", "㎢": "km²", "㎠": "cm²", "㎟": "mm²", "㎥": "m³", "㎦": "km³", "㎤": "cm³", "㎣": "mm³",
-    "㏄": "cc", "ɑ": "a", "ɡ": "g", "ı": "i", "œ": "oe", "Œ": "Oe", "〆": "締", "㍱": "hPa", "º": "°", "˚": "°", "〜": "～", "∼": "~", "∕": "/",
-    "⺎": "兀", "⺟": "母", "⺠": "民", "⻁": "虎", "⻄": "西", "⻅": "见", "⻆": "角", "⻉": "贝", "⻋": "车",
-    "⻓": "长", "⻔": "门", "⻘": "青", "⻙": "韦", "⻚": "页", "⻛": "风", "⻜": "飞", "⻝": "食", "⻢": "马", "⻣": "骨",
-    "⻤": "鬼", "𠮷": "吉", "﨑": "崎", "𠮟": "叱", "髙": "高", "⻥": "鱼", "⻦": "鸟", "⻧": "卤", "⻨": "麦", "⻩": "黄", "⻬": "齐", "⻮": "齿", "⻰": "龙", "⻱": "龟",
+    "℅": "c/o", "︰": "：", "︓": "：", "﹕": "：", "﹔": "；", "﹐": "，", "︐": "，", "﹑": "、", "﹖": "？",
+    "﹗": "！", "﹒": "。", "㎡": "m²", "㎢": "km²", "㎠": "cm²", "㎟": "mm²", "㎥": "m³", "㎦": "km³", "㎤": "cm³",
+    "㎣": "mm³", "㏄": "cc", "ɑ": "a", "ɡ": "g", "ı": "i", "œ": "oe", "Œ": "Oe", "〆": "締", "㍱": "hPa", "º": "°",
+    "˚": "°", "〜": "～", "∼": "~", "∕": "/", "⺎": "兀", "⺟": "母", "⺠": "民", "⻁": "虎", "⻄": "西", "⻅": "见",
+    "⻆": "角", "⻉": "贝", "⻋": "车", "⻓": "长", "⻔": "门", "⻘": "青", "⻙": "韦", "⻚": "页", "⻛": "风",
+    "⻜": "飞", "⻝": "食", "⻢": "马", "⻣": "骨", "⻤": "鬼", "𠮷": "吉", "﨑": "崎", "𠮟": "叱", "髙": "高",
+    "⻥": "鱼", "⻦": "鸟", "⻧": "卤", "⻨": "麦", "⻩": "黄", "⻬": "齐", "⻮": "齿", "⻰": "龙", "⻱": "龟",
 }  # fmt: skip
 _NUMERO = {"en": "No. ", "ja": "ナンバー", "ko": "번호 ", "yue": "編號", "zh": "编号"}
 _ABOVE = "⁰¹²³⁴⁵⁶⁷⁸⁹"
@@ -256,7 +257,7 @@ def unread(text: str, normalise: Callable[[str], str], known: re.Pattern[str]) -
         if not heard.get(character) and _suspect(character):
             left, right = text[max(0, position - 6) : position], text[position + 1 : position + 7]
             whole = spoken(left + character + right)
-            without = (spoken(left + right).split(), spoken(f"{left} {right}").split())
+            without = [spoken((left + blank + right).replace(character, blank)).split() for blank in ("", " ")]
             heard[character] = character not in whole and whole.split() not in without
     return tuple(character for character, read in heard.items() if not read)
 

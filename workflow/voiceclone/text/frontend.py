@@ -21,7 +21,7 @@ from voiceclone.errors import DataError
 from voiceclone.text.characters import fold, unread
 from voiceclone.text.inline import Mark, parts
 from voiceclone.text.languages import MODES, check_mode
-from voiceclone.text.lexicon import Entries, Lexicon, is_reading
+from voiceclone.text.lexicon import Lexicon, is_reading
 from voiceclone.text.segment import HAN, HANGUL, KANA, LATIN, split
 from voiceclone.text.symbols import PUNCTUATION, UNKNOWN, symbols_to_ids
 
@@ -285,9 +285,12 @@ def _joined(segments: list[Segment]) -> list[Segment]:
             counted = before.word2ph is not None and segment.word2ph is not None
             word2ph = (*(before.word2ph or ()), *(segment.word2ph or ())) if counted else None
             joined[-1] = Segment(
-                before.language, before.normalised + gap + segment.normalised, before.symbols + segment.symbols, word2ph,
+                before.language,
+                before.normalised + gap + segment.normalised,
+                before.symbols + segment.symbols,
+                word2ph,
                 before.unread + segment.unread,
-            )  # fmt: skip
+            )
         else:
             joined.append(segment)
     return joined

@@ -17,15 +17,26 @@ HAN = r"\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af"
 
 _DIGITS = dict(zip("0123456789", "零一二三四五六七八九", strict=True))
 _GROUPS = ("", "万", "亿", "兆")
-_MEASURE_WORDS = (
-    "个|只|头|匹|条|张|把|本|件|名|位|次|遍|回|场|家|座|栋|间|套|辆|架|艘|台|部|支|枝|根|颗|粒|块|片|双|对(?![吗不的了吧于应面方比此我你他她它这那您咱])|"
-    "副|群|批|排|行|列|层|级|岁|年|周|天|日|夜|小时|分钟|秒钟|秒|分|刻|元|块钱|角|毛|斤|公斤|吨|克|千克|米|千米|公里|厘米|毫米|里|寸|"
-    "尺|亩|升|毫升|平方米|立方米|杯|瓶|碗|盘|盒|箱|袋|包|桶|首|篇|章|节|句|段|页|册|幅|顿|口|人|倍|度|种|类|项|份|"
-    "点|趟|步|票|株|棵|朵|亿|万|千|百|人次|年级|季度|楼|号|届|集|字|词|户|国|省|市|县|区|村|岛|站|蚊|"
-    "平方|立方|公里|公分|英里|英尺|英寸|海里|公顷|磅|盎司|摄氏度|华氏度|美元|美金|欧元|英镑|日元|韩元|港元|港币|澳元|人民币|卢布|"
-    "勺|滴|丝|串|束|面|扇|门|枚|发|团|堆|卷|罐|听|壶|筐|车|船|节课|节|课|道|期|版|款|副|具|尊|顶|床|圈|轮|局|盘|代|帧|毫克|两|成|折|"
-    "呎|吋|安士|加仑|毫|仙|个半|个钟|嚿|樽|餐"
+
+
+def _any(words: str) -> str:
+    """The words of a text, parted by blanks, as alternatives of a regular expression."""
+    return "|".join(words.split())
+
+
+_MEASURE_WORDS = _any(
+    "个 只 头 匹 条 张 把 本 件 名 位 次 遍 回 场 家 座 栋 间 套 辆 架 艘 台 部 支 枝 根 颗 粒 块 片 双 "
+    "对(?![吗不的了吧于应面方比此我你他她它这那您咱]) 副 群 批 排 行 列 层 级 岁 年 周 天 日 夜 小时 分钟 秒钟 "
+    "秒 分 刻 元 块钱 角 毛 斤 公斤 吨 克 千克 米 千米 公里 厘米 毫米 里 寸 尺 亩 升 毫升 平方米 立方米 杯 瓶 碗 "
+    "盘 盒 箱 袋 包 桶 首 篇 章 节 句 段 页 册 幅 顿 口 人 倍 度 种 类 项 份 点 趟 步 票 株 棵 朵 亿 万 千 百 "
+    "人次 年级 季度 楼 号 届 集 字 词 户 国 省 市 县 区 村 岛 站 蚊 平方 立方 公分 英里 英尺 英寸 海里 公顷 磅 "
+    "盎司 摄氏度 华氏度 美元 美金 欧元 英镑 日元 韩元 港元 港币 澳元 人民币 卢布 勺 滴 丝 串 束 枚 团 堆 卷 罐 "
+    "壶 筐 节课 课 道 期(?!间|望|待|盼) 版 款 具 尊 顶 床 圈 轮 局 代 帧 毫克 两 折 呎 吋 安士 加仑 毫 仙 个半 "
+    "个钟 嚿 樽 餐 個 點 隻 張 條 塊 間 層 歲 週 對(?![嗎唔不的了於應]) 雙 頭 輛 臺 顆 級 場 噸 億 萬 號 樓 頁 "
+    "冊 項 種 類 國 縣 區 島 屆 鐘 幾 餘 單位 戶 聲 兩 錢 碼 英呎 英吋 平方呎 平方英尺 公噸 公頃 加侖 時 分鐘 "
+    "小時 煲 啖 匙 碟 籠 紮 針 齣 團 盞 頂 盤 輪 筆 層樓 "
 )
+"""What is counted by number, in the characters of Mandarin and of Cantonese."""
 _UNITS = {
     "km/h": "千米每小时", "m/s": "米每秒", "km²": "平方千米", "km2": "平方千米", "cm²": "平方厘米", "cm2": "平方厘米",
     "mm²": "平方毫米", "mm2": "平方毫米", "dm²": "平方分米", "dm2": "平方分米",
@@ -52,8 +63,8 @@ UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, revers
 _SYMBOLS = {
     "+": "加", "×": "乘", "÷": "除以", "=": "等于", "≈": "约等于", "≠": "不等于", "<": "小于", ">": "大于",
     "≤": "小于等于", "≥": "大于等于", "⩽": "小于等于", "⩾": "大于等于", "±": "正负", "√": "根号", "∞": "无穷大",
-    "∵": "因为", "∴": "所以", "∠": "角", "△": "三角形", "∈": "属于", "∪": "并", "∩": "交", "%": "百分之", "‰": "千分之",
-    "℃": "度", "℉": "华氏度", "°": "度", "&": "和", "@": "艾特", "#": "井", "§": "节", "−": "减",
+    "∵": "因为", "∴": "所以", "∠": "角", "△": "三角形", "∈": "属于", "∪": "并", "∩": "交",
+    "%": "百分之", "‰": "千分之", "℃": "度", "℉": "华氏度", "°": "度", "&": "和", "@": "艾特", "#": "井", "§": "节", "−": "减",
 }  # fmt: skip
 _GREEK = dict(
     zip(
@@ -150,12 +161,13 @@ def _year(number: str) -> str:
     return digits(number, one="一")
 
 
-_YEAR_FOLLOWED = re.compile(r"\s*年\s*(?:\d{1,2}\s*月|[春夏秋冬初末底款]|出生|毕业|入学|入伍|结婚|高考|世界杯|奥运|生[人的，。,.]|生$)")
-_SPAN_BEFORE = re.compile(
-    r"(?:[近约超过整长共花这满每大了有]|长达|足足|差不多|前后|经历|工作|奋斗|坚持|干了|等了)\s*$"
+_YEAR_FOLLOWED = re.compile(
+    r"\s*年\s*(?:\d{1,2}\s*月|[春夏秋冬初末底款]|出生|毕业|入学|入伍|结婚|高考|世界杯|奥运|生[人的，。,.]|生$)"
 )
+_SPAN_BEFORE = re.compile(r"(?:[近约超过整长共花这满每大了有]|长达|足足|差不多|前后|经历|工作|奋斗|坚持|干了|等了)\s*$")
 _SPAN_AFTER = re.compile(
-    r"\s*年(?:级|前|后|来|间|以|代|多|历|之|里|内|左右|期|有余|未|时间|如|漫长|光阴|岁月|陈|的(?:历史|时间|经验|婚姻|积累|传统))"
+    r"\s*年(?:级|前|后|来|间|以|代|多|历|之|里|内|左右|期|有余|未|时间|如|漫长|光阴|岁月|陈"
+    r"|的(?:历史|时间|经验|婚姻|积累|传统))"
 )
 
 
@@ -237,7 +249,7 @@ def _degrees(match: re.Match[str]) -> str:
     return f"{scale}{below}{_number(match['n'])}度"
 
 
-_PLAIN_TWO = "日号级楼届两度期代版折成课毫"
+_PLAIN_TWO = "日号號级級楼樓届屆两度期代版折成课課毫"
 """Before these 2 is 二: what they count is numbered, or a unit."""
 
 
@@ -280,27 +292,34 @@ _QUANTITY = (
     rf"°C|℃|℉|°F|°|%|‰|{UNIT_NAMES}|[{_SQUARES}]|[年月日号號时時]|点半|[点點](?:\d+分?)?|月\d+[日号號]|年\d+月(?:\d+[日号號])?"
     rf"|[万萬亿億千百]+[{HAN}]?|{_MEASURE_WORDS}"
 )
-_CODE_WORDS = (
-    "编号|編號|序号|序號|号码|號碼|编码|編碼|代码|代碼|密码|密碼|验证码|驗證碼|校验码|识别码|激活码|邀请码|邀請碼|取件码|取货码|提货码|"
-    "兑换码|动态码|确认码|口令|暗号|工号|學號|学号|卡号|卡號|账号|帳號|帐号|户号|戶號|单号|單號|流水号|车牌号?|車牌號?|房号|房間號|房间号|"
-    "座位号|邮编|郵編|邮政编码|郵政編碼|区号|區號|分机号?|內線|航班号?|航班號?|车次|車次|车号|票号|序列号|身份证号?|身份證號?|护照号?|批号|"
-    "货号|型号|型號|桌号|群号|微信号?|QQ号?|电话号?|電話號?|手机号?|手機號?|固话|座机|热线|熱線|传真|傳真|拨打|撥打|致电|致電|尾号|尾號|"
-    "门牌号?|門牌號?|考号|准考证号?|证号|代号|代號|股票代码|会议号|房间密码|条形码|条码|快递号|订单号?|訂單號?|运单号?|频道号|呼号|学籍号|拨"
+_CODE_WORDS = _any(
+    "编号 編號 序号 序號 号码 號碼 编码 編碼 代码 代碼 密码 密碼 验证码 驗證碼 校验码 识别码 激活码 邀请码 "
+    "邀請碼 取件码 取货码 提货码 兑换码 动态码 确认码 口令 暗号 工号 學號 学号 卡号 卡號 账号 帳號 帐号 户号 "
+    "戶號 单号 單號 流水号 车牌号? 車牌號? 房号 房間號 房间号 座位号 邮编 郵編 邮政编码 郵政編碼 区号 區號 "
+    "分机号? 內線 航班号? 航班號? 车次 車次 车号 票号 序列号 身份证号? 身份證號? 护照号? 批号 货号 型号 型號 "
+    "桌号 群号 微信号? QQ号? 电话号? 電話號? 手机号? 手機號? 固话 座机 热线 熱線 传真 傳真 拨打 撥打 致电 致電 "
+    "尾号 尾號 门牌号? 門牌號? 考号 准考证号? 证号 代号 代號 股票代码 会议号 房间密码 条形码 条码 快递号 订单号? "
+    "訂單號? 运单号? 频道号 呼号 学籍号 拨 "
 )
+_DAYS = "周|星期|礼拜|週|禮拜"
+_COUNTED_THINGS = "年月日号度元个天人章节页层楼"
+_AIRCRAFT = _any("歼 轰 运 直 强 水 东风 长征 神舟 天舟 嫦娥 天宫 快舟 巨浪 红旗 天问 问 玉兔 苏 米格 图 鲲龙 伊尔")
+"""Names that a hyphen joins with a number: 歼-20."""
 _HOURS = "(?:上午|下午|晚上|早上|中午|凌晨|傍晚|夜里|夜晚|清晨|次日|第二天|当天|下晝|上晝|夜晚)?"
 _HAN_NUMBER = "零一二三四五六七八九十百千万亿两半"
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(?P<year>\d{4})\s*[-/.年]\s*(?P<month>0?[1-9]|1[0-2])\s*[-/.月]\s*"
-                r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d)[日号]?"), _date),
+                r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d)[日号號]?"), _date),
     # Codes and telephone numbers, before anything that counts.
     (re.compile(rf"(?P<word>(?:{_CODE_WORDS})[码碼号號]?[{HAN}]{{0,2}}?(?:就?[是为為係]|叫|有|[:：,，\s])*)"
-                r"(?P<codes>\+?\d[\d -]*\d(?:(?:、|,|，|和|或|同|及|以及|或者|还有)\d[\d-]{2,})*(?![\d.%‰℃:：/]|年|月|块|元|[万亿]))"),
-     _code),
+                r"(?P<codes>\+?\d[\d -]*\d(?:(?:、|,|，|和|或|同|及|以及|或者|还有)\d[\d-]{2,})*"
+                r"(?![\d.%‰℃:：/年月块元万亿]))"), _code),
     (re.compile(r"(?<!\d)(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"), _telephone),
     (re.compile(r"(?<!\d)(?:(?:\+?86[- ]?)?(?:0\d{2,3}[- ]|\(0\d{2,3}\)\s?)\d{3,4}[- ]?\d{4}|[48]00[- ]?\d{3}[- ]?\d{4}"
                 r"|[48]00[- ]\d{4}[- ]\d{3})(?:[-转]\d{1,4})?(?![-\d])"), _telephone),
     (re.compile(r"\d{3,4}(?=\s?(?:室|教室|病房|宿舍|包间|包厢|房间?(?!子|屋|贷|价)))"), lambda m: digits(m[0])),
-    (re.compile(r"(?:3\.15|9\.11|5\.12|12\.9|7\.7)(?=晚会|事件|地震|运动|事变|袭击|惨案)|(?<!\d)\d{1,2}[·•]\d{1,2}(?!\d)"),
+    (re.compile(r"(?<![\d.])\d{1,2}\.\d{1,2}(?=晚会|事件|地震|运动|事变|袭击|惨案)"
+                r"|(?<!\d)\d{1,2}[·•]\d{1,2}(?!\d)"),
      lambda m: digits(m[0], one="一")),
     # Ranges of years.
     (re.compile(rf"(?<![\d.])(?P<a>\d{{4}}){_TO}(?P<b>\d{{4}})(?=年)"), lambda m: f"{_year(m['a'])}到{_year(m['b'])}"),
@@ -309,29 +328,32 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<!\d)((?:19|20)\d\d)\s*[-/–—]\s*((?:19|20)?\d\d)\s?(?=赛季|学年|年度|财年)"),
      lambda m: f"{_year(m[1])}到{_year(m[2])}"),
     # Ranges: a hyphen behind a quantity and before another is no sign.
-    (re.compile(rf"(?P<symbol>{_MONEY})\s?(?P<a>{_N}){_TO}(?P<again>(?P=symbol)\s?)?(?P<b>{_N})(?!\s?(?:=|{_QUANTITY}))"),
+    (re.compile(rf"(?P<symbol>{_MONEY})\s?(?P<a>{_N}){_TO}(?P<again>(?P=symbol)\s?)?(?P<b>{_N})"
+                rf"(?!\s?(?:=|{_QUANTITY}))"),
      _money_range),
     (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N}){_TO}(?P<b>{_N})\s*(?P<mark>[%‰])(?!\s*=)"), _percent_range),
     (re.compile(rf"(?P<a>{_N}\s?(?:%|‰))\s*[-–—−]\s*(?P<b>{_N}\s?(?:%|‰))(?=\s*=)"), lambda m: f"{m['a']}减{m['b']}"),
     (re.compile(rf"(?P<a>\d\s?(?:{_QUANTITY})){_TO}(?=(?P<sign>[-−])?(?:{_HOURS}|第|{_MONEY})\s?\d)"
                 r"(?!\s*[-−]?[\d.]+\s*[%‰]?\s*=)"),
      lambda m: f"{m['a']}{'至' if re.search('[~～]', m[0]) and not re.search('[年月日号元]', m['a'][-1:]) else '到'}"),
-    (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N}){_TO}(?={_N}\s?(?:(?P<word>{_MEASURE_WORDS})|{_QUANTITY}))"), _counted_range),
-    (re.compile(r"(周|星期|礼拜|週|禮拜)([一二三四五六日天])\s*[-–—−~～]\s*(?=(?:周|星期|礼拜|週|禮拜)?[一二三四五六日天](?!周))"),
+    (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N}){_TO}(?={_N}\s?(?:(?P<word>{_MEASURE_WORDS})|{_QUANTITY}))"),
+     _counted_range),
+    (re.compile(rf"({_DAYS})([一二三四五六日天]){_TO}(?=(?:{_DAYS})?[一二三四五六日天](?!周))"),
      lambda m: f"{m[1]}{m[2]}到"),
     # Years.
     (re.compile(r"(公元前?)(\d+)(?=年)"), lambda m: m[1] + _year(m[2])),
-    (re.compile(r"(?<!\d)(\d{4})(?=\s*年(?!级|前|后|来|间|以|多)|后(?=[\u4e00-\u9fff]|$))|(?<=[12]\d{3}年[至到])(\d{4})(?=年)"),
+    (re.compile(r"(?<!\d)\d{4}(?=\s*年(?!级|級|前|后|後|来|來|间|間|以|多)|[后後](?=[\u4e00-\u9fff]|$))"),
      lambda m: _year(m[0])),
-    (re.compile(r"(?<![\d.])\d{2}(?=\s*(?:年|后(?=[\u4e00-\u9fff]|$)))"), _short_year),
+    (re.compile(r"(?<![\d.])\d{2}(?=\s*(?:年|[后後](?=[\u4e00-\u9fff]|$)))"), _short_year),
     # Times of day.
-    (re.compile(r"(?P<hour>(?<!\d)[01]?\d|2[0-4])[:：](?P<minute>[0-5]\d)(?:[:：](?P<second>[0-5]\d))?(?![\d:：])"), _time),
+    (re.compile(r"(?P<hour>(?<!\d)[01]?\d|2[0-4])[:：](?P<minute>[0-5]\d)(?:[:：](?P<second>[0-5]\d))?(?![\d:：])"),
+     _time),
     (re.compile(rf"(?<=[点分秒半])\s*[-–—−~～]\s*(?={_HOURS}[零一二两三四五六七八九十]+点)"), lambda m: "至"),
     (re.compile(r"(?P<a>\d+)\s*[:：]\s*(?P<b>\d+)"), lambda m: f"{cardinal(m['a'])}比{cardinal(m['b'])}"),
-    (re.compile(rf"(?<=[{_HAN_NUMBER}][年月日号度元个天人章节页层楼])\s*[-–—−]\s*(?=第?[{_HAN_NUMBER}]+[年月日号度元个天人章节页层楼])"),
+    (re.compile(rf"(?<=[{_HAN_NUMBER}][{_COUNTED_THINGS}])\s*[-–—−]\s*(?=第?[{_HAN_NUMBER}]+[{_COUNTED_THINGS}])"),
      lambda m: "到"),
     # Temperatures, money, shares.
-    (re.compile(rf"(?P<sign>(?<![A-Za-z0-9°℃℉])[-−])?(?P<n>{_N})\s*(?P<unit>°\s?[CF]|℃|℉|摄氏度|华氏度|(?<=\d)度(?=[CF]?(?![A-Za-z])))"),
+    (re.compile(rf"(?P<sign>(?<![A-Za-z0-9°℃℉])[-−])?(?P<n>{_N})\s*(?P<unit>°\s?[CF]|℃|℉|摄氏度|华氏度|(?<=\d)度)"),
      lambda m: _degrees(m) if m["sign"] or m["unit"] != "度" else m[0]),
     (re.compile(r"(\d)\s?°\s?(?:(\d+)\s?[′'])(?:\s?(\d+(?:\.\d+)?)\s?[″\"])?"),
      lambda m: f"{m[1]}度{_number(m[2])}分" + (f"{_number(m[3])}秒" if m[3] else "")),
@@ -343,8 +365,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
      lambda m: f"{_number(m['a'])}{_UNITS[m['unit']]}至{m['b']}" if m["unit"] else f"{_number(m['a'])}到{m['b']}"),
     (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N})\s*[-–—]\s*(?P<b>{_N})(?!\s*[-=\d])"),
      lambda m: f"{_number(m['a'])}到{m['b']}"),
-    (re.compile(r"(歼|轰|运|直|强|水|东风|长征|神舟|天舟|嫦娥|天宫|快舟|巨浪|红旗|问|天问|玉兔|苏|米格|图|鲲龙|伊尔)[-–—](?=\d)"),
-     lambda m: m[1]),
+    (re.compile(rf"({_AIRCRAFT})[-–—](?=\d)"), lambda m: m[1]),
     (re.compile(rf"(?P<n>(?:(?<![A-Za-z0-9])[-−])?{_N})\s*(?P<unit>{UNIT_NAMES})(?![A-Za-z0-9/])"),
      lambda m: _number(m["n"]) + _UNITS[m["unit"]]),
     (re.compile(rf"[{_SQUARES}]"), lambda m: _SQUARED[m[0]]),
@@ -358,13 +379,15 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d/.])(?P<a>\d+)/(?P<b>\d+)(?![\d/])"), lambda m: f"{cardinal(m['b'])}分之{cardinal(m['a'])}"),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: "点".join(digits(part, one="一") for part in m[0].split("."))),
     (re.compile(r"(第\s*)(\d+)"), lambda m: "第" + cardinal(m[2])),
-    (re.compile(rf"(?P<number>(?:(?<![A-Za-z0-9])[-−])?{_N})\s?(?P<more>[多余几+]?)(?P<word>{_MEASURE_WORDS})"), _counted),
+    (re.compile(rf"(?P<number>(?:(?<![A-Za-z0-9])[-−])?{_N})\s?(?P<more>[多余几+]?)(?P<word>{_MEASURE_WORDS})"),
+     _counted),
     (re.compile(r"(?:(?<![A-Za-z0-9])[-−])?\d+(?:,\d{3})*\.\d+|(?<!\d)\.\d+"
                 r"|(?<![A-Za-z0-9])[-−]\d+|\d{1,3}(?:,\d{3})+"),
      lambda m: _number(m[0])),
     (re.compile(r"\d+"), _bare),
     (re.compile(r"(?<=[一二三四五六七八九十百千万亿零\w])\s*-\s*(?=[一二三四五六七八九十])"), lambda m: "减"),
-    (re.compile(r"(?<![㐀-鿿])(?<![A-Za-z]{3})[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+|(?<=[零一二三四五六七八九十百千万亿派])[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+"), _power),
+    # A power, but not the number of a note behind a word.
+    (re.compile(rf"(?:(?<![㐀-鿿])(?<![A-Za-z]{{3}})|(?<=[{_HAN_NUMBER}派]))[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+"), _power),
     (re.compile(rf"(?<=[{_PER}])/(?=[\u4e00-\u9fff])"), lambda m: "每"),
     (re.compile(r"(?<=[\u4e00-\u9fff])/(?=[\u4e00-\u9fff])"), lambda m: ","),
     (re.compile("[\u0370-\u03ff]"), lambda m: _GREEK.get(m[0].lower(), "")),

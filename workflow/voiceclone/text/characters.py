@@ -216,7 +216,7 @@ def _enclosed(match: re.Match[str]) -> str:
         return match[0]  # ⓐ
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     digit = re.compile(r"[\d\u2460-\u24ff\u2776-\u2793\u3251-\u325f\u32b1-\u32bf]")
-    return (" " if digit.match(before) else "") + f"{value:.0f}" + (" " if digit.match(after) else "")
+    return (" " if before.isdecimal() else "") + f"{value:.0f}" + (" " if digit.match(after) else "")
 
 
 def _one_script(word: str) -> str:

@@ -73,8 +73,8 @@ _SURE = {
     "en": re.compile(r"[A-Za-z0-9\s]"),
     "ja": re.compile(rf"[{HAN}{KANA}{LATIN}0-9Ａ-Ｚａ-ｚ\s]"),
     "ko": re.compile(rf"[{HANGUL}0-9\s]"),
-    "yue": re.compile(rf"[{HAN}0-9\s]"),
-    "zh": re.compile(rf"[{HAN}0-9\s]"),
+    "yue": re.compile(rf"[{HAN}A-Za-z0-9\s]"),
+    "zh": re.compile(rf"[{HAN}A-Za-z0-9\s]"),
 }
 """Characters that a language's normaliser keeps or reads in every place."""
 
@@ -223,8 +223,8 @@ def _shown(character: str) -> bool:
 
 
 _LABEL = re.compile(
-    rf"(?<![{LATIN}\d.@/:_=?&%-])(?P<word>[{LATIN}]+)(?P<gap>[-_ ]?)(?P<number>\d+(?:\.\d+)*)"
-    rf"(?![\d{LATIN}@_]|[-./:,]\d|[./][{LATIN}]|\s?[%‰℃°])(?!\s[{LATIN}]{{2,}}(?![{LATIN}]*[-_ ]?\d))"
+    rf"(?<![{LATIN}\d.@:_=?&%-])(?<!\D/)(?<!^/)(?P<word>[{LATIN}]+)(?P<gap>[-_ ]?)(?P<number>\d+(?:\.\d+)*)"
+    rf"(?![\d{LATIN}@_]|[-./:,]\d|[./][{LATIN}]+(?![{LATIN}\d])|\s?[%‰℃°])(?!\s[{LATIN}]{{2,}}(?![{LATIN}]*[-_ ]?\d))"
 )
 """Letters with a number: a1, A-10, iPhone 15; but no address, and nothing that English words follow."""
 

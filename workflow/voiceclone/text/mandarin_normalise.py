@@ -64,7 +64,8 @@ _SYMBOLS = {
     "+": "加", "×": "乘", "÷": "除以", "=": "等于", "≈": "约等于", "≠": "不等于", "<": "小于", ">": "大于",
     "≤": "小于等于", "≥": "大于等于", "⩽": "小于等于", "⩾": "大于等于", "±": "正负", "√": "根号", "∞": "无穷大",
     "∵": "因为", "∴": "所以", "∠": "角", "△": "三角形", "∈": "属于", "∪": "并", "∩": "交",
-    "%": "百分之", "‰": "千分之", "℃": "度", "℉": "华氏度", "°": "度", "&": "和", "@": "艾特", "#": "井", "§": "节", "−": "减",
+    "%": "百分之", "‰": "千分之", "℃": "度", "℉": "华氏度", "°": "度", "&": "和", "@": "艾特",
+    "#": "井", "§": "节", "−": "减",
 }  # fmt: skip
 _GREEK = dict(
     zip(
@@ -101,8 +102,8 @@ _GREEK = dict(
 )
 _CURRENCIES = {
     "￥": "元", "¥": "元", "$": "美元", "€": "欧元", "£": "英镑", "₩": "韩元", "₽": "卢布", "₹": "卢比", "฿": "泰铢",
-    "₫": "越南盾", "₿": "比特币", "US$": "美元", "HK$": "港元", "NT$": "新台币", "A$": "澳元", "C$": "加元", "S$": "新元",
-    "RMB": "元", "CNY": "元", "USD": "美元", "EUR": "欧元", "GBP": "英镑", "JPY": "日元", "HKD": "港元",
+    "₫": "越南盾", "₿": "比特币", "US$": "美元", "HK$": "港元", "NT$": "新台币", "A$": "澳元", "C$": "加元",
+    "S$": "新元", "RMB": "元", "CNY": "元", "USD": "美元", "EUR": "欧元", "GBP": "英镑", "JPY": "日元", "HKD": "港元",
 }  # fmt: skip
 MONEY_LETTERS = "|".join(re.escape(sign) for sign in _CURRENCIES if sign[0].isalpha())
 """Currencies that begin with letters, as the inside of a regular expression."""
@@ -336,7 +337,10 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?P<a>\d\s?(?:{_QUANTITY})){_TO}(?=(?P<sign>[-−])?(?:{_HOURS}|第|{_MONEY})\s?\d)"
                 r"(?!\s*[-−]?[\d.]+\s*[%‰]?\s*=)"),
      lambda m: f"{m['a']}{'至' if re.search('[~～]', m[0]) and not re.search('[年月日号元]', m['a'][-1:]) else '到'}"),
-    (re.compile(rf"(?<![A-Za-z0-9.-])(?P<a>{_N}){_TO}(?={_N}\s?(?:(?P<word>{_MEASURE_WORDS})|{_QUANTITY}))"),
+    (re.compile(rf"(?<![A-Za-z0-9.])[-−]({_N}){_TO}(?={_N}\s?(?:°C|℃|度|摄氏度))"), lambda m: f"零下{_number(m[1])}到"),
+    (re.compile(rf"(\d+/\d+){_TO}(?=\d+/\d)"), lambda m: f"{m[1]}到"),
+    (re.compile(r"(比分[是为:：]?\s?)(\d+)\s*[-–—]\s*(\d+)"), lambda m: f"{m[1]}{m[2]}比{m[3]}"),
+    (re.compile(rf"(?<![A-Za-z0-9./-])(?P<a>{_N}){_TO}(?={_N}\s?(?:(?P<word>{_MEASURE_WORDS})|{_QUANTITY}))"),
      _counted_range),
     (re.compile(rf"({_DAYS})([一二三四五六日天]){_TO}(?=(?:{_DAYS})?[一二三四五六日天](?!周))"),
      lambda m: f"{m[1]}{m[2]}到"),
@@ -415,6 +419,7 @@ def write_out(text: str, simplify: bool = True) -> str:
         simplify: traditional to simplified characters before.
     """
     text = re.sub(r"https?://", "", text).translate(_HALF_WIDTH)
+    text = re.sub(r"(?<=[一二三四五六七八九零〇])○+", lambda m: "零" * len(m[0]), text)
     if simplify:
         text = _simplifier().convert(text)
     for pattern, reading in _RULES:

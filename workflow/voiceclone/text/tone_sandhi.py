@@ -107,7 +107,7 @@ def _merge_one(words: Sequence[Word]) -> list[Word]:
         if doubled and word.pos == "v":
             merged.append(word.joined(words[position + 1]).joined(words[position + 2]))
             position += 3
-        elif merged and merged[-1].text == "一" and word.pos != "x" and not _within_number(merged):
+        elif merged and merged[-1].text == "一" and word.pos not in ("x", "c") and not _within_number(merged):
             merged[-1] = Word("一" + word.text, word.pos, merged[-1].tones + word.tones)
             position += 1
         else:

@@ -121,7 +121,8 @@ _KNOWN_HAN: dict[str, Callable[[str], bool]] = {
 def _read_english(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import english
 
-    normalised, lost = english.normalise(text), _lost("en", text, english.normalise, lexicon)
+    lost = _lost("en", text, english.normalise, lexicon)
+    normalised = english.normalise(_without(text, lost))
     return Segment("en", normalised, english.to_symbols(normalised, lexicon.words("en")), None, lost)
 
 

@@ -13,7 +13,7 @@ REVISIONS: dict[str, int] = {
     "clean": 1,
     "slice": 1,
     "transcribe": 1,
-    "corpus": 1,
+    "corpus": 2,
     "gather": 1,
     "features": 4,
     "fit_tokenizer": 1,

@@ -69,12 +69,13 @@ class Phones:
     unread: tuple[str, ...] = ()
 
 
+_DIALLED = r"\+(?=\d[\d -]{8})"  # the plus of a country code, which nobody says
 _SURE = {
-    "en": re.compile(r"[A-Za-z0-9\s]"),
-    "ja": re.compile(rf"[{HAN}{KANA}{LATIN}0-9Ａ-Ｚａ-ｚ\s]"),
-    "ko": re.compile(rf"[{HANGUL}0-9\s]"),
-    "yue": re.compile(rf"[{HAN}A-Za-z0-9\s]"),
-    "zh": re.compile(rf"[{HAN}A-Za-z0-9\s]"),
+    "en": re.compile(rf"[A-Za-z0-9\s]|{_DIALLED}"),
+    "ja": re.compile(rf"[{HAN}{KANA}{LATIN}0-9Ａ-Ｚａ-ｚ\s]|{_DIALLED}"),
+    "ko": re.compile(rf"[{HANGUL}0-9\s]|{_DIALLED}"),
+    "yue": re.compile(rf"[{HAN}A-Za-z0-9\s]|{_DIALLED}"),
+    "zh": re.compile(rf"[{HAN}A-Za-z0-9\s]|{_DIALLED}"),
 }
 """Characters that a language's normaliser keeps or reads in every place."""
 

@@ -47,14 +47,15 @@ def test_rare_characters_are_read(text: str, kana: str) -> None:
         return "".join(symbol for symbol in symbols if symbol[0].islower())
 
     assert sounds(kana) in sounds(text)
-    assert japanese.unread(japanese.normalise(text)) == ()
+    assert to_phones(text, "ja").unread == ()
 
 
 def test_what_has_no_reading_is_named() -> None:
     text = japanese.normalise("雪☃とゟ")
-    assert japanese.unread(text) == ("☃", "ゟ") and UNKNOWN in japanese.to_symbols(text, {})
-    assert korean.unread(korean.normalise("눈☃과 漢字")) == ("☃", "漢", "字")
-    assert japanese.unread("「はい」、行く。") == korean.unread("“네”, 가.") == ()
+    assert UNKNOWN in japanese.to_symbols(text, {})
+    assert to_phones("雪☃とゟ", "ja").unread == ("☃",)
+    assert to_phones("눈☃과 가자", "ko").unread == ("☃",)
+    assert to_phones("「はい」、行く。", "ja").unread == to_phones("“네”, 가.", "ko").unread == ()
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,4 @@ def test_korean_liaison(written: str, sound: str) -> None:
 def test_cases_from_the_field(shared_cases: Path, name: str, language: str) -> None:
     lines = (shared_cases / name).read_text(encoding="utf-8").splitlines()
     for text in (line.partition("\t")[0] for line in lines if line and line[0] != "#"):
-        read = {"ja": japanese, "ko": korean}[language]
-        segments = to_phones(text, language).segments
-        assert not [read.unread(segment.normalised) for segment in segments if read.unread(segment.normalised)]
+        assert not to_phones(text, language).unread

@@ -36,7 +36,8 @@ class SoVITSConfig(Architecture):
     """Sizes of SoVITS; the defaults are those of v2.
 
     ``decoder`` names the class that makes the waveform. ``trunk_*`` are sizes of the source-filter decoder;
-    ``decoder_channels``, ``upsample_kernels`` and ``resblock_*`` of the HiFi-GAN; ``upsample_rates`` say the hop of both.
+    ``decoder_channels``, ``upsample_kernels`` and ``resblock_*`` of the HiFi-GAN; ``upsample_rates`` say the hop of
+    both.
     """
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"decoder", "trunk_width", "trunk_hidden", "trunk_blocks"})

@@ -357,11 +357,6 @@ def _is_unread(character: str) -> bool:
     return unicodedata.category(character)[0] in "LNS" and unicodedata.category(character) != "Sk"
 
 
-def unread(text: str) -> tuple[str, ...]:
-    """Characters of a normalised text that are not spoken, each once."""
-    return tuple(dict.fromkeys(c for c in text if not c.isascii() and _is_unread(c)))
-
-
 def _quote(text: str, match: re.Match[str]) -> str:
     """Keep an apostrophe that stands for letters (dogs', 'em), drop a quotation mark."""
     before = text[match.start() - 1] if match.start() else " "

@@ -17,7 +17,7 @@ from typing import Any
 from voiceclone.text.english_numbers import roman
 from voiceclone.text.symbols import SYMBOL_IDS, UNKNOWN
 
-__all__ = ["normalise", "to_symbols", "unread"]
+__all__ = ["normalise", "to_symbols"]
 
 _READABLE = r"A-Za-z\d々ぁ-ヿ一-鿿１-９Ａ-Ｚａ-ｚｦ-ﾝ㐀-䶿豈-\ufaff\U00020000-\U000323af"
 _HAN = r"[一-鿿㐀-䶿豈-\ufaff\U00020000-\U000323af]"
@@ -196,22 +196,6 @@ def _frontend() -> Callable[[str], Any]:
     import pyopenjtalk
 
     return pyopenjtalk.run_frontend
-
-
-@lru_cache(maxsize=10000)
-def _is_read(character: str) -> bool:
-    """Whether a rare character has a reading."""
-    return any(found["pron"] not in ("、", "*", "") for found in _frontend()(character))
-
-
-def unread(text: str) -> tuple[str, ...]:
-    """Characters of a normalised text that are letters or symbols without a reading, each once."""
-    odd = (
-        c for c in text
-        if unicodedata.category(c)[0] in "LNS" and not c.isascii()
-        and (not re.match(f"[{_READABLE}]", c) or ((_is_rare(c) or c in "ゟ") and not _is_read(c)))
-    )  # fmt: skip
-    return tuple(dict.fromkeys(c for c in odd if c not in _MARKS and c not in "％"))
 
 
 @cache

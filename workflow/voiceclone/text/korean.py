@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from voiceclone.text.korean_normalise import normalise, unread
+from voiceclone.text.korean_normalise import normalise
 from voiceclone.text.symbols import PUNCTUATION
 
-__all__ = ["normalise", "respell", "to_symbols", "unread"]
+__all__ = ["normalise", "respell", "to_symbols"]
 
 BLANK, STOP = "空", "停"
 

@@ -193,12 +193,6 @@ def _vulgar(match: re.Match[str]) -> str:
     return f"{whole}{sino(str(below))}분의 {sino(str(above))}"
 
 
-def unread(text: str) -> tuple[str, ...]:
-    """Characters of a normalised text that are letters or symbols without a reading, each once."""
-    odd = (c for c in text if unicodedata.category(c)[0] in "LNS" and not re.match("[ㄱ-ㅣ가-힣\u1100-\u11ff]", c))
-    return tuple(dict.fromkeys(c for c in odd if not c.isascii()))
-
-
 def normalise(text: str) -> str:
     """Korean text without digits, units and Latin letters.
 

@@ -18,11 +18,13 @@ wildcard_constraints:
     speaker=alternatives(SPEAKERS),
     target=alternatives([*EVALUATED]),
     asset=alternatives(ASSETS),
+    teacher=alternatives(list(TEACHERS)),
 
 
 localrules:
     all,
     fetch_asset,
+    teachers,
     report,
     collect_report,
 
@@ -35,6 +37,7 @@ rule all:
 
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/demo.smk"
+include: "workflow/rules/teachers.smk"
 include: "workflow/rules/takes.smk"
 include: "workflow/rules/separate.smk"
 include: "workflow/rules/clean.smk"

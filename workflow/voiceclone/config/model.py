@@ -21,6 +21,7 @@ from voiceclone.config.separate import SeparateSettings
 from voiceclone.config.slice import SliceSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.config.takes import TakesSettings
+from voiceclone.config.teachers import TeacherSettings
 from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.files import canonical_json
@@ -91,6 +92,9 @@ class Config(Block):
     report: ReportSettings = Field(ReportSettings(), description="The speaker's page.")
     models: ModelsSettings = Field(ModelsSettings(), description="Pretrained models that no other block names.")
     demo: DemoSettings = Field(DemoSettings(), description="The demo speaker's recordings.")
+    teachers: tuple[TeacherSettings, ...] = Field(
+        (), description="Packaged voices that speak texts as many people, to train on: see section Teachers."
+    )
     runtime: RuntimeSettings = Field(
         RuntimeSettings(), description="How and where stages run; a change never makes a result out of date."
     )
@@ -106,6 +110,9 @@ class Config(Block):
             )
         if self.language not in ("auto", "en") and self.models.asr.endswith(".en"):
             raise ValueError(f"models.asr {self.models.asr!r} knows only English, but language is {self.language!r}")
+        names = [teacher.name for teacher in self.teachers]
+        if double := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"teachers: the names {double} come twice")
         if self.sovits.architecture == "v2Pro" and not self.features.verification_encoder:
             raise ValueError("sovits.architecture v2Pro needs features.verification_encoder eres2netv2")
         return self
@@ -150,9 +157,10 @@ class Config(Block):
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
 
     def all_assets(self) -> list[str]:
-        """Names of all models of a run, in the order of the stages; the demo's voice only in the demo."""
+        """Names of all models of a run, in the order of the stages, then the teachers'."""
         stages = [stage for stage in self.BLOCKS if stage != "demo_speaker" or self.preset == "demo"]
-        return list(dict.fromkeys(name for stage in stages for name in self.assets(stage)))
+        teachers = [name for teacher in self.teachers for name in (teacher.model, *teacher.text_assets())]
+        return list(dict.fromkeys([*(name for stage in stages for name in self.assets(stage)), *teachers]))
 
     def chosen_models(self) -> dict[str, tuple[str, str]]:
         """Models that the user can name: key to the name given and the kind that is expected; empty names left out."""
@@ -164,6 +172,10 @@ class Config(Block):
             "sovits.base": (self.sovits.base, "sovits-generator"),
             "sovits.base_discriminator": (self.sovits.base_discriminator, "sovits-discriminator"),
         }
+        for number, teacher in enumerate(self.teachers):
+            chosen[f"teachers.{number}.asset"] = (teacher.model, "tts")
+            for place, name in enumerate(teacher.text_assets()):
+                chosen[f"teachers.{number}.texts.{place}"] = (name, "texts")
         for place, name in enumerate(self.separate.chain):
             chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, "audio-separator")
         return {key: value for key, value in chosen.items() if value[0]}

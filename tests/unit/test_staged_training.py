@@ -186,13 +186,13 @@ def tones(*frequencies: float) -> torch.Tensor:
 def test_losses_end_at_each_items_bandwidth() -> None:
     torch.manual_seed(0)
     real = tones(500) + 1e-3 * torch.randn(2, 16384)
-    fake = real + tones(10000)  # what only a full recording may object to
+    fake = real + tones(10000) * torch.hann_window(16384)  # what only a full recording may object to
     narrow, full = torch.tensor([8000.0, 8000.0]), torch.tensor([8000.0, 0.0])
     for measure in (
         lambda band: banded_mel_loss(mel_spectrogram(real), mel_spectrogram(fake), band),
         lambda band: stft_loss(real, fake, band),
     ):
-        assert measure(full) > 0.05 and measure(narrow) < 0.02
+        assert measure(full) > 4 * measure(narrow)
     fake.requires_grad_(True)
     stft_loss(real, fake, narrow).backward()
     assert fake.grad is not None

@@ -140,6 +140,12 @@ def all_voices(wildcards):
     return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
 
 
+def tokens_of_small(wildcards):
+    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
+    small = CONFIG.sovits.architecture == "small"
+    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
+
+
 def alignment(wildcards):
     """The phone of each token, where a training reads it."""
     return [f"results/{wildcards.speaker}/features/align.safetensors"] if CONFIG.needs_alignment else []
@@ -155,12 +161,6 @@ def base_cards(wildcards):
     if not GATHERED:
         raise WorkflowError("corpora.sources: none are named; take --config preset=base, or name your own")
     return [f"results/{voice}/base_voice/card.md" for voice in GATHERED]
-
-
-def tokens_of_small(wildcards):
-    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
-    small = CONFIG.sovits.architecture == "small"
-    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
 
 
 def per_speaker(pattern):

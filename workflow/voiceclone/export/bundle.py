@@ -192,6 +192,7 @@ def _describe(
             "heads": gpt.config.heads,
             "head_width": gpt.config.dim // gpt.config.heads,
         },
+        **({"pointer": {"layer": layer, "dim": gpt.config.pointer_dim}} if (layer := gpt.config.pointer_layer) else {}),
         "reference_utterance": utterance,
         "prompt": has_base(models_dir),
         "bert": has_bert(features_dir),

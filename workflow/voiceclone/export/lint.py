@@ -18,6 +18,8 @@ from voiceclone.export.text_to_semantic import Format
 
 #: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.
 SMALL = 16_384
+#: Weights that stay in float32 in half precision: of the logits and of the pointer's scores.
+FLOATS = ("ar_predict_layer", "pointer.")
 #: Largest share of the bytes of weights that may be float32 in the targets of integers.
 FLOAT_SHARE = {"int8": 0.45, "int4": 0.6}
 
@@ -100,7 +102,7 @@ def _faults(model: onnx.ModelProto, form: Format) -> Iterator[str]:
         kind, matrix = tensor.data_type, len(tensor.dims) > 1
         if kind == TensorProto.DOUBLE or (form == "fp32" and kind == TensorProto.FLOAT16):
             yield f"weight {tensor.name} is {TensorProto.DataType.Name(kind)}"
-        if form == "fp16" and kind == TensorProto.FLOAT and matrix and not tensor.name.startswith("ar_predict_layer"):
+        if form == "fp16" and kind == TensorProto.FLOAT and matrix and not tensor.name.startswith(FLOATS):
             yield f"weight {tensor.name} is FLOAT, expected FLOAT16"
 
 

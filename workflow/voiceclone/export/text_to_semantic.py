@@ -30,7 +30,9 @@ class TextToSemanticGraph:
     Inputs: phones int64 (1, X); bert (1, 1024, X); tokens int64 (1, N); position int64 scalar, index of the first token
     among the semantic tokens; past_length int64 scalar, positions already in the buffers; key_I, value_I
     (1, heads, capacity, width) per layer. Outputs: logits float32 (1, V + 1) after the last token; new_key_I,
-    new_value_I. X is 0 after the first pass; X and N are not both 0. bert and buffers are half precision in fp16.
+    new_value_I. X is 0 after the first pass; X and N are not both 0. bert and buffers are half precision in fp16. Of a
+    network with a pointer also pointer_keys float32 (1, X + N, D) and pointer_query (1, D), of the last position; its
+    emission table is among the weights, though no operator reads it.
 
     Args:
         config: sizes of the network.
@@ -57,6 +59,8 @@ class TextToSemanticGraph:
         prompt = g.add("Squeeze", g.add("Greater", count, g.constant([0])), g.constant([0]))
         for index in range(c.layers):
             x = self._layer(x, index, lengths, total, prompt, count)
+            if index + 1 == c.pointer_layer:
+                self._point(x)
         last = g.add("Gather", x, g.constant(-1), axis=1)
         g.add("Identity", self._linear(last, "ar_predict_layer.weight", None), outputs=["logits"])
         kind = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
@@ -74,6 +78,9 @@ class TextToSemanticGraph:
             "logits": (TensorProto.FLOAT, (1, c.codes + 1)),
             **{f"new_{name}_{index}": buffer for index in layers for name in ("key", "value")},
         }
+        if c.pointer_layer:
+            outputs["pointer_keys"] = TensorProto.FLOAT, (1, "rows", c.pointer_dim)
+            outputs["pointer_query"] = TensorProto.FLOAT, (1, c.pointer_dim)
         return g.model("text_to_semantic", inputs, outputs, self.opset, metadata)
 
     # -- parts -----------------------------------------------------------------------------------------------------
@@ -126,6 +133,14 @@ class TextToSemanticGraph:
         x = self._norm(x, out, f"{name}.norm1")
         inner = g.add("Relu", self._linear(x, f"{name}.linear1.weight", f"{name}.linear1.bias", cast=not self.half))
         return self._norm(x, self._linear(inner, f"{name}.linear2.weight", f"{name}.linear2.bias"), f"{name}.norm2")
+
+    def _point(self, x: str) -> None:
+        """Outputs of the pointer; its table goes with them."""
+        g, table = self.graph, self.weights["pointer.emission"]
+        g.weight("pointer.emission", table if self.form == "fp32" else table.astype(np.float16))
+        g.add("Identity", self._linear(x, "pointer.key.weight", None), outputs=["pointer_keys"])
+        last = g.add("Gather", x, g.constant(-1), axis=1)
+        g.add("Identity", self._linear(last, "pointer.query.weight", None), outputs=["pointer_query"])
 
     def _phones_see_all(self, index: int, joint: str, causal: str, prompt: str, count: str) -> str:
         """In the first pass, replace the phones' rows of the causal attention by unmasked attention."""

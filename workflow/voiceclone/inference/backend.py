@@ -78,6 +78,7 @@ class OnnxBackend:
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
         from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
+        from voiceclone.inference.onnx_weights import OnnxWeights, read_emission
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
@@ -88,11 +89,21 @@ class OnnxBackend:
         self._steps_per_frame = description["steps_per_frame"]
         self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
+        self._pointer = description.get("pointer")
+        self.emission = read_emission(OnnxWeights(folder / TEXT_TO_SEMANTIC)) if self._pointer else None
+        self._query = np.zeros((1, self._pointer["dim"] if self._pointer else 0), np.float32)
+        self._phone_keys = np.zeros((0, self._query.shape[1]), np.float32)
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
         """See :class:`Backend`; the cache of the sentence before is lost."""
         features = np.zeros((BERT_CHANNELS, len(phones)), np.float32) if bert is None else bert
-        return self._run(phones[None], features[None], prompt[None], 0, 0)
+        found = self._run(phones[None], features[None], prompt[None], 0, 0)
+        self._phone_keys = self._new_keys[0, : len(phones)].copy()
+        return found
+
+    def point(self) -> Floats:
+        """See :class:`voiceclone.inference.guidance.PointingBackend`."""
+        return self._phone_keys @ self._query[0] * np.float32(self._query.shape[1] ** -0.5)
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
         """See :class:`Backend`; ``cache`` is the number of positions that are filled."""
@@ -107,6 +118,10 @@ class OnnxBackend:
         binding.bind_cpu_input("position", np.array(position, np.int64))
         binding.bind_cpu_input("past_length", np.array(past, np.int64))
         binding.bind_output("logits", "cpu", 0, np.float32, self._logits.shape, self._logits.ctypes.data)
+        if self._pointer:
+            self._new_keys = np.empty((1, filled - past, self._query.shape[1]), np.float32)
+            for name, array in (("pointer_keys", self._new_keys), ("pointer_query", self._query)):
+                binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         self._gpt.run_with_iobinding(binding)
         return self._logits[0].copy(), filled
 

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.config.detector import DetectorSettings
+from voiceclone.inference.guidance import Guide
 
 Tokens = npt.NDArray[np.int64]
-Kind = Literal["runaway", "omission", "loop", "stuck", "leak", "words"]
+Kind = Literal["runaway", "omission", "loop", "stuck", "leak", "words", "skip", "repeat"]
 
 #: Tokens that a piece may have beyond its rate: short pieces vary more.
 SLACK_TOKENS = 25
@@ -27,6 +28,8 @@ SHARED_PHONES = 10
 TOKENS_PER_UNIT = 1.75
 #: Least period of a repeat that is compared token by token: slow speech changes its tokens less often.
 SHORTEST_TIMED = 8
+#: Phones in a row that may have no token, and tokens in a row for which the pointer may look back so many phones.
+SKIPPED_PHONES, BACKWARD_TOKENS, BACKWARD_PHONES = 4, 10, 4
 WORST = 10.0
 #: A piece without end is at least so bad, at whatever length it was cut.
 ENDLESS = 2.0
@@ -38,7 +41,8 @@ class Finding:
 
     Attributes:
         kind: ``runaway`` (no end, or far too long), ``omission`` (far too short), ``loop`` (says something again and
-            again), ``stuck`` (holds one token), ``leak`` (says the prompt), ``words`` (a recogniser hears other words).
+            again), ``stuck`` (holds one token), ``leak`` (says the prompt), ``words`` (a recogniser hears other words),
+            ``skip`` (phones in a row have no token), ``repeat`` (the pointer looks back at phones that were spoken).
         excess: how far beyond its limit, from 1 (at the limit) to 10.
         detail: figures for a person.
     """
@@ -82,6 +86,25 @@ def find_faults(
         *_loop(codes, phones, settings),
         *_leak(codes, phones, prompt, prompt_phones, settings),
     ]
+
+
+def find_detours(guide: Guide) -> list[Finding]:
+    """Where an attempt that was followed left phones out, or went back."""
+    spoken = guide.spans()[:, 1] > 0
+    skipped = _longest(~spoken)
+    backward = _longest(np.asarray(guide.seen) < np.asarray(guide.path) - BACKWARD_PHONES)
+    findings = []
+    if skipped > SKIPPED_PHONES:
+        findings.append(Finding("skip", _excess(skipped, SKIPPED_PHONES), f"{skipped} phones without a token"))
+    if backward > BACKWARD_TOKENS:
+        findings.append(Finding("repeat", _excess(backward, BACKWARD_TOKENS), f"looks back for {backward} tokens"))
+    return findings
+
+
+def _longest(flags: npt.NDArray[np.bool_]) -> int:
+    """Length of the longest run of true values."""
+    starts, lengths = _runs(flags.astype(np.int64))
+    return int(lengths[flags[starts]].max(initial=0)) if len(flags) else 0
 
 
 def _length(tokens: int, phones: int, ended: bool, settings: DetectorSettings, rate: float | None) -> list[Finding]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, Tokens
 from voiceclone.inference.bundle import Reference
+from voiceclone.inference.guidance import GUIDANCE, Guide, PointingBackend
 from voiceclone.inference.sampling import SamplingSettings, sample
 from voiceclone.inference.speaking import Speaking
 from voiceclone.text.frontend import Phones
@@ -31,6 +32,7 @@ class Draw:
         sampling: how they are drawn.
         limit: most tokens.
         rng: source of their noise.
+        guide: follows the phones; None: nobody does.
     """
 
     phones: Tokens
@@ -39,6 +41,7 @@ class Draw:
     sampling: SamplingSettings
     limit: int
     rng: np.random.Generator
+    guide: Guide | None = None
 
 
 class Loop(Protocol):
@@ -112,11 +115,28 @@ class Request:
         return max(counts, key=lambda language: (counts[language], language))
 
 
-def wanted_tokens(request: Request, rng: np.random.Generator) -> Draw:
-    """What the tokens of a piece are drawn from: they follow those of the reference."""
+def wanted_tokens(request: Request, rng: np.random.Generator, backend: Backend | None = None) -> Draw:
+    """What the tokens of a piece are drawn from: they follow those of the reference.
+
+    Args:
+        request: the piece.
+        rng: source of their noise.
+        backend: guides them, if its network has a pointer; None: they are not guided.
+    """
     reference = request.reference
     phones = np.concatenate([reference.phones, request.phones])
-    return Draw(phones, _features(request), reference.tokens, request.manner.sampling, request.limit, rng)
+    guide = make_guide(backend, phones, len(reference.phones), request.manner.guidance)
+    return Draw(phones, _features(request), reference.tokens, request.manner.sampling, request.limit, rng, guide)
+
+
+def make_guide(backend: Backend | None, phones: Tokens, first: int, weight: float | None) -> Guide | None:
+    """The guide of an attempt, if the backend's network has a pointer and the weight is not 0; see :class:`Guide`.
+
+    ``weight``: None for the usual one.
+    """
+    emission = backend.emission if isinstance(backend, PointingBackend) else None
+    weight = GUIDANCE if weight is None else weight
+    return Guide(phones, first, emission, weight) if emission is not None and weight and first < len(phones) else None
 
 
 def draw(backend: Backend, wanted: Draw, end_token: int) -> Iterator[int]:
@@ -124,6 +144,7 @@ def draw(backend: Backend, wanted: Draw, end_token: int) -> Iterator[int]:
     if isinstance(backend, DrawingBackend) and backend.draws:
         yield from _drawn_by(backend.loop(1), wanted)
         return
+    guide = wanted.guide
     logits, cache = backend.start(wanted.phones, wanted.bert, wanted.prompt)
     tokens = wanted.prompt.tolist()
     for index in range(wanted.limit):
@@ -132,10 +153,13 @@ def draw(backend: Backend, wanted: Draw, end_token: int) -> Iterator[int]:
         if index < FIRST_END_STEP:
             logits = logits.copy()
             logits[end_token] = -np.inf
-        token, best = sample(logits, np.asarray(tokens, np.int64), wanted.sampling, wanted.rng)
+        bias = guide.bias(backend.point()) if guide and isinstance(backend, PointingBackend) else None
+        token, best = sample(logits, np.asarray(tokens, np.int64), wanted.sampling, wanted.rng, bias)
         if end_token in (token, best):
             return
         tokens.append(token)
+        if guide:
+            guide.take(token)
         yield token
 
 

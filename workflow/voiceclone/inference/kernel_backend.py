@@ -49,7 +49,9 @@ class KernelBackend:
         kernels = load_kernels()
         assert kernels is not None, "runs_with_kernels was not asked"
         kernels.start_team(threads)
-        self._gpt = KernelGPT(kernels, OnnxWeights(folder / TEXT_TO_SEMANTIC), description["cache"])
+        weights = OnnxWeights(folder / TEXT_TO_SEMANTIC)
+        self._gpt = KernelGPT(kernels, weights, description["cache"], description.get("pointer"))
+        self.emission = self._gpt.emission
         head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
         self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])
         self._latent = OnnxSession(folder / LATENT, threads, description["half"])
@@ -62,6 +64,10 @@ class KernelBackend:
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
         """See :class:`voiceclone.inference.backend.Backend`; ``cache`` is the number of positions that are filled."""
         return self._gpt.step(token, position, cache)
+
+    def point(self) -> Floats:
+        """See :class:`voiceclone.inference.guidance.PointingBackend`."""
+        return self._gpt.point()
 
     def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""

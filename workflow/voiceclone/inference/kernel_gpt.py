@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from voiceclone.inference.backend import CACHE_STEP, Floats, Tokens
-from voiceclone.inference.onnx_weights import OnnxWeights
+from voiceclone.inference.onnx_weights import OnnxWeights, read_emission
 from voiceclone.kernels.binding import MOST_THREADS, Layer, Network, Pass
 from voiceclone.kernels.packing import Packed, pack_int4, pack_int8, pack_linear
 
@@ -23,9 +23,15 @@ class KernelGPT:
         library: of :func:`voiceclone.kernels.binding.load_kernels`.
         weights: of ``text_to_semantic.onnx``, of float32, float16 or int8.
         sizes: ``cache`` of ``bundle.json``.
+        pointer: ``pointer`` of ``bundle.json``; None: there is none.
+
+    Attributes:
+        emission: see :class:`voiceclone.inference.guidance.PointingBackend`.
     """
 
-    def __init__(self, library: Any, weights: OnnxWeights, sizes: dict[str, int]) -> None:
+    def __init__(
+        self, library: Any, weights: OnnxWeights, sizes: dict[str, int], pointer: dict[str, int] | None = None
+    ) -> None:
         self._library, self._sizes = library, sizes
         self._layers = [self._layer(weights, index) for index in range(sizes["layers"])]
         self._logits = _linear(weights, "ar_predict_layer.weight", None)
@@ -36,6 +42,12 @@ class KernelGPT:
         self._bert, self._bert_bias = _matrix(weights, "bert_proj.weight"), weights["bert_proj.bias"]
         self._dim, self._inner = self._text.shape[1], self._layers[0][0]["up"].structure.outputs
         self._codes = len(self._audio)
+        self._split = pointer["layer"] if pointer else 0
+        self._query = _linear(weights, "pointer.query.weight", None) if pointer else None
+        self._key = _matrix(weights, "pointer.key.weight") if pointer else np.zeros((self._dim, 0), np.float32)
+        self.emission = read_emission(weights) if pointer else None
+        self._asked: Floats = np.zeros(pointer["dim"] if pointer else 0, np.float32)
+        self._phone_keys: Floats = np.zeros((0, len(self._asked)), np.float32)
         self._capacity = 0
         self._caches: Floats = np.zeros(0, np.float32)
 
@@ -68,6 +80,10 @@ class KernelGPT:
         """See :class:`voiceclone.inference.backend.Backend`; ``past`` is the number of positions that are filled."""
         return self._run(self._audio[[token]] + self._waves("audio", position, 1), past, 0)
 
+    def point(self) -> Floats:
+        """See :class:`voiceclone.inference.guidance.PointingBackend`."""
+        return np.asarray(self._phone_keys @ self._asked * np.float32(len(self._asked) ** -0.5), np.float32)
+
     def _waves(self, kind: str, first: int, count: int) -> Floats:
         """Scaled sine and cosine waves (count, dim), interleaved, of positions from ``first``."""
         angles = np.arange(first, first + count, dtype=np.float32)[:, None] * self._rates
@@ -82,9 +98,12 @@ class KernelGPT:
         joint = np.empty((rows, 3 * self._dim), np.float32)
         inner = np.empty((rows, self._inner), np.float32)
         logits = np.empty(self._logits.structure.outputs, np.float32)
-        addresses = [array.ctypes.data for array in (joint, inner, self._scores, self._numbers, logits)]
-        network = ctypes.pointer(self._network)
-        self._library.run_network(ctypes.byref(Pass(network, x.ctypes.data, rows, past, phones, *addresses)))
+        addresses = [array.ctypes.data for array in (joint, inner, self._scores, self._numbers)]
+        for network, out in zip(self._networks, (self._asked, logits)[-len(self._networks) :], strict=True):
+            given = Pass(ctypes.pointer(network), x.ctypes.data, rows, past, phones, *addresses, out.ctypes.data)
+            self._library.run_network(ctypes.byref(given))  # overwrites x with what it gives
+            if phones and out is self._asked:
+                self._phone_keys = x[:phones] @ self._key
         return logits[: self._codes], past + rows
 
     def _grow(self, positions: int, kept: int) -> None:
@@ -104,7 +123,11 @@ class KernelGPT:
             for name, norm in norms.items():
                 setattr(self._array[index], name, norm.ctypes.data)
             self._array[index].keys, self._array[index].values = (part[index].ctypes.data for part in caches)
-        self._network = Network(layers, heads, width, capacity, self._array, self._logits.structure)
+        after = ctypes.cast(ctypes.byref(self._array, self._split * ctypes.sizeof(Layer)), ctypes.POINTER(Layer))
+        self._networks = [Network(layers - self._split, heads, width, capacity, after, self._logits.structure)]
+        if self._query is not None:  # the layers that the pointer reads are a network of their own
+            first = Network(self._split, heads, width, capacity, self._array, self._query.structure)
+            self._networks.insert(0, first)
 
 
 def _matrix(weights: OnnxWeights, name: str) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
+from voiceclone.inference.guidance import known_emission
 
 #: Numbers of the fields, of onnx.proto: ModelProto.graph, GraphProto.initializer, and those of TensorProto.
 GRAPH, INITIALIZER = 7, 5
@@ -18,6 +19,11 @@ DIMS, DATA_TYPE, FLOATS, INTEGERS, NAME, RAW_DATA = 1, 2, 4, 5, 8, 9
 VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 #: TensorProto.DataType.
 TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 10: np.float16}
+
+
+def read_emission(weights: OnnxWeights) -> npt.NDArray[np.float32] | None:
+    """The table of the pointer in a text-to-semantic graph, float32 (phones, codes); None where it is empty."""
+    return known_emission(np.asarray(weights["pointer.emission"], np.float32))
 
 
 class OnnxWeights:

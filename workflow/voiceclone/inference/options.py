@@ -90,6 +90,15 @@ SplitOption = Annotated[
         rich_help_panel=MANNER,
     ),
 ]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=10.0,
+        help="Weight of the tokens that each phone usually has, where the voice has a pointer; 0: off.",
+        rich_help_panel=MANNER,
+    ),
+]
 AttemptsOption = Annotated[
     int,
     typer.Option(min=1, max=100, help="Speak a suspicious piece anew, up to so often in all.", rich_help_panel=MANNER),
@@ -176,6 +185,7 @@ class MannerOptions:
     pause_seconds: PauseOption = 0.3
     split: SplitOption = "auto"
     attempts: AttemptsOption = 3
+    guidance: GuidanceOption = None
     check: CheckOption = "tokens"
     detector: DetectorOption = None
 

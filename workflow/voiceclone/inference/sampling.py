@@ -33,7 +33,13 @@ class SamplingSettings:
     repetition_penalty: float = 1.35
 
 
-def sample(logits: Floats, previous: Tokens, settings: SamplingSettings, rng: np.random.Generator) -> tuple[int, int]:
+def sample(
+    logits: Floats,
+    previous: Tokens,
+    settings: SamplingSettings,
+    rng: np.random.Generator,
+    bias: Floats | None = None,
+) -> tuple[int, int]:
     """Draw one token.
 
     Args:
@@ -41,11 +47,14 @@ def sample(logits: Floats, previous: Tokens, settings: SamplingSettings, rng: np
         previous: int64 (N,), all tokens so far, prompt included.
         settings: how to draw.
         rng: source of the noise.
+        bias: float32 (V,), added after the penalty; None: nothing is.
 
     Returns:
-        The drawn token, and the most likely one after the penalty (either may end the utterance).
+        The drawn token, and the most likely one after penalty and bias (either may end the utterance).
     """
     penalised = penalise(logits, previous, settings.repetition_penalty)
+    if bias is not None:
+        penalised = penalised + bias
     weights = restricted_probabilities(penalised, settings)
     noise = rng.standard_exponential(len(weights), np.float32)
     return draw(weights, noise), int(penalised.argmax())

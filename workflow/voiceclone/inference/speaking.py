@@ -26,6 +26,8 @@ class Speaking:
         attempts: a piece that the detector suspects is spoken anew with another seed, up to so many times in all, and
             the best one is kept.
         detector: what is suspected.
+        guidance: weight of guided decoding, see :mod:`voiceclone.inference.guidance`; 0: off; None: the usual one for
+            voices with a pointer.
 
     Raises:
         ConfigError: a value out of its range.
@@ -39,6 +41,7 @@ class Speaking:
     max_tokens_per_phone: float = 5.0
     attempts: int = 1
     detector: DetectorSettings = field(default_factory=DetectorSettings)
+    guidance: float | None = None
 
     def __post_init__(self) -> None:
         check_method(self.split)
@@ -48,6 +51,7 @@ class Speaking:
             ("pause_seconds", self.pause_seconds, 0.0, 60.0),
             ("attempts", self.attempts, 1, 100),
             ("max_tokens_per_phone", self.max_tokens_per_phone, 0.0, 1000.0),
+            ("guidance", self.guidance or 0.0, 0.0, 10.0),
             ("top_k", self.sampling.top_k, 0, 100_000),
             ("top_p", self.sampling.top_p, 0.01, 1.0),
             ("temperature", self.sampling.temperature, 0.0, 5.0),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from voiceclone.inference.backend import Floats
+from voiceclone.inference.backend import Floats, Tokens
 from voiceclone.inference.bundle import Reference
 from voiceclone.inference.detector import Finding
 
@@ -29,12 +29,14 @@ class Piece:
         tokens: semantic tokens that were kept.
         attempts: how often it was spoken.
         findings: what the detector suspects in the attempt that was kept.
+        spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not followed.
     """
 
     text: str
     tokens: int
     attempts: int
     findings: tuple[Finding, ...]
+    spans: Tokens | None = None
 
 
 @dataclass

@@ -15,9 +15,10 @@ from voiceclone.errors import DataError
 from voiceclone.files import digest
 from voiceclone.inference.backend import Backend, Floats, Tokens, frames_at
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
-from voiceclone.inference.detector import Finding, find_faults, score
+from voiceclone.inference.detector import Finding, find_detours, find_faults, score
 from voiceclone.inference.drawing import Draw, Request, draw, wanted_tokens
 from voiceclone.inference.engines import open_backend
+from voiceclone.inference.guidance import Guide
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.speech import Listener, Piece, Speech, joined
 from voiceclone.inference.splitting import pieces_of
@@ -41,6 +42,7 @@ class _Attempt:
     ended: bool
     findings: list[Finding]
     rng: np.random.Generator
+    spans: Tokens | None = None
     wave: Floats | None = None
 
 
@@ -286,7 +288,7 @@ class Synthesizer:
 
     def draw(self, request: Request, rng: np.random.Generator) -> Iterator[int]:
         """Semantic tokens of a piece, see :func:`voiceclone.inference.drawing.draw`."""
-        return draw(self.backend, wanted_tokens(request, rng), self.end_token)
+        return draw(self.backend, wanted_tokens(request, rng, self.backend), self.end_token)
 
     def _say_piece(
         self, piece: str, request: Request, seed: list[int], listener: Listener | None, speech: Speech
@@ -299,8 +301,9 @@ class Synthesizer:
         for number in range(request.manner.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
             with speech.timed("gpt_ms"):
-                codes = yield wanted_tokens(request, rng)
-            attempt = self._attempt(request, codes, rng)
+                wanted = wanted_tokens(request, rng, self.backend)
+                codes = yield wanted
+            attempt = self._attempt(request, codes, rng, wanted.guide)
             if listener is not None:  # all attempts: otherwise one that nobody heard would seem the better one
                 attempt.wave = self._decode(attempt, request, speech)
                 attempt.findings += listener(attempt.wave, self.sample_rate, piece, request.language, request.reference)
@@ -313,10 +316,12 @@ class Synthesizer:
             log.warning("%r: no end after %d tokens, cut there", piece, len(best.codes))
             speech.truncated += 1
         speech.tokens += len(best.codes)
-        speech.pieces.append(Piece(piece, len(best.codes), number + 1, tuple(best.findings)))
+        speech.pieces.append(Piece(piece, len(best.codes), number + 1, tuple(best.findings), best.spans))
         return best.wave if best.wave is not None else self._decode(best, request, speech)
 
-    def _attempt(self, request: Request, codes: Tokens, rng: np.random.Generator) -> _Attempt:
+    def _attempt(
+        self, request: Request, codes: Tokens, rng: np.random.Generator, guide: Guide | None = None
+    ) -> _Attempt:
         ended, reference = len(codes) < request.limit, request.reference
         findings = find_faults(
             codes,
@@ -327,7 +332,9 @@ class Synthesizer:
             reference.phones,
             self.rates.get(request.language),
         )
-        return _Attempt(codes, ended, findings, rng)
+        if guide is not None:
+            findings += find_detours(guide)
+        return _Attempt(codes, ended, findings, rng, None if guide is None else guide.spans())
 
     def _decode(self, attempt: _Attempt, request: Request, speech: Speech) -> Floats:
         with speech.timed("decoder_ms"):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from voiceclone.inference.backend import Floats, Tokens
+from voiceclone.inference.guidance import known_emission
 from voiceclone.inference.token_loop import TokenLoop
 from voiceclone.inference.torch_static import StaticDecoder, choose_precision
 from voiceclone.models.gpt import TextToSemantic
@@ -30,6 +31,7 @@ class TorchBackend:
 
     Attributes:
         draws: whether a sentence alone is drawn by :attr:`loop` too, not from logits that come to the processor.
+        emission: see :class:`voiceclone.inference.guidance.PointingBackend`.
     """
 
     name = "torch"
@@ -45,6 +47,8 @@ class TorchBackend:
         self._gpt, self._sovits, self._device, self._compiled = gpt, sovits, device, compiled
         self._dtype = choose_precision(precision, device)
         self._decoder = self._decoder_of(1)
+        self.emission = known_emission(_array(gpt.pointer.emission)) if gpt.config.pointer_layer else None
+        self._phones = 0
         self.draws = compiled or device.startswith("cuda")
         self._loops: dict[int, TokenLoop] = {}
 
@@ -61,6 +65,7 @@ class TorchBackend:
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, int]:
         """See :class:`Backend`."""
         features = None if bert is None else self._tensor(bert[None])
+        self._phones = len(phones)
         logits = self._decoder.prefill(self._tensor(phones[None]), features, self._tensor(prompt[None]))
         return logits.cpu().numpy(), len(phones) + len(prompt)
 
@@ -68,6 +73,11 @@ class TorchBackend:
     def step(self, token: int, position: int, cache: int) -> tuple[Floats, int]:
         """See :class:`Backend`; ``cache`` is the number of positions that are filled."""
         return self._decoder.step_one(token, position, cache).cpu().numpy(), cache + 1
+
+    @torch.inference_mode()
+    def point(self) -> Floats:
+        """See :class:`voiceclone.inference.guidance.PointingBackend`."""
+        return _array(self._decoder.point()[0, : self._phones])
 
     @torch.inference_mode()
     def read(self, phones: Tokens, bert: Floats | None, tokens: Tokens) -> Floats:

@@ -110,6 +110,11 @@ class StaticDecoder:
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._waves = gpt.ar_audio_position
+        self._pointer = gpt.pointer if gpt.config.pointer_layer else None
+        size = gpt.config.pointer_dim if self._pointer else 0
+        self.phone_room = 0  # phones of a row that the pointer has room for
+        self._phone_keys = torch.zeros(rows, 0, size, device=self.device)
+        self._queries = torch.zeros(rows, size, device=self.device)
 
     def reserve(self, positions: int) -> None:
         """Make room for a number of positions in every row; what is there stays."""
@@ -126,6 +131,27 @@ class StaticDecoder:
                 else:
                     buffers.append(fresh)
 
+    @property
+    def emission(self) -> Tensor:
+        """The pointer's table float32 (phones, codes)."""
+        assert self._pointer is not None
+        return self._pointer.emission.float()
+
+    def reserve_phones(self, phones: int) -> None:
+        """Make room for a number of phones of every row; those that are there stay."""
+        if self._pointer is None or phones <= self.phone_room:
+            return
+        self.phone_room = -(-phones // CACHE_STEP) * CACHE_STEP
+        fresh = torch.zeros(self.rows, self.phone_room, self._phone_keys.shape[2], device=self.device)
+        fresh[:, : self._phone_keys.shape[1]] = self._phone_keys
+        self._phone_keys = fresh
+
+    def point(self, rows: int = 1) -> Tensor:
+        """The pointer's scores float32 (rows, room) for the next tokens of the first rows; those past a row's phones
+        mean nothing."""
+        queries = self._queries[:rows] * self._queries.shape[1] ** -0.5
+        return torch.einsum("rd,rxd->rx", queries, self._phone_keys[:rows])
+
     def prefill(self, phones: Tensor, bert: Tensor | None, prompt: Tensor, row: int = 0) -> Tensor:
         """Read phones (1, X), their BERT features (1, 1024, X) or None, and the prompt (1, P) into a row.
 
@@ -136,12 +162,16 @@ class StaticDecoder:
         allowed = attention_mask(phones.shape[1], prompt.shape[1], device=self.device)
         count, heads = x.shape[1], self.config.heads
         self.reserve(count)
-        for weights, keys, values in zip(self._layers, self._keys, self._values, strict=True):
+        self.reserve_phones(phones.shape[1])
+        for index, (weights, keys, values) in enumerate(zip(self._layers, self._keys, self._values, strict=True)):
             joint = F.linear(x, *weights.joint).view(1, count, 3, heads, -1)
             query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
             keys[row, :, :count], values[row, :, :count] = key[0], value[0]
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
             x = weights.finish(x, attended.transpose(1, 2).reshape(1, count, -1))
+            if self._pointer is not None and index + 1 == self.config.pointer_layer:
+                self._phone_keys[row, : phones.shape[1]] = self._pointer.key(x[0, : phones.shape[1]].float())
+                self._queries[row] = self._pointer.query(x[0, -1].float())
         return self._logits(x[:, -1])[0]
 
     def step_one(self, token: int, position: int, filled: int) -> Tensor:
@@ -157,8 +187,9 @@ class StaticDecoder:
         """
         self.reserve(filled + 1)
         x = self._gpt.embed_audio(torch.tensor([[token]], device=self.device), position)[0].to(self.dtype)
-        for weights, keys, values in zip(self._layers, self._keys, self._values, strict=True):
+        for index, (weights, keys, values) in enumerate(zip(self._layers, self._keys, self._values, strict=True)):
             x = layer_step(weights, x, keys, values, slice(0, 1), filled, None, filled + 1)
+            self._ask(index, x)
         return self._logits(x)[0]
 
     def step(self, tokens: Tensor, positions: Tensor, filled: Tensor, length: int) -> Tensor:
@@ -176,9 +207,15 @@ class StaticDecoder:
         rows = torch.arange(len(tokens), device=self.device)
         mask = (torch.arange(length, device=self.device) <= filled[:, None])[:, None, None]
         x = self._embed(tokens, positions).to(self.dtype)
-        for weights, keys, values in zip(self._layers, self._keys, self._values, strict=True):
+        for index, (weights, keys, values) in enumerate(zip(self._layers, self._keys, self._values, strict=True)):
             x = self._layer_step(weights, x, keys, values, rows, filled, mask, length)
+            self._ask(index, x)
         return self._logits(x)
+
+    def _ask(self, layer: int, x: Tensor) -> None:
+        """Keep the pointer's queries of rows (R, dim), where a layer is the one that it reads."""
+        if self._pointer is not None and layer + 1 == self.config.pointer_layer:
+            self._queries[: len(x)] = self._pointer.query(x.float())
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Input vectors (R, dim) of tokens that each stand at a position of their own."""

@@ -29,7 +29,7 @@ class Recipe(Protocol):
 
     @property
     def order(self) -> Order:
-        """Which items form the batch of a step."""
+        """Which items a step takes."""
 
     @property
     def model(self) -> torch.nn.Module:

@@ -1,0 +1,113 @@
+"""Guided decoding: which phone comes next is followed while a sentence is spoken, and the tokens that it has are
+preferred.
+
+A network with a pointer (:class:`voiceclone.models.gpt.Pointer`) says at each step which phone the next token speaks.
+A filter that can only stay, go on, or pass over one phone makes a steady path of it. Phone by phone the table of the
+alignment knows which tokens are usual; their log probability is added to the logits with a weight, and a sentence may
+end only where the filter stands at its last phones. Every backend has the same filter.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceclone.inference.sampling import Floats, Tokens, softmax
+
+#: Weight of the table for voices with a pointer, where the caller names none.
+GUIDANCE = 0.8
+#: Probabilities of staying at a phone, of going on to the next, and to the one after it.
+MOVES = (0.5, 0.4, 0.1)
+#: Least probability of a phone that the pointer does not see, of a token that a phone does not have, and of a phone
+#: that does not have the token that was drawn.
+UNSEEN, UNHEARD, UNSPOKEN = 1e-4, 1e-4, 1e-3
+#: The sentence may end where the last two phones have this probability together; it must where the last one was the
+#: likeliest for so many tokens.
+END_SHARE, END_TOKENS = 0.3, 18
+
+
+@runtime_checkable
+class PointingBackend(Protocol):
+    """A backend of a network that may have a pointer.
+
+    Attributes:
+        emission: float32 (phones, codes), see :class:`voiceclone.models.gpt.Pointer`; None: there is no pointer.
+    """
+
+    emission: Floats | None
+
+    def point(self) -> Floats:
+        """Scores float32 (X,) of the phones of the sentence, for the token after what was read last."""
+        ...
+
+
+def known_emission(table: Floats) -> Floats | None:
+    """The table of a network, or None where no alignment has filled it."""
+    return table if table.any() else None
+
+
+class Guide:
+    """Follows one attempt at a sentence.
+
+    Args:
+        phones: int64 (X,), of the prompt and of the text.
+        first: where the text's phones begin.
+        emission: see :class:`PointingBackend`.
+        weight: of the log probability of a token given its phone.
+
+    Attributes:
+        path: index among the text's phones that each token speaks, so far.
+        seen: the same as the pointer alone sees it, which may go back.
+    """
+
+    def __init__(self, phones: Tokens, first: int, emission: Floats, weight: float) -> None:
+        self.first, self.weight, self.table = first, weight, emission[phones[first:]]
+        self.path: list[int] = []
+        self.seen: list[int] = []
+        self._filter = np.zeros(len(self.table), np.float32)
+        self._filter[0] = 1
+        self._pointed = 0
+        self._waited = 0
+
+    def bias(self, scores: Floats) -> Floats:
+        """What is added to the logits of the next token (codes + 1,).
+
+        Args:
+            scores: of the pointer (X,), those of the prompt's phones included.
+        """
+        pointed = softmax(scores[self.first :])
+        moved = _moved(self._filter) * (pointed + np.float32(UNSEEN))
+        self._filter = moved / moved.sum()
+        self._pointed = int(pointed.argmax())
+        bias = np.empty(self.table.shape[1] + 1, np.float32)
+        bias[:-1] = np.float32(self.weight) * np.log(self._filter @ self.table + np.float32(UNHEARD))
+        bias[-1] = 0 if self._filter[-2:].sum() >= END_SHARE else -np.inf
+        self._waited = self._waited + 1 if self._filter.argmax() == len(self._filter) - 1 else 0
+        if self._waited > END_TOKENS:
+            bias[:-1] = -np.inf
+        return bias
+
+    def take(self, token: int) -> None:
+        """Note the token that was drawn: it tells of its phone too."""
+        known = self._filter * (np.sqrt(self.table[:, token]) + np.float32(UNSPOKEN))
+        self._filter = known / known.sum()
+        self.path.append(int(self._filter.argmax()))
+        self.seen.append(self._pointed)
+
+    def spans(self) -> npt.NDArray[np.int64]:
+        """First token and number of tokens of each phone of the text, int64 (phones, 2); a phone without any has the
+        first token of the next."""
+        places = np.arange(len(self.table))
+        path = np.maximum.accumulate(np.asarray(self.path, np.int64))
+        starts, ends = (np.searchsorted(path, places, side) for side in ("left", "right"))
+        return np.stack([starts, ends - starts], axis=1).astype(np.int64)
+
+
+def _moved(filtered: Floats) -> Floats:
+    """Probabilities of the phones (X,) a token later."""
+    out = MOVES[0] * filtered
+    out[1:] += MOVES[1] * filtered[:-1]
+    out[2:] += MOVES[2] * filtered[:-2]
+    return np.asarray(out, np.float32)

@@ -484,10 +484,9 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 def _speech_line(item: Mapping[str, Any]) -> str:
     low, high = item["wer_interval"] or (None, None)
     wer = f"{_shown(item['wer'], True)} ({_shown(low, True)} to {_shown(high, True)})"
-    return (
-        f"| {item['set']} | {item['language']} | {item['decoding']} | {item['lines']} | {wer} | {_shown(item['cer'], True)} "
-        f"| {_shown(item['mos'], False)} | {item['truncated']} |"
-    )
+    cells = [item["set"], item["language"], item["decoding"], item["lines"], wer, _shown(item["cer"], True),
+             _shown(item["mos"], False), item["truncated"]]  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _shown(value: float | None, percent: bool) -> str:

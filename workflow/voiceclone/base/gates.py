@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 RATE = 32_000
 PLAIN, GUIDED = "plain", "guided"
+MANNER = ("temperature", "top_k", "repetition_penalty", "noise_scale", "seed")
 COUNTED = 2000  # training utterances whose alignment tells which phone a token speaks
 OTHERS = 8  # recordings of a person that stand for the person
 CORPUS_COLUMNS = ("utterance", "path", "language", "text", "split", "speaker", "source")
@@ -104,6 +105,8 @@ class BaseUnderTest:
     def __init__(self, packed: Path, results: Path, settings: GatesSettings) -> None:
         self.models: VoiceModels = load_voice(packed)
         self.results, self.settings = results, settings
+        #: What changes the sound of an utterance; how many are measured does not.
+        self.manner = {name: getattr(settings, name) for name in MANNER}
         self.digest = digest([sha256_file(path) for path in sorted(packed.glob("*.safetensors"))])
         self.rows = read_tsv(results / "corpus" / "corpus.tsv", CORPUS_COLUMNS)
         features = results / "features"
@@ -304,7 +307,7 @@ def _measure(
         return hear(np.asarray(base.recording(row), np.float32) / np.float32(32768))
 
     recording = remembered(cache / f"recording-{name}.json", item_key("base_gates", None, *content), listen)
-    key = item_key("base_gates", base.settings, base.digest, *content)
+    key = item_key("base_gates", base.manner, base.digest, *content)
     spoken = remembered(cache / f"{name}.json", key, speak)
     measures = {"utterance": name, **spoken, "recording": recording}
     if phone_of is not None:
@@ -418,7 +421,7 @@ def speech_from_text(
     by_set: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for item in items:
         for decoding in base.decodings():
-            key = item_key("base_gates", settings, base.digest, synthesizer.fingerprint, item.text, ears.digest)
+            key = item_key("base_gates", base.manner, base.digest, synthesizer.fingerprint, item.text, ears.digest)
             sidecar = output / "cache" / f"text-{item.id}-{decoding}.json"
             by_set[item.kind, item.language, decoding].append(remembered(sidecar, key, partial(speak, item, decoding)))
         progress.update(note="speaking")

@@ -18,12 +18,14 @@ wildcard_constraints:
     speaker=alternatives([*SPEAKERS, *GATHERED]),
     target=alternatives([*EVALUATED]),
     asset=alternatives(ASSETS),
+    teacher=alternatives(list(TEACHERS)),
 
 
 localrules:
     all,
     fetch_asset,
     base_voice,
+    teachers,
     report,
     collect_report,
 
@@ -36,6 +38,7 @@ rule all:
 
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/demo.smk"
+include: "workflow/rules/teachers.smk"
 include: "workflow/rules/takes.smk"
 include: "workflow/rules/separate.smk"
 include: "workflow/rules/clean.smk"

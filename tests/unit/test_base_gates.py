@@ -124,14 +124,14 @@ def test_trained_and_held_out_people_stand_side_by_side(packed, results, sentenc
         assert group["wer"] == 0 and group["wer_recording"] == 0 and group["mos"] == 3.0
         assert 0 <= group["pointer"] <= 1 and group["phone_errors"] > 0
     assert groups["ls84"]["similarity_recording"] is None, "nothing else of this person is there"
-    assert [(item["set"], item["lines"]) for item in report["speech"]] == [
-        ("held-out lines", 1),
-        ("fixed sentences", 1),
-    ]
+    assert [(item["set"], item["decoding"], item["lines"]) for item in report["speech"]] == [
+        ("held-out lines", "plain", 1), ("held-out lines", "guided", 1),
+        ("fixed sentences", "plain", 1), ("fixed sentences", "guided", 1),
+    ]  # fmt: skip
     text = (tmp_path / "gates" / "gates.md").read_text()
     for word in ("**teachers**", "**trained people**", "**held-out people**", "ls84", "resynthesis WER"):
         assert word in text
-    assert len(list((tmp_path / "gates" / "samples").glob("*.flac"))) == 4 + 2
+    assert len(list((tmp_path / "gates" / "samples").glob("*.flac"))) == 4 + 4
     assert read_json(tmp_path / "gates" / "gates.json") == json.loads(json.dumps(report))
 
 

@@ -206,6 +206,21 @@ def test_pitch_is_stored_and_spectrograms_are_not_where_asked(
     assert not (folder / "pitch.safetensors").exists() and "key_pitch" not in read_tsv(folder / "manifest.tsv")[0]
 
 
+def test_speech_for_the_gpt_alone_is_stored_without_sound(tmp_path: Path, assets: dict) -> None:
+    path = corpus(tmp_path, {"a": ("en", "Hello there."), "b": ("en", "Good night.")})
+    many = ("speaker", "source", "bandwidth", "weight", "use")
+    rows = [row | dict(zip(many, ("anna", "set", 8000, 2.0, use), strict=True))
+            for row, use in zip(read_tsv(path), ("gpt", "gpt sovits"), strict=True)]  # fmt: skip
+    write_tsv(path, (*COLUMNS, *many), rows)
+    folder = run(path, assets, HUBERT.model_copy(update={"pitch": "praat"}))
+    for kind, expected in (("content", ["a", "b"]), ("audio", ["b"]), ("spectrogram", ["b"]), ("pitch", ["b"])):
+        assert sorted(open_store(folder / f"{kind}.safetensors")) == expected, kind
+    written = read_tsv(folder / "manifest.tsv")
+    assert [[row[column] for column in many] for row in written] == [
+        ["anna", "set", "8000", "2.0", "gpt"], ["anna", "set", "8000", "2.0", "gpt sovits"],
+    ]  # fmt: skip
+
+
 def test_pitch_of_a_gliding_tone() -> None:
     seconds = np.arange(32000) / 32000
     phase = 2 * np.pi * np.cumsum(120 + 60 * seconds) / 32000

@@ -29,7 +29,15 @@ class Project:
         self.root, self.options = root, list(options)
         (root / "resources" / "speakers").mkdir(parents=True, exist_ok=True)
         (REPOSITORY / "resources" / "models").mkdir(parents=True, exist_ok=True)
-        for name in ("Snakefile", "workflow", "scripts", "profiles", "resources/sentences", "resources/models"):
+        for name in (
+            "Snakefile",
+            "workflow",
+            "scripts",
+            "profiles",
+            "resources/sentences",
+            "resources/texts",
+            "resources/models",
+        ):
             (root / name).symlink_to(REPOSITORY / name)
         shutil.copytree(REPOSITORY / "config", root / "config")
 

@@ -42,6 +42,7 @@ rule base_gates:
         corpus="results/{speaker}/corpus/corpus.tsv",
         features="results/{speaker}/features/manifest.tsv",
         semantic="results/{speaker}/features/semantic.safetensors",
+        align=alignment,
         sentences=sentences,
         assets=stage_assets("base_gates"),
     output:

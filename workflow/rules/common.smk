@@ -7,9 +7,10 @@ from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
 from voiceclone.config import resolve
+from voiceclone.config.teachers import is_file
 from voiceclone.corpus.sources import index_files
 from voiceclone.errors import VoiceCloneError
-from voiceclone.files import check_speaker
+from voiceclone.files import canonical_json, check_speaker
 from voiceclone.lineage.revisions import REVISIONS
 from voiceclone.lineage.rights import rights_files
 from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
@@ -45,6 +46,7 @@ CONFIG = or_stop(resolve, config, Path(workflow.basedir) / "config" / "presets")
 ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml").names()
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
+TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
 EVALUATED = [*BASELINES, *CONFIG.export.targets]
 
 
@@ -71,6 +73,18 @@ def asset(*names):
 def stage_assets(stage):
     """Paths of the asset.json of every model that the stage needs under this configuration."""
     return asset(*CONFIG.assets(stage))
+
+
+def teacher_settings(wildcards):
+    """Settings of one teacher as canonical JSON: a change of them speaks anew what it changes."""
+    return canonical_json(TEACHERS[wildcards.teacher].model_dump(mode="json"))
+
+
+def teacher_inputs(wildcards):
+    """A teacher's model, its text lists, and the sentences that it must not speak."""
+    teacher = TEACHERS[wildcards.teacher]
+    texts = [name if is_file(name) else f"resources/models/{name}/asset.json" for name in teacher.texts]
+    return {"voice": asset(teacher.model), "texts": texts, "held_out": sentences(wildcards)}
 
 
 def recordings(wildcards):
@@ -126,6 +140,12 @@ def all_voices(wildcards):
     return [f"results/{speaker}/provenance.json" for speaker in SPEAKERS]
 
 
+def tokens_of_small(wildcards):
+    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
+    small = CONFIG.sovits.architecture == "small"
+    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
+
+
 def alignment(wildcards):
     """The phone of each token, where a training reads it."""
     return [f"results/{wildcards.speaker}/features/align.safetensors"] if CONFIG.needs_alignment else []
@@ -141,12 +161,6 @@ def base_cards(wildcards):
     if not GATHERED:
         raise WorkflowError("corpora.sources: none are named; take --config preset=base, or name your own")
     return [f"results/{voice}/base_voice/card.md" for voice in GATHERED]
-
-
-def tokens_of_small(wildcards):
-    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
-    small = CONFIG.sovits.architecture == "small"
-    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
 
 
 def per_speaker(pattern):

@@ -28,6 +28,7 @@ Kind = Literal[
     "sovits-generator",
     "speaker-encoder",
     "spleeter",
+    "texts",
     "tokenizer",
     "tts",
 ]

@@ -45,6 +45,8 @@ from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
 log = logging.getLogger(__name__)
 
 RATE = 32_000
+PLAIN, GUIDED = "plain", "guided"
+MANNER = ("temperature", "top_k", "repetition_penalty", "noise_scale", "seed")
 COUNTED = 2000  # training utterances whose alignment tells which phone a token speaks
 OTHERS = 8  # recordings of a person that stand for the person
 CORPUS_COLUMNS = ("utterance", "path", "language", "text", "split", "speaker", "source")
@@ -103,6 +105,8 @@ class BaseUnderTest:
     def __init__(self, packed: Path, results: Path, settings: GatesSettings) -> None:
         self.models: VoiceModels = load_voice(packed)
         self.results, self.settings = results, settings
+        #: What changes the sound of an utterance; how many are measured does not.
+        self.manner = {name: getattr(settings, name) for name in MANNER}
         self.digest = digest([sha256_file(path) for path in sorted(packed.glob("*.safetensors"))])
         self.rows = read_tsv(results / "corpus" / "corpus.tsv", CORPUS_COLUMNS)
         features = results / "features"
@@ -175,6 +179,10 @@ class BaseUnderTest:
             )
             np.add.at(counts, (codes.astype(np.int64), phones[spoken.astype(np.int64)].astype(np.int64)), 1)
         return np.asarray(counts.argmax(axis=1), np.int64)
+
+    def decodings(self) -> list[str]:
+        """How text is decoded: plainly, and guided by the pointer where there is one."""
+        return [PLAIN, GUIDED] if self.models.gpt.config.pointer_layer else [PLAIN]
 
     def groups(self) -> list[Group]:
         """Teachers, trained people and held-out people with held-out lines, in this order."""
@@ -299,7 +307,7 @@ def _measure(
         return hear(np.asarray(base.recording(row), np.float32) / np.float32(32768))
 
     recording = remembered(cache / f"recording-{name}.json", item_key("base_gates", None, *content), listen)
-    key = item_key("base_gates", base.settings, base.digest, *content)
+    key = item_key("base_gates", base.manner, base.digest, *content)
     spoken = remembered(cache / f"{name}.json", key, speak)
     measures = {"utterance": name, **spoken, "recording": recording}
     if phone_of is not None:
@@ -398,31 +406,32 @@ def speech_from_text(
         noise_scale=settings.noise_scale,
     )
 
-    def speak(item: Line) -> dict[str, Any]:
+    def speak(item: Line, decoding: str) -> dict[str, Any]:
+        guidance = 0.0 if decoding == PLAIN else None
         try:
-            speech = synthesizer.say(item.text, item.language, seed=settings.seed, speaking=manner)
+            speech = synthesizer.say(item.text, item.language, seed=settings.seed, speaking=manner, guidance=guidance)
             sound, truncated = speech.samples, speech.truncated
         except DataError as error:
             log.warning("%s: not spoken: %s", item.id, error)
             sound, truncated = np.zeros(RATE, np.float32), 0
-        write_flac(output / "samples" / f"text-{item.id}.flac", np.clip(sound, -1, 1), RATE)
+        write_flac(output / "samples" / f"text-{item.id}-{decoding}.flac", np.clip(sound, -1, 1), RATE)
         heard = ears.words(sound, item.text, item.language)
         return {"line": item.id, "truncated": truncated, "mos": ears.quality.score(sound, RATE), **heard}
 
-    by_set: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    by_set: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for item in items:
-        key = item_key("base_gates", settings, base.digest, synthesizer.fingerprint, item.text, ears.digest)
-        by_set[item.kind, item.language].append(
-            remembered(output / "cache" / f"text-{item.id}.json", key, partial(speak, item))
-        )
+        for decoding in base.decodings():
+            key = item_key("base_gates", base.manner, base.digest, synthesizer.fingerprint, item.text, ears.digest)
+            sidecar = output / "cache" / f"text-{item.id}-{decoding}.json"
+            by_set[item.kind, item.language, decoding].append(remembered(sidecar, key, partial(speak, item, decoding)))
         progress.update(note="speaking")
     return [
         {
-            "set": kind, "language": language, "lines": len(lines), **error_rates(lines),
+            "set": kind, "language": language, "decoding": decoding, "lines": len(lines), **error_rates(lines),
             "mos": float(np.mean([line["mos"] for line in lines])),
             "truncated": sum(line["truncated"] for line in lines), "items": lines,
         }
-        for (kind, language), lines in by_set.items()
+        for (kind, language, decoding), lines in by_set.items()
     ]  # fmt: skip
 
 
@@ -468,8 +477,8 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     if report["speech"]:
         lines += ["", "Speech from text, in the voice of a teacher:", ""]
         lines += [
-            "| texts | language | lines | WER % (95 %) | CER % | DistillMOS | cut off |",
-            "| --- |" + " --- |" * 6,
+            "| texts | language | decoding | lines | WER % (95 %) | CER % | DistillMOS | cut off |",
+            "| --- |" + " --- |" * 7,
         ]
         lines += [_speech_line(item) for item in report["speech"]]
     return "\n".join(lines) + "\n"
@@ -478,10 +487,9 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 def _speech_line(item: Mapping[str, Any]) -> str:
     low, high = item["wer_interval"] or (None, None)
     wer = f"{_shown(item['wer'], True)} ({_shown(low, True)} to {_shown(high, True)})"
-    return (
-        f"| {item['set']} | {item['language']} | {item['lines']} | {wer} | {_shown(item['cer'], True)} "
-        f"| {_shown(item['mos'], False)} | {item['truncated']} |"
-    )
+    cells = [item["set"], item["language"], item["decoding"], item["lines"], wer, _shown(item["cer"], True),
+             _shown(item["mos"], False), item["truncated"]]  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _shown(value: float | None, percent: bool) -> str:

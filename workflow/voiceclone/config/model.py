@@ -24,6 +24,7 @@ from voiceclone.config.separate import SeparateSettings
 from voiceclone.config.slice import SliceSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.config.takes import TakesSettings
+from voiceclone.config.teachers import TeacherSettings
 from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.files import canonical_json
@@ -101,6 +102,9 @@ class Config(Block):
     report: ReportSettings = Field(ReportSettings(), description="The speaker's page.")
     models: ModelsSettings = Field(ModelsSettings(), description="Pretrained models that no other block names.")
     demo: DemoSettings = Field(DemoSettings(), description="The demo speaker's recordings.")
+    teachers: tuple[TeacherSettings, ...] = Field(
+        (), description="Packaged voices that speak texts as many people, to train on: see section Teachers."
+    )
     runtime: RuntimeSettings = Field(
         RuntimeSettings(), description="How and where stages run; a change never makes a result out of date."
     )
@@ -116,6 +120,9 @@ class Config(Block):
             )
         if self.language not in ("auto", "en") and self.models.asr.endswith(".en"):
             raise ValueError(f"models.asr {self.models.asr!r} knows only English, but language is {self.language!r}")
+        names = [teacher.name for teacher in self.teachers]
+        if double := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"teachers: the names {double} come twice")
         if self.sovits.architecture == "v2Pro" and not self.features.verification_encoder:
             raise ValueError("sovits.architecture v2Pro needs features.verification_encoder eres2netv2")
         if self.sovits.architecture == "small" and not self.features.pitch:
@@ -176,10 +183,11 @@ class Config(Block):
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
 
     def all_assets(self) -> list[str]:
-        """Names of all models of a run, in the order of the stages."""
+        """Names of all models of a run, in the order of the stages, then the teachers'."""
         only = {"demo_speaker": "demo", "base_gates": "base"}
         stages = [stage for stage in self.BLOCKS if only.get(stage, self.preset) == self.preset]
-        return list(dict.fromkeys(name for stage in stages for name in self.assets(stage)))
+        teachers = [name for teacher in self.teachers for name in (teacher.model, *teacher.text_assets())]
+        return list(dict.fromkeys([*(name for stage in stages for name in self.assets(stage)), *teachers]))
 
     def chosen_models(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Models that the user can name: key to the name given and the kinds that fit; empty names left out."""
@@ -193,6 +201,10 @@ class Config(Block):
         }
         for number, source in enumerate(self.corpora.sources):
             chosen[f"corpora.sources.{number}.asset"] = (source.asset, ("data",))
+        for number, teacher in enumerate(self.teachers):
+            chosen[f"teachers.{number}.asset"] = (teacher.model, ("tts",))
+            for place, name in enumerate(teacher.text_assets()):
+                chosen[f"teachers.{number}.texts.{place}"] = (name, ("texts",))
         for place, name in enumerate(self.separate.chain):
             chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, ("audio-separator",))
         return {key: value for key, value in chosen.items() if value[0]}

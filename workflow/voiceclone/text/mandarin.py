@@ -21,7 +21,7 @@ from voiceclone.text.pinyin import to_pair
 from voiceclone.text.symbols import PUNCTUATION
 from voiceclone.text.tone_sandhi import Word, apply_sandhi, merge_words
 
-__all__ = ["normalise", "to_symbols", "write_out"]
+__all__ = ["normalise", "to_symbols", "words", "write_out"]
 
 
 class PolyphoneReader(Protocol):
@@ -91,6 +91,12 @@ def _contexts() -> dict[str, list[tuple[re.Pattern[str], re.Pattern[str], str]]]
 def _erhua() -> dict[str, str]:
     """Words whose 儿 is known to be ``merged`` into the syllable before it, or a ``full`` syllable of its own."""
     return {row["word"]: row["er"] for row in table("mandarin_erhua.tsv")}
+
+
+def words(text: str) -> list[str]:
+    """Normalised Mandarin text cut into words and marks; joined they are the text."""
+    clauses = re.findall(rf"[{HAN}]+|[^{HAN}]", text)
+    return [word for clause in clauses for word, _ in _segmenter().tag(clause)]
 
 
 def to_symbols(

@@ -1,0 +1,30 @@
+rule teacher_speech:
+    """A packaged voice reads text lists as many pseudo-speakers."""
+    input:
+        unpack(teacher_inputs),
+    output:
+        "results/teachers/{teacher}/manifest.tsv",
+    log:
+        "results/logs/teacher_speech/{teacher}.log",
+    benchmark:
+        "results/benchmarks/teacher_speech/{teacher}.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=lambda wildcards, threads: 1500 * threads,
+        runtime=600,
+    params:
+        settings=teacher_settings,
+        revision=revision("teacher_speech"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/teacher_speech.py --voice {input.voice} --texts {input.texts} --held-out {input.held_out}"
+        " --output {output} --settings {params.settings:q} --runtime {params.runtime} --threads 1"
+        " --processes {threads} 2> {log}"
+
+
+rule teachers:
+    """The speech of every teacher of the configuration."""
+    input:
+        expand("results/teachers/{teacher}/manifest.tsv", teacher=TEACHERS),

@@ -91,6 +91,7 @@ class OnnxBackend:
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
         self._pointer = description.get("pointer")
         self.emission = read_emission(OnnxWeights(folder / TEXT_TO_SEMANTIC)) if self._pointer else None
+        self.guidance = self._pointer["guidance"] if self._pointer else 0.0
         self._query = np.zeros((1, self._pointer["dim"] if self._pointer else 0), np.float32)
         self._phone_keys = np.zeros((0, self._query.shape[1]), np.float32)
 

@@ -52,6 +52,7 @@ class KernelBackend:
         weights = OnnxWeights(folder / TEXT_TO_SEMANTIC)
         self._gpt = KernelGPT(kernels, weights, description["cache"], description.get("pointer"))
         self.emission = self._gpt.emission
+        self.guidance = (description.get("pointer") or {}).get("guidance", 0.0)
         head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
         self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])
         self._latent = OnnxSession(folder / LATENT, threads, description["half"])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from voiceclone.inference.backend import Floats, Tokens
-from voiceclone.inference.guidance import known_emission
+from voiceclone.inference.guidance import GUIDANCE, known_emission
 from voiceclone.inference.token_loop import TokenLoop
 from voiceclone.inference.torch_static import StaticDecoder, choose_precision
 from voiceclone.models.gpt import TextToSemantic
@@ -31,7 +31,7 @@ class TorchBackend:
 
     Attributes:
         draws: whether a sentence alone is drawn by :attr:`loop` too, not from logits that come to the processor.
-        emission: see :class:`voiceclone.inference.guidance.PointingBackend`.
+        emission, guidance: see :class:`voiceclone.inference.guidance.PointingBackend`.
     """
 
     name = "torch"
@@ -48,6 +48,7 @@ class TorchBackend:
         self._dtype = choose_precision(precision, device)
         self._decoder = self._decoder_of(1)
         self.emission = known_emission(_array(gpt.pointer.emission)) if gpt.config.pointer_layer else None
+        self.guidance = 0.0 if gpt.config.pointer_added else GUIDANCE
         self._phones = 0
         self.draws = compiled or device.startswith("cuda")
         self._loops: dict[int, TokenLoop] = {}

@@ -41,6 +41,7 @@ class HeadEntry(nn.Module):
 
     def __init__(self, sovits: SynthesizerTrn) -> None:
         super().__init__()
+        assert isinstance(sovits.dec, Decoder)
         self.decoder = _planar(sovits.dec)
 
     def forward(self, latent: Tensor, style: Tensor) -> Tensor:
@@ -54,6 +55,7 @@ class TailEntry(nn.Module):
 
     def __init__(self, sovits: SynthesizerTrn) -> None:
         super().__init__()
+        assert isinstance(sovits.dec, Decoder)
         self.decoder = _planar(sovits.dec)
 
     def forward(self, upsampled: Tensor) -> Tensor:

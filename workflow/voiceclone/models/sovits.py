@@ -1,14 +1,15 @@
 """SoVITS: semantic tokens, phones and a style to a 32 kHz waveform.
 
 The network of the public GPT-SoVITS (v2, v2Pro), key for key: a conditional variational autoencoder with a flow and
-a HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones. One module serves training
+a HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones; the size ``small`` has a
+source-filter decoder instead (:mod:`voiceclone.models.source_filter`). One module serves training
 (:meth:`SynthesizerTrn.forward_train`), inference and export (:meth:`SynthesizerTrn.decode`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +23,24 @@ from voiceclone.models.flow import Flow
 from voiceclone.models.masks import frame_mask
 from voiceclone.models.norm import remove_weight_norm
 from voiceclone.models.quantizer import Quantizer
+from voiceclone.models.source_filter import SourceFilterDecoder
 from voiceclone.models.style import StyleEncoder
+from voiceclone.models.synthesis import SOURCE_FILTER
 
 #: Content frames (50 Hz) per semantic token (25 Hz).
 FRAMES_PER_TOKEN = 2
+HIFIGAN = "hifigan"
 
 
 @dataclass(frozen=True)
 class SoVITSConfig(Architecture):
-    """Sizes of SoVITS; the defaults are those of v2."""
+    """Sizes of SoVITS; the defaults are those of v2.
+
+    ``decoder`` names the class that makes the waveform; ``trunk_*`` are sizes of the source-filter decoder,
+    ``decoder_channels``, ``upsample_kernels`` and ``resblock_*`` of the HiFi-GAN, ``upsample_rates`` of both.
+    """
+
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"decoder", "trunk_width", "trunk_hidden", "trunk_blocks"})
 
     sample_rate: int = 32000
     spec_channels: int = 1025
@@ -60,8 +70,14 @@ class SoVITSConfig(Architecture):
     resblock_kernels: tuple[int, ...] = (3, 7, 11)
     resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     speaker_vector_size: int = 0
+    decoder: str = HIFIGAN
+    trunk_width: int = 256
+    trunk_hidden: int = 768
+    trunk_blocks: int = 6
 
     def __post_init__(self) -> None:
+        if self.decoder not in (HIFIGAN, SOURCE_FILTER):
+            raise ConfigError(f"SoVITSConfig: decoder {self.decoder!r}, expected {HIFIGAN} or {SOURCE_FILTER}")
         if not self.speaker_vector_size and self.gin_channels != self.mrte_channels:
             raise ConfigError(
                 f"SoVITSConfig: gin_channels {self.gin_channels} and mrte_channels {self.mrte_channels} differ, "
@@ -95,6 +111,11 @@ class SoVITSConfig(Architecture):
             posterior_layers=6, flow_layers=2, flow_couplings=4, decoder_channels=128,
             resblock_kernels=(3, 7), resblock_dilations=((1, 3), (1, 3)), speaker_vector_size=192,
         )  # fmt: skip
+
+    @classmethod
+    def small(cls, ssl_dim: int = 512, codes: int = 512) -> SoVITSConfig:
+        """The base voice's size: nano with deeper encoders and a source-filter decoder."""
+        return replace(cls.nano(ssl_dim, codes), layers=4, dropout=0.0, segment_frames=64, decoder=SOURCE_FILTER)
 
 
 @dataclass(frozen=True)
@@ -138,10 +159,7 @@ class SynthesizerTrn(nn.Module):
             c.ssl_dim, c.phones, c.inter_channels, c.hidden_channels, c.filter_channels, c.heads, c.layers,
             c.kernel, c.dropout, c.mrte_channels, c.mrte_heads,
         )  # fmt: skip
-        self.dec = Decoder(
-            c.inter_channels, c.decoder_channels, c.upsample_rates, c.upsample_kernels, c.resblock_kernels,
-            c.resblock_dilations, c.gin_channels,
-        )  # fmt: skip
+        self.dec = _decoder(c)
         self.enc_q = PosteriorEncoder(
             c.spec_channels, c.inter_channels, c.hidden_channels, c.gated_kernel, c.posterior_layers, c.gin_channels
         )
@@ -306,6 +324,18 @@ class SynthesizerTrn(nn.Module):
             return style
         out: Tensor = self.ge_to512(style.squeeze(-1)).unsqueeze(-1)
         return out
+
+
+def _decoder(c: SoVITSConfig) -> Decoder | SourceFilterDecoder:
+    """The part that makes the waveform."""
+    if c.decoder == SOURCE_FILTER:
+        return SourceFilterDecoder(
+            c.inter_channels, c.gin_channels, c.trunk_width, c.trunk_hidden, c.trunk_blocks, c.hop, c.sample_rate
+        )
+    return Decoder(
+        c.inter_channels, c.decoder_channels, c.upsample_rates, c.upsample_kernels, c.resblock_kernels,
+        c.resblock_dilations, c.gin_channels,
+    )  # fmt: skip
 
 
 def random_starts(lengths: Tensor, frames: int) -> Tensor:

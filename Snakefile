@@ -15,7 +15,7 @@ include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:
-    speaker=alternatives(SPEAKERS),
+    speaker=alternatives([*SPEAKERS, *GATHERED]),
     target=alternatives([*EVALUATED]),
     asset=alternatives(ASSETS),
 
@@ -23,6 +23,7 @@ wildcard_constraints:
 localrules:
     all,
     fetch_asset,
+    base_voice,
     report,
     collect_report,
 
@@ -41,6 +42,7 @@ include: "workflow/rules/clean.smk"
 include: "workflow/rules/slice.smk"
 include: "workflow/rules/transcribe.smk"
 include: "workflow/rules/corpus.smk"
+include: "workflow/rules/gather.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/align.smk"
 include: "workflow/rules/train_sovits.smk"
@@ -48,6 +50,7 @@ include: "workflow/rules/train_gpt.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/base.smk"
 
 
 onstart:

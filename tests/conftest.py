@@ -45,6 +45,12 @@ def shared_base() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Small inputs for faults that users reported, with what is right."""
+    return _beside("cases")
+
+
+@pytest.fixture(scope="session")
 def asset() -> Callable[[str], Path]:
     """Fetch a registered model by name and return the path of its asset.json."""
     from voiceclone.assets import fetch_asset

@@ -386,6 +386,194 @@ def test_two_processes_fetch_once(tmp_path, hub) -> None:
     assert sum("thing · fetch" in done.stdout for done in results) == 1
 
 
+# ---- plain web addresses, and ModelScope
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """Files with ranges and redirections; ``cut`` breaks the answers after so many bytes, as often as it says."""
+
+    files: dict[str, bytes]
+    moved: dict[str, str]
+    cut: list[int]
+    busy: list[int]
+    asked: list[tuple[str, str]]
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers.get("Range", "")))
+        data = self.files.get(self.path)
+        if self.path in self.moved:
+            self._head(302, Location=self.moved[self.path])
+        elif self.busy:
+            self._head(self.busy.pop())
+        elif data is None:
+            self._head(404)
+        else:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        asked = self.headers.get("Range")
+        start = int(asked[len("bytes=") :].split("-")[0]) if asked else 0
+        if start >= len(data):
+            self._head(416)
+            return
+        headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if asked else {}
+        self._head(206 if asked else 200, **headers, **{"Content-Length": str(len(data) - start)})
+        self.wfile.write(data[start:][: self.cut.pop() if self.cut else None])
+        self.wfile.flush()
+
+    def _head(self, status: int, **headers: str) -> None:
+        self.send_response(status)
+        for key, value in ({"Content-Length": "0"} | headers).items():
+            self.send_header(key, value)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Web]]]:
+    monkeypatch.setattr("voiceclone.assets.download.PAUSE", 0.0)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    lists: dict[str, Any] = {"files": {}, "moved": {}, "cut": [], "busy": [], "asked": []}
+    handler = type("Handler", (Web,), lists)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", handler
+    server.shutdown()
+    server.server_close()
+
+
+def pinned(data: bytes) -> dict[str, Any]:
+    return {"size": len(data), "sha256": sha(data)}
+
+
+def test_a_web_address_is_a_source_through_redirections(fetch, web) -> None:
+    root, handler = web
+    handler.files["/far/a%20b.bin"] = FIRST
+    handler.moved["/a.bin"] = f"{root}/b.bin"
+    handler.moved["/b.bin"] = "/far/a%20b.bin"
+    source = {"url": {"files": {"sub/a.bin": f"{root}/a.bin"}}}
+    path = fetch({"sub/a.bin": pinned(FIRST)}, [source])
+    assert open_asset(path, verify=True).file("sub/a.bin").read_bytes() == FIRST
+    assert [path for path, _ in handler.asked] == ["/a.bin", "/b.bin", "/far/a%20b.bin"]
+
+
+def test_a_web_address_is_not_asked_offline(fetch, web) -> None:
+    root, handler = web
+    with pytest.raises(AssetError, match=r"url 127\.0\.0\.1:\d+: not tried: offline"):
+        fetch({"a.bin": pinned(FIRST)}, [{"url": {"files": {"a.bin": f"{root}/a.bin"}}}], offline=True)
+    assert handler.asked == []
+
+
+def test_a_redirection_away_from_the_web_is_refused(fetch, web, tmp_path) -> None:
+    root, handler = web
+    (tmp_path / "secret").write_bytes(FIRST)
+    for target, reason in ((f"file://{tmp_path}/secret", "is not allowed"), (f"{root}/a.bin", "infinite loop")):
+        handler.moved["/a.bin"] = target
+        with pytest.raises(AssetError, match=reason):
+            fetch({"a.bin": pinned(FIRST)}, [{"url": {"files": {"a.bin": f"{root}/a.bin"}}}])
+
+
+def test_a_download_that_breaks_off_is_continued(fetch, web) -> None:
+    root, handler = web
+    data = bytes(range(256)) * 20_000
+    handler.files["/a.bin"] = data
+    handler.cut += [1_000_000, 3_000_000]
+    path = fetch({"a.bin": pinned(data)}, [{"url": {"files": {"a.bin": f"{root}/a.bin"}}}])
+    assert (path.parent / "a.bin").read_bytes() == data
+    assert [asked for _, asked in handler.asked] == ["", "bytes=3000000-", "bytes=4000000-"]
+
+
+def test_a_later_run_continues_what_no_attempt_could_finish(fetch, web, tmp_path) -> None:
+    root, handler = web
+    data = bytes(range(256)) * 1_000
+    handler.files |= {"/a.bin": FIRST, "/b.bin": data}
+    handler.cut += [1_000, 1_000, 1_000, len(FIRST)]
+    files = {"a.bin": pinned(FIRST), "b.bin": pinned(data)}
+    spec = (files, [{"url": {"files": {name: f"{root}/{name}" for name in files}}}])
+    with pytest.raises(AssetError, match="broke off after 3000 of 256000 bytes"):
+        fetch(*spec)
+    assert not (tmp_path / "models" / "thing").exists()
+    handler.asked.clear()
+    path = fetch(*spec)
+    assert handler.asked == [("/b.bin", "bytes=3000-")]
+    assert open_asset(path, verify=True).file("b.bin").read_bytes() == data
+    assert not (tmp_path / "models" / ".incoming" / "thing").exists()
+
+
+@pytest.mark.parametrize("what", ["other content", "longer", "shorter", "longer, length not told"])
+def test_wrong_content_from_the_web_is_not_kept(fetch, web, tmp_path, what) -> None:
+    root, handler = web
+    handler.files["/a.bin"] = {"other content": FIRST[::-1], "shorter": FIRST[:-1]}.get(what, FIRST * 2)
+    if what == "longer, length not told":
+        handler._send = lambda self, data: (self.send_response(200), self.end_headers(), self.wfile.write(data))  # type: ignore[attr-defined]
+    spec = ({"a.bin": pinned(FIRST)}, [{"url": {"files": {"a.bin": f"{root}/a.bin"}}}])
+    expected = {"other content": f"checksum {sha(FIRST[::-1])}", "longer": "has 22 bytes, expected at most 11",
+                "shorter": "has 10 bytes, expected 11"}.get(what, "has more than 11 bytes")  # fmt: skip
+    with pytest.raises(AssetError, match=expected):
+        fetch(*spec)
+    assert not (tmp_path / "models" / "thing").exists()
+    if what == "other content":
+        handler.files["/a.bin"] = FIRST
+        assert open_asset(fetch(*spec), verify=True).file("a.bin").read_bytes() == FIRST
+
+
+def test_a_part_of_another_file_is_thrown_away(fetch, web, tmp_path) -> None:
+    root, handler = web
+    handler.files["/a.bin"] = FIRST
+    part = tmp_path / "models" / ".incoming" / "thing" / "a.bin.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(FIRST * 2)
+    path = fetch({"a.bin": pinned(FIRST)}, [{"url": {"files": {"a.bin": f"{root}/a.bin"}}}])
+    assert (path.parent / "a.bin").read_bytes() == FIRST
+
+
+def test_a_missing_file_is_told_at_once_and_a_busy_server_asked_again(fetch, web) -> None:
+    root, handler = web
+    spec = ({"a.bin": pinned(FIRST)}, [{"url": {"files": {"a.bin": f"{root}/gone/a.bin"}}}])
+    with pytest.raises(AssetError, match=rf"cannot download {root}/gone/a.bin \(the server answers 404"):
+        fetch(*spec)
+    assert len(handler.asked) == 1
+    handler.files["/gone/a.bin"] = FIRST
+    handler.busy += [503]
+    assert open_asset(fetch(*spec)).file("a.bin").read_bytes() == FIRST
+
+
+def test_no_connection_is_an_error_that_names_the_address(fetch, web) -> None:
+    with pytest.raises(AssetError, match=r"cannot download http://127\.0\.0\.1:9/a\.bin \(.*refused"):
+        fetch({"a.bin": pinned(FIRST)}, [{"url": {"files": {"a.bin": "http://127.0.0.1:9/a.bin"}}}])
+
+
+def test_modelscope_is_a_source_and_comes_second_where_it_is_listed_second(fetch, web, monkeypatch) -> None:
+    root, handler = web
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", root)
+    handler.files["/models/someone/voice.v2/resolve/v1%2F0/sub/model%20a.bin"] = FIRST
+    scope = {
+        "modelscope": {"repository": "someone/voice.v2", "revision": "v1/0", "files": {"a.bin": "sub/model a.bin"}}
+    }
+    path = fetch({"a.bin": pinned(FIRST)}, [{"url": {"files": {"a.bin": f"{root}/gone.bin"}}}, scope])
+    assert open_asset(path, verify=True).file("a.bin").read_bytes() == FIRST
+    assert json.loads(path.read_text())["revision"] == "v1/0"
+    (path.parent / "a.bin").unlink()
+    with pytest.raises(AssetError, match=r"modelscope someone/voice.v2@v1/0: not tried: offline"):
+        fetch({"a.bin": pinned(FIRST)}, [scope], offline=True)
+
+
+def test_an_unpinned_download_never_joins_parts_of_two_versions(fetch, web, monkeypatch) -> None:
+    root, handler = web
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", root)
+    address = "/models/someone/voice/resolve/master/config.json"
+    handler.files[address] = FIRST
+    handler.cut += [4, 4, 4]
+    scope = {"modelscope": {"repository": "someone/voice", "files": {"config.json": "config.json"}}}
+    with pytest.raises(AssetError, match="broke off"):
+        fetch({"config.json": {}}, [scope])
+    handler.files[address] = SECOND
+    assert open_asset(fetch({"config.json": {}}, [scope])).file("config.json").read_bytes() == SECOND
+
+
 # ---- the registry
 
 
@@ -394,7 +582,8 @@ def test_the_shipped_registry_holds_what_the_project_promises() -> None:
     assert names >= {
         "whisper-tiny.en", "whisper-base", "faster-whisper-large-v3", "spleeter-2stems", "uvr-denoise-lite",
         "bs-roformer", "dereverb", "deepfilternet3", "campplus", "ge2e", "dnsmos", "distillmos", "piper-joe",
-        "chinese-hubert-base", "chinese-roberta-wwm-ext-large", "g2pw", "gpt-sovits-v2-gpt", "gpt-sovits-v2-sovits-g",
+        "hibari", "kokoro", "lj-texts", "chinese-hubert-base",
+        "chinese-roberta-wwm-ext-large", "g2pw", "gpt-sovits-v2-gpt", "gpt-sovits-v2-sovits-g",
         "gpt-sovits-v2-sovits-d", "gpt-sovits-v2pro-gpt", "gpt-sovits-v2pro-sovits-g", "gpt-sovits-v2pro-sovits-d",
     }  # fmt: skip
 
@@ -421,7 +610,10 @@ def test_packages_of_the_registry_are_pinned() -> None:
         ({"files": {"a.bin": {"sha256": "abc"}}}, ["assets.thing.files.a.bin.sha256: 'abc'"]),
         ({"files": {"a.bin": {"sha265": "abc"}}}, ["sha265", "did you mean sha256?"]),
         ({"sources": [{"local": "x", "hub": None, "wheels": 1}]}, ["wheels", "did you mean wheel?"]),
-        ({"sources": [{}]}, ["exactly one of local, wheel, hub"]),
+        ({"sources": [{}]}, ["exactly one of local, wheel, hub, modelscope, url"]),
+        ({"sources": [{"url": {"files": {"a.bin": "https://example.org/a.bin"}}}]}, ["sha256 of every file", "a.bin"]),
+        ({"sources": [{"url": {"files": {"a.bin": "file:///etc/passwd"}}}]}, ["file:///etc/passwd"]),
+        ({"sources": [{"modelscope": {"repository": "voice", "files": {"a.bin": "c"}}}]}, ["repository: 'voice'"]),
         (
             {"sources": [{"hub": {"repository": "a/b", "revision": "main", "files": {"c.bin": "c"}}}]},
             ["a.bin", "c.bin"],

@@ -15,6 +15,7 @@ from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.bert import BertEncoder
 from voiceclone.features.extract import extract_features
+from voiceclone.features.pitch import track_pitch
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import ArrayCache, Entry, open_store, write_store
 from voiceclone.files import read_tsv, sha256_file, write_tsv
@@ -186,6 +187,35 @@ def test_bert_vectors_of_chinese_text(tmp_path: Path, assets: dict, caplog: pyte
     assert list(store) == ["c"] and store["c"].shape == (1024, 10)
     run(table, assets)
     assert not (folder / "bert.safetensors").exists()
+
+
+def test_pitch_is_stored_and_spectrograms_are_not_where_asked(
+    tmp_path: Path, assets: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    table = corpus(tmp_path, TEXTS)
+    settings = HUBERT.model_copy(update={"pitch": "praat", "spectrogram": False})
+    folder = run(table, assets, settings)
+    rows = read_tsv(folder / "manifest.tsv")
+    pitch = open_store(folder / "pitch.safetensors")
+    assert {row["utterance"]: (2 * int(row["frames"]),) for row in rows} == {name: pitch.shape(name) for name in pitch}
+    assert all(row["key_pitch"] for row in rows) and not list(open_store(folder / "spectrogram.safetensors"))
+    run(table, assets, settings)
+    assert "pitch 0 made, 3 from cache" in made(caplog)
+    run(table, assets)
+    assert not (folder / "pitch.safetensors").exists() and "key_pitch" not in read_tsv(folder / "manifest.tsv")[0]
+
+
+def test_pitch_of_a_gliding_tone() -> None:
+    seconds = np.arange(32000) / 32000
+    phase = 2 * np.pi * np.cumsum(120 + 60 * seconds) / 32000
+    voice = 0.1 * sum(np.cos(k * phase) / k for k in range(1, 10))
+    voice[20000:] = 0
+    hertz = track_pitch(voice.astype(np.float32), 32000)
+    assert hertz.shape == (100,) and hertz.dtype == np.float32
+    middles = (np.arange(100) + 0.5) / 100
+    np.testing.assert_allclose(hertz[5:55], (120 + 60 * middles)[5:55], rtol=0.01)
+    assert not hertz[70:].any()
 
 
 def test_spectrogram_equals_the_recorded_one(shared_golden: Path) -> None:

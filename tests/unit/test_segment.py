@@ -66,7 +66,7 @@ def test_runs_are_the_text(text: str, mode: str) -> None:
         ("a+b=c", "A加B等于C"),
         ("2×3=6", "二乘三等于六"),
         ("密码abc123", "密码abc幺二三"),
-        ("PM2.5和iPhone15", "PM二点五和iPhone fifteen"),
+        ("PM2.5和iPhone15", "PM二点五和iPhone十五"),
         ("https://a.cn", "a dot cn"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.errors import ConfigError
-from voiceclone.inference.splitting import ALIASES, AUTO, METHODS, pieces_of, public_pieces, split_text
+from voiceclone.inference.splitting import ALIASES, AUTO, METHODS, joined_lines, pieces_of, public_pieces, split_text
 
 ANY_TEXT = st.text(alphabet="ab ,.!。，…\n3", max_size=300)
 
@@ -93,3 +93,80 @@ def test_public_methods_lose_no_letter(text, method) -> None:
     pieces = pieces_of(text, method, "en")
     assert re.sub(r"\W", "", "".join(pieces)) == re.sub(r"\W", "", text)
     assert all(len(piece) <= 510 for piece in pieces if re.search("[,.!。，…]", piece[:-1]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mr. Smith met Mrs. Jones and Dr. Brown at 5 p.m. on St. James St. yesterday.",
+        "He works for Acme Inc. in Washington D.C. and the U.S. Army, e.g. as a clerk.",
+        "J. R. R. Tolkien, George W. Bush and Prof. Lee came on Mon. at 9 a.m. to No. 5.",
+        "See Fig. 3, vol. II, pp. 3-7 and so on, etc. in Jan. 2020, i.e. cats vs. dogs.",
+        "1. First we eat.",
+        "Look at https://example.com/page?id=3!b and 3.50 or v2.0.1 now",
+        "「すごい！」と彼は言った。",
+        '"Stop!" he said.',
+    ],
+)
+def test_one_sentence_stays_whole(text: str) -> None:
+    assert split_text(text) == [text]
+
+
+def test_abbreviations_end_sentences_too() -> None:
+    assert split_text("We met at 5 p.m. Then we left. He lives in the U.S. It is big. I said no. Five left.") == [
+        "We met at 5 p.m.",
+        "Then we left.",
+        "He lives in the U.S.",
+        "It is big.",
+        "I said no.",
+        "Five left.",
+    ]
+    assert split_text("1. First. 2. Second.") == ["1. First.", "2. Second."]
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        (
+            "It was late when he came back and all the lights were out be-\nfore he had closed the door of his well-"
+            "\nknown house.\n\nThen he slept.",
+            "It was late when he came back and all the lights were out before he had closed the door of his"
+            " well-known house.\n\nThen he slept.",
+        ),
+        (
+            "This was typed by hand with a ragged\nmargin, so its lines\nare not all of one length but belong to one.",
+            "This was typed by hand with a ragged margin, so its lines are not all of one length but belong to one.",
+        ),
+        (
+            "他从小就喜欢在河边看船，每天放学以后都要去那\r\n里坐上一个小时，一直坐到太阳下山才肯回家吃\r\n饭。",
+            "他从小就喜欢在河边看船，每天放学以后都要去那里坐上一个小时，一直坐到太阳下山才肯回家吃饭。",
+        ),
+        (
+            "- an item of a list that is so long that it goes\n  on in the next line\n- another",
+            "- an item of a list that is so long that it goes on in the next line\n- another",
+        ),
+    ],
+)
+def test_lines_of_a_page_are_joined(text: str, joined: str) -> None:
+    assert joined_lines(text) == joined
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Shall I compare thee to a summer's day?\nThou art more lovely and more temperate:\nRough winds do shake",
+        "床前明月光，\n疑是地上霜。\n举头望明月，\n低头思故乡。",
+        "milk\neggs\nbread",
+        "1. First do this.\n2. Then do that.\n3. Go home.",
+        "The Title Of A Long Story About The Sea\nIt was late.",
+        "“Where are you going?” asked the old woman.\n“To the market by the sea,” said the boy.",
+    ],
+)
+def test_verse_and_lists_are_kept(text: str) -> None:
+    assert joined_lines(text) == text
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_public_methods_join_no_lines(method: str) -> None:
+    text = "It was late when he came back and all the lights were out be-\nfore he had closed the door."
+    assert any("be-" in piece for piece in pieces_of(text, method, "en"))

@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
 from voiceclone.config import resolve
+from voiceclone.corpus.sources import index_files
 from voiceclone.errors import VoiceCloneError
 from voiceclone.files import check_speaker
 from voiceclone.lineage.revisions import REVISIONS
@@ -35,11 +36,14 @@ def find_speakers():
     unknown = sorted(set(CONFIG.speakers) - set(found))
     if unknown:
         raise WorkflowError(f"speakers {unknown}: no such folder in {folder}; found {found}")
+    if double := sorted(set(names) & set(GATHERED)):
+        raise WorkflowError(f"{folder}/{double[0]}: that name is the gathered voice's; set corpora.voice to another")
     return [or_stop(check_speaker, name) for name in names]
 
 
 CONFIG = or_stop(resolve, config, Path(workflow.basedir) / "config" / "presets")
 ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml").names()
+GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
 EVALUATED = [*BASELINES, *CONFIG.export.targets]
 
@@ -85,6 +89,11 @@ def corrections(wildcards):
     return [str(path) for path in [Path("config/corrections") / f"{wildcards.speaker}.tsv"] if path.is_file()]
 
 
+def corpora_tables(wildcards):
+    """The tables of the data sets and teachers that the gathered voice is made of."""
+    return [str(path) for source in CONFIG.corpora.sources for path in or_stop(index_files, source)]
+
+
 def lexicons(wildcards):
     """The user's pronunciation tables."""
     return sorted(str(path) for path in Path("config/lexicon").glob("*.tsv"))
@@ -125,6 +134,19 @@ def alignment(wildcards):
 def alignment_table(wildcards):
     """The tokens of each phone, where a training reads them."""
     return [f"results/{wildcards.speaker}/models/alignment.safetensors"] if CONFIG.needs_alignment else []
+
+
+def base_cards(wildcards):
+    """The card of the gathered voice; without sources it says where to name some."""
+    if not GATHERED:
+        raise WorkflowError("corpora.sources: none are named; take --config preset=base, or name your own")
+    return [f"results/{voice}/base_voice/card.md" for voice in GATHERED]
+
+
+def tokens_of_small(wildcards):
+    """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
+    small = CONFIG.sovits.architecture == "small"
+    return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
 
 
 def per_speaker(pattern):

@@ -16,6 +16,8 @@ rule corpus:
         "results/{speaker}/logs/corpus.log",
     benchmark:
         "results/{speaker}/benchmarks/corpus.tsv"
+    wildcard_constraints:
+        speaker=alternatives(SPEAKERS),
     conda:
         "../../envs/voiceclone.yaml"
     threads: 1

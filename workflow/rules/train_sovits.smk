@@ -6,6 +6,8 @@ rule train_sovits:
         content="results/{speaker}/features/content.safetensors",
         spectrogram="results/{speaker}/features/spectrogram.safetensors",
         audio="results/{speaker}/features/audio.safetensors",
+        semantic=tokens_of_small,
+        align=alignment,
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         assets=stage_assets("train_sovits"),
     output:

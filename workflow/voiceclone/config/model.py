@@ -9,11 +9,13 @@ from pydantic import AfterValidator, Field, model_validator
 from voiceclone.config.align import AlignSettings
 from voiceclone.config.base import Block
 from voiceclone.config.clean import CleanSettings
+from voiceclone.config.corpora import CorporaSettings
 from voiceclone.config.corpus import CorpusSettings
 from voiceclone.config.demo import DemoSettings
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.config.export import ExportSettings
 from voiceclone.config.features import FeaturesSettings
+from voiceclone.config.gates import GatesSettings
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.models import ModelsSettings
 from voiceclone.config.report import ReportSettings
@@ -46,22 +48,25 @@ class Config(Block):
         "slice": "slice",
         "transcribe": "transcribe",
         "corpus": "corpus",
+        "gather": "corpora",
         "features": "features",
         "fit_tokenizer": "tokenizer",
         "align": "align",
         "train_sovits": "sovits",
         "train_gpt": "gpt",
+        "base_gates": "gates",
         "export": "export",
         "evaluate": "evaluate",
         "report": "report",
         "demo_speaker": "demo",
     }
 
-    preset: Literal["demo", "nano", "zero-shot", "few-shot", "full"] = Field(
+    preset: Literal["demo", "nano", "zero-shot", "few-shot", "full", "base"] = Field(
         "nano",
         description="Values that the other keys start from: demo (minutes on a laptop), nano (small models from "
         "scratch, no GPU); with the public v2Pro models from the hub: zero-shot (one clip of 3 to 10 s, no training), "
-        "few-shot (fine-tunes on about a minute to half an hour; GPU), full (on more; GPU).",
+        "few-shot (fine-tunes on about a minute to half an hour; GPU), full (on more; GPU). base: training of a base "
+        "voice on many people's speech, by the target base_voice.",
     )
     speakers_dir: str = Field(
         "resources/speakers", min_length=1, description="Folder with one subfolder of recordings per speaker."
@@ -84,11 +89,13 @@ class Config(Block):
     slice: SliceSettings = Field(SliceSettings(), description="Cutting into utterances.")
     transcribe: TranscribeSettings = Field(TranscribeSettings(), description="Speech recognition.")
     corpus: CorpusSettings = Field(CorpusSettings(), description="What is kept, and how it is split.")
+    corpora: CorporaSettings = Field(CorporaSettings(), description="A voice of many speakers, from data sets.")
     features: FeaturesSettings = Field(FeaturesSettings(), description="Encoders.")
     tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="Semantic tokens.")
     align: AlignSettings = Field(AlignSettings(), description="Tokens to phones, for models of architecture small.")
     gpt: GPTSettings = Field(GPTSettings(), description="Training: text to semantic tokens.")
     sovits: SoVITSSettings = Field(SoVITSSettings(), description="Training: semantic tokens to waveform.")
+    gates: GatesSettings = Field(GatesSettings(), description="Measuring a base voice.")
     export: ExportSettings = Field(ExportSettings(), description="Inference bundles.")
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="Measuring the voice.")
     report: ReportSettings = Field(ReportSettings(), description="The speaker's page.")
@@ -111,6 +118,10 @@ class Config(Block):
             raise ValueError(f"models.asr {self.models.asr!r} knows only English, but language is {self.language!r}")
         if self.sovits.architecture == "v2Pro" and not self.features.verification_encoder:
             raise ValueError("sovits.architecture v2Pro needs features.verification_encoder eres2netv2")
+        if self.sovits.architecture == "small" and not self.features.pitch:
+            raise ValueError("sovits.architecture small needs features.pitch praat")
+        if self.sovits.architecture != "small" and not self.features.spectrogram:
+            raise ValueError("features.spectrogram false is for sovits.architecture small alone")
         return self
 
     def settings(self, stage: str) -> str:
@@ -129,6 +140,7 @@ class Config(Block):
             "separate": self._separators(),
             "clean": ["dnsmos", "campplus", "deepfilternet3" if self._deepfilter() else ""],
             "transcribe": [self.models.asr],
+            "gather": [source.asset for source in self.corpora.sources],
             "features": [
                 self.features.content,
                 self.features.speaker_encoder,
@@ -141,6 +153,7 @@ class Config(Block):
             "train_gpt": [self.gpt.base],
             "train_sovits": [self.sovits.base, self.sovits.base_discriminator],
             "evaluate": [self.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", self.features.bert],
+            "base_gates": [self.models.asr_evaluation, "campplus", "distillmos"],
             "demo_speaker": ["piper-joe"],
         }
         return [name for name in dict.fromkeys(models.get(stage, [])) if name]
@@ -156,27 +169,34 @@ class Config(Block):
         """Names of the encoders that exported voices need for new clips and for Chinese text."""
         if not self.export.encoders:
             return []
-        speaker = {"nano": self.features.speaker_encoder, "v2Pro": self.features.verification_encoder}
+        speaker = {
+            "nano": self.features.speaker_encoder,
+            "small": self.features.speaker_encoder,
+            "v2Pro": self.features.verification_encoder,
+        }
         content = self.features.content if self.gpt.base else ""
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
 
     def all_assets(self) -> list[str]:
-        """Names of all models of a run, in the order of the stages; the demo's voice only in the demo."""
-        stages = [stage for stage in self.BLOCKS if stage != "demo_speaker" or self.preset == "demo"]
+        """Names of all models of a run, in the order of the stages."""
+        only = {"demo_speaker": "demo", "base_gates": "base"}
+        stages = [stage for stage in self.BLOCKS if only.get(stage, self.preset) == self.preset]
         return list(dict.fromkeys(name for stage in stages for name in self.assets(stage)))
 
-    def chosen_models(self) -> dict[str, tuple[str, str]]:
-        """Models that the user can name: key to the name given and the kind that is expected; empty names left out."""
-        chosen = {
-            "models.asr": (self.models.asr, "asr"),
-            "models.asr_evaluation": (self.models.asr_evaluation, "asr"),
-            "tokenizer.base": (self.tokenizer.base, "sovits-generator"),
-            "gpt.base": (self.gpt.base, "gpt"),
-            "sovits.base": (self.sovits.base, "sovits-generator"),
-            "sovits.base_discriminator": (self.sovits.base_discriminator, "sovits-discriminator"),
+    def chosen_models(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Models that the user can name: key to the name given and the kinds that fit; empty names left out."""
+        chosen: dict[str, tuple[str, tuple[str, ...]]] = {
+            "models.asr": (self.models.asr, ("asr",)),
+            "models.asr_evaluation": (self.models.asr_evaluation, ("asr",)),
+            "tokenizer.base": (self.tokenizer.base, ("tokenizer", "sovits-generator")),
+            "gpt.base": (self.gpt.base, ("gpt",)),
+            "sovits.base": (self.sovits.base, ("sovits-generator",)),
+            "sovits.base_discriminator": (self.sovits.base_discriminator, ("sovits-discriminator",)),
         }
+        for number, source in enumerate(self.corpora.sources):
+            chosen[f"corpora.sources.{number}.asset"] = (source.asset, ("data",))
         for place, name in enumerate(self.separate.chain):
-            chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, "audio-separator")
+            chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, ("audio-separator",))
         return {key: value for key, value in chosen.items() if value[0]}
 
     def _separators(self) -> list[str]:

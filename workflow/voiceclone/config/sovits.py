@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from voiceclone.config.base import Block
 from voiceclone.config.training import TrainingSettings
 
 #: What the generator consists of, but for the quantiser; names within them are checked when the network is there.
@@ -18,11 +19,58 @@ def _part(name: str) -> str:
     return name
 
 
+class SmallSettings(Block):
+    """What the training of the source-filter decoder has beside the others': windows, losses, stages, rates."""
+
+    window_frames: int = Field(
+        150, ge=16, le=3000, description="Longest stretch of a recording that is encoded, in frames of 20 ms."
+    )
+    stft_weight: float = Field(10.0, ge=0, le=1000, description="Weight of the loss of spectra at three resolutions.")
+    pitch_weight: float = Field(8.0, ge=0, le=1000, description="Weight of the mean difference of log F0.")
+    voicing_weight: float = Field(2.0, ge=0, le=1000, description="Weight of the cross-entropy of voicing.")
+    prior_every: int = Field(
+        4,
+        ge=0,
+        le=1000,
+        description="In every so many steps tokens and text alone are decoded too; 0: never.",
+    )
+    prior_weight: float = Field(15.0, ge=0, le=1000, description="Weight of the mel loss of what they give.")
+    kl_start: float = Field(0.1, ge=0, le=1, description="Share of kl_weight in the first step.")
+    kl_warmup_steps: int = Field(
+        5000, ge=0, le=1_000_000, description="Steps in which the share rises to 1; 0: it is 1 from the start."
+    )
+    adversarial_weight: float = Field(
+        1.0, ge=0, le=100, description="Weight of the discriminators' two losses, of judgement and of feature matching."
+    )
+    warmup_steps: int = Field(
+        300,
+        ge=0,
+        le=1_000_000,
+        description="Steps in which the learning rates rise from zero.",
+    )
+    final_learning_rate: float = Field(
+        0.05, ge=0, le=1, description="Learning rate at the end, as a share of the highest; it falls along a cosine."
+    )
+    gradient_clip: float = Field(
+        5.0, gt=0, le=1000, description="Largest norm of the gradient; larger ones are scaled."
+    )
+    real_share: float = Field(
+        0.4, ge=0, le=1, description="Least share of people in each batch, where synthetic speech is drawn beside them."
+    )
+    synthetic: tuple[str, ...] = Field(
+        ("hibari", "kokoro", "piper"), description="Sources whose speech is synthetic, by the beginning of their names."
+    )
+
+
 class SoVITSSettings(TrainingSettings):
     """Architecture and training of SoVITS."""
 
-    architecture: Literal["nano", "v2", "v2Pro"] = Field(
-        "v2", description="Size of a model without a base: v2 and v2Pro as the public ones, nano for a laptop."
+    CONTINUES: ClassVar[frozenset[str]] = TrainingSettings.CONTINUES | {"adversarial_from"}
+
+    architecture: Literal["nano", "small", "v2", "v2Pro"] = Field(
+        "v2",
+        description="Size of a model without a base: v2 and v2Pro as the public ones, nano for a laptop; small, with a "
+        "source-filter decoder, needs features.pitch.",
     )
     base_discriminator: str = Field(
         "", description="Name of the asset with the discriminator that belongs to the base."
@@ -47,9 +95,25 @@ class SoVITSSettings(TrainingSettings):
     segment_frames: int = Field(
         32, ge=8, le=256, description="Frames of 20 ms in the random slice that is decoded in training."
     )
+    adversarial_from: int | None = Field(
+        0,
+        le=10_000_000,
+        description="small: step from which discriminators judge, after a stage with spectral losses alone; null or "
+        "negative: never. The others have them from the start. It may be moved while the training runs.",
+    )
+    small: SmallSettings = Field(SmallSettings(), description="What the training of small has beside the others'.")
     validation_utterances: int = Field(
         8, ge=1, le=1000, description="Most held-out utterances of which a validation measures the mel distance."
+    )
+    keep_discriminator: bool = Field(
+        False, description="Leave the discriminators beside the model too, as a base that others fine-tune needs them."
     )
     select: Literal["best", "last"] = Field(
         "best", description="Model that leaves: the one with the lowest held-out mel distance, or the last."
     )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The settings that make another training when they change; those of the others' recipes do not count."""
+        values = super().fingerprint()
+        unused = {"learning_rate_decay"} if self.architecture == "small" else {"small"}
+        return {name: value for name, value in values.items() if name not in unused}

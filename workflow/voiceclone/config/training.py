@@ -16,7 +16,7 @@ class TrainingSettings(Block):
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
             "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
-            "warm_start", "base", "base_discriminator",
+            "warm_start", "base", "base_discriminator", "keep_discriminator",
         }
     )  # fmt: skip
     # Where these have their defaults they stand in no fingerprint: trainings older than they are find their state.

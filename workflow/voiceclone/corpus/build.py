@@ -15,7 +15,7 @@ from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.corrections import Correction, place_corrections, read_corrections
 from voiceclone.corpus.filters import Candidate, Heard, Rejection, reject
 from voiceclone.corpus.listfile import ListEntry, write_list
-from voiceclone.corpus.normalise import normalise_text
+from voiceclone.corpus.normalise import normalise_text, unread_flags
 from voiceclone.corpus.proofread import write_proofread
 from voiceclone.corpus.split import HELDOUT, split_by_hash
 from voiceclone.corpus.tiers import advice, check_clip
@@ -150,7 +150,7 @@ def _candidate(
         language=language,
         text=normalise_text(text, language, simplified_chinese=settings.simplified_chinese),
         heard=heard,
-        flags=flags,
+        flags=flags + unread_flags(text, language),
         corrected=bool(actions.keys() & {"text", "language", "keep"}),
         forced="keep" in actions,
     )

@@ -7,7 +7,11 @@ import re
 import unicodedata
 from typing import Any
 
+from voiceclone.errors import DataError
+from voiceclone.text.frontend import to_phones
 from voiceclone.text.inline import protect, restore
+from voiceclone.text.languages import SUPPORTED
+from voiceclone.text.segment import HANGUL, KANA
 
 _SPACED = str.maketrans(
     {"\u00a0": " ", "\u3000": " ", "\t": " ", "\r": " ", "\n": " ", "\u2028": " ", "\u2029": " ", "|": " "}
@@ -46,6 +50,31 @@ def normalise_text(text: str, language: str, *, simplified_chinese: bool = True)
     return restore(text, marks)
 
 
+_USUAL = re.compile(rf"[A-Za-z0-9\s{KANA}{HANGUL}.,!?;:'\"()…，。！？、；：“”‘’「」（）—-]")
+
+
+def _rare(text: str) -> bool:
+    """Whether there is more in a text than letters, kana, marks and the characters of everyday."""
+    rest = _USUAL.sub("", text)
+    return any(not (c.encode("gb2312", "ignore") or c.encode("big5", "ignore")) or not c.isalpha() for c in rest)
+
+
+def unread_flags(text: str, language: str) -> tuple[str, ...]:
+    """Flags of an utterance for the characters of its text, as recognised or corrected, that nobody will read.
+
+    Args:
+        text: before :func:`normalise_text`, which takes some of them out.
+        language: ISO code; of a language without phones there are no flags.
+    """
+    if language not in SUPPORTED or not _rare(text):
+        return ()
+    try:
+        lost = to_phones(_ANNOTATION.sub(" ", text), language).unread
+    except DataError:
+        return ()  # empty, or refused later with the reason
+    return tuple(f"unread:{c}" if c.isprintable() else f"unread:U+{ord(c):04X}" for c in lost)
+
+
 def _pass(text: str, language: str, simplified_chinese: bool) -> str:
     text = unicodedata.normalize("NFC", text).translate(_SPACED)
     text = "".join(_plain(char) for char in text)
@@ -64,7 +93,8 @@ def _pass(text: str, language: str, simplified_chinese: bool) -> str:
 def _plain(char: str) -> str:
     """One character without width variants; nothing for controls, invisible marks, pictures and broken bytes."""
     category = unicodedata.category(char)
-    if category in {"Cc", "Cf", "Cs", "Co", "Cn"} or char == "\ufffd" or (category == "So" and char not in "♪♫♬°"):
+    picture = category == "So" and char not in "♪♫♬°" and unicodedata.normalize("NFKC", char) == char
+    if category in {"Cc", "Cf", "Cs", "Co", "Cn"} or char == "\ufffd" or picture:
         return ""
     if "\uff01" <= char <= "\uffef" and char.isalnum():
         return unicodedata.normalize("NFKC", char)

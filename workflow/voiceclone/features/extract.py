@@ -18,6 +18,7 @@ from voiceclone.features.bert import BertEncoder, check_finite
 from voiceclone.features.campplus import DIMENSION, SpeakerEncoder
 from voiceclone.features.content import RATE, ContentEncoder, fit_length, load_encoder
 from voiceclone.features.phones import PhonesCache, phones_key
+from voiceclone.features.pitch import PER_FRAME, track_pitch
 from voiceclone.features.spectrogram import BINS, HOP, magnitudes, to_float, training_audio
 from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
@@ -37,8 +38,11 @@ COLUMNS = (
     "utterance", "split", "seconds", "language", "text", "phones", "polyphones", "frames",
     "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
 )  # fmt: skip
+#: What a corpus of many speakers says of an utterance beside.
+SPEAKERS_COLUMNS = ("speaker", "source", "bandwidth", "weight", "use")
 TEXTS_AT_ONCE = 64  # of which the BERT vectors are held in memory
-OPTIONAL = ("verification", "bert")  # kinds that only some voices need, and bert only some utterances
+OPTIONAL = ("verification", "bert", "pitch")  # kinds that only some voices need, and bert only some utterances
+SOUND = ("spectrogram", "audio")  # kinds that the training of the GPT does not read
 REJECTED_COLUMNS = ("utterance", "reason", "detail")
 CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
 log = logging.getLogger(__name__)
@@ -60,7 +64,8 @@ class _Utterance:
     def manifest_row(self) -> dict[str, object]:
         kept = {column: self.row[column] for column in ("utterance", "split", "language", "text")}
         keys = {f"key_{kind}": self.keys[kind] for kind in ("phones", "content", "speaker", "spectrogram")}
-        keys |= {f"key_{kind}": self.keys.get(kind, "") for kind in OPTIONAL}
+        keys |= {f"key_{kind}": self.keys.get(kind, "") for kind in ("verification", "bert")}
+        keys |= {"key_pitch": self.keys["pitch"]} if "pitch" in self.keys else {}
         return {
             **kept,
             **keys,
@@ -69,7 +74,13 @@ class _Utterance:
             "polyphones": self.polyphones,
             "frames": self.frames,
             "audio_sha256": self.row["sha256"],
+            **{column: self.row[column] for column in SPEAKERS_COLUMNS if column in self.row},
         }
+
+
+def serves(row: Row, training: str) -> bool:
+    """Whether a training, gpt or sovits, reads an utterance of a corpus."""
+    return training in row.get("use", training).split()
 
 
 class FeatureExtractor:
@@ -105,7 +116,9 @@ class FeatureExtractor:
         }
         self._lexicon, self._device, self._threads = lexicon, device, threads
         self._phones = PhonesCache(cache / "phones")
-        self.caches = {kind: ArrayCache(cache / kind) for kind in self._assets}
+        self.settings = settings
+        kinds = [*self._assets, *(["pitch"] if settings.pitch else [])]
+        self.caches = {kind: ArrayCache(cache / kind) for kind in kinds}
         self._models: dict[str, Any] = {}
         self.made: Counter[str] = Counter()
         self.cached: Counter[str] = Counter()
@@ -136,6 +149,9 @@ class FeatureExtractor:
         self._get("speaker", keys["speaker"], lambda: self._speaker().embed(at_16_khz(), RATE))
         if "verification" in self._assets:
             self._get("verification", keys["verification"], lambda: self._verification().embed(at_16_khz(), RATE))
+        if self.settings.pitch and serves(row, "sovits"):
+            keys["pitch"] = item_key("features", {"kind": "pitch", "method": self.settings.pitch}, row["sha256"])
+            self._get("pitch", keys["pitch"], lambda: track_pitch(to_float(audio), TRAINING_RATE))
         return _Utterance(row, audio_path, phones, frames, keys, self._decided(phones))
 
     def _decided(self, phones: Phones) -> str:
@@ -280,7 +296,9 @@ def extract_features(
         raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", hint)
     _write_stores(output, usable, extractor)
     extractor.prune()
-    write_tsv(output / "manifest.tsv", COLUMNS, (utterance.manifest_row for utterance in usable))
+    pitch = ("key_pitch",) if settings.pitch else ()  # tables of voices without it stay as they were
+    many = SPEAKERS_COLUMNS if "speaker" in usable[0].row else ()
+    write_tsv(output / "manifest.tsv", (*COLUMNS, *pitch, *many), (utterance.manifest_row for utterance in usable))
 
 
 def with_polyphones(
@@ -324,6 +342,7 @@ def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtr
     optional: dict[str, tuple[str, Callable[[_Utterance], Entry]]] = {
         "verification": ("float32", lambda u: cached("verification", u)),
         "bert": ("float16", lambda u: cached("bert", u)),
+        "pitch": ("float32", lambda u: Entry((PER_FRAME * u.frames,), cached("pitch", u).make)),
     }
     for kind in OPTIONAL:
         if any(kind in utterance.keys for utterance in usable):
@@ -332,6 +351,10 @@ def _write_stores(output: Path, usable: list[_Utterance], extractor: FeatureExtr
             (output / f"{kind}.safetensors").unlink(missing_ok=True)
     for kind, (dtype, entry) in plan.items():
         members = [utterance for utterance in usable if kind not in OPTIONAL or kind in utterance.keys]
+        if kind in SOUND:
+            members = [utterance for utterance in members if serves(utterance.row, "sovits")]
+        if kind == "spectrogram" and not extractor.settings.spectrogram:
+            members = []
         entries = {utterance.row["utterance"]: entry(utterance) for utterance in members}
         write_store(output / f"{kind}.safetensors", dtype, entries, {"kind": kind})
 

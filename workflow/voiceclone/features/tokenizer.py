@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ import numpy.typing as npt
 
 from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.errors import AssetError, DataError
+from voiceclone.features.clustering import kmeans, nearest
 from voiceclone.features.store import Entry, Store, open_store, write_store
-from voiceclone.files import atomic_path, read_tsv, sha256_file, write_json
+from voiceclone.files import Row, atomic_path, read_tsv, sha256_file, write_json
 from voiceclone.progress import announce
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ KEYS = (
     *(CODEBOOK + name for name in ("inited", "cluster_size", "embed", "embed_avg")),
 )
 FRAMES_PER_CODE = 256  # more frames than this for each code do not move the centres noticeably
-BLOCK = 8192
 log = logging.getLogger(__name__)
 
 
@@ -96,69 +97,6 @@ class Tokenizer:
         return nearest(self.project(np.asarray(content, dtype=np.float32)), self.embed)[0]
 
 
-def nearest(points: Floats, centres: Floats) -> tuple[Codes, Floats]:
-    """Index of the nearest centre (K, D) of each point (N, D), and its squared distance (N,)."""
-    codes = np.empty(len(points), dtype=np.int64)
-    distances = np.empty(len(points), dtype=np.float32)
-    lengths = np.square(centres).sum(axis=1)
-    for start in range(0, len(points), BLOCK):
-        block = points[start : start + BLOCK]
-        relative = lengths - 2.0 * (block @ centres.T)
-        found = relative.argmin(axis=1)
-        codes[start : start + BLOCK] = found
-        distances[start : start + BLOCK] = relative[np.arange(len(block)), found] + np.square(block).sum(axis=1)
-    return codes, np.maximum(distances, 0.0)
-
-
-def kmeans(points: Floats, size: int, iterations: int, seed: int) -> tuple[Floats, Codes]:
-    """Centres by Lloyd's algorithm from k-means++ seeds (Arthur and Vassilvitskii 2007).
-
-    A centre without points moves to the point farthest from its own. Deterministic for given data, seed and threads.
-
-    Args:
-        points: float32 (N, D).
-        size: number of centres K, at most N.
-        iterations: most rounds.
-        seed: of the first centres.
-
-    Returns:
-        Centres float32 (K, D) and the centre of each point int64 (N,).
-    """
-    centres = points[_first_centres(points, size, seed)].copy()
-    codes = np.full(len(points), -1, dtype=np.int64)
-    for _ in range(iterations):
-        before = codes
-        codes, distances = nearest(points, centres)
-        if np.array_equal(before, codes):
-            break
-        counts = np.bincount(codes, minlength=size)
-        occupied = counts > 0
-        starts = np.concatenate([[0], np.cumsum(counts[occupied])[:-1]])
-        sums = np.add.reduceat(points[np.argsort(codes, kind="stable")], starts, axis=0, dtype=np.float64)
-        centres[occupied] = (sums / counts[occupied, None]).astype(np.float32)
-        farthest = np.argsort(distances, kind="stable")[::-1]
-        centres[~occupied] = points[farthest[: int((~occupied).sum())]]
-    return centres, nearest(points, centres)[0]
-
-
-def _first_centres(points: Floats, size: int, seed: int) -> list[int]:
-    """Indices of the k-means++ seeds, each drawn in proportion to its squared distance to the rest."""
-    random = np.random.default_rng(seed)
-    lengths = np.square(points).sum(axis=1)
-
-    def distance_to(index: int) -> Floats:
-        return np.maximum(lengths - 2.0 * (points @ points[index]) + lengths[index], 0.0)
-
-    chosen = [int(random.integers(len(points)))]
-    distance = distance_to(chosen[0])
-    while len(chosen) < size:
-        cumulated, draw = np.cumsum(distance, dtype=np.float64), random.random()
-        position = np.searchsorted(cumulated, draw * cumulated[-1]) if cumulated[-1] > 0 else int(draw * len(points))
-        chosen.append(min(int(position), len(points) - 1))
-        distance = np.minimum(distance, distance_to(chosen[-1]))
-    return chosen
-
-
 def averaging_projection(frames: Floats) -> tuple[Floats, Floats]:
     """``ssl_proj`` that averages two frames and standardises: weight (D, D, 2), bias (D,) from pairs' means (N, D)."""
     mean = frames.mean(axis=0, dtype=np.float64)
@@ -176,13 +114,19 @@ def usage(codes: Codes, size: int) -> dict[str, float | int]:
 
 
 def fit_tokenizer(
-    features: Path, content: Path, output: Path, settings: TokenizerSettings, base: Asset | None = None, label: str = ""
+    features: Path,
+    content: Path,
+    output: Path,
+    settings: TokenizerSettings,
+    base: Asset | None = None,
+    label: str = "",
 ) -> None:
     """Write ``tokenizer.safetensors`` and a JSON beside it that tells source, size and use of the codes.
 
     Args:
         features: ``features/manifest.tsv``; a quantiser is fitted to its training split alone.
-        content: ``features/content.safetensors``.
+        content: ``features/content.safetensors``; the method ``phones`` reads the stores of phones and, if
+            there is one, of pitch beside it.
         output: file to write.
         settings: size and seed, or the name of the base.
         base: the public generator whose quantiser is taken over; None: fit.
@@ -194,11 +138,14 @@ def fit_tokenizer(
     """
     store = open_store(content)
     rows = read_tsv(features, ["utterance", "split"])
-    training = [row["utterance"] for row in rows if row["split"] == "train"] or [row["utterance"] for row in rows]
+    chosen = [row for row in rows if row["split"] == "train"] or rows
+    training = [row["utterance"] for row in chosen]
     if base is not None:
         tensors = read_base(base)
     elif settings.base:
         raise AssetError(f"tokenizer.base: the model {settings.base} was not given", "fetch it and pass its asset.json")
+    elif settings.method == "phones":
+        tensors = _fit_to_phones(store, chosen, settings)
     else:
         tensors = _fit(store, training, settings)
     tokenizer = Tokenizer(tensors)
@@ -221,6 +168,17 @@ def fit_tokenizer(
 
 
 def _fit(store: Store, utterances: Sequence[str], settings: TokenizerSettings) -> dict[str, Floats]:
+    size = _codebook_size(store, utterances, settings)
+    available = sum(store.shape(utterance)[1] // 2 for utterance in utterances)
+    pairs = _sample(store, utterances, available, size * FRAMES_PER_CODE, settings.seed)
+    weight, bias = averaging_projection(pairs)
+    points = pairs * (2.0 * np.diagonal(weight[:, :, 0])) + bias
+    centres, codes = kmeans(points, size, settings.iterations, settings.seed)
+    return _tensors(weight, bias, centres, codes)
+
+
+def _codebook_size(store: Store, utterances: Sequence[str], settings: TokenizerSettings) -> int:
+    """Number of codes that the speech is enough for."""
     available = sum(store.shape(utterance)[1] // 2 for utterance in utterances)
     size = min(settings.codes, available // settings.frames_per_code)
     if size < 2:
@@ -235,19 +193,53 @@ def _fit(store: Store, utterances: Sequence[str], settings: TokenizerSettings) -
             "recordings allow more codes", size, settings.codes, available / 25, available, settings.frames_per_code,
         )  # fmt: skip
         announce(f"tokenizer: {size} codes instead of {settings.codes}, for want of speech ({available / 25:.0f} s)")
-    pairs = _sample(store, utterances, available, size * FRAMES_PER_CODE, settings.seed)
-    weight, bias = averaging_projection(pairs)
-    points = pairs * (2.0 * np.diagonal(weight[:, :, 0])) + bias
-    centres, codes = kmeans(points, size, settings.iterations, settings.seed)
-    counts = np.bincount(codes, minlength=size).astype(np.float32)
+    return size
+
+
+def _tensors(weight: Floats, bias: Floats, centres: Floats, codes: Codes) -> dict[str, Floats]:
+    """A quantiser under its public names; centres may have fewer dimensions than ``ssl_proj``."""
+    counts = np.bincount(codes, minlength=len(centres)).astype(np.float32)
+    embed = np.pad(centres, ((0, 0), (0, len(bias) - centres.shape[1])))
     return {
         "ssl_proj.weight": weight,
         "ssl_proj.bias": bias,
         CODEBOOK + "inited": np.ones(1, dtype=np.float32),
         CODEBOOK + "cluster_size": counts,
-        CODEBOOK + "embed": centres,
-        CODEBOOK + "embed_avg": centres * counts[:, None],
+        CODEBOOK + "embed": embed,
+        CODEBOOK + "embed_avg": embed * counts[:, None],
     }
+
+
+def _fit_to_phones(content: Store, rows: Sequence[Row], settings: TokenizerSettings) -> dict[str, Floats]:
+    """A quantiser by :mod:`voiceclone.features.phone_tokenizer`, of the utterances that have phones."""
+    from voiceclone.features.phone_tokenizer import Speech, fit_phone_tokenizer
+
+    phones, measured = (
+        open_store(content.path.with_name("phones.safetensors")),
+        content.path.with_name("pitch.safetensors"),
+    )
+    pitch = open_store(measured) if measured.is_file() else None
+    rows = [row for row in rows if row["utterance"] in phones and phones.shape(row["utterance"])[0]]
+    size = _codebook_size(content, [row["utterance"] for row in rows], settings)
+    speech = [
+        Speech(
+            partial(_pairs, content, name := row["utterance"]),
+            phones[name],
+            pitch[name] if pitch is not None and name in pitch else None,
+            row.get("speaker", ""),
+            row.get("text", ""),
+        )
+        for row in rows
+    ]
+    projection, centres, codes = fit_phone_tokenizer(speech, settings.model_copy(update={"codes": size}))
+    return _tensors(*projection.convolution(), centres, codes)
+
+
+def _pairs(content: Store, utterance: str) -> Floats:
+    """Neighbouring frames of an utterance side by side, float32 (T, 2 D)."""
+    frames = content[utterance]
+    frames = frames[:, : frames.shape[1] // 2 * 2]
+    return np.concatenate([frames[:, 0::2], frames[:, 1::2]]).T.astype(np.float32)
 
 
 def _sample(store: Store, utterances: Sequence[str], available: int, most: int, seed: int) -> Floats:

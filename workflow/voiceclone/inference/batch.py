@@ -28,7 +28,7 @@ from voiceclone.training.signals import StopRequest
 log = logging.getLogger(__name__)
 
 #: Raise when the same row would be spoken otherwise: what is there is then spoken again.
-REVISION = 1
+REVISION = 2
 REQUIRED = ("name", "text")
 SAMPLING = ("top_k", "top_p", "temperature", "repetition_penalty")
 MANNER = ("speed", "noise_scale", "pitch", "pitch_range", "guidance", "pause_seconds", "split", "attempts")

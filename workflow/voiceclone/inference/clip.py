@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Raise when the same clip would give another reference: entries of the cache are then made again.
-REVISION = 1
+REVISION = 2
 RATE, ENCODER_RATE = 32000, 16000
 #: Silence after the prompt's sound, at the encoder's rate; the public program appends as much.
 SILENCE_AFTER = 9600

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
+from textwrap import dedent
 
-from voiceclone.errors import ConfigError
+from voiceclone.errors import AssetError, ConfigError
+from voiceclone.text.english_abbreviations import ends_sentence
+from voiceclone.text.english_g2p import dictionary
 from voiceclone.text.inline import protect, restore
 
-_SENTENCE_END = re.compile(r"(?<=[。！？!?；;…])|(?<=\.)(?=\s|$)|\n+")
+_CLOSERS = "\"'”’»)\\]」』）】》〉"
+_SENTENCE_END = re.compile(
+    rf"(?P<mark>[。！？!?；;…]+)[{_CLOSERS}]*(?=(?P<next>\s*\S)?)|(?P<stop>\.)[{_CLOSERS}]*(?=\s|$)|\n+"
+)
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
 _CLAUSE_END = re.compile(r"(?<=[,，、:：])(?!\d)")
 _SPOKEN = re.compile(r"\w")
 
@@ -19,22 +27,143 @@ CLAUSE_MARKS = frozenset("，。？！,.?!~:：—…")
 _CUTTING_MARKS = frozenset(",.;?!、，。？！：…")
 #: A public piece of nothing but these is dropped.
 _EMPTY_MARKS = frozenset("!?…,.- ")
+_NARROWEST = 30
+"""Columns of the narrowest page."""
+_FULL, _RAGGED = 0.75, 0.4
+"""Share of the longest line that a line has at least which was broken to fit: any, and one amid a sentence."""
+_SIGHT = 200
+"""Characters before and after a full stop that decide whether it ends a sentence."""
 _SHORTEST_START = 4
 _SHORTEST_PIECE = 5
 _LONGEST_PIECE = 510  # what the public BERT reads at once
 
 
 def split_text(text: str, max_characters: int = 160) -> list[str]:
-    """Sentences of ``text``; longer ones are cut at clause marks, then at blanks, then anywhere.
+    """Sentences of ``text``, lines of a page joined; longer ones are cut at clause marks, at blanks, or anywhere.
 
     Args:
         text: any text; pieces without a letter or digit are dropped.
         max_characters: most characters of a piece.
     """
     pieces: list[str] = []
-    for sentence in _SENTENCE_END.split(text):
+    for sentence in _sentences(joined_lines(text)):
         pieces += _fit(sentence.strip(), max_characters)
     return [piece for piece in pieces if _SPOKEN.search(piece)]
+
+
+def _sentences(text: str) -> list[str]:
+    """Sentences with their marks and closing quotes; a stop after an abbreviation or in an address ends none."""
+    sentences, start = [], 0
+    addresses = [match.span() for match in _ADDRESS.finditer(text)]
+    for match in _SENTENCE_END.finditer(text):
+        if match["stop"]:
+            after = text[match.end("stop") : match.end("stop") + _SIGHT].partition("\n")[0]
+            ends = ends_sentence(text[max(start, match.end("stop") - _SIGHT) : match.end("stop")].lstrip(), after)
+        elif match["mark"]:
+            ends = _mark_ends(text, match)
+            while addresses and addresses[0][1] <= match.start():
+                del addresses[0]
+            ends &= not (addresses and addresses[0][0] < match.start() and match.end() < addresses[0][1])
+        else:
+            ends = True
+        if ends:
+            sentences.append(text[start : match.end()])
+            start = match.end()
+    return [*sentences, text[start:]]
+
+
+def _mark_ends(text: str, match: re.Match[str]) -> bool:
+    """Whether a mark ends the sentence: not where the speaker is named behind the quotation that it ends."""
+    quoted = match.end() > match.end("mark")
+    return not (quoted and re.match(r"\s?[a-z]|[ぁ-ヿ]", text[match.end() : match.end() + 2]))
+
+
+_EAST = r"\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
+_ITEM = re.compile(r"\s*(?:[-*•‣–—·]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})[.)]|#{1,6}|>)\s|\s*[①-⑳]")
+_INDENT = re.compile(r"\s{2}|[\t\u3000]")
+_BREAK = re.compile(r"(?<=[^\W\d_])(?:[-‐]|\u00ad)$")
+
+
+def joined_lines(text: str) -> str:
+    """Text whose lines were broken to fit a page with one line per paragraph; verse, lists and titles stay as they are.
+
+    Blank lines part paragraphs. In one of prose the lines are about as long as the longest, which has at least 30
+    columns (a character of Chinese or Japanese has two): a line that is much shorter ends what it is part of.
+    """
+    blocks = re.split(r"\n[^\S\n]*(?:\n[^\S\n]*)+", re.sub(r"\r\n?|[\f\v\u2028\u2029]", "\n", text))
+    return "\n\n".join(_joined_block(block.split("\n")) for block in blocks)
+
+
+def _joined_block(lines: list[str]) -> str:
+    lines = dedent("\n".join(line.rstrip() for line in lines)).split("\n")
+    widest = max(map(_width, lines))
+    if len(lines) < 2:
+        return "\n".join(lines)
+    prose = _is_prose(lines, widest)
+    joined = lines[0]
+    for before, line in pairwise(lines):
+        indented = _INDENT.match(line) and not (_INDENT.match(before) or _ITEM.match(before))
+        if _is_parted(before, line) or (
+            prose and not _ITEM.match(line) and not indented and _is_full(before, line, widest)
+        ):
+            joined = _join(joined, line.lstrip())
+        else:
+            joined += f"\n{line}"
+    return joined
+
+
+def _is_prose(lines: list[str], widest: int) -> bool:
+    """Most lines are full, and not all of them begin anew or end a sentence as those of verse and dialogue do."""
+    full = [_is_full(before, line, widest) for before, line in pairwise(lines)]
+    continued = [
+        not re.search(rf"[.!?。！？…][{_CLOSERS}]*$", before) and not re.match(r"\W*[A-Z]", line)
+        for before, line in pairwise(lines)
+    ]
+    items = sum(bool(_ITEM.match(line)) for line in lines)
+    return widest >= _NARROWEST and (any(continued) or widest >= 60) and sum(full) + items >= 0.7 * len(full)
+
+
+def _is_full(before: str, line: str, widest: int) -> bool:
+    """Whether a line is so long that the first word of the next would not have fitted, or nearly."""
+    if not before.strip() or not line.strip() or _is_title(before, line):
+        return False
+    first = 2 if re.match(rf"\s*[{_EAST}]", line) else len(line.split()[0]) + 1
+    enough = _RAGGED if re.search(r"[\w,]$", before) and re.match(r"\s*[a-z]", line) else _FULL
+    return _is_parted(before, line) or _width(before) + first > widest or _width(before) >= enough * widest
+
+
+def _is_title(before: str, line: str) -> bool:
+    """Whether a line is in capitals as titles are, without a mark, and the next one begins anew."""
+    words = re.findall(r"[^\W\d_]+", before)
+    capitals = sum(word[0].isupper() for word in words)
+    return bool(re.search(r"\w$", before) and re.match(r"\W*[A-Z]", line)) and capitals >= 0.7 * len(words) > 0
+
+
+def _is_parted(before: str, line: str) -> bool:
+    """Whether a word is parted at the end of a line."""
+    return bool(_BREAK.search(before) and re.match(r"\s*[a-z]", line))
+
+
+def _width(line: str) -> int:
+    return len(line) + len(re.findall(f"[{_EAST}]", line))
+
+
+def _join(before: str, line: str) -> str:
+    """Two lines as one: eastern text without a blank, a word that was parted whole again."""
+    if _BREAK.search(before) and re.match("[a-z]", line):
+        first, last = re.findall(r"[^\W\d_]+", before)[-1], re.match(r"[^\W\d_]+", line)
+        return (before if _is_compound(first, last[0] if last else "") else before[:-1]) + line
+    east = re.search(rf"[{_EAST}]$", before) and re.match(f"[{_EAST}]", line)
+    return f"{before}{'' if east else ' '}{line}"
+
+
+def _is_compound(first: str, last: str) -> bool:
+    """Whether a hyphen at the end of a line belongs to the word: "well-" and "known", but not "be-" and "fore"."""
+    try:
+        known = dictionary().keys()
+    except AssetError:
+        return False
+    return (first + last).lower() not in known and {first.lower(), last.lower()} <= known
 
 
 def _fit(sentence: str, limit: int) -> list[str]:

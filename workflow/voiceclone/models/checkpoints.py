@@ -5,7 +5,8 @@ and ``info``; SoVITS (``.pth``) is the same without prefix, and from v2Pro on ca
 zip's first two bytes ``PK``. Checkpoints of the public trainings are read too: ``state_dict`` and ``hyper_parameters``
 of a GPT, ``model`` and ``iteration`` of a SoVITS generator (``G_*.pth``) or discriminator (``D_*.pth``).
 
-Nothing but tensors and plain values is ever unpickled; every part is compared with its checksum.
+Nothing but tensors and plain values is ever unpickled; every part is compared with its checksum. Networks of our own
+base voice come as safetensors (:mod:`voiceclone.models.packed`) through the same functions.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from voiceclone.errors import AssetError
 from voiceclone.files import atomic_path
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.packed import SUFFIX, half, layout_faults, listed, read_packed
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 State = dict[str, Tensor]
@@ -39,7 +41,6 @@ FOREIGN_MARKS = {b"02": "v3", b"03": "v3 LoRA", b"04": "v4 LoRA"}
 CODEBOOK = "quantizer.vq.layers.0._codebook.embed"
 POSTERIOR = "enc_q."
 PHONES_OF_V1 = 322
-SHOWN = 3  # keys in a message
 _UPSAMPLING = re.compile(r"dec\.ups\.\d\.weight_v")
 
 
@@ -120,11 +121,13 @@ def read_weights(path: Path) -> State:
 
 
 def read_gpt(path: Path) -> tuple[GPTConfig, State]:
-    """Sizes and float32 weights (keys without prefix) of a public GPT file.
+    """Sizes and float32 weights (keys without prefix) of a public or packed GPT file.
 
     Raises:
         AssetError: not such a file.
     """
+    if path.suffix == SUFFIX:
+        return read_packed(path, "gpt")
     file = read_public(path)
     return gpt_config(file), file.floats()
 
@@ -172,18 +175,20 @@ def write_gpt(
         },
         "data": {"max_sec": 54, "pad_val": config.end_token},
     }  # fmt: skip
-    weights = {PREFIX + key: _half(value) for key, value in state.items()}
+    weights = {PREFIX + key: half(value) for key, value in state.items()}
     _write(path, {"weight": weights, "config": dict(public or made), "info": info}, ZIP_MARK)
 
 
 def read_sovits(path: Path) -> tuple[SoVITSConfig, State]:
-    """Sizes and float32 weights of a public SoVITS generator, v2 or v2Pro.
+    """Sizes and float32 weights of a packed SoVITS generator or a public one, v2 or v2Pro.
 
     Exported files lack the posterior encoder (``enc_q``), which only training needs.
 
     Raises:
         AssetError: not such a file.
     """
+    if path.suffix == SUFFIX:
+        return read_packed(path, "sovits")
     file = read_public(path)
     return sovits_config(file), file.floats()
 
@@ -248,7 +253,7 @@ def write_sovits(
         "train": {"segment_size": config.segment_frames * config.hop},
         "version": version,
     }  # fmt: skip
-    weights = {key: _half(value) for key, value in state.items() if not key.startswith(POSTERIOR)}
+    weights = {key: half(value) for key, value in state.items() if not key.startswith(POSTERIOR)}
     _write(path, {"weight": weights, "config": dict(public or made), "info": info}, MARKS[version])
 
 
@@ -260,11 +265,13 @@ def sovits_version(config: SoVITSConfig) -> str:
 
 
 def read_discriminator(path: Path) -> tuple[DiscriminatorConfig, State]:
-    """Sizes and float32 weights of a public discriminator, v2 or v2Pro.
+    """Sizes and float32 weights of packed discriminators or of public ones, v2 or v2Pro.
 
     Raises:
         AssetError: not such a file.
     """
+    if path.suffix == SUFFIX:
+        return read_packed(path, "discriminator")
     file = read_public(path)
     _expect(file, "a SoVITS discriminator", "discriminators.0.conv_post.weight_v")
     members = _count(file.weights, "discriminators.")
@@ -383,31 +390,14 @@ def _kind(state: State) -> str:
     for prefix, kind in marks.items():
         if any(key.startswith(prefix) for key in state):
             return kind
-    return f"tensors of no model that is known here ({_listed(sorted(state))})"
+    return f"tensors of no model that is known here ({listed(sorted(state))})"
 
 
 def _check_layout(file: PublicFile, model: str, network: Callable[[], nn.Module], without: str = "") -> None:
     """Compare keys and shapes with those of a network; keys that begin with ``without`` may be missing."""
-    with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in network().state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in file.weights.items()}
-    missing = [key for key in expected if key not in found and not (without and key.startswith(without))]
-    unknown = [key for key in found if key not in expected]
-    shapes = [
-        f"{key} {list(found[key])} instead of {list(shape)}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    wrong = {"missing": missing, "unknown": unknown, "of another shape": shapes}
-    if any(wrong.values()):
-        raise AssetError(
-            f"{file.path}: not the whole of {model} as public files have it; "
-            + "; ".join(f"{name}: {_listed(keys)}" for name, keys in wrong.items() if keys)
-        )
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+    faults = layout_faults({key: tuple(value.shape) for key, value in file.weights.items()}, network, without)
+    if faults:
+        raise AssetError(f"{file.path}: not the whole of {model} as public files have it; {'; '.join(faults)}")
 
 
 def _plain(value: Any) -> Any:
@@ -421,11 +411,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return {} if value is None else value
-
-
-def _half(value: Tensor) -> Tensor:
-    value = value.detach().cpu()
-    return value.half() if value.is_floating_point() else value.clone()
 
 
 def _write(path: Path, content: dict[str, Any], mark: bytes) -> None:

@@ -1,6 +1,8 @@
 """Training losses of both models.
 
-SoVITS: least-squares GAN, feature matching, mel and KL terms of VITS (Kim et al. 2021). GPT: cross-entropy per token.
+SoVITS: least-squares GAN, feature matching, mel and KL terms of VITS (Kim et al. 2021); with a source-filter decoder
+also spectra at several resolutions (Yamamoto et al. 2020) and F0, up to where each recording ends. GPT: cross-entropy
+per token.
 """
 
 from __future__ import annotations
@@ -10,7 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voiceclone.models.discriminators import Judgement
+from voiceclone.models.mel import DEFAULT_MEL, mel_centres
 
+#: Share of its bandwidth up to which a recording is held against: filters of resamplers fall before the end.
+BAND_SHARE = 0.94
+#: Windows of the spectra at several resolutions, in samples; the hop is a quarter.
+RESOLUTIONS = (512, 1024, 2048)
 #: Factors of the mel and KL terms in the generator's loss, as in the public configuration.
 MEL_WEIGHT = 45.0
 KL_WEIGHT = 1.0
@@ -43,6 +50,77 @@ def feature_matching_loss(real: list[Judgement], fake: list[Judgement]) -> Tenso
 def mel_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Mean absolute difference of log-mels (B, bands, F), not weighted."""
     return F.l1_loss(fake.float(), real.float())
+
+
+def banded_mel_loss(real: Tensor, fake: Tensor, bandwidth: Tensor) -> Tensor:
+    """Mean over items of the mean absolute difference of log-mels (B, bands, F), of bands within the bandwidth (B,)."""
+    within = within_band(torch.from_numpy(mel_centres()).to(fake), bandwidth)
+    return _banded_mean((real - fake).abs(), within).mean()
+
+
+def stft_loss(real: Tensor, fake: Tensor, bandwidth: Tensor, sample_rate: int = DEFAULT_MEL.sample_rate) -> Tensor:
+    """Mean over resolutions and items of spectral convergence, as L1, plus mean absolute log difference.
+
+    Args:
+        real: waveform (B, N).
+        fake: waveform (B, N).
+        bandwidth: Hz up to which an item counts (B,); 0: all.
+        sample_rate: in Hz.
+    """
+    terms = []
+    for size in RESOLUTIONS:
+        frequencies = torch.linspace(0, sample_rate / 2, size // 2 + 1, device=fake.device)
+        within = within_band(frequencies, bandwidth)
+        with torch.no_grad():
+            expected = _magnitudes(real, size)
+            level = _banded_mean(expected, within)
+        got = _magnitudes(fake, size)
+        convergence = _banded_mean((expected - got).abs(), within) / level.clamp(min=1e-4)
+        terms.append((convergence + _banded_mean((expected.log() - got.log()).abs(), within)).mean())
+    return torch.stack(terms).mean()
+
+
+def pitch_loss(log_f0: Tensor, voicing: Tensor, target: Tensor, voiced: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors of predicted F0 and voicing, each a mean over items.
+
+    Args:
+        log_f0: predicted (B, T), natural logarithm.
+        voicing: predicted logits (B, T).
+        target: log F0 (B, T), anything where unvoiced.
+        voiced: 0 or 1 (B, T).
+
+    Returns:
+        Mean absolute difference of log F0 over voiced frames (items with less than a quarter of them count less), and
+        binary cross-entropy of voicing.
+    """
+    least = voiced.shape[-1] / 4
+    error = ((log_f0 - target).abs() * voiced).sum(-1) / voiced.sum(-1).clamp(min=least)
+    return error.mean(), F.binary_cross_entropy_with_logits(voicing, voiced)
+
+
+def low_pass(audio: Tensor, bandwidth: Tensor, sample_rate: int = DEFAULT_MEL.sample_rate) -> Tensor:
+    """Waveforms (B, 1, N) without what lies above each one's bandwidth (B,), in Hz; 0: as they are."""
+    spectrum = torch.fft.rfft(audio)
+    frequencies = torch.linspace(0, sample_rate / 2, spectrum.shape[-1], device=audio.device)
+    return torch.fft.irfft(spectrum * within_band(frequencies, bandwidth).transpose(1, 2), n=audio.shape[-1])
+
+
+def within_band(frequencies: Tensor, bandwidth: Tensor) -> Tensor:
+    """1 for frequencies (K,) below 94 % of each bandwidth (B,), else 0, as (B, K, 1); a bandwidth of 0 has all."""
+    ends = torch.where(bandwidth > 0, BAND_SHARE * bandwidth, torch.inf)
+    return (frequencies < ends[:, None]).to(frequencies.dtype)[..., None]
+
+
+def _banded_mean(values: Tensor, within: Tensor) -> Tensor:
+    """Mean (B,) of values (B, K, T) where ``within`` (B, K, 1) is 1."""
+    return (values.mean(-1, keepdim=True) * within).sum((1, 2)) / within.sum((1, 2))
+
+
+def _magnitudes(audio: Tensor, size: int) -> Tensor:
+    """Spectrum (B, size / 2 + 1, F) of waveforms (B, N), floored."""
+    window = torch.hann_window(size, device=audio.device)
+    spectrum = torch.stft(audio, size, size // 4, window=window, return_complex=True)
+    return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-10).sqrt()
 
 
 def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, mask: Tensor) -> Tensor:

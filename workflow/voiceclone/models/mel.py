@@ -74,3 +74,11 @@ def mel_spectrogram(audio: Tensor, config: MelConfig = DEFAULT_MEL) -> Tensor:
 def mel_filters(config: MelConfig = DEFAULT_MEL) -> npt.NDArray[np.float32]:
     """Slaney mel filters, float32 (bands, n_fft // 2 + 1), each triangle of area 1 over Hz / 2."""
     return slaney_filters(config.sample_rate, config.n_fft, config.bands, config.low, config.high)
+
+
+def mel_centres(config: MelConfig = DEFAULT_MEL) -> npt.NDArray[np.float32]:
+    """Centre of gravity of each mel filter in Hz, float32 (bands,)."""
+    filters = mel_filters(config)
+    frequencies = np.linspace(0, config.sample_rate / 2, config.bins, dtype=np.float32)
+    centres: npt.NDArray[np.float32] = filters @ frequencies / filters.sum(1)
+    return centres

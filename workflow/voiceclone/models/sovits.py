@@ -242,21 +242,29 @@ class SynthesizerTrn(nn.Module):
         return out
 
     def prior(
-        self, codes: Tensor, phones: Tensor, style: Tensor, frames: int | None = None
+        self,
+        codes: Tensor,
+        phones: Tensor,
+        style: Tensor,
+        frames: int | None = None,
+        lengths: Tensor | None = None,
+        phone_lengths: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Prior of codes (B, 1, T), phones (B, L) and style (B, G, 1), none of them padded.
+        """Prior of codes (B, 1, T), phones (B, L) and style (B, G, 1).
 
         Args:
             codes: int64 (B, 1, T).
             phones: int64 (B, L).
             style: (B, G, 1).
             frames: stretch the prior to this length; None: its own, 2 T.
+            lengths: valid frames int64 (B,), of the 2 T; None: all.
+            phone_lengths: valid phones int64 (B,); None: all.
 
         Returns:
             Hidden states (B, H, 2 T), mean and log standard deviation (B, C, 2 T), mask (B, 1, 2 T).
         """
         out: tuple[Tensor, Tensor, Tensor, Tensor] = self.enc_p(
-            self.quantized(codes), None, phones, None, self._prior_style(style), frames
+            self.quantized(codes), lengths, phones, phone_lengths, self._prior_style(style), frames
         )
         return out
 

@@ -1,25 +1,27 @@
 """The two models of a voice, from wherever they lie.
 
 As the training stages and ``voiceclone import`` leave them: safetensors beside a JSON that names the architecture.
-Or as the public program shares them: a ``.ckpt`` and a ``.pth``, in one folder or as the assets of a base voice.
+Or as the public program shares them: a ``.ckpt`` and a ``.pth``, in one folder or as the assets of a base voice. Or as
+our own base voice is packed: safetensors that carry their sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest, read_json, sha256_file
 from voiceclone.models.checkpoints import POSTERIOR, read_gpt, read_sovits
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.packed import SUFFIX
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -51,8 +53,8 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
     """The models of a voice.
 
     Args:
-        models: folder of a training or an import, or folder with one ``.ckpt`` and one ``.pth``; where there is none
-            of this name, a base voice: ``gpt-sovits-v2pro`` stands for the assets with ``-gpt`` and ``-sovits-g``.
+        models: folder of a training, an import or a packed base, or with one ``.ckpt`` and one ``.pth``; where there is
+            none of this name, a base voice: ``gpt-sovits-v2pro`` stands for the assets with ``-gpt`` and ``-sovits-g``.
         find_asset: opens a fetched model by name; None: base voices are not looked for.
 
     Raises:
@@ -70,6 +72,11 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
         public = "imported" in read_json(models / "gpt.json")
         gpt, sovits = load_gpt(models), load_sovits(models)
         return VoiceModels(gpt, sovits, has_base(models), public, digest([sha256_file(file) for file in files]))
+    packed = [models / f"{kind}{SUFFIX}" for kind in ("gpt", "sovits")]
+    if all(path.is_file() for path in [*packed, models / "tokenizer.safetensors"]):
+        tokenizer = load_file(str(models / "tokenizer.safetensors"))
+        quantiser = {name: value.float() for name, value in tokenizer.items()}
+        return replace(_public(packed[0], packed[1], quantiser=quantiser), public=False)
     return _public(_only(models, ".ckpt"), _only(models, ".pth"))
 
 
@@ -83,15 +90,15 @@ def _only(folder: Path, ending: str) -> Path:
     return found[0]
 
 
-def _public(gpt_file: Path, sovits_file: Path) -> VoiceModels:
-    """Models of public files."""
+def _public(gpt_file: Path, sovits_file: Path, *, quantiser: Mapping[str, Tensor] | None = None) -> VoiceModels:
+    """Models of public or packed files; ``quantiser`` is the SoVITS's where its file has none."""
     text_config, text = read_gpt(gpt_file)
     speech_config, speech = read_sovits(sovits_file)
     if text_config.codes != speech_config.codes:
         raise DataError(f"{gpt_file}: a GPT of {text_config.codes} codes; {sovits_file} has {speech_config.codes}")
     gpt, sovits = TextToSemantic(text_config), _with_posterior_of(SynthesizerTrn(speech_config), speech)
     gpt.load_state_dict(text)
-    sovits.load_state_dict(speech)
+    sovits.load_state_dict({**speech, **(quantiser or {})})
     fingerprint = digest([sha256_file(path) for path in (gpt_file, sovits_file)])
     return VoiceModels(gpt.eval(), sovits.eval(), True, True, fingerprint)
 

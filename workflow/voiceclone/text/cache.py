@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.files import canonical_json
+from voiceclone.text.characters import describe
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
@@ -98,7 +99,13 @@ class CachedFrontend:
         else:
             self.asked += 1
             self.found += phones is not None
-        return phones or self._phones.put(key, to_phones(text, language, self._lexicon))
+        return phones or self._phones.put(key, self._read(text, language))
+
+    def _read(self, text: str, language: str) -> Phones:
+        phones = to_phones(text, language, self._lexicon)
+        if phones.unread:
+            log.warning("%r: left out, as nobody can read it: %s", text[:60], describe(phones.unread))
+        return phones
 
     def forget(self) -> None:
         """Read every text anew from here on: for who measures how long that takes."""

@@ -14,17 +14,13 @@ from typing import Any
 
 from voiceclone.errors import DataError
 from voiceclone.text.mandarin_normalise import HAN, digits, write_out
+from voiceclone.text.packages import table
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS
 
 __all__ = ["check_syllable", "normalise", "to_pair", "to_symbols"]
 
-_COUNT_WORDS = dict(
-    zip(
-        "個點隻張條塊間層歲週對雙頭輛臺顆級場噸億萬號樓頁冊項種類國縣區島屆鐘後",
-        "个点只张条块间层岁周对双头辆台颗级场吨亿万号楼页册项种类国县区岛届钟后",
-        strict=True,
-    )
-)
+_WRITTEN = str.maketrans("两点负万亿", "兩點負萬億")
+"""What :func:`write_out` writes in simplified characters, in traditional ones."""
 _MARKS = {
     "：": ",", ":": ",", "；": ",", ";": ",", "，": ",", "、": ",", "·": ",", "。": ".", "\n": ".", "！": "!",
     "？": "?", "～": "-", "~": "-", "/": ",",
@@ -80,6 +76,15 @@ _NEAREST = (
 )  # fmt: skip
 
 
+_N = r"\d[\d,]*(?:\.\d+)?(?![kKmMbB万萬億])"
+_TELEPHONE = re.compile(r"(?<![\d-])(?!(?:19|20)\d\d-(?:19|20)\d\d)\d{4}[- ]\d{4}(?![\d-]|\s?年)")
+
+
+def _dollars(match: re.Match[str]) -> str:
+    """Dollars of Hong Kong are 蚊; of two amounts the second says so."""
+    return match[1] + (f"{match[2]}{match[3]}" if match[3] else "") + "蚊"
+
+
 def normalise(text: str) -> str:
     """Cantonese text with nothing but characters and the marks ``, . ! ? … -``.
 
@@ -89,10 +94,11 @@ def normalise(text: str) -> str:
     Returns:
         Numbers are read digit by digit with 一 for 1, as no Cantonese speaker says 幺. May be empty.
     """
-    text = re.sub(r"(?:HK)?[$＄]\s*(\d[\d,.]*\d|\d)", r"\1蚊", text)
-    text = re.sub(rf"(?<=\d)\s*[{''.join(_COUNT_WORDS)}]", lambda m: _COUNT_WORDS[m[0].strip()], text)
-    text = re.sub(r"(?<![\d-])\d{4}[- ]\d{4}(?![\d-])", lambda m: ",".join(map(digits, re.split("[- ]", m[0]))), text)
+    traditional = _simplified(text) != text
+    text = re.sub(rf"(?:HK)?[$＄]\s*({_N})(?:(\s*[-–~～至到]\s*)(?:HK)?[$＄]?\s*({_N}))?", _dollars, text)
+    text = _TELEPHONE.sub(lambda m: ",".join(map(digits, re.split("[- ]", m[0]))), text)
     text = write_out(text, simplify=False).replace("幺", "一")
+    text = text.translate(_WRITTEN) if traditional else text
     for mark, symbol in _MARKS.items():
         text = text.replace(mark, symbol)
     return re.sub(rf"[^{HAN},.!?…-]", "", text)
@@ -106,16 +112,27 @@ def _readings() -> Any:
 
 
 @cache
+def _words() -> dict[str, tuple[str, ...]]:
+    """Readings that the dictionary lacks, or has otherwise than they are said."""
+    return {row["word"]: tuple(row["jyutping"].split()) for row in table("cantonese_words.tsv")}
+
+
+@cache
 def _converters() -> tuple[Any, Any]:
     from opencc import OpenCC
 
     return OpenCC("t2s"), OpenCC("s2hk")
 
 
+def _simplified(text: str) -> str:
+    simplify, _ = _converters()
+    return str(simplify.convert(text))
+
+
 def _traditional(text: str) -> str:
     """Simplified text in traditional characters, if the lengths agree; any other text as it is."""
-    simplify, restore = _converters()
-    if simplify.convert(text) != text:
+    _, restore = _converters()
+    if _simplified(text) != text:
         return text
     restored = str(restore.convert(text))
     return restored if len(restored) == len(text) else text
@@ -154,6 +171,11 @@ def check_syllable(syllable: str) -> bool:
     return True
 
 
+def readable(character: str) -> bool:
+    """Whether the dictionary has a reading of a character."""
+    return character in _words() or bool(_readings()(_traditional(character))[0][1])
+
+
 def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Phones of normalised Cantonese text.
 
@@ -168,9 +190,10 @@ def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[tuple
         DataError: a character without a known reading.
     """
     syllables = [reading for _, reading in _readings()(_traditional(text))]
-    for word in sorted(lexicon, key=len):
-        for match in re.finditer(re.escape(word), text):
-            syllables[match.start() : match.end()] = lexicon[word]
+    for words in (_words(), lexicon):
+        for word in sorted(filter(text.__contains__, words), key=len):
+            for match in re.finditer(re.escape(word), text):
+                syllables[match.start() : match.end()] = words[word]
     phones: list[str] = []
     counts: list[int] = []
     for character, syllable in zip(text, syllables, strict=True):

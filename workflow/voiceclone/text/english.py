@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 
 from voiceclone.text.english_g2p import pronounce_all
-from voiceclone.text.english_normalise import normalise
+from voiceclone.text.english_normalise import normalise, unread
 
 _TOKEN = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*'?|[,.?!]|(?<=\s)-(?=\s)")
 
-__all__ = ["normalise", "to_symbols"]
+__all__ = ["normalise", "to_symbols", "unread"]
 
 
 def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

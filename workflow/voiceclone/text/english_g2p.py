@@ -192,30 +192,54 @@ def _in_context(words: Sequence[str], lower: Sequence[str], tags: Sequence[str],
         return first if tags and _is(wanted, tags[position], lower, position) else second
     if "-" in word:
         return _known(plain) or tuple(phone for part in word.split("-") for phone in _alone(part))
-    return _alone(word)
+    beside = any(is_stressed(words[at]) for at in (position - 1, position + 1) if 0 <= at < len(words))
+    return _alone(word, beside or (word == "AM" and position > 0 and words[position - 1] == "I"))
 
 
-def _alone(word: str) -> Pronunciation:
-    """A word as it is written, without its neighbours."""
+def _alone(word: str, beside_stressed: bool = False) -> Pronunciation:
+    """A word as it is written; ``beside_stressed``: next to a word in capitals that is no short form."""
     plain = word.lower()
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", word)
-    if len(parts) > 1 and plain not in dictionary() and "'" not in word:  # ChatGPT, YouTube
-        return tuple(phone for part in parts for phone in _in_context([part], [part.lower()], [], 0))
     capitals = re.sub(r"'?s$", "", word)
-    if capitals.isupper() and len(capitals) > 1 and not _read_as_word(capitals):
+    if capitals.isupper() and len(capitals) > 1 and not _read_as_word(capitals, beside_stressed):
         name = spell(capitals)
         return _with_s(name) if capitals != word else name
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", word)
+    if len(parts) > 1 and plain not in dictionary() and "'" not in word and not capitals.isupper():  # ChatGPT, YouTube
+        return tuple(phone for part in parts for phone in _in_context([part], [part.lower()], [], 0))
     return pronounce(plain) if len(word) > 1 else spell(word)
 
 
 @cache
-def _spoken_acronyms() -> frozenset[str]:
+def _said_as_words() -> frozenset[str]:
     return frozenset(row["word"] for row in table("english_acronyms.tsv"))
 
 
-def _read_as_word(capitals: str) -> bool:
-    """Acronyms that are words, and longer capitals that the dictionary knows (emphasis rather than letters)."""
-    return capitals.lower() in _spoken_acronyms() or (len(capitals) > 4 and capitals.lower() in dictionary())
+_WORDS_OF_TWO = frozenset(
+    ("ah", "an", "as", "at", "be", "by", "do", "go", "ha", "he", "hi", "if", "in", "is", "me", "my", "no", "of", "oh",
+     "on", "or", "so", "to", "up", "we", "yo")
+)  # fmt: skip
+_SHORT_FORMS = frozenset(
+    {"AM", "IT", "US", "WHO", "SAT", "LED", "SAG", "COD", "COO", "DIN", "MOD", "NAB", "DOE", "UPS"}
+)
+"""Short forms that are words too, in capitals beside other stressed words."""
+
+
+def _read_as_word(capitals: str, beside_stressed: bool = False) -> bool:
+    """Whether capitals stress a word (BIG, PLEASE) or are said as one (NASA), rather than letter by letter (FBI)."""
+    word = capitals.lower()
+    if capitals in _SHORT_FORMS:
+        return beside_stressed
+    if len(word) < 4:
+        return word in _WORDS_OF_TWO or word in _said_as_words()
+    known = word in _said_as_words() or _known(word) or (len(word) > 4 and _inflected(word))
+    return bool(known or (len(word) > 5 and re.search("[aeiou]", word)))
+
+
+def is_stressed(word: str) -> bool:
+    """Whether a word in capitals is a word and surely no short form."""
+    plain = word.lower()
+    known = plain in _WORDS_OF_TWO or (len(word) > 2 and _read_as_word(word) and _known(plain) != spell(plain))
+    return word.isupper() and known
 
 
 class NeuralG2P:

@@ -1,7 +1,7 @@
 """English text as it is spoken: numbers, money, times, units, abbreviations and symbols become words.
 
-The result keeps letters, apostrophes, spaces and the marks ``, . ? ! -``. Rules run in a fixed order; each is one
-pattern with one function.
+The result keeps letters, apostrophes, spaces and the marks ``, . ? ! -``, and characters that nothing here can read,
+so that they can be named. Rules run in a fixed order; each is one pattern with one function.
 """
 
 from __future__ import annotations
@@ -11,186 +11,160 @@ import unicodedata
 from collections.abc import Callable
 from functools import partial
 
-_ABBREVIATIONS = {
-    "Dr": "Doctor", "Rev": "Reverend",
-    "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant", "Gov": "Governor",
-    "Sen": "Senator", "Rep": "Representative", "Hon": "Honorable", "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire",
-    "dept": "department", "Inc": "Incorporated",
-    "Ltd": "Limited", "Co": "Company", "Corp": "Corporation", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road",
-    "Mt": "Mount", "Jan": "January", "Feb": "February", "Aug": "August", "Sept": "September", "Oct": "October",
-    "Nov": "November", "Dec": "December",
-}  # fmt: skip
+from voiceclone.text import english_quantities as quantities
+from voiceclone.text.english_abbreviations import STARTERS, expand
+from voiceclone.text.english_g2p import is_stressed
+from voiceclone.text.english_numbers import cardinal, decimal, digits, ordinal, plural, roman, year
 
-_UNITS = {
-    "km/h": "kilometer per hour", "m/s": "meter per second", "mph": "mile per hour", "kph": "kilometer per hour",
-    "mm": "millimeter", "cm": "centimeter", "m": "meter", "km": "kilometer", "mg": "milligram", "g": "gram",
-    "kg": "kilogram", "ml": "milliliter", "mL": "milliliter", "l": "liter", "L": "liter", "ft": "foot", "lb": "pound",
-    "lbs": "pound", "oz": "ounce", "yd": "yard", "mi": "mile", "ms": "millisecond", "s": "second", "sec": "second",
-    "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "tbsp": "tablespoon", "tsp": "teaspoon",
-    "kHz": "kilohertz", "Hz": "hertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel",
-    "W": "watt", "kW": "kilowatt",
-    "kWh": "kilowatt hour", "V": "volt", "°C": "degree celsius", "°F": "degree fahrenheit",
-    "℃": "degree celsius", "℉": "degree fahrenheit", "°": "degree",
-}  # fmt: skip
-_PLURALS = {
-    "foot": "feet", "hertz": "hertz", "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
-    "penny": "pence", "yen": "yen", "yuan": "yuan", "fen": "fen",
-}  # fmt: skip
-
-_CURRENCIES = {
-    "$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent"), "¥": ("yen", ""), "￥": ("yuan", "fen"),
-    "₹": ("rupee", "paisa"),
-}  # fmt: skip
 _SYMBOLS = {
     "%": " percent", "&": " and ", "+": " plus ", "=": " equals ", "×": " times ", "÷": " divided by ", "@": " at ",
     "#": " number ", "<": " less than ", ">": " greater than ", "~": " about ", "±": " plus or minus ", "©": "",
-    "®": "", "™": "", "§": " section ", "π": " pi ", "μ": " micro ", "√": " square root of ",
-    "≈": " approximately equals ", "ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
+    "®": "", "™": "", "§": " section ", "π": " pi ", "μ": " micro ", "µ": " micro ", "√": " square root of ",
+    "≈": " approximately equals ", "≠": " is not equal to ", "≤": " less than or equal to ", "≥": " at least ",
+    "→": " to ", "∞": " infinity ", "°": " degrees ", "¢": " cents ", "$": " dollars ", "€": " euros ",
+    "£": " pounds ", "¥": " yen ", "№": " number ", "♯": " sharp ", "♭": " flat ", "¬": " not ", "¶": " paragraph ",
+    "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
+    "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "ŋ": "ng",
 }  # fmt: skip
 _PUNCTUATION = str.maketrans(
     {
         "’": "'", "‘": "'", "ʼ": "'", "′": "'", "“": " ", "”": " ", '"': " ", "«": " ", "»": " ",
         "，": ",", "、": ",", "；": " ", ";": " ", ":": " ", "：": " ", "。": ".", "！": "!", "？": "?", "…": ".",
         "—": " ", "–": " ", "―": " ", "−": "-", "‐": "-", "‑": "-", "(": " ", ")": " ", "（": " ", "）": " ",
-        "[": " ", "]": " ", "/": " ", "\\": " ", "|": " ", "_": " ", "*": " ", "·": " ",
+        "[": " ", "]": " ", "/": " ", "\\": " ", "|": " ", "_": " ", "*": " ", "·": " ", "^": " ", "`": " ",
+        "⁄": " ",
     }
 )  # fmt: skip
+_FRACTIONS = {"½": "one half", "⅓": "one third", "⅔": "two thirds", "¼": "one quarter", "¾": "three quarters"}
+_POWERS = {"²": " squared", "³": " cubed", "⁴": " to the fourth", "⁵": " to the fifth", "⁶": " to the sixth",
+           "⁷": " to the seventh", "⁸": " to the eighth", "⁹": " to the ninth", "ⁿ": " to the N"}  # fmt: skip
+_ALTERNATIVES = {"he/she", "she/he", "him/her", "her/him", "his/her", "her/his", "his/hers", "himself/herself",
+                 "he/she/they", "yes/no", "true/false", "either/or", "mr/mrs", "on/off", "win/lose"}  # fmt: skip
 
-
-_ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_THOUSANDS = ("", "thousand", "million", "billion", "trillion", "quadrillion")
-_ORDINALS = {
-    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
-    "twelve": "twelfth",
+# Web and mail addresses, names of files
+_DOMAINS = "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|me|tv|co|cn|de|uk|fr|jp|kr|eu|us|ca|au|in|ru|nl|ch|it|es"
+_FILES = (
+    "txt|pdf|docx?|xlsx?|pptx?|csv|tsv|json|ya?ml|toml|xml|html?|css|js|ts|jsx|tsx|py|ipynb|sh|exe|dll|zip|tar|gz|rar"
+    "|png|jpe?g|gif|svg|webp|mp3|mp4|wav|flac|ogg|mov|avi|mkv|md|log|ini|cfg|cpp|java|rs|go|rb|php|sql|onnx|ckpt|pth"
+)
+_ADDRESS = re.compile(
+    r"\b(?:https?|ftp)://[\w./?=&%#:~+@-]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:~+-]+"
+    rf"|(?<![\w.@])(?:[\w-]{{1,63}}\.){{1,3}}(?:{_DOMAINS})(?![\w-]|\.\w)(?:/[\w./?=&%#:~+-]*)?"
+    rf"|(?<![\w.@])[\w-]{{1,63}}\.(?:{_FILES})(?![\w-])"
+)
+_SPOKEN_IN_ADDRESSES = {
+    ".": " dot ", "/": " slash ", "@": " at ", "?": " question mark ", "=": " equals ", "_": " underscore ",
+    "-": " dash ", "&": " and ", ":": " colon ", "#": " hash ", "%": " percent ", "~": " tilde ", "+": " plus ",
 }  # fmt: skip
-
-
-def _below_thousand(number: int) -> str:
-    hundreds, rest = divmod(number, 100)
-    words = [f"{_ONES[hundreds]} hundred"] if hundreds else []
-    if 0 < rest < 20:
-        words.append(_ONES[rest])
-    elif rest:
-        words.append(_TENS[rest // 10] + (f"-{_ONES[rest % 10]}" if rest % 10 else ""))
-    return " ".join(words)
-
-
-def cardinal(number: str) -> str:
-    """Digits (commas allowed) as words: ``1234`` → "one thousand, two hundred thirty-four"; very long ones singly."""
-    value = int(number.replace(",", ""))
-    if value >= 1000 ** len(_THOUSANDS):
-        return digits(number)
-    groups, rest = [], value
-    for scale in _THOUSANDS:
-        rest, group = divmod(rest, 1000)
-        if group:
-            groups.append(f"{_below_thousand(group)} {scale}".strip())
-    if not groups:
-        return "zero"
-    last = value % 1000
-    joined = ", ".join(reversed(groups[1:] if 0 < last < 100 else groups))
-    return f"{joined} {groups[0]}".strip() if 0 < last < 100 else joined
-
-
-def ordinal(number: str) -> str:
-    """Digits as an ordinal number in words: ``21`` → "twenty-first"."""
-    before, mark, last = re.fullmatch(r"(?:(.*)([ -]))?([a-z]+)", cardinal(number)).groups(default="")  # type: ignore[union-attr]
-    ending = _ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
-    return f"{before}{mark}{ending}"
-
-
-def digits(number: str) -> str:
-    """Digits one by one, as in telephone numbers: ``105`` → "one zero five"."""
-    return " ".join(_ONES[int(digit)] for digit in number if digit.isdecimal())
-
-
-def year(number: str) -> str:
-    """Four digits read in pairs, as years are: ``1995`` → "nineteen ninety-five", ``2005`` → "two thousand five"."""
-    high, low = divmod(int(number), 100)
-    if 2000 <= int(number) <= 2009 or (high % 10 == 0 and low == 0):
-        return cardinal(number)
-    if low == 0:
-        return f"{cardinal(str(high))} hundred"
-    return f"{cardinal(str(high))} {'oh ' if low < 10 else ''}{cardinal(str(low))}"
-
-
-def _decimal(number: str) -> str:
-    whole, _, fraction = number.replace(",", "").partition(".")
-    return f"{cardinal(whole or '0')} point {digits(fraction)}" if fraction else cardinal(whole)
-
-
-def _plural(noun: str, number: str) -> str:
-    """The noun (its first word) in the number that a quantity asks for."""
-    if number.replace(",", "") in ("1", "1.0"):
-        return noun
-    first, _, rest = noun.partition(" ")
-    return f"{_PLURALS.get(first, first + 's')} {rest}".strip()
-
-
-def _money(match: re.Match[str]) -> str:
-    symbol, number, scale = match["symbol"], match["number"], match["scale"]
-    unit, subunit = _CURRENCIES[symbol]
-    if scale:
-        return f"{_decimal(number)} {scale.lower()} {_plural(unit, '2')}"
-    whole, _, fraction = number.replace(",", "").partition(".")
-    cents = int((fraction + "00")[:2]) if fraction and subunit else 0
-    parts = [f"{cardinal(whole)} {_plural(unit, whole)}"] if int(whole or 0) or not cents else []
-    if cents:
-        parts.append(f"{cardinal(str(cents))} {_plural(subunit, str(cents))}")
-    return " and ".join(parts)
-
-
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
-
-
-def _date(match: re.Match[str]) -> str:
-    return f"{_MONTHS[int(match['month']) - 1]} {ordinal(str(int(match['day'])))}, {year(match['year'])}"
-
-
-def _time(match: re.Match[str]) -> str:
-    """A time of day; the hours of a clock of 24 tell the half of the day where it is not written."""
-    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "").upper()[:1]
-    half = half if half and hour <= 12 else "P" if hour > 11 else "A"
-    half = "" if match["said"] is not None else f" {half}. M."
-    hours = cardinal(str(hour - 12 if hour > 12 else hour))
-    if minute == 0:
-        return f"{hours} o'clock{half}"
-    return f"{hours} {'oh ' if minute < 10 else ''}{cardinal(str(minute))}{half}"
-
-
-def _fraction(match: re.Match[str]) -> str:
-    above, below = match["above"], match["below"]
-    if below == "2":
-        return f"{cardinal(above)} {'half' if above == '1' else 'halves'}"
-    return f"{cardinal(above)} {ordinal(below)}{'' if above == '1' else 's'}"
-
-
-def _mixed(match: re.Match[str]) -> str:
-    """A fraction, with its whole number and its unit where they stand beside it."""
-    whole = f"{cardinal(match['whole'])} and " if match["whole"] else ""
-    unit = _UNITS.get(match["unit"] or "", "")
-    return f"{whole}{_fraction(match)} {_plural(unit, match['whole'] or '1') if unit else ''}".rstrip()
-
-
-def _unit(match: re.Match[str]) -> str:
-    sign = "negative " if match["sign"] else ""
-    return f"{sign}{_decimal(match['number'])} {_plural(_UNITS[match['unit']], match['number'])}"
 
 
 def _address(match: re.Match[str]) -> str:
     """Mail and web addresses are spoken with their punctuation."""
-    spoken = re.sub(r"^https?://", "", match[0])
-    end = "." if spoken.endswith(".") else ""
-    names = {".": " dot ", "/": " slash ", "@": " at ", "?": " question mark ", "=": " equals ", "_": " underscore ",
-             "-": " dash ", "&": " and ", ":": " colon ", "#": " hash ", "%": " percent "}  # fmt: skip
-    return "".join(names.get(character, character) for character in spoken.rstrip("./")) + end
+    spoken = re.sub(r"^[a-z]+://", "", match[0])
+    end = re.search(r"[.?:]?$", spoken)
+    mark = end[0] if end else ""
+    bare = spoken.removesuffix(mark).rstrip("./")
+    if (
+        "/" not in spoken
+        and "@" not in spoken
+        and re.search(r"\d\.\w+$", bare)
+        and not re.search("[A-Za-z].*[.]", bare)
+    ):
+        return match[0]
+    return "".join(_SPOKEN_IN_ADDRESSES.get(character, character) for character in bare) + mark
+
+
+def _path(match: re.Match[str]) -> str:
+    return match[0].replace("/", " slash ").replace("\\", " backslash ").replace("~", " tilde ")
+
+
+# Roman numerals
+_BEFORE_NUMERALS = (
+    "War|Wars|Chapter|Chapters|Part|Parts|Volume|Book|Books|Act|Scene|Section|Phase|Type|Types|Stage|Level|Class|Grade"
+    "|Figure|Table|Appendix|Title|Article|Bowl|Version|Step|Unit|Lesson|Episode|Season|Canto|Psalm|Amendment|Tier"
+    "|Category|Mark|Model|Group|Factor|Division|Number|Numbers|Page|Pages|Verse|Schedule|Annex|Series|Round|Quarter"
+    "|Rocky|Rambo|Apollo|Civilization|Fantasy|Elizabethan|Vatican|Photosystem|Collagen|Angiotensin|Area|Zone|Region"
+)
+_KINGS = (
+    "Henry|Louis|Elizabeth|George|Charles|Edward|Richard|James|William|Mary|John|Paul|Pope|Benedict|Pius|Leo|Philip"
+    "|Napoleon|Nicholas|Alexander|Catherine|Peter|Ivan|Frederick|Wilhelm|Ramses|Ramesses|Ferdinand|Francis|Gregory"
+    "|Clement|Innocent|Urban|Victor|Umberto|Alfonso|Carlos|Christian|Gustav|Carl|Karl|Haakon|Olav|Harald|Margrethe"
+    "|Matilda|Stephen|Mehmed|Mahmud|Suleiman|Selim|Murad|Darius|Xerxes|Cyrus|Ptolemy|Cleopatra|Constantine"
+    "|Theodosius|Justinian|Otto|Henri|Leopold|Albert|Rama|Thutmose|Amenhotep|Seti|Robert|David|Malcolm|Kenneth|Sancho"
+    "|Pedro|Joseph|Isabella|Rudolf|Maximilian|Sigismund|Casimir|Edmund|Ethelred|Emmanuel|Emperor|King|Queen|Joao|João"
+    "|Juan|Felipe|Abdullah|Hussein|Akbar|Celestine|Boniface|Sixtus|Julius|Adrian|Martin|Eugene|Manuel|Oscar|Anne"
+)
+_AFTER_FIRST = (
+    r"(?=\s*(?:[.,;:!?)\"”']|$)|'s\b|\s(?:of|was|is|had|has|became|ruled|reigned|died|and|in|to|who|married|came|took|did"
+    r"|would|succeeded|ascended|on|from|at|by|for|as|with|or)\b)"
+)
+_NOT_I = (
+    r"(?!\s(?:think|thought|am|have|had|want|like|know|knew|was|need|can|will|saw|love|did|do|would|could|should|got|get"
+    r"|made|use|read|wrote|bought|mean|guess|hope|say|said|see)\b)"
+)
+_NUMERAL = r"(?:[IVX]|[MDCLXVI]{2,})"
+_NUMERAL_RULES = (
+    (rf"\b(?P<before>(?:{_KINGS})\s)(?P<numeral>I{_AFTER_FIRST}|(?!I\b){_NUMERAL})\b(?!-)", "the"),
+    (rf"\b(?P<before>(?i:{_BEFORE_NUMERALS})\s)(?P<numeral>I{_NOT_I}|(?!I\b){_NUMERAL}|[ivx][ivxl]*)\b(?!'(?!s))",
+     ""),
+    (rf"(?P<before>\d to |\b)(?P<numeral>{_NUMERAL})(?=(?:st|nd|rd|th)?\s[Cc]entur(?:y|ies)\b)", "th"),
+    (r"(?P<before>\b[A-Z][a-z]+\s)(?P<numeral>(?!XX+\b)[IVX]{2,5})\b(?![-'])", ""),
+    (r"(?P<before>\b)(?P<numeral>M[MDCLXVI]{3,})\b", "year"),
+)  # fmt: skip
+
+
+def _roman(kind: str, match: re.Match[str]) -> str:
+    """A numeral after what decides its reading: a king ("the"), a century ("th"), a year, else a number."""
+    value, before = roman(match["numeral"]), match["before"]
+    if not value or not _is_numeral(match["numeral"]) or before.strip() in STARTERS:
+        return match[0]
+    if kind == "the":
+        return f"{before}X" if (before, value) == ("Malcolm ", 10) else f"{before}the {ordinal(str(value))}"
+    if kind == "th":
+        return before + ordinal(str(value))
+    return before + (year(str(value)) if kind == "year" else cardinal(str(value)))
+
+
+def _is_numeral(letters: str) -> bool:
+    """Not the letters of a section ("C") or a short form ("CD", "MC")."""
+    return not re.search("[CDM]", letters) or len(letters) > 2
+
+
+def _numeral_range(match: re.Match[str]) -> str:
+    low, high = roman(match["low"]), roman(match["high"])
+    return f"{match['before']}{low}{match['between']}{high}" if low and high else match[0]
+
+
+# Versions, codes, numbers
+def _version(match: re.Match[str]) -> str:
+    return f"version {_points(match[1])}"
+
+
+def _points(number: str) -> str:
+    """``3.11.2`` as "three point eleven point two"; parts with a leading zero, and long ones, digit by digit."""
+    return " point ".join(
+        digits(part) if len(part) > 2 or part[0] == "0" else cardinal(part) for part in number.split(".")
+    )
+
+
+def _dotted(match: re.Match[str]) -> str:
+    parts = match[0].split(".")
+    if len(parts) == 4 and any(len(part) == 3 for part in parts):  # an address of a computer
+        return " dot ".join(map(digits, parts))
+    return _points(match[0])
+
+
+def _scaled(match: re.Match[str]) -> str:
+    if re.fullmatch("[2458]K", match[0]):
+        return f"{cardinal(match['number'])} K"  # of screens
+    low = f"{decimal(match['low'])} to " if match["low"] else ""
+    scale = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}[match["scale"][0].lower()]
+    return f"{low}{decimal(match['number'])} {scale}"
+
+
+def _decade(match: re.Match[str]) -> str:
+    number = match["decade"]
+    return plural(cardinal(number) if len(number) < 4 or number in ("1000", "2000") else year(number))
 
 
 def _plain_number(match: re.Match[str]) -> str:
@@ -202,59 +176,145 @@ def _plain_number(match: re.Match[str]) -> str:
     return cardinal(number)
 
 
-def _saint_or_street(match: re.Match[str]) -> str:
-    return "Saint " if match["next"] else "Street."
+def _dash_between(match: re.Match[str]) -> str:
+    """Minus in a sum, else "to"."""
+    sum_ = re.search(r"[=+×÷*]|\b(?:[Ww]hat(?:'s| is| are)|equals?|[Cc]alculate|[Cc]ompute|[Ss]olve)\b", match.string)
+    return " minus " if sum_ or _ARITHMETIC.fullmatch(match.string) else " to "
 
 
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
-_UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
+_ARITHMETIC = re.compile(r"[\d\s.,−–-]+[.?!]?")
 
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(r"\bhttps?://[\w./?=&%#:-]+|\b[\w.-]{1,64}@[\w-]+(?:\.[\w-]+)+|\bwww\.[\w./?=&%#:-]+"),
-     _address),
-    (re.compile(r"\b[\w-]{1,63}\.(?:com|org|net|edu|gov|io|ai|cn|de|uk)\b"), _address),
-    (re.compile(r"\be\.\s?g\.,?", re.I), "for example"),
-    (re.compile(r"\bi\.\s?e\.,?", re.I), "that is"),
-    (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), lambda m: f"{m[1].upper()}. M."),
-    (re.compile(r"\b((?:[A-Z]\.){2,})"), lambda m: m[1].replace(".", ". ")),
-    (re.compile(r"\bNo\.\s*(?=\d)"), "number "),
-    (re.compile(r"\bSt\.(?:(?P<next>\s+(?=[A-Z]))|(?P<end>\s*$)?)"), _saint_or_street),
-    *[(re.compile(rf"\b{short}\.(?=\s+\S|\s*$|[,;])"), f"{long}.") for short, long in _ABBREVIATIONS.items()],
-    (re.compile(r"\bDr\b(?=\s+[A-Z])"), "Doctor"),
-    (re.compile(r"(?<![\w-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\w-])"),
-     _date),
+    (re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),
+    (re.compile(r"(?<![\d.,])(?<!\d )([1-9]\d{0,2})((?: 000)+|(?: \d{3}){2,})(?![ -]?\d)"),
+     lambda m: m[0].replace(" ", "")),
+    (_ADDRESS, _address),
+    (re.compile(r"(?<![\w.])[~.]?(?:/[\w.-]+){2,}/?(?<!\.)|\b[A-Z]:(?:\\[\w.-]+)+"), _path),
+    (re.compile(r"\b(and|or)/(or|and)\b", re.I), r"\1 \2"),
+    (re.compile(r"\bw/o\b"), "without"),
+    (re.compile(r"\bw/(?=\s?[a-z])"), "with "),
+    (re.compile(r"\bc/o\b"), "care of"),
+    (re.compile(r"\bn/a\b", re.I), "N A"),
+    (re.compile(r"\b[A-Za-z]+(?:/[A-Za-z]+)+\b"),
+     lambda m: m[0].replace("/", " or ") if m[0].lower() in _ALTERNATIVES else m[0]),
+    (re.compile(r"\b([A-Ga-gJMFX])[#♯](?!\w)"), lambda m: f"{m[1].upper()} sharp"),
+    (re.compile(r"(?<=\w)\+\+(?!\w)"), " plus plus"),
+    (re.compile(r"(?<![\w.])\.(?=(?:NET|env|git\w*|[a-z]{2,4}rc|com|org|io|[a-z0-9]{2,5} files?)\b)"), "dot "),
+    (re.compile(r"(?<=[A-Za-z])\.(?=NET\b)"), " dot "),
+    (re.compile(r"#(?=[A-Za-z])"), "hashtag "),
+    (re.compile(r"\b[Nn]o (?=\d)"), "number "),
+    (re.compile(r"\bvs\b(?!\.)"), "versus"),
+    (re.compile(r"\b(?:St|Mt|Prof|Dr)\b(?=\s+[A-Z])"),
+     lambda m: {"St": "Saint", "Mt": "Mount", "Prof": "Professor", "Dr": "Doctor"}[m[0]]),
+]  # fmt: skip
+_LIKE = r"(?:\d+/\d+|\d+(?:st|nd|rd|th)\b)"
+_AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (quantities.ISO_DATE, quantities.date),
+    (quantities.DATE, quantities.short_date),
+    (quantities.NAMES, quantities.names),
+    (quantities.MONTH_DAY, quantities.month_day),
+    (quantities.DAY_MONTH, quantities.day_month),
+    (quantities.TIMES, quantities.times),
     (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
-    (re.compile(r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?!\d|:)(?:\s?(?P<half>[AaPp]\.?\s?[Mm]\b\.?))?"
-                r"(?P<said>(?=\s(?:in the (?:morning|afternoon|evening)|at night|tonight|o'clock)\b))?"), _time),
-    (re.compile(rf"(?P<symbol>[$£€¥￥₹])\s?(?P<number>{_NUMBER})(?:\s(?P<scale>(?:thous|[mbtr]+illi)[a-z]+))?", re.I),
-     _money),
-    (re.compile(r"(?<![\w.,-])(?:\+?\d{1,2}[- ])?(?:\(?\d{3}\)?[- ])?\d{3}-\d{4}(?![\w-])"),
-     lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
-    (re.compile(r"(?<![\w.,-])(?:\+\d{1,3} ?|0(?=[1-9]))\d{1,5}(?: \d{2,6})+(?![\w-])"),
-     lambda m: ", ".join(digits(group) for group in re.findall(r"\d+", m[0]))),
-    (re.compile(r"\b(1[1-9]|20)([1-9])0s\b"), lambda m: re.sub(r"y$", "ies", year(m[1] + m[2] + "0"))),
-    (re.compile(r"(?<=\bthe )'?([2-9])0s\b", re.I), lambda m: re.sub(r"y$", "ies", cardinal(m[1] + "0"))),
-    (re.compile(r"\b(\d)'\s?(\d{1,2})\b\"?"), lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
-    (re.compile(rf"(?<![\w./])(?:(?P<whole>\d+)\s)?(?P<above>\d{{1,2}})/(?P<below>[1-9]\d{{0,2}})"
-                rf"(?:\s?(?P<unit>{_UNIT_NAMES}))?(?![\w/°])"), _mixed),
-    (re.compile(rf"(?P<sign>(?<!\w)[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT_NAMES})(?![\w/°])"), _unit),
+    (quantities.TIME, quantities.time_of_day),
+    (quantities.MONEY, quantities.money),
+    (quantities.MONEY_AFTER, quantities.money),
+    (quantities.PENCE, lambda m: f"{cardinal(m[1])} pence"),
+    (re.compile(rf"(?<![\w.])(?:(?P<low>{quantities.NUMBER}){quantities.DASH})?(?P<number>{quantities.NUMBER})"
+                r"(?P<scale>[kK]|bn|tn|(?<=\.\d)[MBT]|(?<=\d)M(?=\s[a-z]))(?![\w/])"), _scaled),
+    (re.compile(r"(?<=\d0s)\s?[-–]\s?(?='?\d+0s)|(?<=\d[\"″'])\s?[-–]\s?(?=\d')"), " to "),
+    (re.compile(r"(?<![\w.])(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b"), _decade),
+    (re.compile(r"(?:(?<!\w)['’])(?P<decade>[1-9]0)s\b"), _decade),
+    (re.compile(r"(?P<before>\b(?:the|his|her|my|our|your|their|early|late|mid|low|upper)[ -])(?P<decade>[2-9]0)'?s\b",
+                re.I),
+     lambda m: m["before"] + _decade(m)),
+    (re.compile(r"(?<![\w.])(10{2,3})s\b"), lambda m: "hundreds" if m[1] == "100" else "thousands"),
+    (re.compile(r"(?<!\w)'(\d\d)\b"), lambda m: year("20" + m[1]).partition(" ")[2] or cardinal(m[1])),
+    (re.compile(r"\b(\d)['′]\s?(\d{1,2})\b[\"″]?"), lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
+    (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)″"), lambda m: f"{decimal(m[1])} {quantities.counted('inch', m[1])}"),
+    (re.compile(r"(?<![\w.])(\d+) ?(?:ft|foot|feet) (\d{1,2}) ?in\b"),
+     lambda m: " ".join([cardinal(m[1]), quantities.counted("foot", m[1]),
+                         cardinal(m[2]), quantities.counted("inch", m[2])])),
+    (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?[x×*] ?(?=\d+(?:\.\d+)?(?: ?[x×] ?\d)?(?![\w.]*[A-Za-z]\d))"),
+     lambda m: f"{m[1]} times " if re.search(r"=|\*", m.string) else f"{m[1]} by "),
+    (re.compile(rf"(?<![\w/-])({_LIKE})\s?[-–]\s?(?={_LIKE})"), r"\1 to "),
+    (re.compile(r"(?<![\w/-])(\d[\w:.]*|[A-Z] M)\s?–\s?(?=[a-z])"), r"\1 to "),
+    (re.compile(r"\bWW(?=II?\b|[12]\b)"), "World War "),
+    (quantities.FRACTION, quantities.fraction),
+    (quantities.MEASURE, quantities.measure),
+    (quantities.TELEPHONES, quantities.telephone),
+    (re.compile(rf"\b(?P<before>(?i:{_BEFORE_NUMERALS})\s)(?P<low>[IVXL]+|[ivxl]+)"
+                rf"(?P<between>{quantities.DASH}|\s(?:and|or|to|through)\s)(?P<high>[IVXL]+|[ivxl]+)\b"),
+     _numeral_range),
+    *[(re.compile(pattern), partial(_roman, kind)) for pattern, kind in _NUMERAL_RULES],
+    (re.compile(r"\b[Vv](?:er(?:sion)?\.?\s?)?(\d+(?:\.\d+)+)\b"), _version),
+    (re.compile(r"\bv(\d{1,3})\b"), _version),
+    (re.compile(r"(?P<name>\b(?:[Vv]ersions?|[Rr]elease|Python|Android|macOS|iOS|Ubuntu|Debian|Java|PHP|Ruby|Rust"
+                r"|Node|CUDA|PyTorch|Django|Linux|Go) )(?P<number>\d+\.\d{1,2})(?![\w.]*\d)"),
+     lambda m: m["name"] + _points(m["number"])),
     (re.compile(r"\b([1-9]\d?)\.\s+(?=[a-z])"), lambda m: f"{ordinal(m[1])}, "),
     (re.compile(r"\b(\d+(?:,\d{3})*)(?:st|nd|rd|th)\b", re.I), lambda m: ordinal(m[1])),
-    (re.compile(r"(?<=\d)\s+[-−]\s+(?=\d)"), " minus "),
-    (re.compile(r"(?<=\d)\s*[-–—]\s*(?=\d)"), " to "),
+    (re.compile(r"(?<=\b[Aa])\s?[-–]\s?(?=[Zz]\b)"), " to "),
+    (re.compile(r"\b50-50\b"), "fifty fifty"),
+    (re.compile(r"(?<=\b[12]\d{3}) - (?=[12]\d{3}\b(?!\s?=))"), " to "),
+    (re.compile(r"(?<=\d)(?:\s+[-−]\s+)(?=\d)"), _dash_between),
+    (re.compile(r"(?<=\d)[-−](?=\d+\s?=)"), " minus "),
+    (re.compile(r"(?<!\d)(\d{1,4})-(\d{1,4})-(\d{1,6})((?:-\d+)*)(?!\d)"), lambda m: m[0].replace("-", " ")),
+    (re.compile(r"(?<=\d)\s*[-–—~～]\s*(?=\d)"), " to "),
     (re.compile(r"(?<=\d):(?=\d)"), " to "),
-    (re.compile(r"(?<![\w)])[-−](?=\d)"), "negative "),
-    (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: " point ".join(digits(part) for part in m[0].split("."))),
-    (re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+"), lambda m: _decimal(m[0])),
+    (re.compile(r"(?<=\d)\s?\*\s?(?=\d)"), " times "),
+    (re.compile(r"(?<=[\w)])\^(\d+)"),
+     lambda m: _POWERS.get({"2": "²", "3": "³"}.get(m[1], ""), f" to the power of {cardinal(m[1])}")),
+    (re.compile(r"(?<![\w)%°])[-−](?=\.?\d)"), "negative "),
+    (re.compile(r"(?:(?<=[A-Z])-|(?<=[A-Za-z]))(\d{3,})(?!\d)"), lambda m: f" {digits(m[1])}"),
+    (re.compile(r"(?<![A-Za-z'])([a-z])-?(?=\d)|(?<=\d)-?([a-z])(?![A-Za-z'])"),
+     lambda m: f" {(m[1] or m[2]).upper()} "),
     (re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])"), " "),
+    (re.compile(r"\d+(?:\.\d+){2,}"), _dotted),
+    (re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+"), lambda m: decimal(m[0])),
     (re.compile(r"\d+"), _plain_number),
 ]  # fmt: skip
 
 
 def _shouted(text: str) -> bool:
     """Whether the whole text is in capitals, so that capitals say nothing about acronyms."""
-    words = re.findall(r"[A-Za-z]{2,}", text)
-    return len(words) >= 4 and sum(word.isupper() for word in words) > 0.8 * len(words)
+    words = re.findall(r"(?<!\w)[A-Za-z]{2,}(?!\w)", text)
+    capitals = [word for word in words if word.isupper()]
+    return len(words) >= 4 and len(capitals) > 0.8 * len(words) and sum(map(is_stressed, capitals)) > 0.5 * len(words)
+
+
+def _plain_characters(text: str) -> str:
+    """Powers, Roman numerals and numbers in circles, which are one character, as they are usually written."""
+    text = unicodedata.normalize("NFC", text).translate({ord("’"): "'", ord("‘"): "'"})
+    text = re.sub(r"[₀-₉]+", lambda m: "".join(str(ord(c) - 0x2080) for c in m[0]), text)
+    text = re.sub(r"(?<!\s)([²³])(?!\w)|([⁴⁵⁶⁷⁸⁹ⁿ])", _power, text)
+    return "".join(map(_plain_character, text)) if re.search(r"[^\x00-\x7f]", text) else text
+
+
+def _power(match: re.Match[str]) -> str:
+    unit = re.search(rf"\d\s?(?:{quantities.UNIT})$", match.string[max(0, match.start() - 12) : match.end()])
+    return match[0] if unit else _POWERS[match[0]]
+
+
+def _plain_character(character: str) -> str:
+    if character in _FRACTIONS or unicodedata.category(character) not in ("No", "Nl") or character in "²³":
+        return character
+    if "⅐" <= character <= "⅞" or "\u2160" <= character <= "\u217f":  # NFKC: 1⁄8, VIII
+        return unicodedata.normalize("NFKC", character)
+    value = unicodedata.numeric(character)
+    return f" {int(value)} " if value == int(value) else character
+
+
+_VULGAR = re.compile(
+    rf"(?:(?P<whole>\d+)\s?)?(?P<part>[{''.join(_FRACTIONS)}])(?:\s?(?P<unit>{quantities.UNIT})(?![\w/°]))?"
+)
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    """``1½ km`` as "one and one half kilometers"."""
+    whole = f"{cardinal(match['whole'])} and " if match["whole"] else ""
+    unit = f" {quantities.unit_words(match['unit'], '2' if whole else '1')}" if match["unit"] else ""
+    return f"{whole}{_FRACTIONS[match['part']]}{unit}"
 
 
 def normalise(text: str) -> str:
@@ -264,19 +324,25 @@ def normalise(text: str) -> str:
         text: one utterance.
 
     Returns:
-        Letters, apostrophes, spaces and ``, . ? ! -``; runs of marks are reduced to the first. May be empty.
+        Letters, apostrophes, spaces and ``, . ? ! -``; runs of marks are reduced to the first; characters that have no
+        reading stay. May be empty.
     """
-    text = unicodedata.normalize("NFC", text).translate({ord("’"): "'", ord("‘"): "'"})
+    text = _plain_characters(text)
     if _shouted(text):
         text = text.lower()
+    text = _VULGAR.sub(_vulgar, text)
     for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    text = expand(text)
+    for pattern, replacement in _AFTER_ABBREVIATIONS:
         text = pattern.sub(replacement, text)
     for symbol, words in _SYMBOLS.items():
         text = text.replace(symbol, words)
     text = re.sub(r"(?<=[a-z])\(s\)", "s", text).replace("()", "")
     text = text.translate(_PUNCTUATION)
     text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-    text = re.sub(r"[^A-Za-z' ,.?!-]", " ", text)
+    text = "".join(c if c.isascii() or _is_unread(c) else " " for c in text)
+    text = re.sub(r"[^A-Za-z' ,.?!\u0080-\U0010ffff-]", " ", text)
     text = re.sub(r"(?<![A-Za-z])'|'(?![A-Za-z])", partial(_quote, text), text)
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,.?!])", r"\1", text)
@@ -284,6 +350,16 @@ def normalise(text: str) -> str:
     text = re.sub(r"(?<![A-Za-z])-|-(?![A-Za-z])", " ", text)  # a hyphen joins words or is nothing
     text = re.sub(r"\.(?=[A-Za-z])", ". ", text)
     return re.sub(r"\s+", " ", text).strip()
+
+
+def _is_unread(character: str) -> bool:
+    """Whether a character that is no mark and no blank has no reading: letters, digits and symbols of other kinds."""
+    return unicodedata.category(character)[0] in "LNS" and unicodedata.category(character) != "Sk"
+
+
+def unread(text: str) -> tuple[str, ...]:
+    """Characters of a normalised text that are not spoken, each once."""
+    return tuple(dict.fromkeys(c for c in text if not c.isascii() and _is_unread(c)))
 
 
 def _quote(text: str, match: re.Match[str]) -> str:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
+from voiceclone.text.characters import fold, unread
 from voiceclone.text.inline import Mark, parts
 from voiceclone.text.languages import MODES, check_mode
 from voiceclone.text.lexicon import Lexicon, is_reading
@@ -36,12 +38,14 @@ class Segment:
         normalised: text as it is spoken.
         symbols: its phones.
         word2ph: phones of each character of ``normalised``; None for a language that is not counted by character.
+        unread: characters of the text that nothing is said for.
     """
 
     language: str
     normalised: str
     symbols: tuple[str, ...]
     word2ph: tuple[int, ...] | None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Phones:
         word2ph: phones per character of ``normalised`` if all of the text is counted by character, else None.
         normalised: the text as it is spoken.
         segments: the runs by language; their symbols and texts joined give the above.
+        unread: characters of the text that nothing is said for, each once.
     """
 
     symbols: tuple[str, ...]
@@ -61,43 +66,99 @@ class Phones:
     word2ph: tuple[int, ...] | None
     normalised: str
     segments: tuple[Segment, ...] = field(default=())
+    unread: tuple[str, ...] = ()
+
+
+_DIALLED = r"\+(?=\d[\d -]{8})"  # the plus of a country code, which nobody says
+_SURE = {
+    "en": re.compile(rf"[A-Za-z0-9\s]|{_DIALLED}"),
+    "ja": re.compile(rf"[{HAN}{KANA}{LATIN}0-9Ａ-Ｚａ-ｚ\s]|{_DIALLED}"),
+    "ko": re.compile(rf"[{HANGUL}0-9\s]|{_DIALLED}"),
+    "yue": re.compile(rf"[{HAN}A-Za-z0-9\s]|{_DIALLED}"),
+    "zh": re.compile(rf"[{HAN}A-Za-z0-9\s]|{_DIALLED}"),
+}
+"""Characters that a language's normaliser keeps or reads in every place."""
+
+
+def _without(text: str, characters: tuple[str, ...]) -> str:
+    return "".join(character for character in text if character not in characters)
+
+
+def _lost(language: str, text: str, normalise: Callable[[str], str], lexicon: Lexicon) -> tuple[str, ...]:
+    """Characters of a run that are not read: signs that no rule knows, Chinese characters without a reading."""
+    words = [word for word in lexicon.words(language) if word in text]
+    strange: list[str] = []
+    if (known := _KNOWN_HAN.get(language)) is not None:
+        strange = [c for c in dict.fromkeys(re.findall(f"[{HAN}]", normalise(text))) if not known(c)]
+    signs = unread(text, normalise, _SURE[language])
+    return tuple(c for c in (*strange, *signs) if not any(c in word for word in words))
+
+
+def _known_in_mandarin(character: str) -> bool:
+    from voiceclone.text import mandarin
+
+    return mandarin.readable(character)
+
+
+def _known_in_cantonese(character: str) -> bool:
+    from voiceclone.text import cantonese
+
+    return cantonese.readable(character)
+
+
+@lru_cache(maxsize=8192)
+def _known_in_japanese(character: str) -> bool:
+    """Whether Open JTalk has a reading of a character that stands alone."""
+    from voiceclone.text import japanese
+
+    return character == "々" or bool(set("aeiouN") & set(japanese.to_symbols(japanese.normalise(character), {})))
+
+
+_KNOWN_HAN: dict[str, Callable[[str], bool]] = {
+    "ja": _known_in_japanese, "yue": _known_in_cantonese, "zh": _known_in_mandarin,
+}  # fmt: skip
 
 
 def _read_english(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import english
 
-    normalised = english.normalise(text)
-    return Segment("en", normalised, english.to_symbols(normalised, lexicon.words("en")), None)
+    lost = _lost("en", text, english.normalise, lexicon)
+    normalised = english.normalise(_without(text, lost))
+    return Segment("en", normalised, english.to_symbols(normalised, lexicon.words("en")), None, lost)
 
 
 def _read_mandarin(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import mandarin
 
-    normalised = mandarin.normalise(text)
+    lost = _lost("zh", text, mandarin.normalise, lexicon)
+    normalised = _without(mandarin.normalise(text), lost)
     symbols, word2ph = mandarin.to_symbols(normalised, lexicon.words("zh"), lexicon.polyphones)
-    return Segment("zh", normalised, symbols, word2ph)
+    return Segment("zh", normalised, symbols, word2ph, lost)
 
 
 def _read_cantonese(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import cantonese
 
-    normalised = cantonese.normalise(text)
+    lost = _lost("yue", text, cantonese.normalise, lexicon)
+    normalised = _without(cantonese.normalise(text), lost)
     symbols, word2ph = cantonese.to_symbols(normalised, lexicon.words("yue"))
-    return Segment("yue", normalised, symbols, word2ph)
+    return Segment("yue", normalised, symbols, word2ph, lost)
 
 
 def _read_japanese(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import japanese
 
-    normalised = japanese.normalise(text)
-    return Segment("ja", normalised, japanese.to_symbols(normalised, lexicon.words("ja")), None)
+    lost = _lost("ja", text, japanese.normalise, lexicon)
+    normalised = japanese.normalise(_without(text, lost))
+    return Segment("ja", normalised, japanese.to_symbols(normalised, lexicon.words("ja")), None, lost)
 
 
 def _read_korean(text: str, lexicon: Lexicon) -> Segment:
     from voiceclone.text import korean
 
-    normalised = korean.normalise(text)
-    return Segment("ko", normalised, korean.to_symbols(normalised, lexicon.words("ko")), None)
+    lost = _lost("ko", text, korean.normalise, lexicon)
+    normalised = korean.normalise(_without(text, lost))
+    return Segment("ko", normalised, korean.to_symbols(normalised, lexicon.words("ko")), None, lost)
 
 
 _READERS: dict[str, Callable[[str, Lexicon], Segment]] = {
@@ -109,8 +170,6 @@ _READERS: dict[str, Callable[[str, Lexicon], Segment]] = {
 }
 _FOREIGN = re.compile(rf"[^\W\d_{HAN}{KANA}{HANGUL}{LATIN}\u0370-\u03ff０-９Ａ-Ｚａ-ｚ]+")
 _DIGITS_AT_ONCE = re.compile(r"\d{30}(?=\d)")  # longer runs are no numbers: a breath after 30 digits
-_ASCII = {code: chr(code - 0xFEE0) for a, b in ("０９", "ＡＺ", "ａｚ") for code in range(ord(a), ord(b) + 1)}
-_ASCII_DIGITS = {code: character for code, character in _ASCII.items() if character.isdigit()}
 _SILENT = PUNCTUATION | {UNKNOWN, "空", "停", "_"}
 
 
@@ -147,21 +206,52 @@ def _read_mark(mark: Mark, mode: str) -> Segment:
 def _without_added_stop(segment: Segment) -> Segment:
     """A Korean run that another follows, without the full stop that ends a text."""
     if segment.language == "ko" and segment.symbols[-1:] == (".",) and not segment.normalised.endswith("."):
-        return Segment("ko", segment.normalised, segment.symbols[:-1], None)
+        return replace(segment, symbols=segment.symbols[:-1])
     return segment
 
 
 def _clean(text: str, mode: str) -> str:
-    """Text in its usual characters; full-width letters stay in Japanese, where they are read by their names."""
-    text = unicodedata.normalize("NFC", text).translate(_ASCII_DIGITS if MODES[mode] == "ja" else _ASCII)
-    text = re.sub(r"(?<=\w)[ \t\r]*\n\s*(?=\S)", ". ", text)
+    """Text in its plain characters, a line's end as a sentence's."""
+    text = fold(text, MODES[mode])
+    text = re.sub(r"(?<=\w)[ \t]*\n\s*(?=\S)", ". ", text)
     text = re.sub(r"[^\D0-9]", lambda match: str(unicodedata.decimal(match[0])), text)  # digits of other scripts
     text = _DIGITS_AT_ONCE.sub(r"\g<0>, ", text)
-    return "".join(character if character.isprintable() else " " for character in text).strip()
+    return "".join(character if _shown(character) else " " for character in text).strip()
+
+
+def _shown(character: str) -> bool:
+    """Anything but blanks and controls; what is of no known character is named later."""
+    return character.isprintable() or unicodedata.category(character) in ("Co", "Cn")
+
+
+_LABEL = re.compile(
+    rf"(?<![{LATIN}\d.@:_=?&%-])(?<!\D/)(?<!^/)(?P<word>[{LATIN}]+)(?P<gap>[-_ ]?)(?P<number>\d+(?:\.\d+)*)"
+    rf"(?![\d{LATIN}@_]|[-./:,]\d|[./][{LATIN}]+(?![{LATIN}\d])|\s?[%‰℃°])(?!\s[{LATIN}]{{2,}}(?![{LATIN}]*[-_ ]?\d))"
+)
+"""Letters with a number: a1, A-10, iPhone 15; but no address, and nothing that English words follow."""
+
+
+def _label(match: re.Match[str]) -> str:
+    """The number of a label as Chinese reads it, however it is joined: long ones are codes."""
+    from voiceclone.text.mandarin_normalise import cardinal, digits
+
+    number = match["number"]
+    if match["gap"] == " " and re.match(f"[{HAN}]", match.string[match.end() :]):
+        return match[0]  # may be counted: Google 3月
+    whole, *parts = number.split(".")
+    year = re.fullmatch(r"(?:19|20)\d\d", whole)
+    code = (len(whole) > 2 or (whole[0] == "0" and len(whole) > 1)) and not parts
+    spoken = digits(whole, "一" if year else "幺") if code else cardinal(whole)
+    return match["word"] + "点".join([spoken, *(digits(part, "一") for part in parts)])
 
 
 def _respell(text: str, mode: str, lexicon: Lexicon) -> str:
-    """Japanese or Korean text with the lexicon's Latin words as they sound there, before they are read in English."""
+    """Text with what its letters are in the language around them, before they are read in English.
+
+    Japanese and Korean: the lexicon's Latin words as they sound there; Chinese: the numbers of labels.
+    """
+    if MODES[mode] in ("zh", "yue") and re.search(f"[{HAN}、，。；！？]", text):
+        return _LABEL.sub(_label, text)
     if MODES[mode] in ("ja", "ko"):
         for word, reading in lexicon.words(MODES[mode]).items():
             if re.search(f"[{LATIN}]", word):
@@ -178,8 +268,13 @@ def _read(text: str, mode: str, lexicon: Lexicon) -> list[Segment]:
         else:
             runs = split(_respell(part, mode, lexicon), mode)
             segments += [_read_run(language, run, mode, lexicon) for language, run in runs]
-    segments = [segment for segment in segments if segment.symbols]
-    return [*map(_without_added_stop, segments[:-1]), *segments[-1:]]
+    return segments
+
+
+def _spoken(segments: list[Segment]) -> list[Segment]:
+    """The segments that say anything; only the last may have the full stop that ends a Korean text."""
+    spoken = [segment for segment in segments if segment.symbols]
+    return [*map(_without_added_stop, spoken[:-1]), *spoken[-1:]]
 
 
 def _joined(segments: list[Segment]) -> list[Segment]:
@@ -192,7 +287,11 @@ def _joined(segments: list[Segment]) -> list[Segment]:
             counted = before.word2ph is not None and segment.word2ph is not None
             word2ph = (*(before.word2ph or ()), *(segment.word2ph or ())) if counted else None
             joined[-1] = Segment(
-                before.language, before.normalised + gap + segment.normalised, before.symbols + segment.symbols, word2ph
+                before.language,
+                before.normalised + gap + segment.normalised,
+                before.symbols + segment.symbols,
+                word2ph,
+                before.unread + segment.unread,
             )
         else:
             joined.append(segment)
@@ -227,7 +326,8 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
         raise DataError(
             f"{foreign[0]!r}: letters of a script that the front end cannot read", "write them in Latin letters"
         )
-    segments = _joined(_read(text, language, lexicon or Lexicon()))
+    runs = _read(text, language, lexicon or Lexicon())
+    segments = _joined(_spoken(runs))
     if all(symbol in _SILENT for segment in segments for symbol in segment.symbols):
         raise DataError(f"nothing in {text[:40]!r} can be pronounced", "write what is said, or drop the utterance")
     if language == "en" and sum(len(segment.symbols) for segment in segments) < 4:
@@ -236,4 +336,5 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
     counted = [segment.word2ph for segment in segments]
     word2ph = tuple(n for counts in counted for n in counts or ()) if None not in counted else None
     joined = (" " if language == "en" else "").join(segment.normalised for segment in segments).strip()
-    return Phones(symbols, symbols_to_ids(symbols), word2ph, joined, tuple(segments))
+    lost = tuple(dict.fromkeys(character for run in runs for character in run.unread))
+    return Phones(symbols, symbols_to_ids(symbols), word2ph, joined, tuple(segments), lost)

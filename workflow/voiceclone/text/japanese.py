@@ -8,23 +8,27 @@ ESPnet. Voiceless vowels are written like voiced ones, a pause is ``_``.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
+from voiceclone.text.english_numbers import roman
 from voiceclone.text.symbols import SYMBOL_IDS, UNKNOWN
 
-__all__ = ["normalise", "to_symbols"]
+__all__ = ["normalise", "to_symbols", "unread"]
 
-_READABLE = r"A-Za-z\d々ぁ-ヿ一-鿿１-９Ａ-Ｚａ-ｚｦ-ﾝ㐀-䶿"
+_READABLE = r"A-Za-z\d々ぁ-ヿ一-鿿１-９Ａ-Ｚａ-ｚｦ-ﾝ㐀-䶿豈-\ufaff\U00020000-\U000323af"
+_HAN = r"[一-鿿㐀-䶿豈-\ufaff\U00020000-\U000323af]"
 _RUNS = re.compile(rf"[{_READABLE}]+|[^{_READABLE}\s]")
 _MARKS = {
     "：": ",", "；": ",", "，": ",", ",": ",", "。": ".", "！": "!", "？": "?", "\n": ".", "·": ",", "・": ",",
     "、": ",",
 }  # fmt: skip
 _UNITS = {
-    "km/h": "キロメートル毎時", "m/s": "メートル毎秒", "km²": "平方キロメートル", "㎢": "平方キロメートル",
+    "km/h": "キロメートル毎時", "m/s": "メートル毎秒", "km²": "平方キロメートル",
+    "cm²": "平方センチメートル", "cm³": "立方センチメートル", "㎢": "平方キロメートル",
     "m²": "平方メートル", "㎡": "平方メートル", "m³": "立方メートル", "cm": "センチメートル", "mm": "ミリメートル",
     "km": "キロメートル", "m": "メートル", "kg": "キログラム", "mg": "ミリグラム", "g": "グラム", "ml": "ミリリットル",
     "mL": "ミリリットル", "L": "リットル", "GB": "ギガバイト", "MB": "メガバイト", "KB": "キロバイト",
@@ -36,6 +40,11 @@ _CURRENCIES = {"$": "ドル", "＄": "ドル", "€": "ユーロ", "£": "ポン
 _WORDS = {
     "㈱": "株式会社",
     "㈲": "有限会社",
+    "@": "アット",
+    "＠": "アット",
+    "#": "シャープ",
+    "＃": "シャープ",
+    "♯": "シャープ",
     "&": "アンド",
     "＆": "アンド",
     "+": "プラス",
@@ -45,6 +54,28 @@ _WORDS = {
     "÷": "わる",
     "〇": "まる",
 }
+_COUNTERS = (
+    "年度|年間|年代|年生|年|[ヶかカヵケ]月|月号|月|日間|日目|日|週間|週目|時間|時半|時(?:\\d+分)?|分間|分|秒間|秒|人分|人前|人|名|個|本"
+    "|枚|冊|台|匹|頭|羽|杯|回目|回|歳|才|代|[万億兆千百]*(?:円|ドル|ユーロ|ポンド|元|ウォン|人)|[万億兆千百]+|ページ|頁|章|節|条|項"
+    "|巻|話|番目|番地|番線|番|号室|号車|号|丁目|階|位|点|倍|割|世紀|段|級|組|種類|キロ|メートル|センチ|ミリ|グラム|リットル|トン"
+)
+"""What may stand between a number and the dash of a range."""
+_FRACTIONS = {
+    "½": "2分の1",
+    "⅓": "3分の1",
+    "⅔": "3分の2",
+    "¼": "4分の1",
+    "¾": "4分の3",
+    "⅕": "5分の1",
+    "⅛": "8分の1",
+}
+_READINGS = {"声高々": "こわだかだか"}
+"""Words that Open JTalk takes apart."""
+_VARIANTS = str.maketrans(
+    "𠮟嗤剝塡噓繫蟬瘦麵搔醬摑簞禱蠟顚鹼屢瀆潑囊焰萊攪俠嚙軀俱驒吞頰",
+    "叱笑剥填嘘繋蝉痩麺掻醤掴箪祷蝋顛鹸屡涜溌嚢焔莱撹侠噛躯倶騨呑頬",
+)
+"""Forms of characters to those that Open JTalk's dictionary has in its words."""
 _LONGEST_RUN = 1000
 """Characters without a mark between them that Open JTalk gets at once; it refuses some thousands."""
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
@@ -55,24 +86,37 @@ _DIGITS = dict(
 
 
 def _fraction(match: re.Match[str]) -> str:
-    return f"{match[1]}点{''.join('〇一二三四五六七八九'[int(digit)] for digit in match[2])}"
+    return f"{match[1]}点{''.join(('ゼロ', *'一二三四五六七八九')[int(digit)] for digit in match[2])}"
 
 
 def _telephone(match: re.Match[str]) -> str:
     return "、".join("".join(_DIGITS[digit] for digit in group) for group in re.findall(r"\d+", match[0]))
 
 
+_DASH = r"\s?[-‐–—−~～〜]\s?"
+_QUANTITY = rf"(?<=\d)(?P<unit>{'|'.join(sorted(set(_UNITS.values()), key=len, reverse=True))}|{_COUNTERS})?"
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
+    (re.compile(r"(?<=〒)(\d{3})-(\d{4})(?![\d-])"),
+     lambda m: f"、{''.join(map(_DIGITS.__getitem__, m[1]))}の{''.join(map(_DIGITS.__getitem__, m[2]))}"),
+    (re.compile("〒"), "郵便番号"),
     (re.compile(r"(?<![\d-])0\d{1,3}-\d{2,4}-\d{3,4}(?![\d-])"), _telephone),
     (re.compile(r"(?<!\d)(\d{4})[-/](0?[1-9]|1[0-2])[-/](0?[1-9]|[12]\d|3[01])(?!\d)"),
      lambda m: f"{m[1]}年{int(m[2])}月{int(m[3])}日"),
     (re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])"),
      lambda m: f"{int(m[1])}時" + (f"{int(m[2])}分" if int(m[2]) else "")),
+    (re.compile(rf"([$＄€£¥￥])\s?({_N}){_DASH}(?=\d)({_N})([万億兆千百]*)"),
+     lambda m: f"{m[2]}から{m[3]}{m[4]}{_CURRENCIES[m[1]]}"),
     (re.compile(rf"([$＄€£¥￥])\s?({_N})([万億兆千百]*)"), lambda m: m[2] + m[3] + _CURRENCIES[m[1]]),
-    (re.compile(rf"(?<![A-Za-z\d.])[-−](?={_N})"), "マイナス"),
-    (re.compile(rf"(?<=\d)(?:{_UNIT_NAMES})?\s?[~～〜]\s?(?=\d)"), "から"),
     (re.compile(rf"(?<=\d)\s?({_UNIT_NAMES})(?![A-Za-z0-9])"), lambda m: _UNITS[m[1]]),
+    (re.compile("[²³]"), lambda m: f"の{'²³'.index(m[0]) + 2}乗"),
+    (re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+\s?[=＝])"), "ひく"),
+    (re.compile(r"(?<![\d-])(\d+)[-–](\d+)(?=(?:で|の)(?:勝|負|敗|引|快勝|圧勝|逆転))"), r"\1対\2"),
+    (re.compile(r"(?<![\d-])\d{1,4}(?:-\d{1,4}){2,}(?![\d-])"), lambda m: m[0].replace("-", "の")),
+    (re.compile(rf"{_QUANTITY}{_DASH}(?=第?\d)"), lambda m: f"{m['unit'] or ''}から"),
+    (re.compile(rf"(?<![一-鿿])([月火水木金土日])曜?{_DASH}([月火水木金土日])(?:曜|(?![一-鿿]))"), r"\1曜から\2曜"),
+    (re.compile(r"(?<=[一-鿿])\s?[~～〜–]\s?(?=[一-鿿])"), "から"),
+    (re.compile(rf"(?<![A-Za-z\d.])[-−](?={_N})"), "マイナス"),
     (re.compile(r"(?<![\d/])(\d+)/(\d+)(?![\d/])"), lambda m: f"{m[2]}分の{m[1]}"),
     (re.compile(r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])"), r"\1対\2"),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: m[0].replace(".", "点")),
@@ -91,13 +135,83 @@ def normalise(text: str) -> str:
     """
     table = {code: chr(code - 0xFEE0) for a, b in ("０９", "ＡＺ", "ａｚ") for code in range(ord(a), ord(b) + 1)}
     text = text.translate(table)
+    text = re.sub("[\uff66-\uff9f]+", lambda m: unicodedata.normalize("NFKC", m[0]), text)  # half-width kana
+    text = re.sub("[\ufe00-\ufe0f\U000e0100-\U000e01ef]", "", text)  # variants of a character
     text = re.sub("[①-⑳]", lambda m: str(ord(m[0]) - 0x245F), text)
+    text = re.sub(f"(?<=\\d)(?=[{''.join(_FRACTIONS)}])", "と", text).translate(
+        str.maketrans(dict[str, str | int | None](_FRACTIONS))
+    )
+    text = text.replace("分の1杯", "分の1はい")
+    text = text.replace("⁄", "/")
+    text = re.sub("[Ⅰ-Ⅻⅰ-ⅻ]", lambda m: str(int(unicodedata.numeric(m[0]))), text)
+    text = re.sub("(?<=第)[IVX]+(?![A-Za-z])", lambda m: str(roman(m[0]) or m[0]), text)
     for pattern, reading in _RULES:
         text = pattern.sub(reading, text)
     for symbol, words in _WORDS.items():
         text = text.replace(symbol, words)
+    text = text.translate(_VARIANTS)
+    for word, reading in _READINGS.items():
+        text = text.replace(word, reading)
+    text = _with_rare_words_in_kana(text)
     text = re.sub(r"([!?…,.-])[!?…,.-]+", r"\1", text)
     return re.sub(r"\s+", " ", text).strip()
+
+
+def _is_rare(character: str) -> bool:
+    """A character of Chinese origin outside level 1 of JIS X 0208, the usual ones."""
+    code = character.encode("shift_jis", errors="ignore")
+    return bool(re.match(_HAN, character)) and (len(code) < 2 or code >= b"\x98\x9f")
+
+
+def _with_rare_words_in_kana(text: str) -> str:
+    """Verbs and adjectives with a rare character that Open JTalk does not know, in the kana that Sudachi reads."""
+    if not any(map(_is_rare, text)):
+        return text
+    parts = []
+    for word in _words()(text):
+        surface, kind = word.surface(), word.part_of_speech()[0]
+        read = kind in ("動詞", "形容詞") and not word.is_oov() and any(map(_is_rare, surface))
+        if read and not _is_known(word.dictionary_form(), kind):
+            surface = "".join(chr(ord(kana) - 0x60) if "ァ" <= kana <= "ヶ" else kana for kana in word.reading_form())
+        parts.append(surface)
+    return "".join(parts)
+
+
+@cache
+def _words() -> Callable[[str], Any]:
+    from sudachipy import Dictionary
+
+    return Dictionary().tokenizer().tokenize
+
+
+@lru_cache(maxsize=10000)
+def _is_known(word: str, kind: str) -> bool:
+    """Whether Open JTalk's dictionary has a word as that part of speech."""
+    found = _frontend()(word)
+    return len(found) == 1 and found[0]["pos"] == kind
+
+
+@cache
+def _frontend() -> Callable[[str], Any]:
+    import pyopenjtalk
+
+    return pyopenjtalk.run_frontend
+
+
+@lru_cache(maxsize=10000)
+def _is_read(character: str) -> bool:
+    """Whether a rare character has a reading."""
+    return any(found["pron"] not in ("、", "*", "") for found in _frontend()(character))
+
+
+def unread(text: str) -> tuple[str, ...]:
+    """Characters of a normalised text that are letters or symbols without a reading, each once."""
+    odd = (
+        c for c in text
+        if unicodedata.category(c)[0] in "LNS" and not c.isascii()
+        and (not re.match(f"[{_READABLE}]", c) or ((_is_rare(c) or c in "ゟ") and not _is_read(c)))
+    )  # fmt: skip
+    return tuple(dict.fromkeys(c for c in odd if c not in _MARKS and c not in "％"))
 
 
 @cache

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from voiceclone.text.korean_normalise import normalise
+from voiceclone.text.korean_normalise import normalise, unread
 from voiceclone.text.symbols import PUNCTUATION
 
-__all__ = ["normalise", "respell", "to_symbols"]
+__all__ = ["normalise", "respell", "to_symbols", "unread"]
 
 BLANK, STOP = "空", "停"
 
@@ -60,7 +60,7 @@ _NASAL_WORDS = re.compile(
 )
 # Rule 29: compounds in which ㄴ comes before 이, 야, 여, 요, 유.
 _ADDED_N = re.compile(
-    "(?:꽃|나뭇|깻|솔|풀|콩|연)(?=잎)|담(?=요)|한(?=여름)|색(?=연필)|홑(?=이불)|막(?=일)|(?:알|물|내복|소독)(?=약)"
+    "(?:꽃|나뭇|깻|솔|풀|콩|연)(?=잎)|담(?=요)|한(?=여름)|색(?=연필)|홑(?=이불)|막(?=일)|첫(?=여름)|물(?=엿)|[십백천만](?=육)|(?:알|물|내복|소독)(?=약)"
     "|(?:식용|휘발|윤활)(?=유)|(?:급행|직행|완행)(?=열차)|신(?=여성)|콩(?=엿)|영업(?=용)|눈(?=요기)"
     "|솜(?=이불)|맨(?=입)|삯(?=일)|늑막(?=염)|금(?=융)|검(?=열)|서른(?=여섯)|스물(?=여섯)|밤(?=윷)|설(?=익)|불(?=여우)"
     "|(?:서울|부산|강남|용산|대전|수원|광명|시청|잠실|신촌|종각|역삼)(?=역)"
@@ -69,7 +69,13 @@ _ADDED_N = re.compile(
 _TENSE_WORDS = re.compile(
     "갈(?=[등증])|발(?=[동전]|바닥)|절(?=도)|말(?=살)|불(?=소|세출)|일(?=시)|물(?=질|동이)|몰(?=상식)|문(?=고리)|눈(?=동자)"
     "|신(?=바람)|산(?=새)|손(?=재주)|길(?=가)|굴(?=속)|술(?=잔)|바람(?=결)|그믐(?=달)|아침(?=밥)|잠(?=자리)|강(?=가|줄기)"
-    "|초승(?=달)|등(?=불)|창(?=살)"
+    "|초승(?=달)|등(?=불)|창(?=살)|[글문한](?=자(?![가-힣]|[를가는에의로])|자[를가는에의로](?![가-힣]))|헌(?=법)|문(?=법)|인(?=기(?!관|계|척))"
+    "|성(?=격)|인(?=권)|증(?=권)|결(?=[정심과석])|일(?=[정등])|활(?=[동성자])|실(?=[수제시천])|출(?=[장신석])|열(?=정)"
+    "|[칠팔](?=십)"
+)
+# Rule 15: words in which a consonant ends its syllable before a vowel that begins a word: 맛없다 is 마덥따.
+_CUT = re.compile(
+    "맛(?=없)|첫(?=인상|아이|아기|애(?!국)|음절|얼음)|겉(?=옷|웃)|헛(?=웃|일)|넋(?=없)|값(?=어치|있|없)|웃(?=어른|옷)|젖(?=어미)"
 )
 _LETTER_NAMES = {"귿": "ㅅ", "읒": "ㅅ", "읓": "ㅅ", "읕": "ㅅ", "읗": "ㅅ", "읔": "ㄱ", "읖": "ㅂ"}  # rule 16
 _NOUNS_IN_LG = "닭흙칡슭삵"
@@ -83,6 +89,7 @@ class _Syllable:
         written: the character.
         tense: whether the consonant after it becomes tense by a rule that knows the word.
         keeps_n: whether a ㄹ after its ㄴ becomes ㄴ.
+        cut: whether its coda sounds as at the end of a word, also before a vowel.
     """
 
     written: str
@@ -91,6 +98,7 @@ class _Syllable:
     coda: str
     tense: bool = False
     keeps_n: bool = False
+    cut: bool = False
 
 
 def _decompose(text: str) -> list[_Syllable | str]:
@@ -124,6 +132,10 @@ def _mark_words(text: str, items: list[_Syllable | str]) -> None:
         after = items[match.end()]
         if isinstance(after, _Syllable):
             after.onset = "ㄴ"
+    for match in _CUT.finditer(text):
+        before = items[match.end() - 1]
+        if isinstance(before, _Syllable):
+            before.cut = True
     for match in _NASAL_WORDS.finditer(text):
         before = items[match.end() - 1]
         if isinstance(before, _Syllable):
@@ -179,6 +191,9 @@ def _link(first: _Syllable, second: _Syllable) -> None:
     """Rules 12.4, 13, 14, 17: the coda, or its second part, begins the next syllable."""
     coda = first.coda
     if coda == "ㅇ":
+        return
+    if first.cut:
+        first.coda, second.onset = "", _FINAL.get(coda, coda)
         return
     if first.written in _LETTER_NAMES:
         first.coda, second.onset = "", _LETTER_NAMES[first.written]

@@ -6,7 +6,10 @@ Numbers are Sino-Korean (이천이십사년), or native before the words that co
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
+
+from voiceclone.text.english_numbers import roman
 
 _SINO = dict(zip("0123456789", "영일이삼사오육칠팔구", strict=True))
 _ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
@@ -14,36 +17,27 @@ _TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "�
 _GROUPS = ("", "만", "억", "조", "경")
 
 _COUNTED = (
-    "가지|개(?!월|년|국)|군데|곳|권|그루|그릇|다발|달|대|마디|마리|명|모금|방울|번|벌|병|봉지|사람|살|송이|시간|시|쌍|"
-    "자루|잔|장|접시|채|척|켤레|통|판|포기|발짝|움큼|보루|두름|뭉치|바퀴"
+    "가닥|가지|갈래|개(?!월|년|국)|고개|골(?![가-힣])|곳|군데|권|그루|그릇|꼬치|끼(?![가-힣])|다발|다스|"
+    "달(?!러)|대|덩어리|덩이|두름|마디|마리|명|모금|묶음|뭉치|바퀴|박스|발짝|방울|"
+    "배(?=[가나는로를의이]|[^가-힣]|$)|번|벌|병|보루|봉지|뿌리|사람|사발|살|상자|송이|숟가락|스푼|시간|시|쌍|"
+    "알(?![가-힣])|움큼|자루|작은술|잔|장|접시|조각|줄(?![가-힣])|차례|채|척|칸|캔|컵|켤레|큰술|토막|톨|통|판|"
+    "팩|팀|편(?=[을이의도에]|[^가-힣]|$)|포기|필(?![가-힣])"
 )
 """Words before which numbers are native, up to 99 before the first kind, below ten before others."""
 _ALWAYS_NATIVE = frozenset(
-    [
-        "군데",
-        "권",
-        "개",
-        "그루",
-        "대",
-        "마리",
-        "모금",
-        "발",
-        "발짝",
-        "번",
-        "벌",
-        "보루",
-        "살",
-        "시",
-        "움큼",
-        "채",
-        "척",
-        "켤레",
-        "통",
-        "시간",
-        "달",
-        "가지",
-        "장",
-    ]
+    ["군데", "권", "개", "그루", "대", "마리", "모금", "발", "발짝", "번", "벌", "보루", "살", "시", "움큼",
+     "채", "척", "켤레", "통", "시간", "달", "가지", "장", "차례", "배", "컵", "잔", "조각", "사람", "송이",
+     "줄", "칸", "팀"]
+)  # fmt: skip
+_NUMBERED = (
+    "버스|출구|문제|선수|타자|투수|트랙|채널|국도|버튼|방|홈|게이트|승강장|창구|좌석|자리|교향곡|염색체|주자|"
+    "레인|카드|항목|칸|차|기차|열차|길|도로|답|보기|사진|그림|예제|선|노선|척추|마을버스|테이블|손님|환자|"
+    "학생|후보|트럭|구역|코스|국|소나타|협주곡|사물함|락커|라커|서버|포트|줄"
+)
+"""What has a number of its own: 칠번 버스, but 일곱번 read."""
+_SINO_COUNTERS = (
+    "년도|년대|년|개월|월|일|주일|주|분|초|층|호선|호|등|위|인분|인|학년|반|회|차|단계|쪽|페이지|절|과|도|세|"
+    "급|점|대|원|달러|유로|엔|위안|[만억천백조]+원?"
 )
 _PARTICLES = "(?:에서|에|은|는|이|가|을|를|으로|로|와|과|도|의)"
 
@@ -113,11 +107,28 @@ def _number(number: str) -> str:
 
 
 def _telephone(match: re.Match[str]) -> str:
-    return "-".join(digits(group) for group in re.findall(r"\d+", match[0]))
+    return "-".join(digits(group).replace("영", "공") for group in re.findall(r"\d+", match[0]))
 
 
 def _month(number: str) -> str:
     return {6: "유월", 10: "시월"}.get(int(number), f"{sino(number)}월")
+
+
+def _ordinal(match: re.Match[str]) -> str:
+    return f"{'첫' if int(match[1]) == 1 else native(match[1])} 번째"
+
+
+def _range(match: re.Match[str]) -> str:
+    """From one quantity to another; a counter that is said with native numbers stands behind both."""
+    unit = match["unit"] or ""
+    after = match.string[match.end() :]
+    counter = re.match(rf"[\d,.]*\s?((?:{_COUNTED}))", after)
+    return f"{unit or (counter[1] if counter else '')}에서 "
+
+
+def _roman(match: re.Match[str]) -> str:
+    value = roman(match[0])
+    return sino(str(value)) if value else match[0]
 
 
 def _counted(match: re.Match[str]) -> str:
@@ -131,6 +142,8 @@ def _counted(match: re.Match[str]) -> str:
 
 _N = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
+_DASH = r"\s*[-‐–—−~～〜]\s*"
+_FRACTIONS = {"½": (2, 1), "⅓": (3, 1), "⅔": (3, 2), "¼": (4, 1), "¾": (4, 3), "⅕": (5, 1), "⅛": (8, 1)}
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(\d{4})\s*[-/.]\s*(0?[1-9]|1[0-2])\s*[-/.]\s*(0?[1-9]|[12]\d|3[01])(?!\d|\.\d)"),
      lambda m: f"{sino(m[1])}년 {_month(m[2])} {sino(m[3])}일"),
@@ -138,14 +151,31 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
      lambda m: (native(m[1]) if 0 < int(m[1]) <= 12 else sino(m[1])) + "시"
      + (f" {sino(m[2])}분" if int(m[2]) else "")),
     (re.compile(r"(?<![\d-])0\d{1,2}[- )]\d{3,4}-\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"), _telephone),
+    (re.compile(r"(?<![\d.,-])(\d+)장(?=\s?\d+\s?절)"), lambda m: sino(m[1]) + "장"),
+    (re.compile(r"(?<=제)(\s?)(\d+)"), lambda m: m[1] + sino(m[2])),
+    (re.compile(r"(?<![\d.,])(\d{1,2})\s?번째"), _ordinal),
+    (re.compile(rf"(?<![\d.,-])(\d+)번(?=\s(?:{_NUMBERED})|[지가](?![가-힣])|지[에의로]"
+                r"|[을를]\s(?:누르|눌러|선택|고르|골라|찍))"),
+     lambda m: sino(m[1]) + "번"),
+    (re.compile(r"(?<![\d-])(\d+)-(\d+)(?=\s?번지)"), lambda m: f"{sino(m[1])} 다시 {sino(m[2])}"),
+    (re.compile(r"(?<![\d-])(\d+)(?:-|:)(\d+)(?=\s?으?로\s?(?:이[기겼긴]|승|졌|지[고는다]|패|꺾|역전|무승부))"),
+     lambda m: f"{sino(m[1])} 대 {sino(m[2])}"),
+    (re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+\s?=)"), lambda m: " 빼기 "),
+    (re.compile(rf"([₩￦$€£¥￥])\s*({_N}){_DASH}(?:\1\s*)?({_N})([만억천백조]*)"),
+     lambda m: f"{_number(m[2])}에서 {_number(m[3])}{m[4]}{_CURRENCIES[m[1]]}"),
+    (re.compile(rf"(?<=\d)(?P<unit>{_UNIT_NAMES}|{_SINO_COUNTERS}|{_COUNTED})?{_DASH}(?=\d)(?!\d+-)"), _range),
+    (re.compile(rf"(?<=[월화수목금토일]){_DASH}(?=[월화수목금토일](?:요일|[^가-힣]|$))"), lambda m: "에서 "),
+    (re.compile(rf"(?<=[시분])(?:{_DASH})(?=[한두세네다여일열십이삼사오육칠팔구]+\s?시)"), lambda m: "에서 "),
     (re.compile(r"(?<!\d)(1[0-2]|0?[1-9])월"), lambda m: _month(m[1])),
     (re.compile(rf"(?P<symbol>[₩￦$€£¥￥])\s*(?P<n>{_N})(?P<scale>[만억천백조]*)"),
      lambda m: _number(m["n"]) + m["scale"] + _CURRENCIES[m["symbol"]]),
     (re.compile(rf"(?<![\d가-힣A-Za-z.])[-−](?={_N}\s?(?:도|°|℃))"), lambda m: "영하 "),
     (re.compile(r"(?<![\d가-힣A-Za-z.])[-−](?=\d)"), lambda m: "마이너스 "),
-    (re.compile(rf"(?<=\d)\s*(?:{_UNIT_NAMES})?\s*[~～]\s*(?=\d)"), lambda m: "에서 "),
     (re.compile(rf"({_N})\s?({_UNIT_NAMES})(?![A-Za-z0-9])"), lambda m: _number(m[1]) + _UNITS[m[2]]),
     (re.compile(r"(?<![\d/])(\d+)/(\d+)(?![\d/])"), lambda m: f"{sino(m[2])}분의 {sino(m[1])}"),
+    (re.compile(r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])"), lambda m: f"{sino(m[1])} 대 {sino(m[2])}"),
+    (re.compile(r"(?<![A-Za-z])[vV](?=\d+\.\d)"), lambda m: "버전 "),
+    (re.compile(r"(?<=[A-Za-z])\+\+"), lambda m: " 플러스 플러스"),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: "점".join(digits(part) for part in m[0].split("."))),
     (re.compile(rf"(?<![\d.])(?P<number>\d{{1,3}}(?:,\d{{3}})+|\d+)(?P<blank>\s?)(?P<word>{_COUNTED})"), _counted),
     (re.compile(r"(?<![\d.,])0\d+"), lambda m: digits(m[0])),
@@ -154,6 +184,19 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
      lambda m: digits(m[1] + m[2])),
     (re.compile(_N), lambda m: _number(m[0])),
 ]  # fmt: skip
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    """``1½`` as 일과 이분의 일."""
+    below, above = _FRACTIONS[match[2]]
+    whole = f"{sino(match[1])}과 " if match[1] else ""
+    return f"{whole}{sino(str(below))}분의 {sino(str(above))}"
+
+
+def unread(text: str) -> tuple[str, ...]:
+    """Characters of a normalised text that are letters or symbols without a reading, each once."""
+    odd = (c for c in text if unicodedata.category(c)[0] in "LNS" and not re.match("[ㄱ-ㅣ가-힣\u1100-\u11ff]", c))
+    return tuple(dict.fromkeys(c for c in odd if not c.isascii()))
 
 
 def normalise(text: str) -> str:
@@ -165,7 +208,11 @@ def normalise(text: str) -> str:
     Returns:
         Hangul, single jamo, blanks and marks; what else stands there is kept and becomes a stop.
     """
-    text = text.replace("\n", ".").replace("\u3000", " ")
+    text = text.replace("\n", ".").replace("\u3000", " ").replace("⁄", "/")
+    text = re.sub(f"(\\d*)([{''.join(_FRACTIONS)}])", _vulgar, text)
+    text = re.sub("[Ⅰ-Ⅻⅰ-ⅻ]", lambda m: sino(str(int(unicodedata.numeric(m[0])))), text)
+    text = re.sub("[①-⑳]", lambda m: str(ord(m[0]) - 0x245F), text)
+    text = re.sub(r"(?<![A-Za-z])[IVX]+(?=\s?(?:장|부|권|편|세|형|절|차|막)(?![가-힣]{2}))", _roman, text)
     for pattern, reading in _RULES:
         text = pattern.sub(reading, text)
     for symbol, words in (_SYMBOLS | _MARKS).items():

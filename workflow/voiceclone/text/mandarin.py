@@ -12,11 +12,11 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Any, Protocol
 
 from voiceclone.errors import DataError
 from voiceclone.text.mandarin_normalise import HAN, normalise, write_out
+from voiceclone.text.packages import table
 from voiceclone.text.pinyin import to_pair
 from voiceclone.text.symbols import PUNCTUATION
 from voiceclone.text.tone_sandhi import Word, apply_sandhi, merge_words
@@ -71,21 +71,26 @@ def _segmenter() -> _Segmenter:
     return _Segmenter()
 
 
-def _table(name: str) -> dict[str, str]:
-    """A table of this package: first column to second."""
-    lines = files("voiceclone.text").joinpath(name).read_text(encoding="utf-8").splitlines()[1:]
-    return dict(line.split("\t") for line in lines)
+@cache
+def _phrases() -> dict[str, tuple[str, ...]]:
+    return {row["phrase"]: tuple(row["pinyin"].split()) for row in table("mandarin_polyphones.tsv")}
 
 
 @cache
-def _phrases() -> dict[str, tuple[str, ...]]:
-    return {phrase: tuple(pinyin.split()) for phrase, pinyin in _table("mandarin_polyphones.tsv").items()}
+def _contexts() -> dict[str, list[tuple[re.Pattern[str], re.Pattern[str], str]]]:
+    """Per character: what must stand before and after it, and its reading then; the first that fits counts."""
+    found: dict[str, list[tuple[re.Pattern[str], re.Pattern[str], str]]] = {}
+    for row in table("mandarin_contexts.tsv"):
+        found.setdefault(row["character"], []).append(
+            (re.compile(f"(?:{row['before']})$"), re.compile(row["after"]), row["pinyin"])
+        )
+    return found
 
 
 @cache
 def _erhua() -> dict[str, str]:
     """Words whose 儿 is known to be ``merged`` into the syllable before it, or a ``full`` syllable of its own."""
-    return _table("mandarin_erhua.tsv")
+    return {row["word"]: row["er"] for row in table("mandarin_erhua.tsv")}
 
 
 def to_symbols(
@@ -133,8 +138,12 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Seq
     tagged = _segmenter().tag(clause)
     syllables = [syllable for word, _ in tagged for syllable in _read_word(word)]
     syllables = [found or syllable for found, syllable in zip(known, syllables, strict=True)] if known else syllables
-    for table in (_phrases(), lexicon):
-        _override(clause, syllables, table)
+    _read_in_context(clause, tagged, syllables)
+    for phrases in (_phrases(), lexicon):
+        _override(clause, syllables, phrases)
+    if "" in syllables:
+        unknown = dict.fromkeys(c for c, syllable in zip(clause, syllables, strict=True) if not syllable)
+        raise DataError(f"characters without a known reading: {' '.join(unknown)}", "add them to config/lexicon/zh.tsv")
     words, position = [], 0
     for text, pos in tagged:
         tones = [int(syllable[-1]) for syllable in syllables[position : position + len(text)]]
@@ -148,18 +157,47 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Seq
     return [syllable[:-1] + str(tone) for syllable, tone in zip(syllables, tones, strict=True)]
 
 
+def readable(character: str) -> bool:
+    """Whether the dictionary has a reading of a character."""
+    return bool(_read_word(character)[0])
+
+
 @lru_cache(maxsize=20000)
 def _read_word(word: str) -> Sequence[str]:
     """Dictionary readings of a word's characters, tone 5 for neutral."""
     import pypinyin
 
-    options: dict[str, Any] = {"style": pypinyin.Style.TONE3, "neutral_tone_with_five": True, "errors": "ignore"}
+    if word == "得":
+        return ["de5"]  # the particle; where it is a verb, the words around it say so
+    options: dict[str, Any] = {"style": pypinyin.Style.TONE3, "neutral_tone_with_five": True}
+    options["errors"] = lambda unknown: [""] * len(unknown)
     syllables = [syllable.replace("ü", "v") for syllable in pypinyin.lazy_pinyin(word, **options)]
-    if len(syllables) != len(word):
-        unread = [character for character in word if not pypinyin.lazy_pinyin(character, **options)]
-        raise DataError(f"characters without a known reading: {' '.join(unread)}", "add them to config/lexicon/zh.tsv")
     # The dictionary has 一 with the changed tone in some phrases; the rules change it again.
     return ["yi1" if word[i] == "一" and syllable != "yi5" else syllable for i, syllable in enumerate(syllables)]
+
+
+def _read_in_context(clause: str, tagged: Sequence[tuple[str, str]], syllables: list[str]) -> None:
+    """Readings that the words around a character decide; 地 behind an adverb is the particle."""
+    position = 0
+    for word, tag in tagged:
+        if word == "地" and tag[:1] == "u":
+            syllables[position] = "de5"
+        position += len(word)
+    for position, character in enumerate(clause):
+        for before, after, reading in _contexts().get(character, ()):
+            start = max(0, position - _SIGHT)
+            if _fits(before, clause, start, position) and after.match(clause, position + 1):
+                syllables[position] = reading
+                break
+
+
+_SIGHT = 16
+"""Characters before one that decide how it is read, at most."""
+
+
+def _fits(before: re.Pattern[str], clause: str, start: int, end: int) -> bool:
+    """Whether the text before a character ends as the pattern asks."""
+    return before.search(clause[start:end]) is not None
 
 
 def _override(clause: str, syllables: list[str], table: Mapping[str, tuple[str, ...]]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from voiceclone.text.languages import MODES
+from voiceclone.text.mandarin_normalise import MONEY_LETTERS, UNIT_NAMES
 
 Run = tuple[str, str]
 """Language and text."""
@@ -28,8 +29,12 @@ _CODE = re.compile(rf"(?<=[{LATIN}])(?:\d{{3,}}|\d+\.\d+)$")
 """A long number at the end of letters, which is read in the language around it: abc123, PM2.5."""
 _LAST_NUMBER = re.compile(r"(\s*)\d[\d.,:]*$")
 _UNIT = re.compile(
-    r"(?:km/h|m/s|[kcm]?m[²³23]?|[km]?g|m?[lL]|[hs]|ms|min|[kMG]?Hz|[kM]?Wh?|V|d[Bb]|[KMGT]B|[CF])(?![A-Za-z])"
+    r"(?:km/h|m/s|[kcm]?m[²³23]?|[km]?g|m?[lL]|[hs]|ms|min|[kMG]?Hz|[kM]?Wh?|V|d[Bb]|[KMGT]B)(?![A-Za-z])"
 )
+_CHINESE_UNIT = re.compile(rf"(?:{UNIT_NAMES})(?![A-Za-z0-9])")
+_UNIT_BEFORE = re.compile(r"\d\s?[°μ]?$")
+_CHINESE_MONEY = re.compile(rf"(?:{MONEY_LETTERS})(?=\s?\d)")
+_SCALE_OF_MONEY = re.compile(r"[kKmMbB](?![A-Za-z0-9])")
 _EAST_IN_ENGLISH = re.compile(rf"\d*[{_EAST}](?:[{_EAST}\d，。！？、；：％%.]|\s+(?=[{_EAST}]))*")
 _SCRIPTS = re.compile(
     rf"\d*[{HANGUL}][^{HAN}{KANA}]*|\d*[{HAN}{KANA}][^{HANGUL}]*|[^{_EAST}]+?(?=\d*[{_EAST}])|[^{_EAST}]+"
@@ -85,9 +90,8 @@ def split(text: str, mode: str) -> list[Run]:
     position = 0
     while match := _ENGLISH.search(text, position):
         start, end = match.start(), _english_end(text, match, mode)
-        unit = _UNIT.match(text, start)
-        if unit and re.search(r"\d\s?°?$", text[position:start]) and unit.end() >= end:
-            end = unit.end()
+        if unit_end := _unit_end(text, position, start, end, MODES[mode]):
+            end = unit_end
             runs.append(("", text[position:end]))
         else:
             runs += [("", text[position:start]), ("en", text[start:end])]
@@ -102,6 +106,25 @@ def split(text: str, mode: str) -> list[Run]:
     return _merge(_settle(runs, main))
 
 
+def _unit_end(text: str, position: int, start: int, end: int, main: str) -> int:
+    """Where the letters of a number end, which are read in the language around it: 5 km, HK$50, $20k; 0: no such."""
+    before = text[max(position, start - 20) : start]
+    chinese = main in ("zh", "yue")
+    unit = (_CHINESE_UNIT if chinese else _UNIT).match(text, start)
+    if unit is None and re.search(r"\d\s?°\s?$", before):
+        unit = re.compile("[CF](?![A-Za-z])").match(text, start)
+    if unit and _UNIT_BEFORE.search(before):
+        following = text[unit.end() : unit.end() + 1]
+        return unit.end() if unit.end() >= end or following in tuple("-~/–—") else 0
+    if chinese and unit and re.search(r"[元角块]/$", before):
+        return unit.end()
+    money = chinese and (
+        _CHINESE_MONEY.match(text, start)
+        or (re.search(r"[$€£¥￥]\s?[\d.,]+$", before) and _SCALE_OF_MONEY.match(text, start))
+    )
+    return money.end() if money else 0
+
+
 def _english_end(text: str, match: re.Match[str], mode: str) -> int:
     """Where an English run ends: before a number that belongs to what follows it, or to the text around it."""
     end = match.end()
@@ -110,7 +133,8 @@ def _english_end(text: str, match: re.Match[str], mode: str) -> int:
     if code and not mode.startswith("auto") and "//" not in match[0]:
         return match.start() + code.start()
     east_follows = bool(re.match(rf"[{_EAST}]", text[end : end + 1]))
-    if number and (mode.startswith("all_") or (east_follows and not number[1])):
+    chinese = mode in ("zh", "yue")
+    if number and (mode.startswith("all_") or (east_follows and (chinese or not number[1]))):
         return match.start() + number.start()
     return end
 

@@ -107,7 +107,7 @@ def _merge_one(words: Sequence[Word]) -> list[Word]:
         if doubled and word.pos == "v":
             merged.append(word.joined(words[position + 1]).joined(words[position + 2]))
             position += 3
-        elif merged and merged[-1].text == "一" and word.pos != "x" and not _within_number(merged):
+        elif merged and merged[-1].text == "一" and word.pos not in ("x", "c") and not _within_number(merged):
             merged[-1] = Word("一" + word.text, word.pos, merged[-1].tones + word.tones)
             position += 1
         else:
@@ -176,7 +176,7 @@ def _neutral(word: Word, split: Split) -> None:
         if text[i] == text[i - 1] and word.pos[:1] in ("n", "v", "a") and not full and not across:
             word.tones[i] = 5
     measure = text.find("个")
-    must = text[-1] == "得" and word.tones[-1] == 3  # děi
+    must = text[-1] == "得" and (word.tones[-1] == 3 or (text == "得" and word.tones[-1] == 2))  # děi, dé
     if _neutral_ending(text, word.pos) and not full and not must:
         word.tones[-1] = 5
     elif text == "个" or (measure >= 1 and text[measure - 1] in _NUMERALS):
@@ -193,7 +193,7 @@ def _neutral(word: Word, split: Split) -> None:
 def _neutral_ending(text: str, pos: str) -> bool:
     """Whether the last character is a particle, a suffix or a direction that is spoken without tone."""
     last, before = text[-1], text[-2:-1]
-    if last in _PARTICLES or last in "的地得":
+    if last in _PARTICLES or last in "的得" or (last == "地" and pos[:1] not in ("n", "s", "f")):
         return True
     if not before:
         return last in "了着过" and pos in ("ul", "uz", "ug")

@@ -14,7 +14,7 @@ from voiceclone.errors import AssetError
 Config = TypeVar("Config")
 State = dict[str, Tensor]
 
-_WEIGHTS = (".ckpt", ".pth")
+_WEIGHTS = (".ckpt", ".pth", ".safetensors")
 
 
 def choose_asset(name: str, manifests: Iterable[Path]) -> Asset | None:
@@ -35,7 +35,7 @@ def choose_asset(name: str, manifests: Iterable[Path]) -> Asset | None:
 
 
 def read_base(asset: Asset, read: Callable[[Path], tuple[Config, State]]) -> tuple[Config, State]:
-    """Sizes and weights of the one file of public weights in an asset.
+    """Sizes and weights of the one file of weights in an asset.
 
     Args:
         asset: the model.
@@ -46,7 +46,7 @@ def read_base(asset: Asset, read: Callable[[Path], tuple[Config, State]]) -> tup
     """
     names = [name for name in sorted(asset.files) if PurePosixPath(name).suffix in _WEIGHTS]
     if len(names) != 1:
-        raise AssetError(f"{asset.name}: {len(names)} files end in {' or '.join(_WEIGHTS)}, expected one")
+        raise AssetError(f"{asset.name}: {len(names)} files end in {', '.join(_WEIGHTS)}, expected one")
     return read(asset.file(names[0]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -343,9 +343,17 @@ class FeatureStore:
 
     def length(self, utterance: str) -> int:
         """Size of the last axis, without reading the tensor."""
+        return int(self._slice(utterance).get_shape()[-1])
+
+    def stretch(self, utterance: str, start: int, end: int) -> torch.Tensor:
+        """The last axis from ``start`` to ``end``, or to its own end if that comes first; no more of it is read."""
+        values: torch.Tensor = self._slice(utterance)[..., start:end]
+        return values
+
+    def _slice(self, utterance: str) -> Any:
         if utterance not in self._names:
             raise DataError(f"{self.path}: has no entry for utterance {utterance}", "delete the file and run again")
-        return int(self._file.get_slice(utterance).get_shape()[-1])
+        return self._file.get_slice(utterance)
 
 
 def pad_last(tensors: Sequence[torch.Tensor], value: float = 0, length: int | None = None) -> torch.Tensor:

@@ -89,5 +89,10 @@ def write_outputs(
             **notes,
         },
     )
-    with atomic_path(files.weights) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
+    write_weights(files.weights, weights)
+
+
+def write_weights(target: Path, weights: Weights) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    with atomic_path(target) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)

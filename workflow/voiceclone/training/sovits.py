@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -24,12 +24,21 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.encoders import GatedStack
 from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, random_starts, take_slices
+from voiceclone.models.source_filter import ConvNeXtBlock
+from voiceclone.models.sovits import (
+    SOURCE_FILTER,
+    SoVITSConfig,
+    SynthesizerTrn,
+    TrainingOutput,
+    random_starts,
+    take_slices,
+)  # fmt: skip
 from voiceclone.progress import announce
 from voiceclone.training.accumulation import Figures, Part
+from voiceclone.training.adamw import adamw, generator_groups, set_rate, whole_group
 from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.base import load_weights, read_base
-from voiceclone.training.data import BatchOrder, FeatureStore, Utterance, pad_last, read_manifest, seed_step
+from voiceclone.training.data import BatchOrder, FeatureStore, Order, Utterance, pad_last, read_manifest, seed_step
 from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Trainer
@@ -38,16 +47,16 @@ from voiceclone.training.freeze import freeze_parts, trained_parameters
 from voiceclone.training.loading import Loader
 from voiceclone.training.machine import prepare_device
 from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained
+from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained, write_weights
 from voiceclone.training.parts import Stateful
 from voiceclone.training.recipe import Plan
+from voiceclone.training.staged import StagedRecipe, windows_order
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
+from voiceclone.training.windows import WindowData
 
 log = logging.getLogger(__name__)
 
-BETAS, EPSILON = (0.8, 0.99), 1e-9
-TEXT_MODULES = ("enc_p.text_embedding", "enc_p.encoder_text", "enc_p.mrte")
 VALIDATION_NOISE = 0.5
 FULL_SCALE = 32768.0
 
@@ -157,7 +166,7 @@ class SoVITSRecipe:
         config: SoVITSConfig,
         discriminator: DiscriminatorConfig,
         settings: SoVITSSettings,
-        order: BatchOrder,
+        order: Order,
         device: torch.device,
         updates: Updates | None = None,
     ) -> None:
@@ -170,10 +179,8 @@ class SoVITSRecipe:
         self.updates = updates or Updates(settings, RuntimeSettings(), device)
         self.updates.compile(self.model.dec, *self.discriminator.discriminators)
         self.loader = Loader(self._read, device)
-        self.optimiser = self._optimiser(self._generator_groups())
-        self.discriminator_optimiser = self._optimiser(
-            [{"params": list(self.discriminator.parameters()), "scale": 1.0}]
-        )
+        self.optimiser = adamw(generator_groups(self.model, settings), settings, self.updates.fused)
+        self.discriminator_optimiser = adamw(whole_group(self.discriminator), settings, self.updates.fused)
         self._generated: Generated | None = None
         self.parts: dict[str, Stateful] = {
             "model": self.model,
@@ -185,30 +192,12 @@ class SoVITSRecipe:
         if self.average is not None:
             self.parts["average"] = self.average
 
-    def _optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-        settings = self.settings
-        return torch.optim.AdamW(
-            groups, lr=settings.learning_rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay,
-            fused=self.updates.fused or None,
-        )  # fmt: skip
-
-    def _generator_groups(self) -> list[dict[str, Any]]:
-        """Trainable parameters in two groups: the text encoder learns more slowly."""
-        text: list[Tensor] = []
-        rest: list[Tensor] = []
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                (text if name.startswith(TEXT_MODULES) else rest).append(parameter)
-        groups = [{"params": rest, "scale": 1.0}, {"params": text, "scale": self.settings.text_learning_rate}]
-        return [group for group in groups if group["params"]]
-
     def train_step(self, step: int) -> dict[str, float]:
         """See :class:`voiceclone.training.recipe.Recipe`."""
         settings = self.settings
         rate = settings.learning_rate * settings.learning_rate_decay ** (self.order.epoch(step) + 1)
         for optimiser in (self.optimiser, self.discriminator_optimiser):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["scale"]
+            set_rate(optimiser, rate)
         batch, updates = self.order.batch(step), self.updates
         with updates.step():
             self.discriminator.requires_grad_(True)
@@ -340,6 +329,7 @@ def networks(
     codes, size = tokenizer[CODEBOOK].shape
     config, discriminator = {
         "nano": (SoVITSConfig.nano(ssl_dim=size, codes=codes), DiscriminatorConfig.nano()),
+        "small": (SoVITSConfig.small(ssl_dim=size, codes=codes), DiscriminatorConfig.nano()),
         "v2": (SoVITSConfig.v2(), DiscriminatorConfig.v2()),
         "v2Pro": (SoVITSConfig.v2pro(), DiscriminatorConfig.v2pro()),
     }[settings.architecture]
@@ -348,13 +338,34 @@ def networks(
         config, weights["model"] = read_base(base, read_sovits)
     if base_discriminator is not None:
         discriminator, weights["discriminator"] = read_base(base_discriminator, read_discriminator)
+    if (config.decoder == SOURCE_FILTER) != (settings.architecture == "small"):
+        raise ConfigError(
+            f"the base {settings.base} has another decoder than sovits.architecture {settings.architecture}",
+            "set architecture: small for a base with a source-filter decoder, and only for one",
+        )
     return replace(config, segment_frames=settings.segment_frames), discriminator, weights
 
 
-def check_fit(config: SoVITSConfig, tokenizer: dict[str, Tensor], data: SoVITSData) -> None:
+def open_data(
+    features_dir: Path, config: SoVITSConfig, settings: SoVITSSettings
+) -> tuple[SoVITSData | WindowData, Order]:
+    """The utterances, as the network's recipe reads them, and the order of its batches."""
+    if config.decoder == SOURCE_FILTER:
+        windows = WindowData(features_dir, settings.small.window_frames, settings.segment_frames)
+        return windows, windows_order(windows, settings)
+    data = SoVITSData(features_dir, settings.segment_frames, vector_kind(config.speaker_vector_size))
+    return data, BatchOrder([row.frames for row in data.train], settings.batch_size, settings.seed)
+
+
+def check_fit(config: SoVITSConfig, tokenizer: dict[str, Tensor], data: SoVITSData | WindowData) -> None:
     """Raise a :class:`ConfigError` if tokenizer or features do not fit the network."""
     codes, size = tokenizer[CODEBOOK].shape
-    if size != data.content_size():
+    if isinstance(data, WindowData):
+        if codes != data.codes():
+            raise ConfigError(
+                f"the tokenizer has {codes} tokens, those of the features are of {data.codes()}", "run tokenize again"
+            )
+    elif size != data.content_size():
         raise ConfigError(
             f"the tokenizer takes content features of {size} dimensions, these have {data.content_size()}",
             "use the tokenizer that belongs to the same content model",
@@ -406,8 +417,7 @@ def train_sovits(
     world = World.join(device, runtime.process_timeout)
     frozen = load_file(tokenizer)
     config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
-    data = SoVITSData(features_dir, settings.segment_frames, vector_kind(config.speaker_vector_size))
-    order = BatchOrder([row.frames for row in data.train], settings.batch_size, settings.seed)
+    data, order = open_data(features_dir, config, settings)
     steps = settings.total_steps(len(data.train), order.steps_per_epoch)
     check_fit(config, frozen, data)
     digests = base_digests(generator=base, discriminator=base_discriminator)
@@ -430,14 +440,20 @@ def train_sovits(
         data.digests(),
     )
     updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
-    recipe = SoVITSRecipe(data, config, discriminator, settings, order, device, updates)
+    if updates.precision.reason:
+        announce(f"{label}  precision {updates.precision.describe()}")
+    recipe = (
+        StagedRecipe(data, config, discriminator, settings, order, steps, device, updates)
+        if isinstance(data, WindowData)
+        else SoVITSRecipe(data, config, discriminator, settings, order, device, updates)
+    )
     if base is not None:
         load_weights(recipe.model, weights["model"], base)
     if base_discriminator is not None:
         load_weights(recipe.discriminator, weights["discriminator"], base_discriminator)
     recipe.model.load_state_dict({**recipe.model.state_dict(), **frozen})
     if runtime.gradient_checkpointing:
-        recompute_activations(recipe.model, ResidualBlock, GatedStack)
+        recompute_activations(recipe.model, ResidualBlock, ConvNeXtBlock, GatedStack)
     log.info(
         "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, "
         "%d + %d parameters, %d of the first trained, %s",
@@ -451,9 +467,12 @@ def train_sovits(
     notes = {
         "padding_share": round(order.padding_share(), 4),
         "trained_parameters": trained_parameters(recipe.model),
+        **({"precision": updates.precision.describe()} if updates.precision.reason else {}),
         "discriminator": discriminator.to_dict(),
     }
     if world.leads:
         notes |= judge_utterances(result, recipe.metric, data.train, files.suspects)
+        if settings.keep_discriminator:
+            write_weights(files.weights.with_name("discriminator.safetensors"), recipe.discriminator.state_dict())
         write_outputs(files, result, settings.select, fingerprint, architecture, notes)
     world.leave()

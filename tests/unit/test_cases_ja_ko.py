@@ -1,0 +1,102 @@
+"""Japanese and Korean as people write them: ranges, counters, rare characters, half-width kana, liaison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from voiceclone.text import japanese, korean
+from voiceclone.text.frontend import to_phones
+from voiceclone.text.symbols import UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("20℃-25℃、10%～20%", "20度から25度、10パーセントから20パーセント"),
+        ("2019年-2021年、3月1日-5日", "2019年から2021年、3月1日から5日"),
+        ("9:00-17:00、$5-$10、5-10人", "9時から17時、5ドルから10ドル、5から10人"),
+        ("第1章-第3章、¥1,000〜¥2,000", "第1章から第3章、1000円から2000円"),
+        ("3月は-5℃、5-3=2、3-2で勝った", "3月はマイナス5度、5ひく3イコール2、3対2で勝った"),
+        ("月-金", "月曜から金曜"),
+        ("赤いﾊﾞｽとﾎﾟｽﾄ", "赤いバスとポスト"),
+        ("第Ⅲ章と½杯、1½個", "第3章と2分の1はい、1と2分の1個"),
+        ("v2.0、5m²、x²", "v2点ゼロ、5平方メートル、xの2乗"),
+        ("〒100-0001", "郵便番号、イチゼロゼロのゼロゼロゼロイチ"),
+    ],
+)
+def test_japanese(text: str, spoken: str) -> None:
+    assert japanese.normalise(text) == spoken
+
+
+@pytest.mark.parametrize(
+    ("text", "kana"),
+    [
+        ("彼は鼻で嗤った。", "わらった"),
+        ("木々の間で声高々に歌う。", "こわだかだかに"),
+        ("長崎の山﨑さんです。", "やまざき"),
+        ("犬を𠮟る。", "しかる"),
+        ("嗄れた声", "しゃがれた"),
+        ("鱻を食べる", "せん"),
+    ],
+)
+def test_rare_characters_are_read(text: str, kana: str) -> None:
+    def sounds(written: str) -> str:
+        symbols = japanese.to_symbols(japanese.normalise(written), {})
+        return "".join(symbol for symbol in symbols if symbol[0].islower())
+
+    assert sounds(kana) in sounds(text)
+    assert japanese.unread(japanese.normalise(text)) == ()
+
+
+def test_what_has_no_reading_is_named() -> None:
+    text = japanese.normalise("雪☃とゟ")
+    assert japanese.unread(text) == ("☃", "ゟ") and UNKNOWN in japanese.to_symbols(text, {})
+    assert korean.unread(korean.normalise("눈☃과 漢字")) == ("☃", "漢", "字")
+    assert japanese.unread("「はい」、行く。") == korean.unread("“네”, 가.") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("20℃-25℃입니다", "이십도에서 이십오도입니다"),
+        (
+            "10%-20%, 2019년-2021년, 3월 1일-5일",
+            "십퍼센트에서 이십퍼센트, 이천십구년에서 이천이십일년, 삼월 일일에서 오일",
+        ),
+        ("9:00-17:00, $5-$10, 3~5개", "아홉시에서 십칠시, 오에서 십달러, 세개에서 다섯개"),
+        ("-5도, 5-3=2, 3:2로 이겼다", "영하 오도, 오 빼기 삼 은 이, 삼 대 이로 이겼다"),
+        ("오늘은 1번째 날, 내일은 2번째 날, 21번째", "오늘은 첫 번째 날, 내일은 두 번째 날, 스물한 번째"),
+        ("책의 제1장을 읽었다. 1장 2절, 종이 1장", "책의 제일장을 읽었다. 일장 이절, 종이 한장"),
+        ("7번 버스를 타세요. 7번 읽었다. 1번을 눌러", "칠번 버스를 타세요. 일곱번 읽었다. 일번을 눌러"),
+        ("연락처는 010-9876-5432입니다.", "연락처는 공일공-구팔칠육-오사삼이입니다."),
+        ("½컵을 넣고 Ⅱ장을 읽는다.", "이분의 일컵을 넣고 이장을 읽는다."),
+        ("2끼, 5차례, 3배로, 3층, 3호선, 2인분", "두끼, 다섯차례, 세배로, 삼층, 삼호선, 이인분"),
+        ("C++, v2.0", "시 플러스 플러스, 버전 이점영"),
+    ],
+)
+def test_korean(text: str, spoken: str) -> None:
+    assert korean.normalise(text) == spoken
+
+
+@pytest.mark.parametrize(
+    ("written", "sound"),
+    [
+        ("맛없다, 첫인상, 겉옷, 넋없이, 값어치", "마덥따, 처딘상, 거돋, 너겁씨, 가버치"),  # 15
+        ("십육, 백육십, 첫여름, 물엿", "심뉵, 뱅뉵씹, 천녀름, 물렫"),  # 29
+        ("맛있다, 꽃이, 부엌에, 밖에", "마싣따, 꼬치, 부어케, 바께"),  # 13
+        ("글자를, 문법, 인기, 칠십", "글짜를, 문뻡, 인끼, 칠씹"),  # 26
+    ],
+)
+def test_korean_liaison(written: str, sound: str) -> None:
+    assert korean.respell(written) == sound
+
+
+@pytest.mark.parametrize(("name", "language"), [("B04_ja.txt", "ja"), ("B06_ko.txt", "ko")])
+def test_cases_from_the_field(shared_cases: Path, name: str, language: str) -> None:
+    lines = (shared_cases / name).read_text(encoding="utf-8").splitlines()
+    for text in (line.partition("\t")[0] for line in lines if line and line[0] != "#"):
+        read = {"ja": japanese, "ko": korean}[language]
+        segments = to_phones(text, language).segments
+        assert not [read.unread(segment.normalised) for segment in segments if read.unread(segment.normalised)]

@@ -1,0 +1,30 @@
+rule gather:
+    """One corpus of many speakers, from data sets and teachers, where recordings of one person have takes to corpus."""
+    input:
+        tables=corpora_tables,
+        assets=stage_assets("gather"),
+    output:
+        corpus="results/{speaker}/corpus/corpus.tsv",
+        rejected="results/{speaker}/corpus/rejected.tsv",
+        licences="results/{speaker}/corpus/licences.tsv",
+        summary="results/{speaker}/corpus/summary.json",
+    log:
+        "results/{speaker}/logs/gather.log",
+    benchmark:
+        "results/{speaker}/benchmarks/gather.tsv"
+    wildcard_constraints:
+        speaker=alternatives(GATHERED),
+    conda:
+        "../../envs/voiceclone.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=480,
+    params:
+        results=subpath(output.corpus, ancestor=2),
+        settings=settings("gather"),
+        revision=revision("gather"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/gather.py --speaker {wildcards.speaker} --results {params.results}"
+        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"

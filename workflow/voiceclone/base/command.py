@@ -1,0 +1,66 @@
+"""Commands: ``voiceclone base pack``, ``gates`` and ``install``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RESULTS = Annotated[Path, typer.Option(help="Results of the gathered voice.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this package's commands to the program."""
+    base = typer.Typer(help="The base voice: pack it, measure it, make it the project's own.", no_args_is_help=True)
+    base.command("pack")(pack)
+    base.command("gates")(gates)
+    base.command("install")(install)
+    app.add_typer(base, name="base")
+
+
+def pack(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the packed files.")],
+    models: Annotated[Path, typer.Option(help="Folder that the trainings wrote.")] = Path("results/base/models"),
+) -> None:
+    """Write tokenizer, GPT, SoVITS and discriminators in float16, with their sizes inside."""
+    from voiceclone.base.pack import pack_base
+
+    for name, size in pack_base(models, output).items():
+        typer.echo(f"{output / name}: {size / 1e6:.1f} MB")
+
+
+def gates(
+    packed: Annotated[Path, typer.Argument(help="Folder of a packed base.")] = Path("resources/base"),
+    results: RESULTS = Path("results/base"),
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; none: RESULTS/gates.")] = None,
+    root: Annotated[Path, typer.Option(help="Working folder with config and resources.")] = Path(),
+    threads: Annotated[int, typer.Option(help="CPU threads of the models that listen.")] = 2,
+) -> None:
+    """Measure a packed base on held-out lines and held-out people; ends with 1 if a wanted value is missed."""
+    from voiceclone.assets import fetch_asset, open_asset
+    from voiceclone.base.gates import open_ears, run_gates
+    from voiceclone.config import load_config
+
+    config = load_config({"preset": "base"}, root=root)
+    folders = root / "resources" / "models", root / "config" / "assets.yaml"
+    manifests = [fetch_asset(name, *folders, config.offline, False, config.models_dir)
+                 for name in config.assets("base_gates")]  # fmt: skip
+    folder = output or results / "gates"
+    sentences = sorted((root / "resources" / "sentences").glob("*.txt"))
+    ears = open_ears([open_asset(path) for path in manifests], config.gates.beam_size, threads)
+    report = run_gates(packed, results, sentences, ears, config.gates, folder)
+    typer.echo((folder / "gates.md").read_text(encoding="utf-8"))
+    if not report["passed"]:
+        raise typer.Exit(1)
+
+
+def install(
+    packed: Annotated[Path, typer.Argument(help="Folder of a packed base.")] = Path("results/base/base_voice"),
+    root: Annotated[Path, typer.Option(help="Working folder with config and resources.")] = Path(),
+) -> None:
+    """Copy a packed base to resources/base and pin its checksums in config/assets.yaml."""
+    from voiceclone.base.pack import install_base
+
+    for line in install_base(packed, root):
+        typer.echo(line)

@@ -1,0 +1,504 @@
+"""Gates of a base voice: figures of a packed base on held-out lines and held-out people, beside those of recordings.
+
+Three things are measured. *Resynthesis*: the SoVITS speaks an utterance's own tokens in the utterance's own style; it
+is what the voice could do behind a perfect text-to-semantic model. *Reading*: with the true tokens given, how often the
+GPT's pointer finds the phone that a token speaks, and how many phones are wrong when tokens are read as phones.
+*Speech*: held-out lines and fixed sentences from text, in the voice of a teacher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceclone.assets import Asset
+from voiceclone.audio.io import Waveform, write_flac
+from voiceclone.config.gates import GatesSettings
+from voiceclone.corpus.split import HELDOUT, TRAIN
+from voiceclone.errors import DataError
+from voiceclone.evaluation.evaluate import read_sentences
+from voiceclone.evaluation.measure import text_measures
+from voiceclone.evaluation.similarity import centroid, cosine
+from voiceclone.evaluation.statistics import bootstrap_ratio
+from voiceclone.features.spectrogram import magnitudes, training_audio
+from voiceclone.features.store import Store, open_store
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_json, write_text
+from voiceclone.inference.bundle import Reference
+from voiceclone.inference.sampling import SamplingSettings
+from voiceclone.inference.speaking import Speaking
+from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.models.voice import VoiceModels, load_voice
+from voiceclone.progress import Progress, announce
+from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
+
+log = logging.getLogger(__name__)
+
+RATE = 32_000
+COUNTED = 2000  # training utterances whose alignment tells which phone a token speaks
+OTHERS = 8  # recordings of a person that stand for the person
+CORPUS_COLUMNS = ("utterance", "path", "language", "text", "split", "speaker", "source")
+#: What a group is measured by: key, heading, decimals, and whether it is a share shown in per cent.
+SHOWN = (
+    ("wer", "WER %", True), ("wer_recording", "recording", True), ("mos", "DistillMOS", False),
+    ("mos_recording", "recording", False), ("similarity", "CAM++", False), ("similarity_recording", "recording", False),
+    ("pointer", "pointer ±1 %", True), ("phone_errors", "phone errors %", True),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """Held-out utterances that are reported together: a person, or a teacher with all of its pseudo-speakers."""
+
+    name: str
+    held_out_person: bool
+    teacher: bool
+    rows: tuple[Row, ...]
+
+
+class Ears:
+    """What listens: a recogniser, CAM++ and DistillMOS, each ``(samples, Hz)`` to a figure, and their digest."""
+
+    def __init__(self, recogniser: Any, speaker: Any, quality: Any, digest: str = "") -> None:
+        self.recogniser, self.speaker, self.quality, self.digest = recogniser, speaker, quality, digest
+
+    def words(self, samples: Waveform, text: str, language: str) -> dict[str, Any]:
+        """Word and character errors of a sound at 32 kHz against its text, and what was heard."""
+        heard = self.recogniser.transcribe(samples, RATE, language)
+        return {"hypothesis": heard, **text_measures(text, heard, language)}
+
+
+def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears:
+    """What listens, from the assets ``campplus``, ``distillmos`` and a recogniser."""
+    from voiceclone.evaluation.asr import Recogniser
+    from voiceclone.evaluation.quality import DistillMos
+    from voiceclone.features.campplus import SpeakerEncoder
+
+    by_name = {asset.name: asset for asset in assets}
+    known = digest([beam_size, *(by_name[name].digest for name in sorted(by_name))])
+    speaker, quality = by_name.pop("campplus"), by_name.pop("distillmos")
+    (recogniser,) = by_name.values()
+    return Ears(Recogniser(recogniser, threads, beam_size), SpeakerEncoder(speaker), DistillMos(quality), known)
+
+
+class BaseUnderTest:
+    """A packed base with the features of its corpus.
+
+    Args:
+        packed: folder of the packed files.
+        results: ``results/NAME`` of the gathered voice.
+        settings: of the gates.
+    """
+
+    def __init__(self, packed: Path, results: Path, settings: GatesSettings) -> None:
+        self.models: VoiceModels = load_voice(packed)
+        self.results, self.settings = results, settings
+        self.digest = digest([sha256_file(path) for path in sorted(packed.glob("*.safetensors"))])
+        self.rows = read_tsv(results / "corpus" / "corpus.tsv", CORPUS_COLUMNS)
+        features = results / "features"
+        names = ("semantic", "phones", "speaker", "align")
+        self.stores: dict[str, Store] = {
+            name: open_store(path) for name in names if (path := features / f"{name}.safetensors").is_file()
+        }
+        if missing := sorted({"semantic", "phones", "speaker"} - self.stores.keys()):
+            raise DataError(f"{features}: no store of {', '.join(missing)}", "run the workflow's features stage")
+        self.rows = [row for row in self.rows if row["utterance"] in self.stores["semantic"]]
+        self.teachers = teachers_of(results)
+
+    def recording(self, row: Row) -> npt.NDArray[np.int16]:
+        """An utterance's clip, int16 (N,) at 32 kHz."""
+        return training_audio(contained_path(self.results, row["path"]))
+
+    def style(self, row: Row) -> npt.NDArray[np.float32]:
+        """Style (1, G, 1) of an utterance's clip."""
+        import torch
+
+        spectrum = torch.from_numpy(magnitudes(self.recording(row)).astype(np.float32))[None]
+        vector = None
+        if self.models.sovits.config.speaker_vector_size:
+            vector = torch.from_numpy(np.array(self.stores["speaker"][row["utterance"]], np.float32))[None]
+        with torch.inference_mode():
+            return np.asarray(self.models.sovits.style(spectrum, vector).numpy(), np.float32)
+
+    def resynthesis(self, row: Row) -> Waveform:
+        """An utterance's own tokens, spoken in its own style: float32 (N,) at 32 kHz."""
+        import torch
+
+        name, sovits = row["utterance"], self.models.sovits
+        codes, phones = (
+            torch.from_numpy(np.array(self.stores[kind][name], np.int64)) for kind in ("semantic", "phones")
+        )
+        shape = (1, sovits.config.inter_channels, 2 * len(codes))
+        noise = np.random.Generator(np.random.Philox([self.settings.seed, 0])).standard_normal(shape, np.float32)
+        with torch.inference_mode():
+            torch.manual_seed(self.settings.seed)  # of the decoder's own noise, where it has any
+            spoken = sovits.decode(
+                codes[None, None], phones[None], torch.from_numpy(self.style(row)),
+                torch.from_numpy(noise * np.float32(self.settings.noise_scale)),
+            )  # fmt: skip
+        return np.asarray(spoken.flatten().numpy(), np.float32)
+
+    def pointed(self, row: Row) -> list[int] | None:
+        """Tokens whose phone the pointer finds within one, and tokens; None without pointer or alignment."""
+        import torch
+
+        name, gpt = row["utterance"], self.models.gpt
+        if "align" not in self.stores or name not in self.stores["align"] or not gpt.config.pointer_layer:
+            return None
+        codes, phones, spoken = (
+            torch.from_numpy(np.array(self.stores[kind][name], np.int64)) for kind in ("semantic", "phones", "align")
+        )
+        with torch.inference_mode():
+            lengths = torch.tensor([len(phones)]), torch.tensor([len(codes)])
+            _, scores = gpt.forward_aligned(phones[None], lengths[0], codes[None], lengths[1])
+        return [int(((scores[0].argmax(-1) - spoken).abs() <= 1).sum()), len(codes)]
+
+    def phone_of_token(self) -> npt.NDArray[np.int64] | None:
+        """The phone that each code speaks most often in training utterances (codes,); None without alignment."""
+        if "align" not in self.stores:
+            return None
+        counts = np.zeros((self.models.gpt.config.codes, len(SYMBOLS)), np.int64)
+        rows = [row for row in self.rows if row["split"] == TRAIN and row["utterance"] in self.stores["align"]]
+        for row in _by_hash(rows, COUNTED):
+            codes, phones, spoken = (
+                np.asarray(self.stores[kind][row["utterance"]]) for kind in ("semantic", "phones", "align")
+            )
+            np.add.at(counts, (codes.astype(np.int64), phones[spoken.astype(np.int64)].astype(np.int64)), 1)
+        return np.asarray(counts.argmax(axis=1), np.int64)
+
+    def groups(self) -> list[Group]:
+        """Teachers, trained people and held-out people with held-out lines, in this order."""
+        trained = {row["speaker"] for row in self.rows if row["split"] == TRAIN}
+        by_name: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            if row["split"] == HELDOUT and row["text"]:
+                by_name[row["source"] if row["source"] in self.teachers else row["speaker"]].append(row)
+        most = self.settings.utterances
+        groups = [
+            Group(name, name not in self.teachers and name not in trained, name in self.teachers,
+                  tuple(_by_hash(rows, most)))
+            for name, rows in by_name.items()
+        ]  # fmt: skip
+        groups.sort(key=lambda group: (-len(group.rows), group.name))
+        people = [group for group in groups if not group.teacher and not group.held_out_person]
+        teachers, held_out = ([g for g in groups if g.teacher], [g for g in groups if g.held_out_person])
+        return [*teachers, *people[: self.settings.people], *held_out]
+
+    def synthesizer(self) -> Synthesizer:
+        """Speaks in the voice of the first teacher, or of whom most is trained on where there is none."""
+        rows = [row for row in self.rows if row["split"] == TRAIN]
+        if not rows:
+            raise DataError(f"{self.results}: no training utterance whose voice could be taken")
+        amount: dict[tuple[bool, str], float] = defaultdict(float)
+        for row in rows:
+            amount[row["source"] in self.teachers, row["speaker"]] += float(row.get("seconds") or 1)
+        speaker = max(amount, key=lambda key: (key[0], amount[key], key[1]))[1]
+        own = [row for row in rows if row["speaker"] == speaker]
+        row = min(own, key=lambda row: (abs(float(row.get("seconds") or 0) - 6), row["utterance"]))
+        nothing = np.zeros(0, np.int64)
+        reference = Reference(nothing, nothing, self.style(row))
+        log.info("speech from text in the voice of %s, clip %s", speaker, row["utterance"])
+        return Synthesizer.from_loaded(self.models, reference, row["language"])
+
+
+def run_gates(
+    packed: Path,
+    results: Path,
+    sentences: Sequence[Path],
+    ears: Ears,
+    settings: GatesSettings,
+    output: Path,
+    label: str = "gates",
+) -> dict[str, Any]:
+    """Measure a packed base; write ``gates.json``, ``gates.md`` and what was spoken, ``samples/*.flac``.
+
+    Args:
+        packed: folder of the packed base.
+        results: ``results/NAME``, whose corpus and features it is measured on.
+        sentences: files of fixed sentences, ``LANGUAGE.txt``.
+        ears: what listens.
+        settings: of the gates.
+        output: folder to write to.
+        label: for progress.
+
+    Returns:
+        What ``gates.json`` has.
+
+    Raises:
+        DataError: features are missing, or nothing is held out.
+    """
+    base = BaseUnderTest(packed, results, settings)
+    groups = base.groups()
+    if not groups:
+        raise DataError(f"{results}/corpus/corpus.tsv: nothing is held out with features to measure on")
+    items = spoken_items(base, sentences)
+    progress = Progress(label, sum(len(group.rows) for group in groups) + len(items))
+    phone_of = base.phone_of_token()
+    figures = [
+        {**_describe(group), **summarise_group([_measure(base, row, ears, phone_of, output, progress)
+                                                for row in group.rows])}
+        for group in groups
+    ]  # fmt: skip
+    report: dict[str, Any] = {
+        "groups": figures,
+        "speech": speech_from_text(base, items, ears, output, progress) if items else [],
+        "files": {path.name: sha256_file(path) for path in sorted(packed.glob("*.safetensors"))},
+        "settings": settings.model_dump(mode="json"),
+    }
+    report["wanted"] = wanted(report, settings)
+    report["passed"] = all(item["passed"] for item in report["wanted"])
+    write_json(output / "gates.json", report)
+    write_text(output / "gates.md", as_markdown(report))
+    verdicts = ", ".join(f"{item['measure']} {_shown(item['value'], True)} %" for item in report["wanted"])
+    announce(f"{label}  {'passed' if report['passed'] else 'NOT passed'}: {verdicts}")
+    return report
+
+
+def remembered(sidecar: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A record from an earlier run of the same, or made and kept: what was measured is not measured again."""
+    record = read_sidecar(sidecar, key)
+    if record is None:
+        write_sidecar(sidecar, key, record := make())
+    return record
+
+
+def _measure(
+    base: BaseUnderTest, row: Row, ears: Ears, phone_of: npt.NDArray[np.int64] | None, output: Path, progress: Progress
+) -> dict[str, Any]:
+    """Everything that is measured of one held-out utterance."""
+    name, cache = row["utterance"], output / "cache"
+    person = [other for other in base.rows if other["speaker"] == row["speaker"] and other is not row]
+    others = _by_hash(person, OTHERS)
+    vectors = [np.asarray(base.stores["speaker"][other["utterance"]]) for other in others]
+    content = [row["sha256"], row["text"], ears.digest, *(other["utterance"] for other in others)]
+
+    def hear(sound: Waveform) -> dict[str, Any]:
+        own = ears.speaker.embed(sound, RATE)
+        return {
+            "heard": ears.words(sound, row["text"], row["language"]),
+            "mos": ears.quality.score(sound, RATE),
+            "similarity": cosine(own, centroid(vectors)) if vectors else None,
+        }
+
+    def speak() -> dict[str, Any]:
+        spoken = base.resynthesis(row)
+        write_flac(output / "samples" / f"{name}.flac", np.clip(spoken, -1, 1), RATE)
+        return {**hear(spoken), "pointed": base.pointed(row)}
+
+    def listen() -> dict[str, Any]:
+        return hear(np.asarray(base.recording(row), np.float32) / np.float32(32768))
+
+    recording = remembered(cache / f"recording-{name}.json", item_key("base_gates", None, *content), listen)
+    key = item_key("base_gates", base.settings, base.digest, *content)
+    spoken = remembered(cache / f"{name}.json", key, speak)
+    measures = {"utterance": name, **spoken, "recording": recording}
+    if phone_of is not None:
+        codes, phones = (np.asarray(base.stores[kind][name], np.int64) for kind in ("semantic", "phones"))
+        measures["phones"] = list(phone_edits(phone_of[codes], phones))
+    progress.update(note=row["source"])
+    return measures
+
+
+def phone_edits(read: Iterable[int], wanted: Iterable[int]) -> tuple[int, int]:
+    """Edits between phones read from tokens, repeats merged, and those of the text; and phones of the text.
+
+    Pauses do not count, nor do stress and tone.
+    """
+    import jiwer
+
+    heard, said = (_plain_phones(ids) for ids in (read, wanted))
+    if not said:
+        return len(heard), 0
+    counts = jiwer.process_words(" ".join(said), " ".join(heard))
+    return counts.substitutions + counts.deletions + counts.insertions, len(said)
+
+
+def _plain_phones(ids: Iterable[int]) -> list[str]:
+    phones: list[str] = []
+    for number in ids:
+        symbol = SYMBOLS[int(number)]
+        plain = "" if symbol in PUNCTUATION or symbol.startswith(("SP", "_")) else re.sub(r"\d$", "", symbol)
+        if not phones or phones[-1] != plain:
+            phones.append(plain)
+    return [phone for phone in phones if phone]
+
+
+def summarise_group(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of a group: error rates over all words, means of the rest; None where nothing is known."""
+
+    def mean(items: Iterable[Mapping[str, Any]], key: str) -> float | None:
+        known = [item[key] for item in items if item[key] is not None]
+        return float(np.mean(known)) if known else None
+
+    def share(key: str) -> float | None:
+        known = [item[key] for item in measured if item.get(key) is not None]
+        return sum(part for part, _ in known) / max(1, sum(whole for _, whole in known)) if known else None
+
+    figures: dict[str, Any] = {"utterances": len(measured)}
+    for items, suffix in ((measured, ""), ([item["recording"] for item in measured], "_recording")):
+        rates = error_rates([item["heard"] for item in items])
+        rates |= {key: mean(items, key) for key in ("mos", "similarity")}
+        figures |= {key + suffix: value for key, value in rates.items()}
+    return {**figures, "pointer": share("pointed"), "phone_errors": share("phones"), "items": list(measured)}
+
+
+def error_rates(heard: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
+    """Word (or, for languages without them, character) error rate, its 95 % interval, and the character error rate."""
+    edits, units = [item["word_errors"] for item in heard], [item["words"] for item in heard]
+    words = bootstrap_ratio(edits, units, 1000, seed)
+    characters = bootstrap_ratio([h["character_errors"] for h in heard], [h["characters"] for h in heard], 1000, seed)
+    return {
+        "wer": words.value if words else None,
+        "wer_interval": [words.low, words.high] if words else None,
+        "cer": characters.value if characters else None,
+    }
+
+
+@dataclass(frozen=True)
+class Line:
+    """A text that the voice speaks: its id, its set, its language."""
+
+    id: str
+    kind: str
+    language: str
+    text: str
+
+
+def spoken_items(base: BaseUnderTest, sentences: Sequence[Path]) -> list[Line]:
+    """Held-out lines of teachers (of all, where there is no teacher) and fixed sentences of their languages."""
+    rows = [row for row in base.rows if row["split"] == HELDOUT and row["text"]]
+    rows = [row for row in rows if row["source"] in base.teachers] or rows
+    items = [Line(row["utterance"], "held-out lines", row["language"], row["text"])
+             for row in _by_hash(rows, base.settings.lines)]  # fmt: skip
+    languages = {row["language"] for row in base.rows if row["split"] == TRAIN}
+    for path in sorted(sentences):
+        if path.stem in languages:
+            fixed = read_sentences(path)[: base.settings.fixed]
+            items += [Line(name, "fixed sentences", path.stem, text) for name, text in fixed]
+    return items
+
+
+def speech_from_text(
+    base: BaseUnderTest, items: Sequence[Line], ears: Ears, output: Path, progress: Progress
+) -> list[dict[str, Any]]:
+    """Error rates and quality of speech from text, by set and language."""
+    synthesizer, settings = base.synthesizer(), base.settings
+    manner = Speaking(
+        sampling=SamplingSettings(settings.top_k, 1.0, settings.temperature, settings.repetition_penalty),
+        noise_scale=settings.noise_scale,
+    )
+
+    def speak(item: Line) -> dict[str, Any]:
+        try:
+            speech = synthesizer.say(item.text, item.language, seed=settings.seed, speaking=manner)
+            sound, truncated = speech.samples, speech.truncated
+        except DataError as error:
+            log.warning("%s: not spoken: %s", item.id, error)
+            sound, truncated = np.zeros(RATE, np.float32), 0
+        write_flac(output / "samples" / f"text-{item.id}.flac", np.clip(sound, -1, 1), RATE)
+        heard = ears.words(sound, item.text, item.language)
+        return {"line": item.id, "truncated": truncated, "mos": ears.quality.score(sound, RATE), **heard}
+
+    by_set: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for item in items:
+        key = item_key("base_gates", settings, base.digest, synthesizer.fingerprint, item.text, ears.digest)
+        by_set[item.kind, item.language].append(
+            remembered(output / "cache" / f"text-{item.id}.json", key, partial(speak, item))
+        )
+        progress.update(note="speaking")
+    return [
+        {
+            "set": kind, "language": language, "lines": len(lines), **error_rates(lines),
+            "mos": float(np.mean([line["mos"] for line in lines])),
+            "truncated": sum(line["truncated"] for line in lines), "items": lines,
+        }
+        for (kind, language), lines in by_set.items()
+    ]  # fmt: skip
+
+
+def wanted(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:
+    """What is wanted of the base on teachers' held-out sentences, what it has, and whether that is enough."""
+    teachers = [group for group in report["groups"] if group["teacher"]] or list(report["groups"])
+    heard = [item["heard"] for group in teachers for item in group["items"]]
+    pointed = [item["pointed"] for group in teachers for item in group["items"] if item["pointed"] is not None]
+    errors = error_rates(heard)["wer"]
+    found = sum(part for part, _ in pointed) / max(1, sum(whole for _, whole in pointed)) if pointed else None
+    return [
+        {"measure": "resynthesis WER", "wanted": f"<= {settings.resynthesis_wer:.0%}", "value": errors,
+         "passed": errors is not None and errors <= settings.resynthesis_wer},
+        {"measure": "pointer within one phone", "wanted": f">= {settings.pointer:.0%}", "value": found,
+         "passed": found is not None and found >= settings.pointer},
+    ]  # fmt: skip
+
+
+def as_markdown(report: Mapping[str, Any]) -> str:
+    """The report as tables: wanted, trained beside held-out people, speech from text."""
+    lines = ["# Gates of the base voice", "", "Wanted of teachers' held-out sentences:", ""]
+    lines += ["| measure | wanted | measured | |", "| --- | --- | --- | --- |"]
+    for item in report["wanted"]:
+        value = _shown(item["value"], True) + " %"
+        lines.append(
+            f"| {item['measure']} | {item['wanted']} | {value} | {'passed' if item['passed'] else '**missed**'} |"
+        )
+    lines += ["", "Resynthesis from own tokens, and reading, on held-out utterances; the figures of the recordings are "
+              "what nothing can better. A dash: not measured.", ""]  # fmt: skip
+    headings = [heading for _, heading, _ in SHOWN]
+    lines += ["| who | utterances | " + " | ".join(headings) + " |", "| --- |" + " --- |" * (len(headings) + 1)]
+    for title, choose in (
+        ("teachers", lambda group: group["teacher"]),
+        ("trained people", lambda group: not group["teacher"] and not group["held_out_person"]),
+        ("held-out people", lambda group: group["held_out_person"]),
+    ):
+        chosen = [group for group in report["groups"] if choose(group)]
+        if chosen:
+            lines.append(f"| **{title}** |" + " |" * (len(headings) + 1))
+        for group in chosen:
+            cells = [_shown(group[key], percent) for key, _, percent in SHOWN]
+            lines.append(f"| {group['name']} | {group['utterances']} | " + " | ".join(cells) + " |")
+    if report["speech"]:
+        lines += ["", "Speech from text, in the voice of a teacher:", ""]
+        lines += [
+            "| texts | language | lines | WER % (95 %) | CER % | DistillMOS | cut off |",
+            "| --- |" + " --- |" * 6,
+        ]
+        lines += [_speech_line(item) for item in report["speech"]]
+    return "\n".join(lines) + "\n"
+
+
+def _speech_line(item: Mapping[str, Any]) -> str:
+    low, high = item["wer_interval"] or (None, None)
+    wer = f"{_shown(item['wer'], True)} ({_shown(low, True)} to {_shown(high, True)})"
+    return (
+        f"| {item['set']} | {item['language']} | {item['lines']} | {wer} | {_shown(item['cer'], True)} "
+        f"| {_shown(item['mos'], False)} | {item['truncated']} |"
+    )
+
+
+def _shown(value: float | None, percent: bool) -> str:
+    return "–" if value is None else f"{100 * value:.1f}" if percent else f"{value:.2f}"
+
+
+def _describe(group: Group) -> dict[str, Any]:
+    return {"name": group.name, "teacher": group.teacher, "held_out_person": group.held_out_person}
+
+
+def _by_hash(rows: Sequence[Row], most: int) -> list[Row]:
+    """The ``most`` rows whose ids have the smallest hashes."""
+    return sorted(rows, key=lambda row: hashlib.sha256(row["utterance"].encode()).digest())[:most]
+
+
+def teachers_of(results: Path) -> frozenset[str]:
+    """Names of the sources of a gathered corpus that are teachers."""
+    table = results / "corpus" / "licences.tsv"
+    rows = read_tsv(table, ("source", "kind")) if table.is_file() else []
+    return frozenset(row["source"] for row in rows if row["kind"] == "teacher")

@@ -1,0 +1,97 @@
+"""The trained networks of a base voice as four small files, and their place in the repository."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from voiceclone.errors import DataError
+from voiceclone.features.tokenizer import Tokenizer
+from voiceclone.files import atomic_path, canonical_json, read_json, sha256_file, write_text
+from voiceclone.models.discriminators import DiscriminatorConfig
+from voiceclone.models.gpt import GPTConfig
+from voiceclone.models.packed import half, write_packed
+from voiceclone.models.sovits import SoVITSConfig
+
+#: Name of an asset of the registry to its file.
+FILES = {
+    "base-tokenizer": "tokenizer.safetensors",
+    "base-gpt": "gpt.safetensors",
+    "base-sovits-g": "sovits.safetensors",
+    "base-sovits-d": "discriminator.safetensors",
+}
+CARD = ("card.md", "card.json")
+
+
+def pack_base(models: Path, output: Path) -> dict[str, int]:
+    """Write tokenizer, GPT, SoVITS and discriminators of a training in float16.
+
+    Args:
+        models: folder that the trainings wrote, ``results/NAME/models``.
+        output: folder of the packed files.
+
+    Returns:
+        Bytes of each file.
+
+    Raises:
+        DataError: the trainings left no discriminators.
+        AssetError: weights do not fit their architecture.
+    """
+    gpt, sovits = (read_json(models / f"{kind}.json") for kind in ("gpt", "sovits"))
+    discriminator = models / FILES["base-sovits-d"]
+    if not discriminator.is_file():
+        raise DataError(f"{discriminator}: missing", "train with sovits.keep_discriminator: true")
+    pack_tokenizer(models / FILES["base-tokenizer"], output / FILES["base-tokenizer"])
+    for name, kind, config, report in (
+        ("base-gpt", "gpt", GPTConfig.from_dict(gpt["architecture"]), gpt),
+        ("base-sovits-g", "sovits", SoVITSConfig.from_dict(sovits["architecture"]), sovits),
+        ("base-sovits-d", "discriminator", DiscriminatorConfig.from_dict(sovits["discriminator"]), sovits),
+    ):
+        notes = {"step": str(report["step"]), "fingerprint": report["fingerprint"]}
+        write_packed(output / FILES[name], kind, config, load_file(models / FILES[name]), notes)
+    return {name: (output / name).stat().st_size for name in FILES.values()}
+
+
+def pack_tokenizer(source: Path, target: Path) -> None:
+    """A fitted tokenizer in float16, under the public names."""
+    tensors = load_file(source)
+    codes, size = Tokenizer.load(source).size, int(tensors["ssl_proj.bias"].shape[0])
+    metadata = {"kind": "tokenizer", "architecture": canonical_json({"codes": codes, "ssl_dim": size})}
+    with atomic_path(target) as temporary:
+        save_file({name: half(value).contiguous() for name, value in tensors.items()}, temporary, metadata)
+
+
+def install_base(packed: Path, project: Path) -> list[str]:
+    """Make a packed base the project's own: copy it to ``resources/base`` and pin it in ``config/assets.yaml``.
+
+    Args:
+        packed: folder of the four files and the card.
+        project: folder with ``config`` and ``resources``.
+
+    Returns:
+        Lines that say what was pinned.
+
+    Raises:
+        DataError: a file is missing, or the registry does not name it.
+    """
+    registry = project / "config" / "assets.yaml"
+    text, lines = registry.read_text(encoding="utf-8"), []
+    for asset, name in FILES.items():
+        path = packed / name
+        if not path.is_file():
+            raise DataError(f"{path}: missing", "pack the base again")
+        pin = f"{{size: {path.stat().st_size}, sha256: {sha256_file(path)}}}"
+        pattern = rf"(?m)^(  {re.escape(asset)}:\n(?:    .*\n)*?      {re.escape(name)}:) \{{.*\}}$"
+        text, found = re.subn(pattern, rf"\g<1> {pin}", text)
+        if found != 1:
+            raise DataError(f"{registry}: no line '{name}: {{...}}' under {asset}", "restore the registry")
+        lines.append(f"{asset}: {pin}")
+    for name in (*FILES.values(), *CARD):
+        if (packed / name).is_file():
+            with atomic_path(project / "resources" / "base" / name) as temporary:
+                shutil.copyfile(packed / name, temporary)
+    write_text(registry, text)
+    return lines

@@ -1,0 +1,268 @@
+"""Stage gather: one corpus of many speakers, from data sets and teachers, in place of recorded takes.
+
+Every clip is trimmed, mixed to mono, brought to 32 kHz and one loudness, and judged; what was made is kept, so that an
+interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
+from voiceclone.audio.loudness import set_loudness
+from voiceclone.config.corpora import CorporaSettings, CorpusSource
+from voiceclone.corpus.normalise import normalise_text
+from voiceclone.corpus.sources import HELD_OUT_PEOPLE, Clip, read_source
+from voiceclone.corpus.split import HELDOUT, TRAIN
+from voiceclone.errors import DataError
+from voiceclone.files import Row, sha256_file, write_json, write_tsv
+from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.progress import Progress, announce
+from voiceclone.text.languages import SUPPORTED
+
+log = logging.getLogger(__name__)
+
+RATE = 32_000
+COLUMNS = (
+    "utterance", "path", "sha256", "seconds", "language", "text", "split",
+    "speaker", "source", "bandwidth", "weight", "use",
+)  # fmt: skip
+REJECTED_COLUMNS = ("utterance", "source", "speaker", "reason", "detail")
+LICENCE_COLUMNS = ("source", "kind", "licence", "speakers", "utterances", "hours", "heldout_hours", "use", "weight")
+
+CEILING_DBTP = -1.0
+BELOW_LOUDEST_DB = 42.0  # what lies further below the loudest 10 ms is silence
+MARGIN = 0.12  # seconds of it that stay at both ends
+AT_ONCE = 64  # clips between two looks at a source's limit
+
+
+@dataclass(frozen=True)
+class Made:
+    """A clip after its turn: the row of the corpus, or why there is none."""
+
+    clip: Clip
+    row: dict[str, Any] | None
+    reason: str = ""
+    detail: str = ""
+    cached: bool = False
+
+
+def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, label: str = "gather") -> None:
+    """Write the clips of a gathered voice and, in ``corpus/``, its corpus, rejected and licences tables and summary.
+
+    Args:
+        settings: the sources, the split, the limits.
+        results: ``results/NAME``; sound goes to ``clips/SOURCE``.
+        threads: clips at once.
+        label: for progress.
+
+    Raises:
+        DataError: a source cannot be read, or nothing is left.
+    """
+    made: list[Made] = []
+    for source in settings.sources:
+        clips = read_source(source)
+        progress = Progress(f"{label} {source.name}", len(clips))
+        taken = list(_taken(source, clips, settings, results, threads, progress))
+        kept = [item.row["seconds"] for item in taken if item.row]
+        cached = sum(item.cached for item in taken)
+        log.info("%s: %d kept, %.2f h; %d made, %d from cache", source.name, len(kept), sum(kept) / 3600,
+                 len(taken) - cached, cached)  # fmt: skip
+        made += taken
+    rows, rejected = _accepted(made)
+    if not rows:
+        raise DataError("no utterance is left of all sources", f"see {results / 'corpus' / 'rejected.tsv'}")
+    check_held_out(rows)
+    folder = results / "corpus"
+    write_tsv(folder / "rejected.tsv", REJECTED_COLUMNS, rejected)
+    write_tsv(folder / "licences.tsv", LICENCE_COLUMNS, licence_rows(settings.sources, rows))
+    write_json(folder / "summary.json", summarise(rows, rejected))
+    _forget(results / "clips", rows)
+    write_tsv(folder / "corpus.tsv", COLUMNS, rows)
+    hours = sum(row["seconds"] for row in rows) / 3600
+    people = len({row["speaker"] for row in rows})
+    announce(f"{label}  {len(rows)} utterances, {hours:.1f} h, {people} speakers; {len(rejected)} left out")
+
+
+def split_of(utterance: str, speaker: str, source: CorpusSource, share: float) -> str:
+    """``heldout`` for held-out people and for about ``share`` of the rest by hash of the id; else ``train``."""
+    if speaker in HELD_OUT_PEOPLE or speaker in source.hold_out:
+        return HELDOUT
+    position = int(hashlib.sha256(utterance.encode()).hexdigest(), 16) % 1000
+    return HELDOUT if position < 1000 * share else TRAIN
+
+
+def check_held_out(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a corpus or manifest that trains on people on whom every base voice is measured.
+
+    Raises:
+        DataError: naming them.
+    """
+    found = sorted({str(row["speaker"]) for row in rows if row["split"] == TRAIN} & HELD_OUT_PEOPLE)
+    if found:
+        raise DataError(
+            f"{', '.join(found)}: held-out people in the training split; no base voice is trained on them",
+            "they are what it is measured on (voiceclone.corpus.sources.HELD_OUT_PEOPLE)",
+        )
+
+
+def trim(samples: Waveform, rate: int) -> Waveform:
+    """Samples (frames,) without the silence at both ends, but for :data:`MARGIN`."""
+    size = rate // 100
+    count = len(samples) // size
+    if not count:
+        return samples
+    power = np.square(samples[: count * size].reshape(count, size), dtype=np.float64).mean(axis=1)
+    loud = np.flatnonzero(power > power.max() * 10 ** (-BELOW_LOUDEST_DB / 10))
+    if not len(loud):
+        return samples
+    margin = int(MARGIN * rate)
+    return samples[max(0, loud[0] * size - margin) : (loud[-1] + 1) * size + margin]
+
+
+def _taken(
+    source: CorpusSource,
+    clips: Sequence[Clip],
+    settings: CorporaSettings,
+    results: Path,
+    threads: int,
+    progress: Progress,
+) -> Iterator[Made]:
+    """The clips of a source after their turn; with a limit of hours, those with the smallest hashes up to it."""
+    order = sorted(clips, key=lambda clip: hashlib.sha256(clip.id.encode()).digest()) if source.hours else list(clips)
+    seconds = 0.0
+
+    def make(clip: Clip) -> Made:
+        progress.update(note=source.name)
+        return _make(clip, source, settings, results)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        size = AT_ONCE if source.hours else len(order)
+        for start in range(0, len(order), size):
+            for item in pool.map(make, order[start : start + size]):
+                if source.hours and seconds >= 3600 * source.hours:
+                    return
+                seconds += item.row["seconds"] if item.row else 0.0
+                yield item
+
+
+def _make(clip: Clip, source: CorpusSource, settings: CorporaSettings, results: Path) -> Made:
+    text = normalise_text(clip.text, clip.language)
+    if clip.language not in SUPPORTED:
+        return Made(clip, None, "language", f"{clip.language!r} has no phones; expected {', '.join(sorted(SUPPORTED))}")
+    if not text:
+        return Made(clip, None, "no-text", "no words are left of its text; expected what is said")
+    if not clip.path.is_file():
+        return Made(clip, None, "missing", f"{clip.path}: no such file")
+    target = results / "clips" / source.name / f"{clip.id.removeprefix(source.name + '-')}.flac"
+    try:
+        record, cached = _sound(clip.path, target, settings)
+    except (DataError, OSError) as error:
+        return Made(clip, None, "unreadable", error.message if isinstance(error, DataError) else str(error))
+    if "reason" in record:
+        return Made(clip, None, record["reason"], record["detail"], cached)
+    row = {
+        "utterance": clip.id, "path": target.relative_to(results).as_posix(), **record, "language": clip.language,
+        "text": text, "split": split_of(clip.id, clip.speaker, source, settings.heldout_share),
+        "speaker": clip.speaker, "source": source.name, "bandwidth": source.bandwidth or clip.bandwidth,
+        "weight": source.weight, "use": source.use,
+    }  # fmt: skip
+    return Made(clip, row, cached=cached)
+
+
+def _sound(path: Path, target: Path, settings: CorporaSettings) -> tuple[dict[str, Any], bool]:
+    """Length and digest of the clip that was made of a file, or why it is refused; and whether it was there already."""
+    limits = {name: getattr(settings, name) for name in ("min_seconds", "max_seconds", "loudness_lufs")}
+    key, sidecar = item_key("gather", limits, sha256_file(path)), target.with_suffix(".json")
+    record = read_sidecar(sidecar, key)
+    if record is not None:
+        return record, True
+    samples, rate = read_mono(path)
+    samples = resample(trim(samples, rate), rate, RATE)
+    seconds = len(samples) / RATE
+    files: list[Path] = []
+    if seconds < settings.min_seconds:
+        record = {"reason": "short", "detail": f"{seconds:.2f} s of speech; expected {settings.min_seconds:g} s"}
+    elif seconds > settings.max_seconds:
+        record = {"reason": "long", "detail": f"{seconds:.2f} s; expected at most {settings.max_seconds:g} s"}
+    else:
+        sound, _ = set_loudness(samples, RATE, settings.loudness_lufs, CEILING_DBTP)
+        write_flac(target, sound, RATE)
+        record, files = {"seconds": round(seconds, 4), "sha256": sha256_file(target)}, [target]
+    write_sidecar(sidecar, key, record, files)
+    return record, False
+
+
+def _accepted(made: Iterable[Made]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Rows of the corpus, and of what was left out; the second of two equal ids or sounds is left out too."""
+    rows: list[dict[str, Any]] = []
+    rejected: list[dict[str, str]] = []
+    known: dict[str, str] = {}
+    for item in made:
+        reason, detail = item.reason, item.detail
+        if item.row is not None:
+            names = (item.row["utterance"], item.row["sha256"])
+            if first := next((known[name] for name in names if name in known), ""):
+                reason, detail = "duplicate", f"the same id or sound as {first}; one copy is enough"
+            else:
+                known |= dict.fromkeys(names, item.clip.id)
+                rows.append(item.row)
+                continue
+        source = item.clip.id.split("-")[0]
+        rejected.append(
+            {"utterance": item.clip.id, "source": source, "speaker": item.clip.speaker, "reason": reason,
+             "detail": detail}
+        )  # fmt: skip
+    for row in islice(rejected, 20):
+        log.warning("%s: left out, %s: %s", row["utterance"], row["reason"], row["detail"])
+    return rows, rejected
+
+
+def licence_rows(sources: Iterable[CorpusSource], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per source: licence, people, hours."""
+    by_source: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_source[row["source"]].append(row)
+    return [
+        {
+            "source": source.name, "kind": source.kind, "licence": source.licence, "use": source.use,
+            "weight": source.weight, "utterances": len(own := by_source[source.name]),
+            "speakers": len({row["speaker"] for row in own}), "hours": round(sum(r["seconds"] for r in own) / 3600, 3),
+            "heldout_hours": round(sum(r["seconds"] for r in own if r["split"] == HELDOUT) / 3600, 3),
+        }
+        for source in sources
+    ]  # fmt: skip
+
+
+def summarise(rows: Sequence[Mapping[str, Any]], rejected: Sequence[Row]) -> dict[str, Any]:
+    """Utterances and hours by split, people held out, reasons of rejection."""
+    trained = {row["speaker"] for row in rows if row["split"] == TRAIN}
+    return {
+        "utterances": dict(Counter(str(row["split"]) for row in rows)),
+        "hours": {
+            split: round(sum(row["seconds"] for row in rows if row["split"] == split) / 3600, 3)
+            for split in (TRAIN, HELDOUT)
+        },
+        "speakers": len({row["speaker"] for row in rows}),
+        "heldout_people": sorted({str(row["speaker"]) for row in rows} - trained),
+        "rejected": dict(sorted(Counter(row["reason"] for row in rejected).items())),
+    }
+
+
+def _forget(clips: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Delete the sound of clips that are no longer part of the corpus."""
+    present = {clips.parent / row["path"] for row in rows}
+    for path in clips.glob("*/*.flac"):
+        if path not in present:
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)

@@ -1,0 +1,363 @@
+"""Training of a SoVITS with a source-filter decoder: spectral losses first, then discriminators as well.
+
+Each item is held against its recording only up to the bandwidth of its source: a corpus of telephone, 16 kHz and
+studio sound would else teach a dull voice. Every few steps a sample of the prior, which is what speaking starts from,
+goes back through the flow and is decoded too. F0 and voicing of the source are the recording's in training; the
+decoder learns to predict them beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.sovits import SoVITSSettings
+from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
+from voiceclone.models.losses import (
+    banded_mel_loss,
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+    kl_loss,
+    low_pass,
+    pitch_loss,
+    stft_loss,
+)  # fmt: skip
+from voiceclone.models.mel import mel_spectrogram
+from voiceclone.models.source_filter import LOG_F0_RANGE, UPSAMPLING, SourceFilterDecoder
+from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, random_starts, take_slices
+from voiceclone.training.accumulation import Figures, Part
+from voiceclone.training.adamw import adamw, generator_groups, set_rate, warm_cosine, whole_group
+from voiceclone.training.data import Order, Utterance, WeightedOrder, derive_seed, seed_step
+from voiceclone.training.ema import WeightAverage
+from voiceclone.training.freeze import freeze_parts
+from voiceclone.training.loading import Loader
+from voiceclone.training.parts import Stateful
+from voiceclone.training.updates import Updates
+from voiceclone.training.windows import Window, WindowData
+
+PRIOR_NOISE = 0.5  # deviations of the prior's samples, in training and in validation
+JUDGED_FRAMES = 600  # most frames of an utterance that a validation decodes
+
+Number = TypeVar("Number", float, Tensor)
+
+
+class Decoded(NamedTuple):
+    """Decoded slices: waveform (B, 1, N), and what was predicted of F0 (B, 2 T) and of voicing, as logits (B, 2 T)."""
+
+    audio: Tensor
+    log_f0: Tensor
+    voicing: Tensor
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Slices of the recordings, to which decoded ones are compared.
+
+    Attributes:
+        audio: (B, 1, N).
+        mel: log-mel bands (B, bands, T).
+        log_f0: (B, 2 T), interpolated where unvoiced.
+        voiced: (B, 2 T).
+        bandwidth: in Hz (B,); 0: full.
+    """
+
+    audio: Tensor
+    mel: Tensor
+    log_f0: Tensor
+    voiced: Tensor
+    bandwidth: Tensor
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the generator made of some windows: from the posterior, and on some steps from the prior.
+
+    ``kl`` is their part of the batch's KL divergence per frame.
+    """
+
+    real: Slices
+    out: Decoded
+    from_prior: Decoded | None
+    kl: Tensor
+
+
+def windows_order(data: WindowData, settings: SoVITSSettings) -> WeightedOrder:
+    """Utterances drawn by weight; people have at least their share of each batch, beside synthetic speech."""
+    small = settings.small
+    groups = ["synthetic" if row.source.startswith(small.synthetic) else "real" for row in data.train]
+    lengths = [min(data.frames(row), data.longest) for row in data.train]
+    weights = [row.weight for row in data.train]
+    least = {"real": small.real_share}
+    return WeightedOrder(lengths, weights, groups, settings.batch_size, settings.seed, least=least)
+
+
+class StagedRecipe:
+    """Generator alone, then generator and discriminators in turn; AdamW each. See :class:`Recipe`.
+
+    Args:
+        data: the utterances.
+        config: sizes of the generator.
+        discriminator: sizes of the discriminators.
+        settings: of the training.
+        order: batches.
+        steps: in all, over which the learning rate falls.
+        device: where to train.
+        updates: how the losses become updates; None: whole batches, in this process alone.
+    """
+
+    metric = "mel_l1"
+
+    def __init__(
+        self,
+        data: WindowData,
+        config: SoVITSConfig,
+        discriminator: DiscriminatorConfig,
+        settings: SoVITSSettings,
+        order: Order,
+        steps: int,
+        device: torch.device,
+        updates: Updates | None = None,
+    ) -> None:
+        seed_step(settings.seed, "weights")
+        self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
+        self.model = SynthesizerTrn(config).to(device)
+        freeze_parts(self.model, settings.freeze, "sovits.freeze")
+        self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
+        self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
+        self.updates = updates or Updates(settings, RuntimeSettings(), device)
+        self.updates.compile(self.model.dec, *self.discriminator.discriminators)
+        self.loader = Loader(self._read, device)
+        self.optimiser = adamw(generator_groups(self.model, settings), settings, fused=True)
+        self.discriminator_optimiser = adamw(whole_group(self.discriminator), settings, fused=True)
+        self._generated: Generated | None = None
+        self.parts: dict[str, Stateful] = {
+            "model": self.model,
+            "discriminator": self.discriminator,
+            "optimiser": self.optimiser,
+            "discriminator_optimiser": self.discriminator_optimiser,
+            **self.updates.parts,
+        }
+        if self.average is not None:
+            self.parts["average"] = self.average
+
+    # -- one step ----------------------------------------------------------------------------------------------------
+
+    def train_step(self, step: int) -> dict[str, float]:
+        """See :class:`voiceclone.training.recipe.Recipe`."""
+        settings, small, updates = self.settings, self.settings.small, self.updates
+        rate = settings.learning_rate * warm_cosine(step, self.steps, small.warmup_steps, small.final_learning_rate)
+        set_rate(self.optimiser, rate)
+        batch, judged = self.order.batch(step), {}
+        with updates.step():
+            if self.adversarial(step):
+                first = step - (settings.adversarial_from or 0)
+                set_rate(self.discriminator_optimiser, rate * min(1.0, (first + 1) / max(1, small.warmup_steps)))
+                self.discriminator.requires_grad_(True)
+                work = partial(self._discriminator_pass, step)
+                judged = updates.gradients(batch, work, self.discriminator_optimiser, small.gradient_clip)
+                judged.pop("gradient_norm", None)
+                updates.apply(self.discriminator_optimiser, **judged)
+                self.discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
+            work = partial(self._generator_pass, step)
+            losses = updates.gradients(batch, work, self.optimiser, small.gradient_clip)
+            updates.apply(self.optimiser, loss_total=self._total(losses, step))
+        return {**judged, **losses, "learning_rate": rate}
+
+    def adversarial(self, step: int) -> bool:
+        """Whether discriminators judge in this step, counted from 0."""
+        start = self.settings.adversarial_from
+        return start is not None and 0 <= start <= step
+
+    def _total(self, losses: Mapping[str, Number], step: int) -> Number:
+        """The generator's loss."""
+        settings, small = self.settings, self.settings.small
+        risen = min(1.0, step / small.kl_warmup_steps) if small.kl_warmup_steps else 1.0
+        weights = {
+            "loss_mel": settings.mel_weight,
+            "loss_stft": small.stft_weight,
+            "loss_pitch": small.pitch_weight,
+            "loss_voicing": small.voicing_weight,
+            "loss_prior_mel": small.prior_weight,
+            "loss_prior_pitch": small.pitch_weight,
+            "loss_prior_voicing": small.voicing_weight,
+            "loss_gen": small.adversarial_weight,
+            "loss_fm": small.adversarial_weight,
+        }
+        total = settings.kl_weight * (small.kl_start + (1 - small.kl_start) * risen) * losses["loss_kl"]
+        for name, weight in weights.items():
+            if name in losses:
+                total = total + weight * losses[name]
+        return total
+
+    def _discriminator_pass(self, step: int, part: Part) -> Figures:
+        """Forward and backward pass of the discriminators; one part alone keeps its graph for the generator's pass."""
+        self._generated = None
+        with torch.set_grad_enabled(part.only):
+            made = self._generate(step, part, again=True)
+        real, fake = self._judged_waves(step, made)
+        with self.updates.precision.autocast():
+            judged = self.discriminator(real), self.discriminator(fake.detach())
+        loss = discriminator_loss(*judged) * part.share
+        self.updates.precision.backward(loss)
+        if part.only:
+            self._generated = made
+        return {"loss_disc": loss.detach()}
+
+    def _generator_pass(self, step: int, part: Part) -> Figures:
+        """Forward and backward pass of the generator."""
+        made, self._generated = self._generated, None
+        if made is None or not part.only:
+            made = self._generate(step, part)
+        losses = self._compare(made.out, made.real)
+        if made.from_prior is not None:
+            prior = self._compare(made.from_prior, made.real, spectra=False)
+            losses |= {name.replace("loss_", "loss_prior_"): value for name, value in prior.items()}
+        if self.adversarial(step):
+            losses |= self._judge(step, made)
+        losses = {name: value * part.share for name, value in losses.items()} | {"loss_kl": made.kl}
+        self.updates.precision.backward(self._total(losses, step))
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _compare(self, decoded: Decoded, real: Slices, spectra: bool = True) -> dict[str, Tensor]:
+        """Losses of decoded slices, not weighted; each is a mean over items, so that parts of a batch add up."""
+        audio = decoded.audio.float()
+        pitch, voicing = pitch_loss(decoded.log_f0.float(), decoded.voicing.float(), real.log_f0, real.voiced)
+        losses = {
+            "loss_mel": banded_mel_loss(real.mel, mel_spectrogram(audio), real.bandwidth),
+            "loss_pitch": pitch,
+            "loss_voicing": voicing,
+        }
+        if spectra:
+            losses["loss_stft"] = stft_loss(real.audio[:, 0], audio[:, 0], real.bandwidth)
+        return losses
+
+    def _judge(self, step: int, made: Generated) -> dict[str, Tensor]:
+        """Losses against the discriminators as they are now."""
+        real, fake = self._judged_waves(step, made)
+        with self.updates.precision.autocast():
+            with torch.no_grad():
+                judged_real = self.discriminator(real)
+            judged = self.discriminator(fake)
+        return {"loss_gen": generator_loss(judged), "loss_fm": feature_matching_loss(judged_real, judged)}
+
+    def _judged_waves(self, step: int, made: Generated) -> tuple[Tensor, Tensor]:
+        """Halves of recorded and decoded slices (B, 1, N / 2), both without what lies above the bandwidth."""
+        waves = (low_pass(wave.float(), made.real.bandwidth) for wave in (made.real.audio, made.out.audio))
+        half = made.real.audio.shape[-1] // 2
+        start = int(np.random.default_rng(derive_seed("halves", self.settings.seed, step)).integers(half + 1))
+        real, fake = (wave[..., start : start + half] for wave in waves)
+        return real, fake
+
+    # -- forward pass ------------------------------------------------------------------------------------------------
+
+    def _windows(self, step: int, batch: Sequence[int]) -> list[Window]:
+        return self.data.draw([self.data.train[item] for item in batch], self.settings.seed, step)
+
+    def _read(self, key: tuple[int, Part]) -> dict[str, Tensor]:
+        """Batch of a part of a step, padded like the whole batch."""
+        whole = self._windows(key[0], key[1].batch)
+        return self.data.read(whole[key[1].rows], whole)
+
+    def _generate(self, step: int, part: Part, again: bool = False) -> Generated:
+        """Forward pass of the generator, the same whenever it is repeated.
+
+        Noise of the latents and slices are drawn for the whole batch, so that they do not depend on how it is cut.
+        """
+        read = self.loader.get((step, part), self.updates.following(self.order, step, part, again))
+        noise, prior_noise, starts = self._draws(step, part)
+        seed_step(self.settings.seed, step, part.first)
+        batch, model = self.data.convert(read), self.model
+        real = self._slices(batch, starts)
+        with self.updates.precision.autocast():
+            style = model.style(batch["spectrogram"], batch["speaker_vector"], batch["lengths"])
+            _, mean, log_deviation, mask = model.prior(
+                batch["semantic"][:, None], batch["phones"], style, None, batch["lengths"], batch["phone_lengths"]
+            )
+            latent, _, logs_q = model.enc_q(batch["spectrogram"], mask, style, noise)
+            z_p = model.flow(latent, mask, style)
+            out = self._decode(latent, style, starts, real)
+            from_prior = None
+            if self._decodes_prior(step):
+                sample = mean + PRIOR_NOISE * prior_noise * log_deviation.exp()
+                from_prior = self._decode(model.flow_reverse(sample * mask, mask, style) * mask, style, starts, real)
+        share = batch["lengths"].sum() / sum(window.frames for window in self._windows(step, part.batch))
+        return Generated(real, out, from_prior, kl_loss(z_p, logs_q, mean, log_deviation, mask) * share)
+
+    def _decode(self, latent: Tensor, style: Tensor, starts: Tensor, real: Slices) -> Decoded:
+        """Decode slices of a latent with the F0 of the recordings."""
+        slices = take_slices(latent, starts, self.model.config.segment_frames)
+        return Decoded(*self.model.dec(slices, style, real.log_f0, real.voiced))
+
+    def _decodes_prior(self, step: int) -> bool:
+        every = self.settings.small.prior_every
+        return every > 0 and step % every == 0
+
+    def _slices(self, batch: dict[str, Tensor], starts: Tensor) -> Slices:
+        """What slices of the recordings have."""
+        config = self.model.config
+        frames = config.segment_frames
+        audio = take_slices(batch["audio"], starts * config.hop, frames * config.hop)
+        log_f0, voiced = (
+            take_slices(batch[name][:, None], starts * UPSAMPLING, frames * UPSAMPLING)[:, 0]
+            for name in ("log_f0", "voiced")
+        )
+        return Slices(audio, mel_spectrogram(audio), log_f0, voiced, batch["bandwidth"])
+
+    def _draws(self, step: int, part: Part) -> tuple[Tensor, Tensor, Tensor]:
+        """Noise of posterior and prior (B, C, T) and first frames of the slices (B,) of a part."""
+        seed_step(self.settings.seed, step)
+        windows, config = self._windows(step, part.batch), self.model.config
+        lengths = torch.tensor([window.frames for window in windows], device=self.device)
+        shape = (len(windows), config.inter_channels, max(window.frames for window in windows))
+        noise, prior_noise = (torch.randn(shape, device=self.device)[part.rows] for _ in range(2))
+        return noise, prior_noise, random_starts(lengths, config.segment_frames)[part.rows]
+
+    # -- validation --------------------------------------------------------------------------------------------------
+
+    def validate(self) -> dict[str, float]:
+        """Mean log-mel difference, within the bandwidth, and difference of log F0 of held-out recordings and what their
+        own tokens are decoded to; of utterances that are spread over the held-out ones."""
+        rows = spread(self.data.heldout, self.settings.validation_utterances)
+        found = [self._resynthesise(self.data.middle(row, JUDGED_FRAMES))[1] for row in rows]
+        return {name: float(np.mean([item[name] for item in found])) for name in found[0]} if found else {}
+
+    def _resynthesise(self, window: Window) -> tuple[Tensor, dict[str, float]]:
+        """What a window's own tokens are decoded to ``(N,)``, and how far that is from the recording."""
+        read = self.data.read([window])
+        batch = self.data.convert({name: tensor.to(self.device) for name, tensor in read.items()})
+        model, decoder = self.model, self.model.dec
+        assert isinstance(decoder, SourceFilterDecoder)
+        with self.updates.precision.autocast():
+            style = model.style(batch["spectrogram"], batch["speaker_vector"])
+            noise = PRIOR_NOISE * torch.randn(1, model.config.inter_channels, window.frames, device=self.device)
+            latent = model.latent(batch["semantic"][:, None], batch["phones"], style, noise)
+            frames = decoder.frames(latent, style)
+        spoken = decoder.synthesise(frames, frames.log_f0.clamp(*LOG_F0_RANGE), (frames.voicing > 0).float())
+        mel = banded_mel_loss(mel_spectrogram(batch["audio"]), mel_spectrogram(spoken), batch["bandwidth"])
+        pitch, _ = pitch_loss(frames.log_f0, frames.voicing, batch["log_f0"], batch["voiced"])
+        unlike = ((frames.voicing > 0) != (batch["voiced"] > 0)).float().mean()
+        return spoken.flatten(), {"mel_l1": mel.item(), "log_f0_l1": pitch.item(), "voicing_error": unlike.item()}
+
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        """Mean log-mel difference of the middle of every training recording and its resynthesis."""
+        for row in self.data.train:
+            yield row.name, self._resynthesise(self.data.middle(row))[1]["mel_l1"]
+
+    def sample(self) -> tuple[Tensor, int] | None:
+        """The first held-out utterance, resynthesised."""
+        rows = self.data.heldout[:1]
+        return (self._resynthesise(self.data.middle(rows[0], JUDGED_FRAMES))[0], 32000) if rows else None
+
+
+def spread(rows: Sequence[Utterance], most: int) -> list[Utterance]:
+    """At most so many rows, at equal distances: of a corpus of many speakers not only the first."""
+    count = min(most, len(rows))
+    return [rows[index * len(rows) // count] for index in range(count)]

@@ -43,15 +43,15 @@ def results(output: Path) -> dict[str, dict[str, str]]:
 def test_rows_are_spoken_with_their_own_settings(tmp_path: Path) -> None:
     table = write(
         tmp_path / "lines.tsv",
-        "name\ttext\tlanguage\tseed\tspeed\tsplit\ttop_k",
-        "hello\tHello there.\t\t\t\t\t",
-        "part/two\t你好。 And more.\tauto\t7\t2.0\tcut0\t5",
+        "name\ttext\tlanguage\tseed\tspeed\tsplit\ttop_k\tguidance",
+        "hello\tHello there.\t\t\t\t\t\t",
+        "part/two\t你好。 And more.\tauto\t7\t2.0\tcut0\t5\t0.5",
     )
     first, second = read_jobs(table, DEFAULTS)
     assert isinstance(first, Job) and isinstance(second, Job)
     assert (first.seed, first.language, first.speaking) == (0, "", DEFAULTS.speaking)
     assert (second.seed, second.language, second.speaking.speed) == (7, "auto", 2.0)
-    assert (second.speaking.split, second.speaking.sampling.top_k) == ("cut0", 5)
+    assert (second.speaking.split, second.speaking.sampling.top_k, second.speaking.guidance) == ("cut0", 5, 0.5)
     assert run(table, tmp_path / "out") == {"ok": 2, "kept": 0, "failed": 0}
     told = results(tmp_path / "out")
     assert [row["audio"] for row in told.values()] == ["hello.flac", "part/two.flac"]

@@ -131,7 +131,7 @@ def bundles(gpt: TextToSemantic, tmp_path_factory: pytest.TempPathFactory) -> di
         found[form] = root / form, {
             "target": f"onnx-{form}", "half": False, "end_token": CODES, "steps_per_frame": config.upsample_rates[0],
             "vocoder": {"rates": config.upsample_rates, "dilations": config.resblock_dilations},
-            "cache": {"layers": 3, "heads": 2, "head_width": 48}, "pointer": {"layer": 2, "dim": 32},
+            "cache": {"layers": 3, "heads": 2, "head_width": 48}, "pointer": {"layer": 2, "dim": 32, "guidance": 0.8},
         }  # fmt: skip
     return found
 

@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.errors import ConfigError
 from voiceclone.files import read_tsv, write_tsv
-from voiceclone.models.gpt import GPTConfig
+from voiceclone.inference.torch_backend import TorchBackend
+from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.training import gpt
-from voiceclone.training.gpt import GPTData, replaced_tokens
+from voiceclone.training.gpt import replaced_tokens
+from voiceclone.training.gpt_data import GPTData
 
 from .test_accumulation import tensors
 from .test_train_stages import Speaker, die_at, small_networks  # noqa: F401 (the fixture is used)
@@ -142,3 +144,20 @@ def test_a_base_without_a_pointer_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(gpt, "read_base", lambda asset, read: (GPTConfig.nano(32), {}))
     with pytest.raises(ConfigError, match="no pointer"):
         Speaker(tmp_path).train("gpt", asset=object(), base="x", **SMALL)  # type: ignore[arg-type]
+
+
+def test_a_network_without_a_pointer_gets_one_and_keeps_its_weights(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path, utterances=24)
+    table = tmp_path / "alignment.safetensors"
+    save_file({"emission": torch.rand(732, 32)}, table)
+    speaker.train("gpt", alignment=table)
+    plain = load_file(speaker.folder / "models" / "gpt.safetensors")
+    speaker.train("gpt", pointer_steps=200, alignment=table)  # the training itself was complete
+    assert len(list(tmp_path.glob("state/gpt/*"))) == 1
+    weights, report = load_file(speaker.folder / "models" / "gpt.safetensors"), speaker.report("gpt")
+    assert all(torch.equal(weights[name], plain[name]) for name in plain)
+    assert report["architecture"]["pointer_added"] and report["pointer"]["accuracy"] > 0.5
+    network = TextToSemantic(GPTConfig.from_dict(report["architecture"]))
+    network.load_state_dict(weights)
+    backend = TorchBackend(network.eval(), None)
+    assert backend.guidance == 0.0 and backend.emission is not None

@@ -10,9 +10,40 @@ import torch
 from safetensors.torch import load_file
 
 from voiceclone.errors import ConfigError
+from voiceclone.inference.batch import Defaults, Job, read_jobs
+from voiceclone.inference.source_filter import Frames, Source
+from voiceclone.inference.speaking import Speaking
+from voiceclone.inference.streaming import Streaming, stream
+from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
+from .toy_voice import toy_voice
+from .voice_fixture import make_voice
+
 RATE = 32000
+#: Of the row of the test below, as the program wrote it before there was a pitch to choose.
+KEY_BEFORE_PITCH = "ab40a124c7794f6f"
+
+
+def flat_frames(count: int, f0: float = 160.0) -> Frames:
+    """Frames whose filters do nothing, all voiced, without noise."""
+    level = np.zeros((count, 641), np.float32)
+    return Frames(
+        np.full(count, np.log(f0), np.float32), np.ones(count, np.float32), level, np.full_like(level, -30), level
+    )
+
+
+def lowest_line(wave: np.ndarray) -> float:
+    """Frequency in Hz of the first line of a spectrum."""
+    lines = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 8 * len(wave)))
+    place = int(np.argmax(lines > lines.max() / 2))
+    return (place + int(np.argmax(lines[place : place + 100]))) * RATE / 8 / len(wave)
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models and features of a voice of random weights."""
+    return make_voice(tmp_path_factory.mktemp("small"), SoVITSConfig.small(codes=256))
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +112,89 @@ def test_training_gets_the_pitch_and_reaches_every_weight():
     (wave.square().mean() + log_f0.mean() + voicing.mean()).backward()
     without = [name for name, weight in decoder.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert without == []
+
+
+@torch.no_grad()
+def test_numpy_speaks_as_torch(sovits):
+    decoder = sovits.dec
+    frames = decoder.frames(torch.randn(1, 96, 40), torch.randn(1, 128, 1))
+    frames = frames._replace(voicing=torch.cos(torch.arange(80) / 7.0)[None])
+    mine = Source(np.random.default_rng(0)).wave(Frames(*(part[0].numpy() for part in frames)), RATE)
+    rng = np.random.default_rng(0)
+    log_f0 = frames.log_f0.clamp(4.1, 6.3)
+    # Torch counts the phase from the margin on, three frames before the utterance.
+    start = torch.tensor([[rng.random()]]).double() - 960 / RATE * log_f0[:, :1].double().exp()
+    noise = torch.from_numpy(rng.standard_normal((1, 86 * 320), np.float32))
+    theirs = decoder.synthesise(frames, log_f0, (frames.voicing > 0).float(), noise, start)[0, 0].numpy()
+    assert len(mine) == len(theirs) == 40 * 640
+    assert np.abs(mine - theirs).max() < 1e-4 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("ends", [(60,), (1, 2, 3, 60), (7, 30, 31, 60)])
+@pytest.mark.parametrize(("anew", "tolerance"), [(False, 1e-5), (True, 1e-3)])
+@torch.no_grad()
+def test_parts_are_the_whole(sovits, ends, anew, tolerance):
+    """Seen far enough to both sides, each part is what it is in the whole: phase, noise and windows go on.
+
+    Frames that the network makes anew differ by a rounding of F0, which harmonics at 15 kHz multiply.
+    """
+    rng = np.random.default_rng(1)
+    latent, style = torch.from_numpy(rng.standard_normal((1, 96, 60), np.float32)), torch.zeros(1, 128, 1)
+    sovits.dec.pitch[2].bias[1] = 0.1  # some frames voiced, some not
+    every = Frames(*(part[0].numpy() for part in sovits.dec.frames(latent, style)))
+    assert 0.1 < (every.voicing > 0).mean() < 0.9
+    whole = Source(np.random.default_rng(0), 2.0).wave(every, RATE)
+    source, begin, context, parts = Source(np.random.default_rng(0), 2.0), 0, Streaming().context, []
+    for end in ends:
+        first, stop = max(0, begin - context), min(60, end + context)
+        frames = Frames(*(part[2 * first : 2 * stop] for part in every))
+        if anew:
+            frames = Frames(*(part[0].numpy() for part in sovits.dec.frames(latent[:, :, first:stop], style)))
+        wave = source.part(first, begin, end).wave(frames, RATE)
+        parts.append(wave[(begin - first) * 640 : (end - first) * 640])
+        begin = end
+    assert np.abs(np.concatenate(parts) - whole).max() < tolerance * np.abs(whole).max()
+
+
+def test_pitch_and_its_range():
+    frames = flat_frames(100)
+    assert lowest_line(Source().wave(frames, RATE)) == pytest.approx(160, rel=0.01)
+    assert lowest_line(Source(semitones=7).wave(frames, RATE)) == pytest.approx(160 * 2 ** (7 / 12), rel=0.01)
+    rising = frames._replace(log_f0=np.log(np.linspace(120, 220, 100)).astype(np.float32))
+    mean = np.exp(rising.log_f0.mean())
+    assert lowest_line(Source(pitch_range=0).wave(rising, RATE)) == pytest.approx(mean, rel=0.01)
+    wide = Source(pitch_range=2.0)._contour(rising)
+    np.testing.assert_allclose(wide - wide.mean(), 2 * (rising.log_f0 - rising.log_f0.mean()), atol=1e-5)
+    np.testing.assert_array_equal(Source()._contour(rising), rising.log_f0)
+
+
+def test_a_voice_speaks_higher(voice: Path) -> None:
+    synthesizer = Synthesizer.from_models(voice / "models", voice / "features")
+    plain, again, higher = (
+        synthesizer.say("One two three.", seed=3, max_tokens_per_phone=1.0, pitch=pitch).samples for pitch in (0, 0, 5)
+    )
+    assert np.array_equal(plain, again)
+    assert len(higher) == len(plain) and not np.array_equal(higher, plain)
+    manner = Speaking(max_tokens_per_phone=2.0, pitch=-3.0, pitch_range=1.5)
+    parts = list(stream(synthesizer, "One two three.", speaking=manner, streaming=Streaming(first_tokens=6, tokens=5)))
+    assert len(parts) > 1
+    assert np.isfinite(np.concatenate(parts)).all()
+
+
+def test_a_hifigan_has_no_pitch_to_move(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="HiFi-GAN decoder"):
+        toy_voice().say("Hello.", pitch=1.0)
+    with pytest.raises(ConfigError, match="HiFi-GAN decoder"):
+        next(stream(toy_voice(), "Hello.", speaking=Speaking(pitch_range=0.5)))
+    with pytest.raises(ConfigError, match="pitch 30: out of range"):
+        Speaking(pitch=30.0)
+
+
+def test_pitch_is_a_column_and_changes_no_other_key(tmp_path: Path) -> None:
+    table = tmp_path / "texts.tsv"
+    table.write_text("name\ttext\tpitch\tpitch_range\na\tHello.\t-2\t1.2\nb\tHello.\t\t\n")
+    moved, plain = read_jobs(table, Defaults())
+    assert isinstance(moved, Job) and isinstance(plain, Job)
+    assert (moved.speaking.pitch, moved.speaking.pitch_range) == (-2.0, 1.2)
+    assert (plain.speaking.pitch, plain.speaking.pitch_range) == (0.0, 1.0)
+    assert moved.key() != plain.key() == KEY_BEFORE_PITCH

@@ -24,7 +24,7 @@ class SteadyBackend(ChanceBackend):
     def latent(self, codes: Any, phones: Any, style: Any, noise: Any) -> Any:
         return np.repeat(np.asarray(codes, np.float32), 2)[None, None] / 100 + noise[:, :1] * 0.01
 
-    def vocode(self, latent: Any, style: Any) -> Any:
+    def vocode(self, latent: Any, style: Any, source: Any = None) -> Any:
         return latent[0, 0].repeat(640)
 
 

@@ -19,6 +19,8 @@ class ChanceBackend:
     The first token is a little likelier than the end, which would otherwise end every utterance at once.
     """
 
+    pitched = False
+
     def __init__(self, end: float = 2.0) -> None:
         self._logits = np.append(np.zeros(CODES), np.log(end)).astype(np.float32)
         self._logits[0] = self._logits[-1] + 0.1
@@ -31,7 +33,7 @@ class ChanceBackend:
     def step(self, token: int, position: int, cache: Any) -> tuple[Any, Any]:
         return self._logits, None
 
-    def decode(self, codes: Any, phones: Any, style: Any, noise: Any) -> Any:
+    def decode(self, codes: Any, phones: Any, style: Any, noise: Any, source: Any = None) -> Any:
         self.decodes += 1
         frames = noise.shape[2]
         assert noise.shape == (1, 4, frames)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -66,6 +66,8 @@ class SmallSettings(Block):
 class GPTSettings(TrainingSettings):
     """Architecture and training of the GPT."""
 
+    CONTINUES: ClassVar[frozenset[str]] = TrainingSettings.CONTINUES | {"pointer_steps"}
+
     architecture: Literal["nano", "small", "v2"] = Field(
         "v2",
         description="Size of a model without a base: v2 as the public ones, nano for a laptop, small as the base "
@@ -100,6 +102,13 @@ class GPTSettings(TrainingSettings):
         "best", description="Model that leaves: lowest held-out cross-entropy per token, or the last."
     )
 
+    pointer_steps: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Steps in which a network without a pointer gets one when it is trained, all else frozen: it tells "
+        "which phone each token speaks; 300 are enough. 0: none.",
+    )
     small: SmallSettings = Field(SmallSettings(), description="What the training of small has beside the others'.")
 
     @model_validator(mode="after")

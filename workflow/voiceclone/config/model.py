@@ -168,7 +168,9 @@ class Config(Block):
     @property
     def needs_alignment(self) -> bool:
         """Whether a training reads which phone each token speaks."""
-        return any(block.train and block.architecture == "small" for block in (self.gpt, self.sovits))
+        return self.gpt.pointer_steps > 0 or any(
+            block.train and block.architecture == "small" for block in (self.gpt, self.sovits)
+        )
 
     def encoders(self) -> list[str]:
         """Names of the encoders that exported voices need for new clips and for Chinese text."""

@@ -35,6 +35,7 @@ from voiceclone.inference.bundle import (
     read_bundle,
 )
 from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
+from voiceclone.inference.guidance import GUIDANCE
 from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
 from voiceclone.inference.reference import (
     choose_reference,
@@ -47,6 +48,7 @@ from voiceclone.inference.standard import is_tensorrt
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.inference.voices import BERT, trained_polyphones
 from voiceclone.lineage.rights import Rights
+from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
@@ -192,7 +194,7 @@ def _describe(
             "heads": gpt.config.heads,
             "head_width": gpt.config.dim // gpt.config.heads,
         },
-        **({"pointer": {"layer": layer, "dim": gpt.config.pointer_dim}} if (layer := gpt.config.pointer_layer) else {}),
+        **_pointer(gpt.config),
         "reference_utterance": utterance,
         "prompt": has_base(models_dir),
         "bert": has_bert(features_dir),
@@ -202,3 +204,10 @@ def _describe(
         "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",
         "made_by": f"voiceclone {__version__}",
     }
+
+
+def _pointer(config: GPTConfig) -> dict[str, Any]:
+    """What a runtime has to know of the pointer; nothing where there is none."""
+    weight = 0.0 if config.pointer_added else GUIDANCE
+    note = {"layer": config.pointer_layer, "dim": config.pointer_dim, "guidance": weight}
+    return {"pointer": note} if config.pointer_layer else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import ConfigError
+from voiceclone.inference.source_filter import Frames, Source
 
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
@@ -31,6 +32,8 @@ class Backend(Protocol):
 
     #: What runs them, for reports.
     name: str
+    #: Whether the vocoder is a source-filter decoder, whose F0 can be moved; it then has :meth:`frames`.
+    pitched: bool
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
         """Read phones (X,), their BERT features (1024, X) and the prompt (P,): next logits (V + 1,), cache."""
@@ -40,10 +43,13 @@ class Backend(Protocol):
         """Read one token at its position among the semantic tokens: next logits (V + 1,), cache."""
         ...
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+    def decode(
+        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
+    ) -> Floats:
         """Waveform (samples,) of codes (T,), phones (L,), style (1, G, 1) and noise (1, C, F).
 
-        F is :func:`frames_at` of the number of codes and the speed.
+        F is :func:`frames_at` of the number of codes and the speed. ``source``: of a source-filter decoder; None: one
+        that is always the same.
         """
         ...
 
@@ -51,8 +57,20 @@ class Backend(Protocol):
         """First half of :meth:`decode`: latent (1, C, F)."""
         ...
 
-    def vocode(self, latent: Floats, style: Floats) -> Floats:
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
         """Second half of :meth:`decode`: waveform (samples,) of a latent (1, C, F), or of a part of its frames."""
+        ...
+
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """What a source-filter decoder makes the waveform of, for 2 F frames."""
+        ...
+
+
+class Vocoder(Protocol):
+    """Makes the waveform of a latent; see :meth:`Backend.vocode`."""
+
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """Waveform (samples,) of a latent (1, C, F) and style (1, G, 1)."""
         ...
 
 
@@ -77,22 +95,23 @@ class OnnxBackend:
     name = "onnxruntime"
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
-        from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
+        from voiceclone.inference.bundle import LATENT, TEXT_TO_SEMANTIC
         from voiceclone.inference.onnx_weights import OnnxWeights, read_emission
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
         self._gpt = open_session(folder / TEXT_TO_SEMANTIC, threads, self._providers)
-        self._latent, self._head, self._tail = (
-            OnnxSession(folder / name, threads, description["half"], self._providers) for name in (LATENT, HEAD, TAIL)
-        )
-        self._steps_per_frame = description["steps_per_frame"]
+        self._latent = OnnxSession(folder / LATENT, threads, description["half"], self._providers)
+        self._vocoder = open_vocoder(folder, description, threads, self._providers)
+        self.pitched = isinstance(self._vocoder, SourceFilterVocoder)
         self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
         self._pointer = description.get("pointer")
         self.emission = read_emission(OnnxWeights(folder / TEXT_TO_SEMANTIC)) if self._pointer else None
+        self.guidance = self._pointer["guidance"] if self._pointer else 0.0
         self._query = np.zeros((1, self._pointer["dim"] if self._pointer else 0), np.float32)
-        self._phone_keys = np.zeros((0, self._query.shape[1]), np.float32)
+        self._new_keys = np.zeros((1, 0, self._query.shape[1]), np.float32)
+        self._phone_keys = self._new_keys[0]
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
         """See :class:`Backend`; the cache of the sentence before is lost."""
@@ -125,9 +144,11 @@ class OnnxBackend:
         self._gpt.run_with_iobinding(binding)
         return self._logits[0].copy(), filled
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+    def decode(
+        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
+    ) -> Floats:
         """See :class:`Backend`."""
-        return self.vocode(self.latent(codes, phones, style, noise), style)
+        return self.vocode(self.latent(codes, phones, style, noise), style, source)
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`Backend`."""
@@ -136,15 +157,14 @@ class OnnxBackend:
         }  # fmt: skip
         return self._latent.run("latent", inputs)
 
-    def vocode(self, latent: Floats, style: Floats) -> Floats:
-        """See :class:`Backend`; in parts, so that memory does not grow with the sentence."""
-        upsampled = self._head.run("upsampled", {"latent": latent, "style": style})
-        return in_parts(
-            self._waveform, upsampled, PART_FRAMES * self._steps_per_frame, MARGIN_FRAMES * self._steps_per_frame
-        )
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`Backend`."""
+        return self._vocoder.vocode(latent, style, source)
 
-    def _waveform(self, upsampled: Floats) -> Floats:
-        return self._tail.run("audio", {"upsampled": upsampled}).reshape(-1)
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """See :class:`Backend`."""
+        assert isinstance(self._vocoder, SourceFilterVocoder)
+        return self._vocoder.frames(latent, style)
 
 
 class OnnxSession:
@@ -165,10 +185,70 @@ class OnnxSession:
 
     def run(self, output: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
         """One output for named inputs."""
+        return self.run_all([output], inputs)[0]
+
+    def run_all(self, outputs: Iterable[str], inputs: Mapping[str, npt.NDArray[Any]]) -> list[Floats]:
+        """Several outputs for named inputs."""
         feed = {
             name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
         }
-        return np.asarray(self._session.run([output], feed)[0], np.float32)
+        return [np.asarray(array, np.float32) for array in self._session.run(list(outputs), feed)]
+
+
+class HiFiGANVocoder:
+    """The graphs ``head`` and ``tail``, run by onnxruntime in parts: memory does not grow with the sentence.
+
+    Args:
+        head: session of the graph.
+        tail: the same.
+        steps: frames that the head makes of a frame of the latent.
+    """
+
+    def __init__(self, head: OnnxSession, tail: OnnxSession, steps: int) -> None:
+        self._head, self._tail, self._steps = head, tail, steps
+
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`Vocoder`."""
+        upsampled = self._head.run("upsampled", {"latent": latent, "style": style})
+        return in_parts(self._waveform, upsampled, PART_FRAMES * self._steps, MARGIN_FRAMES * self._steps)
+
+    def _waveform(self, upsampled: Floats) -> Floats:
+        return self._tail.run("audio", {"upsampled": upsampled}).reshape(-1)
+
+
+class SourceFilterVocoder:
+    """The graph ``frames``, run by onnxruntime; what follows is numpy.
+
+    Args:
+        session: of the graph.
+        sample_rate: in Hz.
+    """
+
+    def __init__(self, session: OnnxSession, sample_rate: int) -> None:
+        self._session, self._sample_rate = session, sample_rate
+
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`Vocoder`."""
+        return (source or Source()).wave(self.frames(latent, style), self._sample_rate)
+
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """Parameters of 2 F frames."""
+        found = self._session.run_all(Frames._fields, {"latent": latent, "style": style})
+        return Frames(*(array[0] for array in found))
+
+
+def open_vocoder(
+    folder: Path, description: Mapping[str, Any], threads: int, providers: Sequence[str] = ("CPUExecutionProvider",)
+) -> HiFiGANVocoder | SourceFilterVocoder:
+    """The vocoder of a bundle, run by onnxruntime."""
+    from voiceclone.inference.bundle import FRAMES, HEAD, TAIL, is_source_filter
+
+    def session(name: str) -> OnnxSession:
+        return OnnxSession(folder / name, threads, description["half"], providers)
+
+    if is_source_filter(description):
+        return SourceFilterVocoder(session(FRAMES), description["sample_rate"])
+    return HiFiGANVocoder(session(HEAD), session(TAIL), description["steps_per_frame"])
 
 
 def threads_to_use(threads: int) -> int:

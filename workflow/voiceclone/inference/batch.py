@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 REVISION = 2
 REQUIRED = ("name", "text")
 SAMPLING = ("top_k", "top_p", "temperature", "repetition_penalty")
-MANNER = ("speed", "noise_scale", "guidance", "pause_seconds", "split", "attempts")
+MANNER = ("speed", "noise_scale", "pitch", "pitch_range", "guidance", "pause_seconds", "split", "attempts")
 CLIP = ("reference", "reference_text", "reference_language")
 COLUMNS = (*REQUIRED, "language", "seed", *MANNER, *SAMPLING, *CLIP)
 RESULTS = "results.tsv"
@@ -71,8 +71,11 @@ class Job:
             files = [sha256_file(path) for path in (self.clip.path, *self.clip.styles)]
             clip = [self.clip.text, self.clip.language, *files]
         speaking = asdict(replace(self.speaking, detector=None))  # type: ignore[arg-type]
-        if self.speaking.guidance is None:  # rows that were spoken before there was a choice are not spoken again
+        # Rows that were spoken before there was a choice are not spoken again.
+        if self.speaking.guidance is None:
             del speaking["guidance"]
+        if not self.speaking.moves_pitch:
+            del speaking["pitch"], speaking["pitch_range"]
         limits = self.speaking.detector.model_dump(mode="json")
         return digest([REVISION, voice, self.text, self.language, self.seed, speaking, limits, clip])
 
@@ -172,6 +175,7 @@ def _replaced(value: Any, given: dict[str, str]) -> Any:
 
 
 def _number(key: str, kind: Any, text: str) -> Any:
+    kind = next((part for part in get_args(kind) if part in (int, float)), kind)  # of float | None the first
     try:
         return kind(text)
     except ValueError:

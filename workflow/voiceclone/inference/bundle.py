@@ -1,7 +1,8 @@
 """Bundles: folders that hold everything a voice needs to speak, without torch.
 
 Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
-``head.onnx`` and ``tail.onnx`` (the vocoder), ``reference.safetensors`` (the reference clip as the models see it),
+the vocoder (``head.onnx`` and ``tail.onnx`` of a HiFi-GAN, ``frames.onnx`` of a source-filter decoder, whose waveform
+:mod:`voiceclone.inference.source_filter` makes), ``reference.safetensors`` (the reference clip as the models see it),
 ``quantiser.onnx`` and ``style.onnx`` (for new clips), ``SHA256SUMS``. New clips also need the encoders that
 ``bundle.json`` names, which all voices share: see :mod:`voiceclone.inference.encoders`.
 """
@@ -9,6 +10,7 @@ Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``te
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,16 @@ from safetensors.numpy import load_file
 
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, digest, read_json, sha256_file
+from voiceclone.models.synthesis import SOURCE_FILTER
 
-FORMAT_VERSION = 3
+#: Versions that this program reads; bundles with a source-filter decoder are of the second.
+FORMAT_VERSION, SOURCE_FILTER_VERSION = 3, 4
 BUNDLE_FILE = "bundle.json"
 TEXT_TO_SEMANTIC = "text_to_semantic.onnx"
 LATENT = "latent.onnx"
 HEAD = "head.onnx"
 TAIL = "tail.onnx"
+FRAMES = "frames.onnx"
 REFERENCE = "reference.safetensors"
 SUMS = "SHA256SUMS"
 QUANTISER = "quantiser.onnx"
@@ -64,6 +69,17 @@ class Reference:
         return named
 
 
+def is_source_filter(description: Mapping[str, Any]) -> bool:
+    """Whether the vocoder of a bundle is a source-filter decoder; bundles that name none have a HiFi-GAN."""
+    return bool(description.get("decoder") == SOURCE_FILTER)
+
+
+def graph_files(description: Mapping[str, Any]) -> dict[str, str]:
+    """File of each graph that speaks, by name."""
+    vocoder = {"frames": FRAMES} if is_source_filter(description) else {"head": HEAD, "tail": TAIL}
+    return {"text_to_semantic": TEXT_TO_SEMANTIC, "latent": LATENT, **vocoder}
+
+
 def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
     """Read ``bundle.json`` (or the folder that holds it) and check its version and that its files are there.
 
@@ -79,10 +95,10 @@ def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
         raise DataError(f"{path}: no {BUNDLE_FILE} there", "give the folder that the export stage wrote, export/TARGET")
     description = read_json(file)
     version = description.get("format_version")
-    if version != FORMAT_VERSION:
-        later = not isinstance(version, int) or version > FORMAT_VERSION
+    if version not in (FORMAT_VERSION, SOURCE_FILTER_VERSION):
+        later = not isinstance(version, int) or version > SOURCE_FILTER_VERSION
         raise DataError(
-            f"{file}: format version {version!r}, this program reads {FORMAT_VERSION}",
+            f"{file}: format version {version!r}, this program reads {FORMAT_VERSION} and {SOURCE_FILTER_VERSION}",
             "update voiceclone" if later else "export the voice again",
         )
     for name in description["files"]:

@@ -19,6 +19,7 @@ from voiceclone.inference.options import (
     LanguageOption,
     MachineOptions,
     MannerOptions,
+    PitchOptions,
     RootOption,
     SeedOption,
     StyleOptions,
@@ -84,15 +85,18 @@ def stream(
     clip: ClipOptions,
     styles: StyleOptions,
     seed: SeedOption = 0,
+    pitch: PitchOptions,
     machine: MachineOptions,
 ) -> None:
     """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
+    from voiceclone.inference.speaking import Speaking
     from voiceclone.inference.streaming import stream as parts_of
 
+    manner = Speaking(pitch=pitch.pitch, pitch_range=pitch.pitch_range)
     words = _words(text)
     voice = _voice(model, _clip(clip, styles), machine).synthesizer
     began, first, samples = time.perf_counter(), 0.0, 0
-    for part in parts_of(voice, words, language, seed=seed):
+    for part in parts_of(voice, words, language, seed=seed, speaking=manner):
         first = first or time.perf_counter() - began
         samples += len(part)
         sys.stdout.buffer.write((part * 32767).astype("<i2").tobytes())

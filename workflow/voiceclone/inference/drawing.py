@@ -10,7 +10,7 @@ import numpy as np
 
 from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, Tokens
 from voiceclone.inference.bundle import Reference
-from voiceclone.inference.guidance import GUIDANCE, Guide, PointingBackend
+from voiceclone.inference.guidance import Guide, PointingBackend
 from voiceclone.inference.sampling import SamplingSettings, sample
 from voiceclone.inference.speaking import Speaking
 from voiceclone.text.frontend import Phones
@@ -134,9 +134,10 @@ def make_guide(backend: Backend | None, phones: Tokens, first: int, weight: floa
 
     ``weight``: None for the usual one.
     """
-    emission = backend.emission if isinstance(backend, PointingBackend) else None
-    weight = GUIDANCE if weight is None else weight
-    return Guide(phones, first, emission, weight) if emission is not None and weight and first < len(phones) else None
+    if not isinstance(backend, PointingBackend) or backend.emission is None or first >= len(phones):
+        return None
+    weight = backend.guidance if weight is None else weight
+    return Guide(phones, first, backend.emission, weight) if weight else None
 
 
 def draw(backend: Backend, wanted: Draw, end_token: int) -> Iterator[int]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from voiceclone.inference.sampling import Floats, Tokens, softmax
 
-#: Weight of the table for voices with a pointer, where the caller names none.
+#: Weight of the table where the caller names none, for networks that learnt with a pointer; others are not guided.
 GUIDANCE = 0.8
 #: Probabilities of staying at a phone, of going on to the next, and to the one after it.
 MOVES = (0.5, 0.4, 0.1)
@@ -34,9 +34,11 @@ class PointingBackend(Protocol):
 
     Attributes:
         emission: float32 (phones, codes), see :class:`voiceclone.models.gpt.Pointer`; None: there is no pointer.
+        guidance: weight where the caller names none.
     """
 
     emission: Floats | None
+    guidance: float
 
     def point(self) -> Floats:
         """Scores float32 (X,) of the phones of the sentence, for the token after what was read last."""

@@ -5,28 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from voiceclone.inference.backend import (
-    MARGIN_FRAMES,
-    PART_FRAMES,
     Floats,
     OnnxSession,
+    SourceFilterVocoder,
     Tokens,
-    in_parts,
+    Vocoder,
+    open_vocoder,
     threads_to_use,
 )
-from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
+from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
 from voiceclone.inference.kernel_gpt import KernelGPT
 from voiceclone.inference.kernel_vocoder import KernelVocoder
 from voiceclone.inference.onnx_weights import OnnxWeights
+from voiceclone.inference.source_filter import Frames, Source
 from voiceclone.kernels.binding import PANEL, load_kernels
 
 
 def runs_with_kernels(description: dict[str, Any]) -> bool:
     """Whether there are kernels on this machine that fit a bundle."""
-    fits = description["cache"]["head_width"] % PANEL == 0 and "vocoder" in description
+    fits = description["cache"]["head_width"] % PANEL == 0
+    fits = fits and ("vocoder" in description or is_source_filter(description))
     return fits and description["target"].startswith("onnx-") and load_kernels() is not None
 
 
@@ -34,7 +35,8 @@ class KernelBackend:
     """Text-to-semantic and vocoder by kernels, what is between by onnxruntime; one sentence at a time.
 
     The weights are those of the bundle's graphs. In the vocoder integers become float32, for which the kernels need
-    fewer multiplications; in the text-to-semantic network they stay, since reading them is what takes time.
+    fewer multiplications; in the text-to-semantic network they stay, since reading them is what takes time. The graph
+    of a source-filter decoder is onnxruntime's: matrix products take its time.
 
     Args:
         folder: the bundle's folder.
@@ -52,10 +54,15 @@ class KernelBackend:
         weights = OnnxWeights(folder / TEXT_TO_SEMANTIC)
         self._gpt = KernelGPT(kernels, weights, description["cache"], description.get("pointer"))
         self.emission = self._gpt.emission
-        head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
-        self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])
+        self.guidance = (description.get("pointer") or {}).get("guidance", 0.0)
+        self.pitched = is_source_filter(description)
+        self._vocoder: Vocoder
+        if self.pitched:
+            self._vocoder = open_vocoder(folder, description, threads)
+        else:
+            head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
+            self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])
         self._latent = OnnxSession(folder / LATENT, threads, description["half"])
-        self._steps_per_frame = description["steps_per_frame"]
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
         """See :class:`voiceclone.inference.backend.Backend`; the cache of the sentence before is lost."""
@@ -69,9 +76,11 @@ class KernelBackend:
         """See :class:`voiceclone.inference.guidance.PointingBackend`."""
         return self._gpt.point()
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+    def decode(
+        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
+    ) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        return self.vocode(self.latent(codes, phones, style, noise), style)
+        return self.vocode(self.latent(codes, phones, style, noise), style, source)
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
@@ -83,8 +92,11 @@ class KernelBackend:
         }
         return self._latent.run("latent", inputs)
 
-    def vocode(self, latent: Floats, style: Floats) -> Floats:
-        """See :class:`voiceclone.inference.backend.Backend`; in parts, so that what is between stays in the cache."""
-        upsampled = self._vocoder.head(latent, style).T[None]
-        size, margin = PART_FRAMES * self._steps_per_frame, MARGIN_FRAMES * self._steps_per_frame
-        return in_parts(lambda part: self._vocoder.tail(np.ascontiguousarray(part[0].T)), upsampled, size, margin)
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`."""
+        return self._vocoder.vocode(latent, style, source)
+
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """See :class:`voiceclone.inference.backend.Backend`."""
+        assert isinstance(self._vocoder, SourceFilterVocoder)
+        return self._vocoder.frames(latent, style)

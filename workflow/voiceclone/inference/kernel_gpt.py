@@ -30,7 +30,7 @@ class KernelGPT:
     """
 
     def __init__(
-        self, library: Any, weights: OnnxWeights, sizes: dict[str, int], pointer: dict[str, int] | None = None
+        self, library: Any, weights: OnnxWeights, sizes: dict[str, int], pointer: dict[str, Any] | None = None
     ) -> None:
         self._library, self._sizes = library, sizes
         self._layers = [self._layer(weights, index) for index in range(sizes["layers"])]

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.inference.backend import Floats
+from voiceclone.inference.backend import MARGIN_FRAMES, PART_FRAMES, Floats, in_parts
 from voiceclone.inference.onnx_weights import OnnxWeights
+from voiceclone.inference.source_filter import Source
 from voiceclone.kernels.packing import Packed, pack_upsampling, pack_windows, toom_cook, up_to_panels
 
 #: Of the leaky ReLUs, and of the one before the last convolution.
@@ -48,6 +49,12 @@ class KernelVocoder:
                     for block, dilations in enumerate(sizes["dilations"])
                 ]
             )  # fmt: skip
+
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`voiceclone.inference.backend.Vocoder`; in parts, so that what is between stays in the cache."""
+        upsampled = self.head(latent, style).T[None]
+        size, margin = PART_FRAMES * self._rates[0], MARGIN_FRAMES * self._rates[0]
+        return in_parts(lambda part: self.tail(np.ascontiguousarray(part[0].T)), upsampled, size, margin)
 
     def head(self, latent: Floats, style: Floats) -> Floats:
         """Upsampled (N, channels) of a latent (1, C, F) and style (1, G, 1)."""

@@ -81,6 +81,16 @@ PenaltyOption = Annotated[
 ]
 SpeedOption = Annotated[float, typer.Option(min=0.25, max=4.0, help="Above 1 faster.", rich_help_panel=MANNER)]
 NoiseOption = Annotated[float, typer.Option(min=0.0, max=2.0, help="Liveliness of the sound.", rich_help_panel=MANNER)]
+PitchOption = Annotated[
+    float,
+    typer.Option(min=-24.0, max=24.0, help="Semitones higher; of voices of the architecture small.",
+                 rich_help_panel=MANNER),
+]  # fmt: skip
+PitchRangeOption = Annotated[
+    float,
+    typer.Option(min=0.0, max=4.0, help="Above 1 more melody, 0 none; of voices of the architecture small.",
+                 rich_help_panel=MANNER),
+]  # fmt: skip
 PauseOption = Annotated[float, typer.Option(min=0.0, max=60.0, help="Silence between pieces.", rich_help_panel=MANNER)]
 SplitOption = Annotated[
     str,
@@ -173,7 +183,15 @@ class StyleOptions:
 
 
 @dataclass(frozen=True)
-class MannerOptions:
+class PitchOptions:
+    """How high a voice speaks."""
+
+    pitch: PitchOption = 0.0
+    pitch_range: PitchRangeOption = 1.0
+
+
+@dataclass(frozen=True)
+class MannerOptions(PitchOptions):
     """How a text is spoken."""
 
     top_k: TopKOption = 15

@@ -20,6 +20,8 @@ class Speaking:
         sampling: how tokens are drawn.
         speed: above 1 speaks faster.
         noise_scale: of the prior's normal noise; 0 takes its mean.
+        pitch: semitones by which the voice is raised; of voices with a source-filter decoder alone.
+        pitch_range: factor of how far F0 moves from its mean, as a logarithm; the same.
         pause_seconds: silence between pieces.
         split: how the text is cut into pieces, see :func:`voiceclone.inference.splitting.pieces_of`.
         max_tokens_per_phone: length limit of a piece; a model that never ends is cut there.
@@ -36,6 +38,8 @@ class Speaking:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     speed: float = 1.0
     noise_scale: float = 0.5
+    pitch: float = 0.0
+    pitch_range: float = 1.0
     pause_seconds: float = 0.3
     split: str = AUTO
     max_tokens_per_phone: float = 5.0
@@ -48,6 +52,8 @@ class Speaking:
         ranges = (
             ("speed", self.speed, *SPEEDS),
             ("noise_scale", self.noise_scale, 0.0, 2.0),
+            ("pitch", self.pitch, -24.0, 24.0),
+            ("pitch_range", self.pitch_range, 0.0, 4.0),
             ("pause_seconds", self.pause_seconds, 0.0, 60.0),
             ("attempts", self.attempts, 1, 100),
             ("max_tokens_per_phone", self.max_tokens_per_phone, 0.0, 1000.0),
@@ -60,3 +66,8 @@ class Speaking:
         for name, value, least, most in ranges:
             if not least <= value <= most:
                 raise ConfigError(f"{name} {value:g}: out of range, expected {least:g} to {most:g}")
+
+    @property
+    def moves_pitch(self) -> bool:
+        """Whether F0 is not to be the voice's own."""
+        return self.pitch != 0.0 or self.pitch_range != 1.0

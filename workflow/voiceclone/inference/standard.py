@@ -24,7 +24,8 @@ from voiceclone.inference.backend import (
     Tokens,
     in_parts,
 )
-from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC
+from voiceclone.inference.bundle import graph_files, is_source_filter
+from voiceclone.inference.source_filter import Frames, Source
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +33,6 @@ Array = npt.NDArray[Any]
 HIDDEN_SCORE = -1e4
 #: Frames (20 ms) that the tail of the vocoder makes at once: more than on the CPU, a GPU wants work.
 PART_FRAMES = 300
-FILES = {"text_to_semantic": TEXT_TO_SEMANTIC, "latent": LATENT, "head": HEAD, "tail": TAIL}
 TENSORRT = "trt-"
 #: Profiles of the text-to-semantic graph; the others have one.
 FIRST, STEP = 0, 1
@@ -55,6 +55,7 @@ class StandardBackend(ABC):
         self._heads, self._width = sizes["heads"], sizes["head_width"]
         self._names = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
         self._phones, self._steps = description["phones"], description["steps_per_frame"]
+        self._sample_rate, self.pitched = description["sample_rate"], is_source_filter(description)
         with self.scope():
             self._kept, self._mask = self._rows(0), self.upload(np.zeros((1, 1, 1, 0), np.float16))
             self._nothing = self._rows(1)[0]
@@ -139,32 +140,41 @@ class StandardBackend(ABC):
         """Room for keys and values (2 layers, 1, heads, count, width)."""
         return self.upload(np.zeros((len(self._names), 1, self._heads, count, self._width), np.float16))
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+    def decode(
+        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
+    ) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        return self.vocode(self.latent(codes, phones, style, noise), style)
+        return self.vocode(self.latent(codes, phones, style, noise), style, source)
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        return self._infer("latent", codes=codes[None, None], phones=phones[None], style=style, noise=noise)
+        return self._infer("latent", codes=codes[None, None], phones=phones[None], style=style, noise=noise)["latent"]
 
-    def vocode(self, latent: Floats, style: Floats) -> Floats:
-        """See :class:`voiceclone.inference.backend.Backend`; in parts, so that memory does not grow with the piece."""
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """See :class:`voiceclone.inference.backend.Backend`."""
+        found = self._infer("frames", latent=latent, style=style)
+        return Frames(*(found[name][0] for name in Frames._fields))
+
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`voiceclone.inference.backend.Backend`; a HiFi-GAN in parts, so that memory does not grow with the
+        piece."""
+        if self.pitched:
+            return (source or Source()).wave(self.frames(latent, style), self._sample_rate)
         return in_parts(
-            lambda part: self._infer("tail", upsampled=part).reshape(-1),
-            self._infer("head", latent=latent, style=style),
+            lambda part: self._infer("tail", upsampled=part)["audio"].reshape(-1),
+            self._infer("head", latent=latent, style=style)["upsampled"],
             PART_FRAMES * self._steps,
             MARGIN_FRAMES * self._steps,
         )
 
-    def _infer(self, graph: str, **inputs: Array) -> Floats:
-        """The output of a graph of the decoder."""
+    def _infer(self, graph: str, **inputs: Array) -> dict[str, Floats]:
+        """The outputs of a graph of the decoder."""
         with self.scope():
             given = {
                 name: self.upload(array.astype(np.float16) if array.dtype == np.float32 else array)
                 for name, array in inputs.items()
             }
-            (out,) = self.run(graph, given, {}, FIRST).values()
-            return self.download(out)
+            return {name: self.download(out) for name, out in self.run(graph, given, {}, FIRST).items()}
 
 
 class StandardOnnxBackend(StandardBackend):
@@ -179,7 +189,7 @@ class StandardOnnxBackend(StandardBackend):
     name = "onnxruntime"
 
     def __init__(self, folder: Path, description: Mapping[str, Any], threads: int = 0) -> None:
-        self._sessions = {name: _open(folder / file, threads) for name, file in FILES.items()}
+        self._sessions = {name: _open(folder / file, threads) for name, file in graph_files(description).items()}
         super().__init__(description)
 
     def upload(self, array: Array) -> Array:

@@ -2,7 +2,8 @@
 
 The prior looks at the whole sentence, so the latent of what was already heard changes a little with every new token.
 Each part is therefore decoded with some frames before it, the newest tokens wait for those that follow, and the seam is
-faded over: the frames of a seam are decoded in both parts.
+faded over: the frames of a seam are decoded in both parts. With a source-filter decoder pulses and noise go on where
+they were: for a latent that does not change, the parts are the whole.
 """
 
 from __future__ import annotations
@@ -61,11 +62,12 @@ def stream(
 
     Raises:
         DataError: nothing in the text can be spoken.
-        ConfigError: another speed than 1.
+        ConfigError: another speed than 1, or another pitch for a voice that cannot change it.
     """
     manner, language = replace(speaking or Speaking(), attempts=1), language or synthesizer.language
     if manner.speed != 1.0:
         raise ConfigError(f"speed {manner.speed:g}: a stream has the speed 1", "speak without streaming")
+    synthesizer.check_pitch(manner)
     pieces = pieces_of(text, manner.split, language)
     if not pieces:
         raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
@@ -88,6 +90,7 @@ class _Piece:
         self.request = synthesizer.request(piece, language, manner, reference)
         self.rng = np.random.Generator(np.random.Philox(seed))
         self.noises = np.random.Generator(np.random.Philox([*seed, 1]))
+        self.source = synthesizer.source(manner, np.random.Generator(np.random.Philox([*seed, 2])))
         self.noise = np.zeros((synthesizer.prior_channels, 0), np.float32)
         self.tokens: list[int] = []
         self.heard = 0  # frames
@@ -109,7 +112,8 @@ class _Piece:
         first = max(0, self.heard - self.streaming.context)
         latent = self._latent()
         stop = min(latent.shape[2], end + fade + self.streaming.context)
-        wave = self.synthesizer.backend.vocode(latent[:, :, first:stop], self.request.reference.style)
+        source = self.source and self.source.part(first, self.heard, end)
+        wave = self.synthesizer.backend.vocode(latent[:, :, first:stop], self.request.reference.style, source)
         hop = len(wave) // max(1, stop - first)
         new = wave[(self.heard - first) * hop : (end + fade - first) * hop]
         new = _faded(self.seam, new)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.errors import DataError
+from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest
 from voiceclone.inference.backend import Backend, Floats, Tokens, frames_at
 from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
@@ -19,6 +19,7 @@ from voiceclone.inference.detector import Finding, find_detours, find_faults, sc
 from voiceclone.inference.drawing import Draw, Request, draw, wanted_tokens
 from voiceclone.inference.engines import open_backend
 from voiceclone.inference.guidance import Guide
+from voiceclone.inference.source_filter import Source
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.speech import Listener, Piece, Speech, joined
 from voiceclone.inference.splitting import pieces_of
@@ -234,7 +235,7 @@ class Synthesizer:
 
         Raises:
             DataError: nothing in the text can be spoken.
-            ConfigError: a value out of its range.
+            ConfigError: a value out of its range, or another pitch for a voice that cannot change it.
         """
         manner = replace(speaking or Speaking(), **changes)
         return self.finish(self.course(text, language, seed, manner, reference, listener, on_piece))
@@ -260,6 +261,7 @@ class Synthesizer:
         on_piece: Callable[[int, int], None] | None = None,
     ) -> Course:
         """:meth:`say` for who draws the tokens: those of several texts together, for example."""
+        self.check_pitch(manner)
         language = language or self.language
         pieces = pieces_of(text, manner.split, language)
         if not pieces:
@@ -278,6 +280,22 @@ class Synthesizer:
         with speech.timed("post_ms"):
             speech.samples = joined(waves, int(manner.pause_seconds * self.sample_rate))
         return speech
+
+    def check_pitch(self, manner: Speaking) -> None:
+        """Refuse another pitch where the decoder has none to change.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if manner.moves_pitch and not self.backend.pitched:
+            raise ConfigError(
+                "pitch, pitch_range: this voice has a HiFi-GAN decoder, whose pitch cannot be moved",
+                "leave them out, or take a voice with a source-filter decoder, as the architecture small has it",
+            )
+
+    def source(self, manner: Speaking, rng: np.random.Generator) -> Source | None:
+        """Pulses and noise of a piece of text; None: the decoder needs none."""
+        return Source(rng, manner.pitch, manner.pitch_range) if self.backend.pitched else None
 
     def request(
         self, piece: str, language: str, manner: Speaking | None = None, reference: Reference | None = None
@@ -341,7 +359,8 @@ class Synthesizer:
             frames = frames_at(len(attempt.codes), request.manner.speed)
             noise = attempt.rng.standard_normal((1, self.prior_channels, frames), np.float32)
             noise *= np.float32(request.manner.noise_scale)
-            return self.backend.decode(attempt.codes, request.phones, request.reference.style, noise)
+            source = self.source(request.manner, attempt.rng)
+            return self.backend.decode(attempt.codes, request.phones, request.reference.style, noise, source)
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from voiceclone.inference.backend import Floats, Tokens
-from voiceclone.inference.guidance import known_emission
+from voiceclone.inference.guidance import GUIDANCE, known_emission
+from voiceclone.inference.source_filter import Frames, Source
 from voiceclone.inference.token_loop import TokenLoop
 from voiceclone.inference.torch_static import StaticDecoder, choose_precision
 from voiceclone.models.gpt import TextToSemantic
+from voiceclone.models.source_filter import SourceFilterDecoder
 from voiceclone.models.sovits import SynthesizerTrn
 
 
@@ -31,7 +33,7 @@ class TorchBackend:
 
     Attributes:
         draws: whether a sentence alone is drawn by :attr:`loop` too, not from logits that come to the processor.
-        emission: see :class:`voiceclone.inference.guidance.PointingBackend`.
+        emission, guidance: see :class:`voiceclone.inference.guidance.PointingBackend`.
     """
 
     name = "torch"
@@ -48,8 +50,10 @@ class TorchBackend:
         self._dtype = choose_precision(precision, device)
         self._decoder = self._decoder_of(1)
         self.emission = known_emission(_array(gpt.pointer.emission)) if gpt.config.pointer_layer else None
+        self.guidance = 0.0 if gpt.config.pointer_added else GUIDANCE
         self._phones = 0
         self.draws = compiled or device.startswith("cuda")
+        self.pitched = sovits is not None and isinstance(sovits.dec, SourceFilterDecoder)
         self._loops: dict[int, TokenLoop] = {}
 
     def _decoder_of(self, rows: int) -> StaticDecoder:
@@ -86,9 +90,11 @@ class TorchBackend:
         logits, _ = self._gpt.prefill(self._tensor(phones[None]), self._tensor(tokens[None]), features)
         return _array(logits[0])
 
-    def decode(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+    def decode(
+        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
+    ) -> Floats:
         """See :class:`Backend`."""
-        return self.vocode(self.latent(codes, phones, style, noise), style)
+        return self.vocode(self.latent(codes, phones, style, noise), style, source)
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
         """See :class:`Backend`."""
@@ -98,11 +104,20 @@ class TorchBackend:
         with torch.inference_mode(), self._half():
             return _array(self._sovits.latent(speech, text, self._tensor(style), self._tensor(noise), frames))
 
-    def vocode(self, latent: Floats, style: Floats) -> Floats:
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
         """See :class:`Backend`."""
         assert self._sovits is not None
+        if self.pitched:
+            return (source or Source()).wave(self.frames(latent, style), self._sovits.config.sample_rate)
         with torch.inference_mode(), self._half():
             return _array(self._sovits.vocode(self._tensor(latent), self._tensor(style))).reshape(-1)
+
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """See :class:`Backend`."""
+        assert self._sovits is not None and isinstance(self._sovits.dec, SourceFilterDecoder)
+        with torch.inference_mode(), self._half():
+            found = self._sovits.dec.frames(self._tensor(latent), self._tensor(style))
+        return Frames(*(_array(tensor[0]) for tensor in found))
 
     def _half(self) -> AbstractContextManager[Any]:
         """Convolutions and products in the precision, norms and exponentials in float32."""

@@ -11,6 +11,7 @@ One module serves training (:meth:`TextToSemantic.forward`) and generation with 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,9 +30,10 @@ class GPTConfig(Architecture):
     Attributes:
         pointer_layer: number of layers after which the pointer reads the hidden states; 0: there is no pointer.
         pointer_dim: of its queries and keys.
+        pointer_added: whether the pointer was trained afterwards, for a network that did not learn with it.
     """
 
-    OPTIONS: ClassVar[frozenset[str]] = frozenset({"pointer_layer", "pointer_dim"})
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"pointer_layer", "pointer_dim", "pointer_added"})
 
     dim: int = 512
     layers: int = 24
@@ -43,6 +45,7 @@ class GPTConfig(Architecture):
     dropout: float = 0.1
     pointer_layer: int = 0
     pointer_dim: int = 96
+    pointer_added: bool = False
 
     @property
     def end_token(self) -> int:
@@ -244,6 +247,24 @@ class TextToSemantic(nn.Module):
         scores = self.pointer(_before_tokens(middle, phone_lengths, width)[:, :-1], middle[:, :width])
         scores = scores.masked_fill(~length_mask(phone_lengths, width)[:, None], -torch.inf)
         return self.ar_predict_layer(_before_tokens(hidden, phone_lengths, width)), scores
+
+    def hidden_after(
+        self,
+        layers: Sequence[int],
+        phones: Tensor,
+        phone_lengths: Tensor,
+        tokens: Tensor,
+        token_lengths: Tensor,
+        bert: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Hidden states (B, X + Y, dim) after some layers, given in rising order; arguments as of :meth:`forward`."""
+        hidden, allowed = self._teach(phones, phone_lengths, tokens, token_lengths, bert)
+        found, first = [], 0
+        for last in layers:
+            hidden, _ = self.h(hidden, allowed, first=first, last=last)
+            found.append(hidden)
+            first = last
+        return found
 
     def _teach(
         self, phones: Tensor, phone_lengths: Tensor, tokens: Tensor, token_lengths: Tensor, bert: Tensor | None

@@ -3,7 +3,8 @@
 Harmonic-plus-noise synthesis (Stylianou 2001) with a neural filter, as in the neural source-filter models (Wang et al.
 2019): a trunk of ConvNeXt blocks (Liu et al. 2022; for vocoders Siuzdak 2023, Vocos) reads the latent and gives, 100
 times a second, F0, voicing, and magnitudes and phase of the filter. The pulses are band-limited: a sum of equal
-cosines, in the closed form of Dirichlet's kernel.
+cosines, in the closed form of Dirichlet's kernel. Speaking makes the waveform of :class:`FrameParameters` in numpy
+(:mod:`voiceclone.inference.source_filter`); this synthesis is the one that is trained through.
 """
 
 from __future__ import annotations
@@ -15,22 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Frames of the filter per frame of the latent.
-UPSAMPLING = 2
-#: Hops in a window of the filter.
-OVERLAP = 4
-#: What the periodic Hann window, squared and overlapped so often, adds up to.
-WINDOW_SUM = 1.5
-#: Frames by which the filter is continued before and after the utterance, so that each sample lies under all windows.
-LEAD, TAIL = 1, 2
-#: Frames by which the source is continued on either side: those, and half a window.
-MARGIN = LEAD + OVERLAP // 2
-#: Natural logarithms of the F0 in Hz that is predicted: 60 to 545.
-LOG_F0_RANGE = (4.1, 6.3)
-#: Largest logarithm of a magnitude of the filter.
-LOG_MAGNITUDE_LIMIT = 5.0
-#: Pulses have harmonics up to this share of the sample rate.
-BAND = 0.47
+from voiceclone.models.synthesis import (
+    BAND,
+    LEAD,
+    LOG_F0_RANGE,
+    LOG_MAGNITUDE_LIMIT,
+    MARGIN,
+    NEAR,
+    OVERLAP,
+    TRAIL,
+    UPSAMPLING,
+    WINDOW_SUM,
+)
 
 
 class FrameParameters(NamedTuple):
@@ -173,7 +170,7 @@ class SourceFilterDecoder(nn.Module):
             start: the same.
         """
         pulses, hiss = (self._spectra(x) for x in self.source(log_f0, voiced, noise, start))
-        harmonic, quiet, phase = (_continued(x, LEAD, TAIL) for x in frames[2:])
+        harmonic, quiet, phase = (_continued(x, LEAD, TRAIL) for x in frames[2:])
         harmonic, quiet = (x.clamp(max=LOG_MAGNITUDE_LIMIT).exp() for x in (harmonic, quiet))
         return self._overlapped(torch.polar(harmonic, phase) * pulses + quiet * hiss)
 
@@ -191,17 +188,17 @@ class SourceFilterDecoder(nn.Module):
         """
         size = (log_f0.shape[-1] + 2 * MARGIN) * self.hop
         f0, amplitude = (
-            F.interpolate(_padded(x.detach().float(), MARGIN, MARGIN)[:, None], size=size, mode="linear")[:, 0]
+            F.interpolate(_padded(x.detach().double(), MARGIN, MARGIN)[:, None], size=size, mode="linear")[:, 0]
             for x in (log_f0, voiced)
         )
         f0 = f0.exp()
         if start is None:
             start = torch.rand(len(f0), 1, device=f0.device).double()
-        periods = start + torch.cumsum((f0 / self.sample_rate).double(), -1)
+        periods = start + torch.cumsum(f0 / self.sample_rate, -1)
         # Around zero, where the pulses are high, a float32 is exact.
         phase = (2 * math.pi * (periods - periods.round())).float()
-        pulses = _dirichlet(phase, (BAND * self.sample_rate / f0).floor())
-        return pulses * amplitude, torch.randn_like(f0) if noise is None else noise
+        pulses = _dirichlet(phase, (BAND * self.sample_rate / f0).floor().float()) * amplitude.float()
+        return pulses, torch.randn_like(pulses) if noise is None else noise
 
     def _spectra(self, signal: Tensor) -> Tensor:
         """Complex spectra (B, F, bins) of windowed frames of a signal (B, (F + 3) * hop)."""
@@ -219,7 +216,7 @@ class SourceFilterDecoder(nn.Module):
 def _dirichlet(phase: Tensor, harmonics: Tensor) -> Tensor:
     """Sum of the cosines of the first harmonics, of unit power: sin((K + 1/2) x) / (2 sin(x / 2)) - 1/2."""
     half = torch.sin(phase / 2)
-    near = half.abs() < 1e-4
+    near = half.abs() < NEAR
     ratio = torch.sin((harmonics + 0.5) * phase) / torch.where(near, torch.ones_like(half), half)
     return torch.where(near, harmonics, (ratio - 1) / 2) * (2 / harmonics).sqrt()
 

@@ -25,19 +25,19 @@ from voiceclone.models.norm import remove_weight_norm
 from voiceclone.models.quantizer import Quantizer
 from voiceclone.models.source_filter import SourceFilterDecoder
 from voiceclone.models.style import StyleEncoder
+from voiceclone.models.synthesis import SOURCE_FILTER
 
 #: Content frames (50 Hz) per semantic token (25 Hz).
 FRAMES_PER_TOKEN = 2
-HIFIGAN, SOURCE_FILTER = "hifigan", "source_filter"
+HIFIGAN = "hifigan"
 
 
 @dataclass(frozen=True)
 class SoVITSConfig(Architecture):
     """Sizes of SoVITS; the defaults are those of v2.
 
-    ``decoder`` names the class that makes the waveform. ``trunk_*`` are sizes of the source-filter decoder;
-    ``decoder_channels``, ``upsample_kernels`` and ``resblock_*`` of the HiFi-GAN; ``upsample_rates`` say the hop of
-    both.
+    ``decoder`` names the class that makes the waveform; ``trunk_*`` are sizes of the source-filter decoder,
+    ``decoder_channels``, ``upsample_kernels`` and ``resblock_*`` of the HiFi-GAN, ``upsample_rates`` of both.
     """
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"decoder", "trunk_width", "trunk_hidden", "trunk_blocks"})

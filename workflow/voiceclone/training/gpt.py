@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,27 +28,26 @@ from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.base import load_weights, read_base
 from voiceclone.training.data import (
     BatchOrder,
-    FeatureStore,
     Joining,
     Order,
     Utterance,
     WeightedOrder,
     derive_seed,
-    pad_last,
-    read_manifest,
     seed_step,
 )
 from voiceclone.training.distributed import World
 from voiceclone.training.ema import WeightAverage
 from voiceclone.training.engine import Trainer
-from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.fingerprint import base_digests, base_fingerprint, training_fingerprint
 from voiceclone.training.freeze import train_last_layers, trained_parameters
+from voiceclone.training.gpt_data import GPTData
 from voiceclone.training.loading import Loader
 from voiceclone.training.lora import Adapters
 from voiceclone.training.machine import prepare_device
 from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained
+from voiceclone.training.outputs import chosen_weights, judge_utterances, write_outputs, write_untrained
 from voiceclone.training.parts import Stateful
+from voiceclone.training.pointer import add_pointer
 from voiceclone.training.recipe import Plan
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
@@ -58,83 +58,6 @@ log = logging.getLogger(__name__)
 BETAS = (0.9, 0.95)
 PUBLIC_RATES = (0.01, 0.002)  # of the public training: first step, all later ones; its configuration is not in force
 VALIDATION_BATCH = 16
-BERT_SIZE = 1024
-
-
-class GPTData:
-    """Phones, semantic tokens and, where there are any, BERT features and alignments of the utterances.
-
-    Args:
-        features_dir: folder with ``manifest.tsv``, ``phones``, ``semantic`` and, for Chinese, ``bert.safetensors``.
-        aligned: also read ``align.safetensors``, the phone that each token speaks.
-    """
-
-    def __init__(self, features_dir: Path, aligned: bool = False) -> None:
-        self.phones = FeatureStore(features_dir / "phones.safetensors")
-        self.semantic = FeatureStore(features_dir / "semantic.safetensors")
-        self.codes = int(self.semantic.metadata["codes"])
-        bert = features_dir / "bert.safetensors"
-        self.bert = FeatureStore(bert) if bert.is_file() else None
-        self.align = FeatureStore(features_dir / "align.safetensors") if aligned else None
-        rows = [row for row in read_manifest(features_dir) if "gpt" in row.use]
-        usable = [row for row in rows if self.phones.length(row.name) and self.semantic.length(row.name)]
-        for name in {row.name for row in rows} - {row.name for row in usable}:
-            log.warning("%s has no phones or no tokens and is left out", name)
-        self.train = [row for row in usable if row.split == "train"]
-        self.heldout = [row for row in usable if row.split == "heldout"]
-
-    def digests(self) -> dict[str, list[str]]:
-        """Utterance -> digests of what the training reads of it."""
-        stores = [store for store in (self.phones, self.semantic, self.bert, self.align) if store is not None]
-        return {
-            row.name: [tensor_digest(store[row.name]) for store in stores if row.name in store]
-            for row in [*self.train, *self.heldout]
-        }
-
-    def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
-        """Right-padded batch of utterances, see :meth:`read`."""
-        return {name: tensor.to(device) for name, tensor in self.read([[row] for row in rows]).items()}
-
-    def read(self, items: Sequence[Sequence[Utterance]]) -> dict[str, Tensor]:
-        """Right-padded batch on the CPU, named as :meth:`TextToSemantic.forward` names its arguments.
-
-        Args:
-            items: one or more utterances each, read one after the other as if they were one.
-
-        Returns:
-            With alignments also ``aligned`` int64 (B, Y), the index of each token's phone, -1 where it is not known.
-        """
-        phones = [torch.cat([self.phones[row.name] for row in item]) for item in items]
-        tokens = [torch.cat([self.semantic[row.name] for row in item]) for item in items]
-        batch = {
-            "phones": pad_last(phones),
-            "phone_lengths": torch.tensor([len(item) for item in phones]),
-            "tokens": pad_last(tokens),
-            "token_lengths": torch.tensor([len(item) for item in tokens]),
-        }
-        if self.align is not None:
-            batch["aligned"] = pad_last([self._aligned(item) for item in items], value=-1)
-        bert = self.bert
-        if bert is not None and any(row.name in bert for item in items for row in item):
-            features = [torch.cat([self._bert(row, bert) for row in item], dim=1) for item in items]
-            batch["bert"] = pad_last(features, length=batch["phones"].shape[1]).float()
-        return batch
-
-    def _bert(self, row: Utterance, store: FeatureStore) -> Tensor:
-        """BERT features (1024, X) of an utterance, zeros where it has none."""
-        if row.name in store:
-            return store[row.name]
-        return torch.zeros(BERT_SIZE, self.phones.length(row.name), dtype=torch.float16)
-
-    def _aligned(self, item: Sequence[Utterance]) -> Tensor:
-        """Index (Y,) of each token's phone among the phones of all utterances of an item."""
-        assert self.align is not None
-        parts, before = [], 0
-        for row in item:
-            unknown = torch.full((self.semantic.length(row.name),), -1)
-            parts.append(self.align[row.name].long() + before if row.name in self.align else unknown)
-            before += self.phones.length(row.name)
-        return torch.cat(parts)
 
 
 def training_order(data: GPTData, settings: GPTSettings) -> Order:
@@ -431,11 +354,11 @@ def train_gpt(
     steps = settings.total_steps(len(data.train), order.steps_per_epoch)
     config, weights = choose_config(settings, data, base)
     load_base = partial(load_weights, weights=weights, asset=base) if base is not None and weights is not None else None
-    if load_base is not None and not settings.train:
-        model = TextToSemantic(config)
-        load_base(model)
+    if load_base is not None and weights is not None and not settings.train:
+        load_base(TextToSemantic(config))
         made_from = base_fingerprint("train_gpt", config.to_dict(), base_digests(gpt=base))
-        write_untrained(files, model.state_dict(), GPTRecipe.metric, made_from, config.to_dict())
+        config, all_weights, _ = pointed(config, weights, features_dir, alignment, settings, label)
+        write_untrained(files, all_weights, GPTRecipe.metric, made_from, config.to_dict())
         announce(f"{label}  {settings.base} is used as it is")
         return
     rows = [*data.train, *data.heldout]
@@ -465,8 +388,24 @@ def train_gpt(
         "trained_parameters": trained_parameters(recipe.model),
         **({"precision": updates.precision.describe()} if updates.precision.reason else {}),
     }
-    complete = recipe.adapters.merged if recipe.adapters is not None else None
     if world.leads:
         notes |= judge_utterances(result, recipe.metric, data.train, files.suspects)
-        write_outputs(files, result, settings.select, fingerprint, config.to_dict(), notes, complete)
+        chosen = chosen_weights(result, settings.select)
+        complete = recipe.adapters.merged(chosen) if recipe.adapters is not None else chosen
+        config, complete, more = pointed(config, complete, features_dir, alignment, settings, label)
+        write_outputs(files, result, settings.select, fingerprint, config.to_dict(), notes | more, complete)
     world.leave()
+
+
+def pointed(
+    config: GPTConfig,
+    weights: Mapping[str, Tensor],
+    features_dir: Path,
+    alignment: Path | None,
+    settings: GPTSettings,
+    label: str,
+) -> tuple[GPTConfig, Mapping[str, Tensor], dict[str, Any]]:
+    """Sizes and weights with the pointer that the settings ask for, and what the report says of it."""
+    if not settings.pointer_steps or config.pointer_layer or alignment is None:
+        return config, weights, {}
+    return add_pointer(config, weights, features_dir, alignment, settings.pointer_steps, settings.seed, label)

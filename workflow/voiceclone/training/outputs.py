@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,11 @@ def write_untrained(
     write_outputs(files, result, "last", fingerprint, architecture, notes)
 
 
+def chosen_weights(result: Result, select: Literal["best", "last"]) -> Weights:
+    """The trained weights that leave."""
+    return result.best.weights if select == "best" and result.best.step is not None else result.last
+
+
 def write_outputs(
     files: OutputFiles,
     result: Result,
@@ -54,18 +59,16 @@ def write_outputs(
     fingerprint: Fingerprint,
     architecture: Mapping[str, Any],
     notes: Mapping[str, Any],
-    complete: Callable[[Weights], Weights] | None = None,
+    complete: Weights | None = None,
 ) -> None:
     """Write the chosen weights, what is known of them, and the history; the weights last.
 
-    Without held-out figures there is no best model, and the last one is written. ``complete`` makes all weights under
-    the public keys from those that were trained, where these are not all.
+    Without held-out figures there is no best model, and the last one is written. ``complete`` are all weights under
+    the public keys, where those that were trained are not all.
     """
     best = result.best
     take_best = select == "best" and best.step is not None
-    weights: Weights = best.weights if take_best else result.last
-    if complete is not None:
-        weights = complete(weights)
+    weights = chosen_weights(result, select) if complete is None else complete
     write_jsonl(files.history, result.history)
     write_json(
         files.report,

@@ -31,7 +31,8 @@ from voiceclone.models.losses import (
     stft_loss,
 )  # fmt: skip
 from voiceclone.models.mel import mel_spectrogram
-from voiceclone.models.source_filter import LOG_F0_RANGE, UPSAMPLING, SourceFilterDecoder
+from voiceclone.models.source_filter import SourceFilterDecoder
+from voiceclone.models.synthesis import LOG_F0_RANGE, UPSAMPLING
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, random_starts, take_slices
 from voiceclone.training.accumulation import Figures, Part
 from voiceclone.training.adamw import adamw, generator_groups, set_rate, warm_cosine, whole_group

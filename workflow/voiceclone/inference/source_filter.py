@@ -1,0 +1,149 @@
+"""The waveform of a voice with a source-filter decoder: pulses and noise through the filter that a network gave.
+
+Numpy only: what torch trains in :mod:`voiceclone.models.source_filter`. The graphs of a bundle end at the parameters of
+frames, so that F0 can be moved and an utterance made in parts that join without a seam.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceclone.models.synthesis import (
+    BAND,
+    LEAD,
+    LOG_F0_RANGE,
+    LOG_MAGNITUDE_LIMIT,
+    MARGIN,
+    NEAR,
+    OVERLAP,
+    SPOKEN_RANGE,
+    TRAIL,
+    UPSAMPLING,
+    WINDOW_SUM,
+)
+
+Floats = npt.NDArray[np.float32]
+#: Frames that are shaped at once: as much as stays in a cache.
+BLOCK = 64
+
+
+class Frames(NamedTuple):
+    """Parameters of T frames, 100 a second; float32.
+
+    Attributes:
+        log_f0: natural logarithm of F0 in Hz (T,).
+        voicing: logits, voiced above 0 (T,).
+        harmonic: log magnitude of the filter of the pulses (T, bins).
+        noise: log magnitude of the filter of the noise (T, bins).
+        phase: of the filter of the pulses, in radians (T, bins).
+    """
+
+    log_f0: Floats
+    voicing: Floats
+    harmonic: Floats
+    noise: Floats
+    phase: Floats
+
+
+class Source:
+    """Pulses and noise of one utterance, which may be made in parts: phase and noise go on where they were.
+
+    Args:
+        rng: of the first phase and the noise; None: always the same.
+        semitones: by which F0 is raised.
+        pitch_range: factor of the deviations of log F0 from its mean, over the utterance or, in parts, over the first
+            part with a voice.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator | None = None, semitones: float = 0.0, pitch_range: float = 1.0
+    ) -> None:
+        self._rng = rng or np.random.Generator(np.random.Philox(0))
+        self._semitones, self._range = semitones, pitch_range
+        self._mean: float | None = None
+        self._periods = float(self._rng.random())
+        self._noise = np.zeros(0, np.float32)
+        self._first = self._begin = 0
+        self._end: int | None = None
+
+    def part(self, first: int, begin: int, end: int) -> Source:
+        """This source, for a part of the utterance; counted in frames of the latent (20 ms).
+
+        Args:
+            first: where the frames that come next start, with what lies before the part.
+            begin: where the part starts: the end of the part before.
+            end: where it ends.
+        """
+        self._first, self._begin, self._end = first, begin, end
+        return self
+
+    def wave(self, frames: Frames, sample_rate: int) -> Floats:
+        """Waveform (T * hop,) of frames."""
+        hop = (frames.harmonic.shape[1] - 1) * 2 // OVERLAP
+        pulses = self._pulses(self._contour(frames), frames.voicing > 0, hop, sample_rate)
+        return _shaped(pulses, self._noise_of(len(pulses), hop), frames, hop)
+
+    def _contour(self, frames: Frames) -> Floats:
+        """Log F0 (T,) that is spoken."""
+        contour = np.clip(frames.log_f0, *LOG_F0_RANGE)
+        voiced = frames.voicing > 0
+        if self._mean is None and voiced.any():
+            self._mean = float(contour[voiced].mean(dtype=np.float64))
+        if self._mean is not None:
+            contour = self._mean + self._range * (contour - self._mean) if self._range != 1.0 else contour
+        return np.clip(contour + self._semitones * np.log(2) / 12, *SPOKEN_RANGE).astype(np.float32)
+
+    def _pulses(self, contour: Floats, voiced: npt.NDArray[np.bool_], hop: int, sample_rate: int) -> Floats:
+        """Band-limited pulses of unit power where there is voice, with margins on both sides."""
+        f0 = np.exp(_by_sample(contour, hop))
+        periods = np.cumsum(f0 / sample_rate)
+        begin, end = (self._sample(frame, hop) for frame in (self._begin, self._end or self._begin))
+        periods += self._periods - periods[begin - 1]
+        self._periods = float(periods[end - 1] % 1.0)
+        phase = (2 * np.pi * (periods - np.rint(periods))).astype(np.float32)
+        harmonics = np.floor(BAND * sample_rate / f0).astype(np.float32)
+        half = np.sin(phase / 2)
+        near = np.abs(half) < NEAR
+        ratio = np.sin((harmonics + np.float32(0.5)) * phase) / np.where(near, np.float32(1), half)
+        pulses = np.where(near, harmonics, (ratio - 1) / 2) * np.sqrt(2 / harmonics)
+        return (pulses * _by_sample(voiced.astype(np.float32), hop)).astype(np.float32)
+
+    def _sample(self, frame: int, hop: int) -> int:
+        """Place of a frame of the latent among the samples, which begin with the margin of the first."""
+        return (UPSAMPLING * (frame - self._first) + MARGIN) * hop
+
+    def _noise_of(self, count: int, hop: int) -> Floats:
+        """Normal noise: of each sample the same, whatever the part."""
+        start = UPSAMPLING * self._first * hop
+        missing = start + count - len(self._noise)
+        if missing > 0:
+            self._noise = np.concatenate([self._noise, self._rng.standard_normal(missing, np.float32)])
+        return self._noise[start : start + count]
+
+
+def _by_sample(values: Floats, hop: int) -> npt.NDArray[np.float64]:
+    """Values of frames (T,), the first and the last of which go on, interpolated: float64 ((T + 2 * MARGIN) * hop,)."""
+    padded = np.pad(values, MARGIN, mode="edge")
+    places = (np.arange(len(padded) * hop) + 0.5) / hop - 0.5
+    return np.interp(places, np.arange(len(padded)), padded)
+
+
+def _shaped(pulses: Floats, noise: Floats, frames: Frames, hop: int) -> Floats:
+    """Pulses and noise through the filters, overlapped and added, without the margins."""
+    size, count = OVERLAP * hop, len(frames.log_f0)
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+    signals = [np.lib.stride_tricks.sliding_window_view(signal, size)[::hop] for signal in (pulses, noise)]
+    out = np.zeros((count + 2 * MARGIN, hop), np.float32)
+    for start in range(0, count + LEAD + TRAIL, BLOCK):
+        stop = min(start + BLOCK, count + LEAD + TRAIL)
+        harmonic, hiss = (np.fft.rfft(signal[start:stop] * window) for signal in signals)
+        shape = [x[np.clip(np.arange(start, stop) - LEAD, 0, count - 1)] for x in frames[2:]]
+        louder, quieter = (np.exp(np.minimum(x, np.float32(LOG_MAGNITUDE_LIMIT))) for x in shape[:2])
+        spectra = louder * (np.cos(shape[2]) + np.complex64(1j) * np.sin(shape[2])) * harmonic + quieter * hiss
+        parts = (np.fft.irfft(spectra) * (window / np.float32(WINDOW_SUM))).reshape(stop - start, OVERLAP, hop)
+        for place in range(OVERLAP):
+            out[start + place : stop + place] += parts[:, place]
+    return out[MARGIN:-MARGIN].reshape(-1)

@@ -32,8 +32,8 @@ class FeaturesSettings(Block):
 
     pitch: Literal["", "praat"] = Field(
         "",
-        description="How F0 is measured, 100 times a second, for sovits.architecture small: praat, by autocorrelation in "
-        "the library parselmouth (GPL-3.0). Empty: it is not.",
+        description="How F0 is measured, 100 times a second, for sovits.architecture small: praat, by autocorrelation "
+        "in the library parselmouth (GPL-3.0). Empty: it is not.",
     )
     spectrogram: bool = Field(
         True, description="false: spectrograms are not stored, 100 kB a second; small makes them from the audio."

@@ -75,7 +75,7 @@ def mel_spectrogram(audio: Tensor, config: MelConfig = DEFAULT_MEL) -> Tensor:
 class PowerSpectrum(torch.autograd.Function):
     """Squared magnitudes (..., N // 2 + 1) of real frames (..., N), N even.
 
-    Several times faster backwards than autograd of rfft, which runs a complex transform of the whole circle.
+    Quicker backwards than autograd of rfft, which runs a complex transform of the whole circle.
     """
 
     @staticmethod

@@ -175,11 +175,7 @@ class SourceFilterDecoder(nn.Module):
         pulses, hiss = (self._spectra(x) for x in self.source(log_f0, voiced, noise, start))
         harmonic, quiet, phase = (_continued(x, LEAD, TAIL) for x in frames[2:])
         harmonic, quiet = (x.clamp(max=LOG_MAGNITUDE_LIMIT).exp() for x in (harmonic, quiet))
-        # In real numbers, for training: autograd of complex products copies and conjugates.
-        along, across = harmonic * phase.cos(), harmonic * phase.sin()
-        real = along * pulses.real - across * pulses.imag + quiet * hiss.real
-        imaginary = along * pulses.imag + across * pulses.real + quiet * hiss.imag
-        return self._overlapped(torch.complex(real, imaginary))
+        return self._overlapped(torch.polar(harmonic, phase) * pulses + quiet * hiss)
 
     @torch.no_grad()
     def source(

@@ -11,12 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from voiceclone.assets import Asset
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.files import read_tsv, write_tsv
 from voiceclone.models.losses import banded_mel_loss, low_pass, pitch_loss, stft_loss
-from voiceclone.models.mel import mel_spectrogram
+from voiceclone.models.mel import PowerSpectrum, mel_spectrogram, training_mel
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.training import sovits
 from voiceclone.training.staged import StagedRecipe, windows_order
 from voiceclone.training.windows import WindowData
 
@@ -120,6 +122,26 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
     assert parts["loss_mel"] == pytest.approx(whole["loss_mel"], rel=0.1)
 
 
+def test_a_base_goes_on_with_pitch_as_an_input_of_its_posterior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaker = add_pitch(Speaker(tmp_path))
+    speaker.train("sovits", steps=1, **SETTINGS)
+    trained = load_file(tmp_path / "models" / "sovits.safetensors")
+    config = SoVITSConfig.from_dict(speaker.report("sovits")["architecture"])
+    monkeypatch.setattr(sovits, "read_base", lambda asset, read: (config, trained))
+    base = Asset("base", "sovits-generator", "MIT", tmp_path, "digest", {})
+    options = {**SETTINGS, "learning_rate": 1e-9, "ema_decay": 0.0}
+    speaker.train("sovits", steps=1, asset=base, **options)
+    plain = speaker.losses("sovits")[0]
+    reading = {**options, "learning_rate": 1e-2, "small": {**options["small"], "posterior_pitch": True}}
+    speaker.train("sovits", steps=2, asset=base, log_every=1, **reading)
+    first = speaker.losses("sovits")[0]
+    assert first["loss_kl"] == plain["loss_kl"] and first["loss_mel"] == plain["loss_mel"]  # they begin at zero
+    weights = load_file(tmp_path / "models" / "sovits.safetensors")["enc_q.pitch.weight"]
+    assert weights.shape == (16, 4, 1) and (weights != 0).all()
+
+
 def test_a_voice_without_pitch_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="source-filter decoder") as caught:
         Speaker(tmp_path).train("sovits", **SETTINGS)
@@ -207,6 +229,14 @@ def test_low_pass_takes_away_what_the_source_does_not_have() -> None:
     passed = low_pass(both, torch.tensor([8000.0, 0.0]))
     assert (passed[0] - low[0]).square().mean() < 1e-4 < (passed[1] - low[1]).square().mean()
     assert torch.allclose(passed[1], both[1], atol=1e-5)
+
+
+def test_power_spectra_have_the_gradient_of_a_fourier_transform() -> None:
+    torch.manual_seed(0)
+    frames = torch.randn(3, 64, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(PowerSpectrum.apply, (frames,))
+    audio = 0.1 * torch.randn(2, 1, 12800)
+    assert torch.allclose(training_mel(audio), mel_spectrogram(audio), atol=1e-5)
 
 
 def test_pitch_loss_counts_voiced_frames_alone() -> None:

@@ -35,6 +35,11 @@ class SmallSettings(Block):
         description="In every so many steps tokens and text alone are decoded too; 0: never.",
     )
     prior_weight: float = Field(15.0, ge=0, le=1000, description="Weight of the mel loss of what they give.")
+    posterior_pitch: bool = Field(
+        False,
+        description="The posterior reads F0 beside the spectrogram, from which it can tell F0 only roughly. A base "
+        "that learnt without it goes on with it; what speaks is the same.",
+    )
     kl_start: float = Field(0.1, ge=0, le=1, description="Share of kl_weight in the first step.")
     kl_warmup_steps: int = Field(
         5000, ge=0, le=1_000_000, description="Steps in which the share rises to 1; 0: it is 1 from the start."

@@ -243,22 +243,41 @@ class GatedStack(nn.Module):
 
 
 class PosteriorEncoder(nn.Module):
-    """Spectrogram to the Gaussian of the latent (public key ``enc_q``); used in training only."""
+    """Spectrogram to the Gaussian of the latent (public key ``enc_q``); used in training only.
 
-    def __init__(self, bins: int, channels: int, hidden: int, kernel: int, layers: int, style: int) -> None:
+    With ``pitch`` it also reads that many numbers about F0 of each frame: bins of 16 Hz tell F0 only roughly. Their
+    weights begin at zero, so that a network that learnt without them can go on with them.
+    """
+
+    def __init__(
+        self, bins: int, channels: int, hidden: int, kernel: int, layers: int, style: int, pitch: int = 0
+    ) -> None:
         super().__init__()
+        if pitch:
+            self.pitch = nn.Conv1d(pitch, hidden, 1, bias=False)
+            nn.init.zeros_(self.pitch.weight)
         self.pre = nn.Conv1d(bins, hidden, 1)
         self.enc = GatedStack(hidden, kernel, layers, style)
         self.proj = nn.Conv1d(hidden, 2 * channels, 1)
 
     def forward(
-        self, spectrogram: Tensor, mask: Tensor, style: Tensor, noise: Tensor | None = None
+        self,
+        spectrogram: Tensor,
+        mask: Tensor,
+        style: Tensor,
+        noise: Tensor | None = None,
+        pitch: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample (B, C, T), mean and log standard deviation; ``noise`` replaces the normal draw.
 
+        ``pitch`` (B, P, T) goes to a network that reads it.
+
         The style gets no gradient from here, so that it does not learn to carry the content.
         """
-        hidden = self.enc(self.pre(spectrogram) * mask, mask, style.detach())
+        hidden = self.pre(spectrogram)
+        if pitch is not None:
+            hidden = hidden + self.pitch(pitch)
+        hidden = self.enc(hidden * mask, mask, style.detach())
         mean, log_deviation = (self.proj(hidden) * mask).chunk(2, dim=1)
         if noise is None:
             noise = torch.randn_like(mean)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voiceclone.models.discriminators import Judgement
-from voiceclone.models.mel import DEFAULT_MEL, mel_centres
+from voiceclone.models.mel import DEFAULT_MEL, mel_centres, power_spectra
 
 #: Share of its bandwidth up to which a recording is held against: filters of resamplers fall before the end.
 BAND_SHARE = 0.94
@@ -70,7 +70,7 @@ def stft_loss(real: Tensor, fake: Tensor, bandwidth: Tensor, sample_rate: int = 
     terms = []
     for size in RESOLUTIONS:
         frequencies = torch.linspace(0, sample_rate / 2, size // 2 + 1, device=fake.device)
-        within = within_band(frequencies, bandwidth)
+        within = within_band(frequencies, bandwidth).transpose(1, 2)
         with torch.no_grad():
             expected = _magnitudes(real, size)
             level = _banded_mean(expected, within)
@@ -112,15 +112,15 @@ def within_band(frequencies: Tensor, bandwidth: Tensor) -> Tensor:
 
 
 def _banded_mean(values: Tensor, within: Tensor) -> Tensor:
-    """Mean (B,) of values (B, K, T) where ``within`` (B, K, 1) is 1."""
-    return (values.mean(-1, keepdim=True) * within).sum((1, 2)) / within.sum((1, 2))
+    """Mean (B,) of values (B, K, T) where ``within`` (B, K, 1) is 1, or of both with their last axes swapped."""
+    time = -1 if within.shape[-1] == 1 else -2
+    return (values.mean(time, keepdim=True) * within).sum((1, 2)) / within.sum((1, 2))
 
 
 def _magnitudes(audio: Tensor, size: int) -> Tensor:
-    """Spectrum (B, size / 2 + 1, F) of waveforms (B, N), floored."""
-    window = torch.hann_window(size, device=audio.device)
-    spectrum = torch.stft(audio, size, size // 4, window=window, return_complex=True)
-    return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-10).sqrt()
+    """Spectrum (B, F, size / 2 + 1) of waveforms (B, N), floored."""
+    padded = F.pad(audio[:, None], (size // 2, size // 2), mode="reflect")[:, 0]
+    return power_spectra(padded, size, size // 4).clamp(min=1e-10).sqrt()
 
 
 def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, mask: Tensor) -> Tensor:

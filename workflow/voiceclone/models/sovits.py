@@ -40,7 +40,9 @@ class SoVITSConfig(Architecture):
     ``decoder_channels``, ``upsample_kernels`` and ``resblock_*`` of the HiFi-GAN, ``upsample_rates`` of both.
     """
 
-    OPTIONS: ClassVar[frozenset[str]] = frozenset({"decoder", "trunk_width", "trunk_hidden", "trunk_blocks"})
+    OPTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"decoder", "posterior_pitch", "trunk_width", "trunk_hidden", "trunk_blocks"}
+    )
 
     sample_rate: int = 32000
     spec_channels: int = 1025
@@ -74,6 +76,7 @@ class SoVITSConfig(Architecture):
     trunk_width: int = 256
     trunk_hidden: int = 768
     trunk_blocks: int = 6
+    posterior_pitch: int = 0
 
     def __post_init__(self) -> None:
         if self.decoder not in (HIFIGAN, SOURCE_FILTER):
@@ -161,8 +164,9 @@ class SynthesizerTrn(nn.Module):
         )  # fmt: skip
         self.dec = _decoder(c)
         self.enc_q = PosteriorEncoder(
-            c.spec_channels, c.inter_channels, c.hidden_channels, c.gated_kernel, c.posterior_layers, c.gin_channels
-        )
+            c.spec_channels, c.inter_channels, c.hidden_channels, c.gated_kernel, c.posterior_layers, c.gin_channels,
+            c.posterior_pitch,
+        )  # fmt: skip
         self.flow = Flow(
             c.inter_channels, c.hidden_channels, c.gated_kernel, c.flow_layers, c.flow_couplings, c.gin_channels
         )

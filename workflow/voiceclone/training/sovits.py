@@ -50,7 +50,7 @@ from voiceclone.training.memory import recompute_activations
 from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained, write_weights
 from voiceclone.training.parts import Stateful
 from voiceclone.training.recipe import Plan
-from voiceclone.training.staged import StagedRecipe, windows_order
+from voiceclone.training.staged import PITCH_INPUTS, StagedRecipe, windows_order
 from voiceclone.training.state import StateFolder
 from voiceclone.training.updates import Updates
 from voiceclone.training.windows import WindowData
@@ -343,6 +343,11 @@ def networks(
             f"the base {settings.base} has another decoder than sovits.architecture {settings.architecture}",
             "set architecture: small for a base with a source-filter decoder, and only for one",
         )
+    if settings.architecture == "small" and settings.small.posterior_pitch:
+        config = replace(config, posterior_pitch=PITCH_INPUTS)
+        if base is not None:  # one that learnt without it
+            shape = config.hidden_channels, PITCH_INPUTS, 1
+            weights["model"] = {"enc_q.pitch.weight": torch.zeros(shape), **weights["model"]}
     return replace(config, segment_frames=settings.segment_frames), discriminator, weights
 
 

@@ -30,10 +30,10 @@ from voiceclone.models.losses import (
     pitch_loss,
     stft_loss,
 )  # fmt: skip
-from voiceclone.models.mel import mel_spectrogram
+from voiceclone.models.mel import training_mel
 from voiceclone.models.source_filter import SourceFilterDecoder
-from voiceclone.models.synthesis import LOG_F0_RANGE, UPSAMPLING
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, random_starts, take_slices
+from voiceclone.models.synthesis import LOG_F0_RANGE, UPSAMPLING
 from voiceclone.training.accumulation import Figures, Part
 from voiceclone.training.adamw import adamw, generator_groups, set_rate, warm_cosine, whole_group
 from voiceclone.training.data import Order, Utterance, WeightedOrder, derive_seed, seed_step
@@ -42,9 +42,10 @@ from voiceclone.training.freeze import freeze_parts
 from voiceclone.training.loading import Loader
 from voiceclone.training.parts import Stateful
 from voiceclone.training.updates import Updates
-from voiceclone.training.windows import Window, WindowData
+from voiceclone.training.windows import UNVOICED, Window, WindowData
 
 PRIOR_NOISE = 0.5  # deviations of the prior's samples, in training and in validation
+PITCH_INPUTS = 2 * UPSAMPLING  # of the posterior in each frame, see pitch_inputs
 JUDGED_FRAMES = 600  # most frames of an utterance that a validation decodes
 
 Number = TypeVar("Number", float, Tensor)
@@ -232,7 +233,7 @@ class StagedRecipe:
         audio = decoded.audio.float()
         pitch, voicing = pitch_loss(decoded.log_f0.float(), decoded.voicing.float(), real.log_f0, real.voiced)
         losses = {
-            "loss_mel": banded_mel_loss(real.mel, mel_spectrogram(audio), real.bandwidth),
+            "loss_mel": banded_mel_loss(real.mel, training_mel(audio), real.bandwidth),
             "loss_pitch": pitch,
             "loss_voicing": voicing,
         }
@@ -282,7 +283,8 @@ class StagedRecipe:
             _, mean, log_deviation, mask = model.prior(
                 batch["semantic"][:, None], batch["phones"], style, None, batch["lengths"], batch["phone_lengths"]
             )
-            latent, _, logs_q = model.enc_q(batch["spectrogram"], mask, style, noise)
+            pitch = pitch_inputs(batch["log_f0"], batch["voiced"]) if model.config.posterior_pitch else None
+            latent, _, logs_q = model.enc_q(batch["spectrogram"], mask, style, noise, pitch)
             z_p = model.flow(latent, mask, style)
             out = self._decode(latent, style, starts, real)
             from_prior = None
@@ -310,7 +312,7 @@ class StagedRecipe:
             take_slices(batch[name][:, None], starts * UPSAMPLING, frames * UPSAMPLING)[:, 0]
             for name in ("log_f0", "voiced")
         )
-        return Slices(audio, mel_spectrogram(audio), log_f0, voiced, batch["bandwidth"])
+        return Slices(audio, training_mel(audio), log_f0, voiced, batch["bandwidth"])
 
     def _draws(self, step: int, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Noise of posterior and prior (B, C, T) and first frames of the slices (B,) of a part."""
@@ -342,7 +344,7 @@ class StagedRecipe:
             latent = model.latent(batch["semantic"][:, None], batch["phones"], style, noise)
             frames = decoder.frames(latent, style)
         spoken = decoder.synthesise(frames, frames.log_f0.clamp(*LOG_F0_RANGE), (frames.voicing > 0).float())
-        mel = banded_mel_loss(mel_spectrogram(batch["audio"]), mel_spectrogram(spoken), batch["bandwidth"])
+        mel = banded_mel_loss(training_mel(batch["audio"]), training_mel(spoken), batch["bandwidth"])
         pitch, _ = pitch_loss(frames.log_f0, frames.voicing, batch["log_f0"], batch["voiced"])
         unlike = ((frames.voicing > 0) != (batch["voiced"] > 0)).float().mean()
         return spoken.flatten(), {"mel_l1": mel.item(), "log_f0_l1": pitch.item(), "voicing_error": unlike.item()}
@@ -356,6 +358,12 @@ class StagedRecipe:
         """The first held-out utterance, resynthesised."""
         rows = self.data.heldout[:1]
         return (self._resynthesise(self.data.middle(rows[0], JUDGED_FRAMES))[0], 32000) if rows else None
+
+
+def pitch_inputs(log_f0: Tensor, voiced: Tensor) -> Tensor:
+    """What the posterior reads of F0: (B, 4, T) of log F0 and voicing (B, 2 T), twice a frame."""
+    values = torch.stack([(log_f0 - UNVOICED) * voiced, voiced], 1)
+    return values.unflatten(-1, (-1, UPSAMPLING)).transpose(2, 3).flatten(1, 2)
 
 
 def spread(rows: Sequence[Utterance], most: int) -> list[Utterance]:

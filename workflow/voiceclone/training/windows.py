@@ -13,8 +13,8 @@ from torch import Tensor
 
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.mel import spectrogram
-from voiceclone.models.synthesis import UPSAMPLING
 from voiceclone.models.sovits import FRAMES_PER_TOKEN
+from voiceclone.models.synthesis import UPSAMPLING
 from voiceclone.training.data import FeatureStore, Utterance, derive_seed, pad_last, read_manifest
 from voiceclone.training.fingerprint import tensor_digest
 

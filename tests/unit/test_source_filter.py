@@ -230,7 +230,7 @@ def test_bundles_end_at_the_frames(bundles: dict[str, Path]) -> None:
         assert "frames.onnx" in description["files"] and "tail.onnx" not in description["files"]
         parity = read_json(folder / "parity.json")
         assert parity["pitch"]["other_voicing"] == 0
-        assert 0 < parity["pitch"]["max_cents"] < 5, target
+        assert 0 < parity["pitch"]["mean_cents"] < (10 if target == "onnx-int8" else 1), target
         assert parity["spectral_distance_db"] < 0.5
     sizes = {target: (folder / "frames.onnx").stat().st_size for target, folder in bundles.items()}
     assert sizes["onnx-int8"] < 0.7 * sizes["onnx-fp16"] < 0.4 * sizes["onnx-fp32"]
@@ -273,7 +273,7 @@ def test_gates_know_pitch_and_voicing(bundles: dict[str, Path]) -> None:
     loose = ExportSettings(min_token_agreement=0)
     check(parity, "int8", loose, "onnx-int8")
     off = parity["pitch"] | {"mean_cents": MOST_CENTS["int8"] + 1}
-    with pytest.raises(VoiceCloneError, match=r"F0 is off by 6\.00 cents"):
+    with pytest.raises(VoiceCloneError, match=r"F0 is off by 11\.00 cents"):
         check(parity | {"pitch": off}, "int8", loose, "onnx-int8")
     with pytest.raises(VoiceCloneError, match=r"30\.00% of the frames are voiced in one alone"):
         check(parity | {"pitch": parity["pitch"] | {"other_voicing": 0.3}}, "int8", loose, "onnx-int8")

@@ -132,3 +132,18 @@ def test_it_neither_imports_torch_nor_takes_long() -> None:
     assert rows == len(load_config(root=REPOSITORY).all_assets()) + 5
     assert (torch, numpy) == (False, False)
     assert seconds < 0.5
+
+
+def test_sources_on_the_web_are_shown_and_not_counted_on_offline(project: Path) -> None:
+    path = project / "config" / "assets.yaml"
+    registry = yaml.safe_load(path.read_text())
+    entry = registry["assets"]["dnsmos"]
+    entry["sources"] = [
+        {"url": {"files": {"model.bin": "https://models.example.org/dnsmos/model.bin"}}},
+        {"modelscope": {"repository": "a/b", "files": {"model.bin": "model.bin"}}},
+    ]
+    path.write_text(yaml.safe_dump(registry | {"assets": registry["assets"] | {"dnsmos": entry}}))
+    shown = row(inspect(config(), project), "dnsmos")
+    assert shown.state == LATER and "url models.example.org" in shown.detail
+    shown = row(inspect(config(offline=True), project), "dnsmos")
+    assert shown.state == BAD and "modelscope a/b@master: not tried: offline" in shown.detail

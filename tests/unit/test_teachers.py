@@ -146,7 +146,7 @@ def test_a_run_fetches_the_models_of_its_teachers() -> None:
     ("language", "text", "phones"),
     [
         ("zh", "你好，我们去学习中文。", "ni↗ xau↓, wo↓mən ʨʰy↘ ɕɥe↗ɕi↗ ꭧʊ→ŋwə↗n."),
-        ("zh", "知了吃四颗月饼？", "ꭧɨ→ lɤ ꭧʰɨ→ sɨ↘ kʰɤ→ ɥe↘pi↓ŋ?"),
+        ("zh", "知了吃四颗月季？", "ꭧɨ→ lɤ ꭧʰɨ→ sɨ↘ kʰɤ→ ɥe↘ʨi↘?"),
         ("zh", "一共35元。", "i↗kʊ↘ŋ sa→nʂɨ↗ u↓ ɥɛ↗n."),
         ("ja", "学校へ行った。", "ɡaʔkoː e iʔta."),
         ("ja", "ティーを三杯、飲みましょう！", "tʲiː o sambai, nomʲimaɕoː!"),
@@ -261,7 +261,7 @@ def test_a_killed_run_goes_on_and_speaks_no_line_twice(asset: Callable[[str], Pa
     command += ["--settings", chosen.model_dump_json(), "--threads", "1"]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
-    while len(list(out.glob("*.flac"))) < 2 and time.monotonic() < deadline:
+    while len(list(out.glob("[!.]*.flac"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()

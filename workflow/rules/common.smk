@@ -173,6 +173,11 @@ def half_of_the_cores(wildcards):
     return max(1, min(8, (workflow.cores or 2) // 2))
 
 
+def several_cores(wildcards):
+    """Threads of work that falls apart into processes: as many as there are, up to eight."""
+    return min(8, workflow.cores or 2)
+
+
 def record_run():
     """At the start of a run: what is present and missing, the effective configuration, one line of history."""
     or_stop(record_start, CONFIG, Path.cwd(), SPEAKERS)

@@ -10,9 +10,9 @@ rule teacher_speech:
         "results/benchmarks/teacher_speech/{teacher}.tsv"
     conda:
         "../../envs/voiceclone.yaml"
-    threads: workflow.cores
+    threads: several_cores
     resources:
-        mem_mb=lambda wildcards, threads: 1500 * threads,
+        mem_mb=6000,
         runtime=600,
     params:
         settings=teacher_settings,

@@ -208,6 +208,8 @@ def _pointer(config: GPTConfig) -> dict[str, Any]:
     weight = 0.0 if config.pointer_added else GUIDANCE
     note = {"layer": config.pointer_layer, "dim": config.pointer_dim, "guidance": weight}
     return {"pointer": note} if config.pointer_layer else {}
+
+
 def _vocoder(config: SoVITSConfig) -> dict[str, Any]:
     """What a bundle says of its vocoder, and the version of its format: the first that knows it."""
     if config.decoder == SOURCE_FILTER:

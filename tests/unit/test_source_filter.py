@@ -7,14 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from voiceclone.errors import ConfigError
+from voiceclone.config.export import ExportSettings
+from voiceclone.errors import ConfigError, DataError, VoiceCloneError
+from voiceclone.export.bundle import export_voice
+from voiceclone.export.parity import MOST_CENTS, check
+from voiceclone.files import read_json, write_json
 from voiceclone.inference.batch import Defaults, Job, read_jobs
+from voiceclone.inference.bundle import read_bundle
+from voiceclone.inference.kernel_backend import KernelBackend
+from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.source_filter import Frames, Source
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.streaming import Streaming, stream
 from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 from .toy_voice import toy_voice
@@ -42,8 +50,23 @@ def lowest_line(wave: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models and features of a voice of random weights."""
-    return make_voice(tmp_path_factory.mktemp("small"), SoVITSConfig.small(codes=256))
+    """Models and features of a voice of random weights, which is voiced throughout."""
+    root = make_voice(tmp_path_factory.mktemp("small"), SoVITSConfig.small(codes=256))
+    weights = load_file(root / "models" / "sovits.safetensors")
+    weights["dec.pitch.2.bias"][1] = 1.0
+    save_file(weights, root / "models" / "sovits.safetensors")
+    return root
+
+
+@pytest.fixture(scope="module")
+def bundles(voice: Path) -> dict[str, Path]:
+    """Bundles of that voice; the export checks graphs and parity itself."""
+    targets = ("onnx-fp32", "onnx-fp16", "onnx-int8", "trt-fp16")
+    # The text model is random too: 8 bits prefer other tokens.
+    loose = ExportSettings(min_token_agreement=0, parity_sentences=1, calibration_sentences=1)
+    for target in targets:
+        export_voice(voice / "models", voice / "features", target, voice / target, loose, "anna")
+    return {target: voice / target for target in targets}
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +221,59 @@ def test_pitch_is_a_column_and_changes_no_other_key(tmp_path: Path) -> None:
     assert (moved.speaking.pitch, moved.speaking.pitch_range) == (-2.0, 1.2)
     assert (plain.speaking.pitch, plain.speaking.pitch_range) == (0.0, 1.0)
     assert moved.key() != plain.key() == KEY_BEFORE_PITCH
+
+
+def test_bundles_end_at_the_frames(bundles: dict[str, Path]) -> None:
+    for target, folder in bundles.items():
+        description, _ = read_bundle(folder)
+        assert description["decoder"] == "source_filter" and description["format_version"] == 4
+        assert "frames.onnx" in description["files"] and "tail.onnx" not in description["files"]
+        parity = read_json(folder / "parity.json")
+        assert parity["pitch"]["other_voicing"] == 0
+        assert 0 < parity["pitch"]["mean_cents"] < (10 if target == "onnx-int8" else 1), target
+        assert parity["spectral_distance_db"] < 0.5
+    sizes = {target: (folder / "frames.onnx").stat().st_size for target, folder in bundles.items()}
+    assert sizes["onnx-int8"] < 0.7 * sizes["onnx-fp16"] < 0.4 * sizes["onnx-fp32"]
+
+
+def test_a_program_of_before_is_told(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Its check was ``version > 3``; what is later than both is refused here."""
+    description = {**read_json(bundles["onnx-fp32"] / "bundle.json"), "format_version": 5}
+    write_json(tmp_path / "bundle.json", description)
+    with pytest.raises(DataError, match="format version 5, this program reads 3 and 4"):
+        read_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "auto"])
+def test_bundle_and_torch_say_the_same(voice: Path, bundles: dict[str, Path], engine: str) -> None:
+    exported = Synthesizer.from_bundle(bundles["onnx-fp32"], engine=engine)
+    trained = Synthesizer.from_models(voice / "models", voice / "features")
+    greedy = SamplingSettings(top_k=1)
+    first, second = (
+        each.say("One two three.", seed=3, sampling=greedy, max_tokens_per_phone=1.0, pitch=3.0, pitch_range=0.5)
+        for each in (exported, trained)
+    )
+    assert first.tokens == second.tokens
+    assert np.abs(first.samples - second.samples).max() < 1e-3 * np.abs(second.samples).max()
+    assert engine == "onnxruntime" or load_kernels() is None or isinstance(exported.backend, KernelBackend)
+
+
+def test_graphs_for_tensorrt_speak_by_onnxruntime(bundles: dict[str, Path]) -> None:
+    speech = Synthesizer.from_bundle(bundles["trt-fp16"], engine="onnxruntime").say("One.", max_tokens_per_phone=1.0)
+    assert np.isfinite(speech.samples).all() and len(speech.samples) > 0
+
+
+def test_8_bits_of_tensorrt_are_refused(voice: Path, tmp_path: Path) -> None:
+    with pytest.raises(VoiceCloneError, match="this voice has a source-filter decoder"):
+        export_voice(voice / "models", voice / "features", "trt-int8", tmp_path / "out", ExportSettings(), "anna")
+
+
+def test_gates_know_pitch_and_voicing(bundles: dict[str, Path]) -> None:
+    parity = read_json(bundles["onnx-int8"] / "parity.json")
+    loose = ExportSettings(min_token_agreement=0)
+    check(parity, "int8", loose, "onnx-int8")
+    off = parity["pitch"] | {"mean_cents": MOST_CENTS["int8"] + 1}
+    with pytest.raises(VoiceCloneError, match=r"F0 is off by 11\.00 cents"):
+        check(parity | {"pitch": off}, "int8", loose, "onnx-int8")
+    with pytest.raises(VoiceCloneError, match=r"30\.00% of the frames are voiced in one alone"):
+        check(parity | {"pitch": parity["pitch"] | {"other_voicing": 0.3}}, "int8", loose, "onnx-int8")

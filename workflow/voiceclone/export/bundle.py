@@ -24,14 +24,12 @@ from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, writ
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
     FORMAT_VERSION,
-    HEAD,
-    LATENT,
     QUANTISER,
     REFERENCE,
+    SOURCE_FILTER_VERSION,
     STYLE,
-    TAIL,
-    TEXT_TO_SEMANTIC,
     Reference,
+    graph_files,
     read_bundle,
 )
 from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
@@ -49,6 +47,8 @@ from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.inference.voices import BERT, trained_polyphones
 from voiceclone.lineage.rights import Rights
 from voiceclone.models.gpt import GPTConfig
+from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.models.synthesis import SOURCE_FILTER
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 
@@ -56,7 +56,6 @@ log = logging.getLogger(__name__)
 
 #: Entries of the description that each graph carries too.
 NOTED = ("voice", "target", "licence", "consent_sha256", "notice", "made_by")
-FILES = (TEXT_TO_SEMANTIC, LATENT, HEAD, TAIL, REFERENCE, QUANTISER, STYLE)
 SMOKE_TEXT = {
     "en": "This is a short test.",
     "ja": "これは短いテストです。",
@@ -110,7 +109,7 @@ def export_voice(
     description["encoders"] = _encoders(sovits, description, encoders)
     if is_tensorrt(target):
         sizes = Sizes.of(description["tokens_per_phone"], reference)
-        found = profiles(graphs, sizes, description["steps_per_frame"])
+        found = profiles(graphs, sizes, description.get("steps_per_frame", 1))
         description |= {"phones": gpt.config.phones, "profiles": found}
     faults = lint(graphs, form, description.get("profiles")) + lint_stored(own)
     if faults:
@@ -160,7 +159,7 @@ def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Referenc
             onnx.save(model, temporary)
     with atomic_path(folder / REFERENCE) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in reference.tensors().items()}, temporary)
-    names = list(FILES)
+    names = [*graph_files(description).values(), REFERENCE, QUANTISER, STYLE]
     if "profiles" in description:
         write_text(folder / SCRIPT, build_script(description["profiles"]))
         description["engines"] = engine_note(folder, description)
@@ -178,15 +177,13 @@ def _describe(
     languages = [row["language"] for row in read_tsv(features_dir / "manifest.tsv")]
     ranked = sorted(set(languages), key=lambda name: (-languages.count(name), name))
     return {
-        "format_version": FORMAT_VERSION,
         "voice": speaker,
         "target": target,
         "half": FORMATS[target] == "fp16",
         "languages": ranked,
         "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
         "sample_rate": sovits.config.sample_rate,
-        "steps_per_frame": sovits.config.upsample_rates[0],
-        "vocoder": {"rates": sovits.config.upsample_rates, "dilations": sovits.config.resblock_dilations},
+        **_vocoder(sovits.config),
         "prior_channels": sovits.config.inter_channels,
         "end_token": gpt.config.codes,
         "cache": {
@@ -211,3 +208,14 @@ def _pointer(config: GPTConfig) -> dict[str, Any]:
     weight = 0.0 if config.pointer_added else GUIDANCE
     note = {"layer": config.pointer_layer, "dim": config.pointer_dim, "guidance": weight}
     return {"pointer": note} if config.pointer_layer else {}
+
+
+def _vocoder(config: SoVITSConfig) -> dict[str, Any]:
+    """What a bundle says of its vocoder, and the version of its format: the first that knows it."""
+    if config.decoder == SOURCE_FILTER:
+        return {"format_version": SOURCE_FILTER_VERSION, "decoder": SOURCE_FILTER}
+    return {
+        "format_version": FORMAT_VERSION,
+        "steps_per_frame": config.upsample_rates[0],
+        "vocoder": {"rates": config.upsample_rates, "dilations": config.resblock_dilations},
+    }

@@ -1,7 +1,9 @@
-"""The graphs behind semantic tokens: ``latent`` (prior and flow), ``head`` and ``tail`` of the vocoder (HiFi-GAN).
+"""The graphs behind semantic tokens: ``latent`` (prior and flow), and the vocoder.
 
-They are apart because long speech is decoded in parts, and streamed speech too: latent and head look far to both sides
-but are cheap; the tail takes nearly all time and memory and looks less than two frames around.
+A HiFi-GAN is two graphs, ``head`` and ``tail``, because long speech is decoded in parts, and streamed speech too:
+latent and head look far to both sides but are cheap; the tail takes nearly all time and memory and looks less than two
+frames around. A source-filter decoder is one, ``frames``, which ends where numpy goes on
+(:mod:`voiceclone.inference.source_filter`): no runtime needs a Fourier transform.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voiceclone.inference.source_filter import Frames
 from voiceclone.models.decoder import Decoder
+from voiceclone.models.source_filter import SourceFilterDecoder
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.synthesis import LOG_F0_CENTRE
 
 
 class LatentEntry(nn.Module):
@@ -62,6 +67,23 @@ class TailEntry(nn.Module):
         """Waveform (1, 1, F * hop) of what the head gives."""
         audio: Tensor = self.decoder.tail(upsampled.unsqueeze(2)).squeeze(2)
         return audio
+
+
+class FramesEntry(nn.Module):
+    """Traced entry: the trunk of a source-filter decoder."""
+
+    def __init__(self, sovits: SynthesizerTrn) -> None:
+        super().__init__()
+        assert isinstance(sovits.dec, SourceFilterDecoder)
+        self.decoder = copy.deepcopy(sovits.dec)
+        last = self.decoder.pitch[2]
+        assert isinstance(last, nn.Conv1d) and last.bias is not None
+        last.bias.data[0] -= LOG_F0_CENTRE
+
+    def forward(self, latent: Tensor, style: Tensor) -> tuple[Tensor, ...]:
+        """Parameters of 2 F frames as :meth:`voiceclone.inference.source_filter.Frames.of_graph` reads them, of a
+        latent (1, C, F) and style (1, G, 1)."""
+        return tuple(self.decoder.frames(latent, style))
 
 
 class _PlanarConvolution(nn.Module):
@@ -123,6 +145,14 @@ def tail_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
         {"upsampled": {2: "steps"}, "audio": {2: "samples"}},
         opset,
     )
+
+
+def frames_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+    """The graph ``latent, style -> log_f0, voicing, harmonic, noise, phase``; see :class:`FramesEntry`."""
+    config, names = sovits.config, list(Frames._fields)
+    example = torch.zeros(1, config.inter_channels, 24), torch.zeros(1, config.gin_channels, 1)
+    axes = {"latent": {2: "frames"}, **{name: {1: "steps"} for name in names}}
+    return trace(FramesEntry(sovits), example, ["latent", "style"], names, axes, opset)
 
 
 def trace(

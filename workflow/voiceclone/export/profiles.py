@@ -88,6 +88,7 @@ def ranges(sizes: Sizes, steps_per_frame: int) -> dict[str, list[dict[str, Range
         "text_to_semantic": [first, step],
         "latent": [{"codes": codes, "phones": phones, "frames": frames}],
         "head": [{"frames": frames}],
+        "frames": [{"frames": frames}],
         "tail": [{"steps": (steps_per_frame, min(part, frames[1] * steps_per_frame), part)}],
     }
 

@@ -11,13 +11,15 @@ import onnx
 from onnx import version_converter
 from onnxruntime.quantization.onnx_model import ONNXModel
 
-from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
+from voiceclone.errors import VoiceCloneError
+from voiceclone.export.decoder import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.export.quantize import half
 from voiceclone.export.standard import StandardTextToSemanticGraph, within_int32
 from voiceclone.export.targets import Calibration, eight_bits
 from voiceclone.export.text_to_semantic import Format
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.synthesis import SOURCE_FILTER
 
 #: Operator sets that TensorRT 10.0 reads, the first in which scales of Q and DQ may be in half precision.
 LATEST_OPSET, HALF_SCALES_OPSET = 20, 19
@@ -26,14 +28,28 @@ LATEST_OPSET, HALF_SCALES_OPSET = 20, 19
 def tensorrt_graphs(
     gpt: TextToSemantic, sovits: SynthesizerTrn, form: Format, opset: int, calibration: Calibration
 ) -> dict[str, onnx.ModelProto]:
-    """The graphs of a target by name: text_to_semantic, latent, head, tail. Weight norm must be folded."""
+    """The graphs of a target by name: text_to_semantic, latent, and head and tail or frames. Weight norm must be
+    folded.
+
+    Raises:
+        VoiceCloneError: 8 bits for a source-filter decoder, which has few convolutions.
+    """
     opset = min(opset, LATEST_OPSET)
     weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in gpt.state_dict().items()}
     text_to_semantic = StandardTextToSemanticGraph(gpt.config, weights, "fp16", opset).build()
-    latent, head, tail = (make(sovits, opset) for make in (latent_graph, head_graph, tail_graph))
-    if form == "int8":
-        latent, head, tail = eight_bits(latent, head, tail, sovits, calibration, explicit=True)
-    decoder = {"latent": latent, "head": head, "tail": tail}
+    if sovits.config.decoder == SOURCE_FILTER:
+        if form == "int8":
+            raise VoiceCloneError(
+                "export trt-int8: its 8 bits are those of a HiFi-GAN's convolutions, this voice has a source-filter "
+                "decoder",
+                "take trt-fp16",
+            )
+        decoder = {"latent": latent_graph(sovits, opset), "frames": frames_graph(sovits, opset)}
+    else:
+        latent, head, tail = (make(sovits, opset) for make in (latent_graph, head_graph, tail_graph))
+        if form == "int8":
+            latent, head, tail = eight_bits(latent, head, tail, sovits, calibration, explicit=True)
+        decoder = {"latent": latent, "head": head, "tail": tail}
     graphs = {"text_to_semantic": text_to_semantic, **{name: _finished(model) for name, model in decoder.items()}}
     for model in graphs.values():
         onnx.checker.check_model(model, full_check=True)

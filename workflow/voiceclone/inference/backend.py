@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -185,14 +185,15 @@ class OnnxSession:
 
     def run(self, output: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
         """One output for named inputs."""
-        return self.run_all([output], inputs)[0]
+        return self.run_all([output], inputs)[output]
 
-    def run_all(self, outputs: Iterable[str], inputs: Mapping[str, npt.NDArray[Any]]) -> list[Floats]:
-        """Several outputs for named inputs."""
+    def run_all(self, outputs: Sequence[str], inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Floats]:
+        """Several outputs by name, for named inputs."""
         feed = {
             name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
         }
-        return [np.asarray(array, np.float32) for array in self._session.run(list(outputs), feed)]
+        found = self._session.run(list(outputs), feed)
+        return {name: np.asarray(array, np.float32) for name, array in zip(outputs, found, strict=True)}
 
 
 class HiFiGANVocoder:
@@ -233,8 +234,7 @@ class SourceFilterVocoder:
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
         """Parameters of 2 F frames."""
-        found = self._session.run_all(Frames._fields, {"latent": latent, "style": style})
-        return Frames(*(array[0] for array in found))
+        return Frames.of_graph(self._session.run_all(Frames._fields, {"latent": latent, "style": style}))
 
 
 def open_vocoder(

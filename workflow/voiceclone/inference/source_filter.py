@@ -6,6 +6,7 @@ frames, so that F0 can be moved and an utterance made in parts that join without
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from voiceclone.models.synthesis import (
     BAND,
     LEAD,
+    LOG_F0_CENTRE,
     LOG_F0_RANGE,
     LOG_MAGNITUDE_LIMIT,
     MARGIN,
@@ -46,6 +48,12 @@ class Frames(NamedTuple):
     harmonic: Floats
     noise: Floats
     phase: Floats
+
+    @classmethod
+    def of_graph(cls, outputs: Mapping[str, Floats]) -> Frames:
+        """Of the outputs (1, T, ...) of the graph ``frames``, which leaves the centre out of log F0."""
+        frames = cls(*(outputs[name][0] for name in cls._fields))
+        return frames._replace(log_f0=frames.log_f0 + np.float32(LOG_F0_CENTRE))
 
 
 class Source:
@@ -92,8 +100,8 @@ class Source:
         voiced = frames.voicing > 0
         if self._mean is None and voiced.any():
             self._mean = float(contour[voiced].mean(dtype=np.float64))
-        if self._mean is not None:
-            contour = self._mean + self._range * (contour - self._mean) if self._range != 1.0 else contour
+        if self._mean is not None and self._range != 1.0:
+            contour = self._mean + self._range * (contour - self._mean)
         return np.clip(contour + self._semitones * np.log(2) / 12, *SPOKEN_RANGE).astype(np.float32)
 
     def _pulses(self, contour: Floats, voiced: npt.NDArray[np.bool_], hop: int, sample_rate: int) -> Floats:

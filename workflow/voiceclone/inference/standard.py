@@ -54,7 +54,7 @@ class StandardBackend(ABC):
         sizes = description["cache"]
         self._heads, self._width = sizes["heads"], sizes["head_width"]
         self._names = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
-        self._phones, self._steps = description["phones"], description["steps_per_frame"]
+        self._phones, self._steps = description["phones"], description.get("steps_per_frame", 1)
         self._sample_rate, self.pitched = description["sample_rate"], is_source_filter(description)
         with self.scope():
             self._kept, self._mask = self._rows(0), self.upload(np.zeros((1, 1, 1, 0), np.float16))
@@ -152,8 +152,7 @@ class StandardBackend(ABC):
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
         """See :class:`voiceclone.inference.backend.Backend`."""
-        found = self._infer("frames", latent=latent, style=style)
-        return Frames(*(found[name][0] for name in Frames._fields))
+        return Frames.of_graph(self._infer("frames", latent=latent, style=style))
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
         """See :class:`voiceclone.inference.backend.Backend`; a HiFi-GAN in parts, so that memory does not grow with the

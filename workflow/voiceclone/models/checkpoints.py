@@ -310,7 +310,8 @@ def check_publishable(config: SoVITSConfig, name: str) -> None:
     public = SoVITSConfig.v2pro() if config.speaker_vector_size else SoVITSConfig.v2()
     ours, theirs = config.to_dict(), public.to_dict()
     free = {*_PUBLIC_NAMES, "segment_frames"} - {"gin_channels"}
-    other = [f"{key} {ours[key]}, public {theirs[key]}" for key in ours if key not in free and ours[key] != theirs[key]]
+    pairs = {key: (ours[key], theirs.get(key, "another")) for key in ours if key not in free}
+    other = [f"{key} {mine}, public {other}" for key, (mine, other) in pairs.items() if mine != other]
     if other:
         raise AssetError(
             f"{name}: public programs cannot load a SoVITS of these sizes ({'; '.join(other)})",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from voiceclone.models.synthesis import (
     BAND,
     LEAD,
+    LOG_F0_CENTRE,
     LOG_F0_RANGE,
     LOG_MAGNITUDE_LIMIT,
     MARGIN,
@@ -104,7 +105,7 @@ class SourceFilterDecoder(nn.Module):
         self.shape.bias[2 * self.bins :] = 0.0
         last = self.pitch[2]
         assert isinstance(last, nn.Conv1d) and last.bias is not None
-        last.bias.copy_(torch.tensor([5.1, 0.0]))
+        last.bias.copy_(torch.tensor([LOG_F0_CENTRE, 0.0]))
 
     def forward(
         self,

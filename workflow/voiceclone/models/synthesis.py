@@ -19,6 +19,8 @@ LEAD, TRAIL = 1, 2
 MARGIN = LEAD + OVERLAP // 2
 #: Natural logarithms of the F0 in Hz that is predicted (60 to 545), and of the one that is spoken (30 to 1,100).
 LOG_F0_RANGE, SPOKEN_RANGE = (4.1, 6.3), (3.4, 7.0)
+#: What graphs leave out of log F0 (164 Hz): the rest is exact to half a cent in half precision, the whole to four.
+LOG_F0_CENTRE = 5.1
 #: Largest logarithm of a magnitude of the filter.
 LOG_MAGNITUDE_LIMIT = 5.0
 #: Pulses have harmonics up to this share of the sample rate.

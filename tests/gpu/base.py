@@ -32,6 +32,7 @@ RATE, HOP = 32_000, 640
 MEGABYTE = 1_000_000
 SOUND_SHARE_OF_REAL = 0.7  # of the bytes for sound
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+OPUS_LEVEL = 0.92  # of libsndfile: about 30 kbit/s
 EVERYTHING = {"phones": "int64", "semantic": "int64", "align": "int16"}  # kinds of all utterances: type of the store
 SPOKEN = {"speaker": "float32", "pitch": "float32"}  # kinds of those whose sound is carried
 INTERRUPTED = 75
@@ -105,7 +106,7 @@ def as_opus(samples: npt.NDArray[np.int16], bandwidth: float) -> bytes:
     rate = next((rate for rate in OPUS_RATES if bandwidth and rate >= 2 * bandwidth), OPUS_RATES[-1])
     buffer = io.BytesIO()
     sound = resample(samples.astype(np.float32) / np.float32(32768), RATE, rate)
-    soundfile.write(buffer, sound, rate, format="OGG", subtype="OPUS", compression_level=0.75)
+    soundfile.write(buffer, sound, rate, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
     return buffer.getvalue()
 
 

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 
 from voiceclone.config.takes import TakesSettings
-from voiceclone.corpus.takes import find_files, ingest, slug, take_id
+from voiceclone.corpus.inventory import find_files
+from voiceclone.corpus.takes import ingest, slug, take_id
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_tsv, sha256_file
 
@@ -126,7 +127,7 @@ def test_twenty_broken_inputs(folder: Path, tmp_path: Path) -> None:
         "good.wav": "duplicate",
         "opposite.wav": "cancelling",
         "pipe.wav": "not-a-file",
-        "tab here.wav": "name",
+        r"tab\there.wav": "name",
     }
     assert rejected["header-only.flac"]["reason"] in ("truncated", "undecodable")
     assert all(row["stage"] == "takes" and len(row["detail"]) > 10 for row in rejected.values())

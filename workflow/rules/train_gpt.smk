@@ -5,6 +5,7 @@ rule train_gpt:
         phones="results/{speaker}/features/phones.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
         assets=stage_assets("train_gpt"),
+        settings=settings("train_gpt"),
     output:
         model="results/{speaker}/models/gpt.safetensors",
         report="results/{speaker}/models/gpt.json",
@@ -23,7 +24,6 @@ rule train_gpt:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/gpt",
-        settings=settings("train_gpt"),
         revision=revision("train_gpt"),
         runtime=RUNTIME,
     shell:
@@ -31,4 +31,4 @@ rule train_gpt:
         " --features-dir {params.features_dir} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
         " --suspects {output.suspects}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -8,6 +8,7 @@ rule train_sovits:
         audio="results/{speaker}/features/audio.safetensors",
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         assets=stage_assets("train_sovits"),
+        settings=settings("train_sovits"),
     output:
         model="results/{speaker}/models/sovits.safetensors",
         report="results/{speaker}/models/sovits.json",
@@ -26,7 +27,6 @@ rule train_sovits:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",
-        settings=settings("train_sovits"),
         revision=revision("train_sovits"),
         runtime=RUNTIME,
     shell:
@@ -34,4 +34,4 @@ rule train_sovits:
         " --features-dir {params.features_dir} --tokenizer {input.tokenizer} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
         " --suspects {output.suspects}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -16,6 +16,7 @@ from voiceclone.audio.each_take import each_take
 from voiceclone.audio.io import Waveform, read_audio, resample, write_flac
 from voiceclone.audio.segments import in_segments
 from voiceclone.config.separate import SeparateSettings
+from voiceclone.corpus.inventory import unescape
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
 
@@ -215,7 +216,7 @@ def _asset_digests(settings: SeparateSettings, spleeter: Asset | None, separator
 
 
 def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tools: Toolbox) -> dict[str, Any]:
-    source = contained_path(folder, row["file"])
+    source = contained_path(folder, unescape(row["file"]))
     if not source.is_file():
         raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is made anew")
     if sha256_file(source) != row["sha256"]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from voiceclone.errors import DataError
-from voiceclone.files import sha256_file
+from voiceclone.files import read_json, sha256_file, write_changed
 
 NONE_GIVEN = "none given"
 LONGEST_LICENCE = 200
@@ -48,6 +49,31 @@ def read_rights(folder: Path) -> Rights:
         _first_line(licence) if licence else NONE_GIVEN,
         sha256_file(consent) if consent else NONE_GIVEN,
     )
+
+
+def record_rights(folder: Path, target: Path) -> bool:
+    """Write what a speaker's folder states, or why it cannot be told, where the file says something else.
+
+    Returns:
+        whether it was written.
+    """
+    try:
+        stated = read_rights(folder).as_notes()
+    except DataError as error:  # one speaker's mistake stops no other: whoever reads the file raises it
+        stated = {"problem": error.message, "hint": error.hint}
+    return write_changed(target, json.dumps(stated, sort_keys=True, ensure_ascii=False, indent=2) + "\n")
+
+
+def load_rights(path: Path) -> Rights:
+    """What :func:`record_rights` wrote.
+
+    Raises:
+        DataError: the folder's statements were in no order.
+    """
+    stated = read_json(path)
+    if "problem" in stated:
+        raise DataError(stated["problem"], stated["hint"])
+    return Rights(**stated)
 
 
 def _named(folder: Path, name: re.Pattern[str]) -> list[Path]:

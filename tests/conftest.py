@@ -39,6 +39,12 @@ def shared_golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Small inputs on which programs of this field broke."""
+    return _beside("cases")
+
+
+@pytest.fixture(scope="session")
 def asset() -> Callable[[str], Path]:
     """Fetch a registered model by name and return the path of its asset.json."""
     from voiceclone.assets import fetch_asset

@@ -1,4 +1,4 @@
-"""Content decides what is computed, not time: copies without time stamps plan nothing, changed files what reads them."""
+"""Content decides, not time: copies without time stamps plan nothing, a changed file plans what reads it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Entry:
 
 
 def escape(name: str) -> str:
-    r"""A file name as text of one table cell: ``\t``, ``\n``, ``\\``, ``\xff`` for a byte that is no UTF-8, ``\u001b``."""
+    r"""A file name as text of one table cell: ``\t``, ``\n``, ``\\``, ``\u001b``; ``\xff`` for a byte outside UTF-8."""
 
     def replaced(match: re.Match[str]) -> str:
         code = ord(match[0])

@@ -28,6 +28,7 @@ TAKES_COLUMNS = [
 ]  # fmt: skip
 REJECTED_COLUMNS = ["file", "sha256", "stage", "reason", "detail"]
 
+
 @dataclass(frozen=True)
 class Intake:
     """One file after reading: its digest and either header and figures or the reason of refusal."""

@@ -36,6 +36,7 @@ from voiceclone.inference.engine_cache import Machine
 from voiceclone.inference.standard import is_tensorrt
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
+from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
     from voiceclone.inference.synthesizer import Synthesizer
@@ -93,7 +94,7 @@ def read_sentences(path: Path) -> list[tuple[str, str]]:
         DataError: a line has another form, or an id comes twice.
     """
     sentences: dict[str, str] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_user_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         name, tab, text = line.partition("\t")

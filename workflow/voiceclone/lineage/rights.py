@@ -9,6 +9,7 @@ from pathlib import Path
 
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, sha256_file, write_changed
+from voiceclone.usertext import read_user_text
 
 NONE_GIVEN = "none given"
 LONGEST_LICENCE = 200
@@ -91,9 +92,7 @@ def _only(folder: Path, name: re.Pattern[str]) -> Path | None:
 
 def _first_line(path: Path) -> str:
     try:
-        lines = [" ".join(line.split()) for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8 text ({error})", "its first line names the licence, as CC-BY-4.0"
-        ) from error
+        lines = [" ".join(line.split()) for line in read_user_text(path).split("\n")]
+    except DataError as error:
+        raise DataError(f"{error.message}; its first line names the licence, as CC-BY-4.0", error.hint) from error
     return next((line[:LONGEST_LICENCE] for line in lines if line), NONE_GIVEN)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform
+from voiceclone.audio.io import Waveform, read_audio, resample
 from voiceclone.audio.snr import snr_of_powers
+from voiceclone.errors import DataError
 
 Array = npt.NDArray[np.float64]
 
@@ -212,3 +214,17 @@ def mix_of(samples: Waveform, rate: int) -> Mix:
     for start in range(0, len(samples), 10 * rate):
         meter.add(samples[start : start + 10 * rate])
     return meter.result()
+
+
+def read_voice(path: Path, rate: int) -> Waveform:
+    """The voice of a sound file, of the channels that carry it: float32 (frames,) at ``rate`` Hz.
+
+    Raises:
+        DataError: it cannot be read, or its channels hold different voices.
+    """
+    samples, source_rate = read_audio(path)
+    try:
+        kept = mix_of(samples, source_rate).take(samples)
+    except TwoVoicesError as error:
+        raise DataError(f"{path}: its {error}", "export the channel of one person") from error
+    return resample(kept.mean(axis=1, dtype=np.float32), source_rate, rate)

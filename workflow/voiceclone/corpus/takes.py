@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from voiceclone.audio.channels import ChannelMeter, Mix, TwoVoicesError
 from voiceclone.audio.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, stream
 from voiceclone.audio.measure import Measures, Meter
 from voiceclone.config.takes import TakesSettings
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 TAKES_COLUMNS = [
     "take", "file", "sha256", "seconds", "sample_rate", "channels", "codec", "peak_dbfs", "loudness_lufs",
-    "bandwidth_hz", "clipping", "dc_offset", "snr_db", "flags",
+    "bandwidth_hz", "clipping", "dc_offset", "snr_db", "flags", "mix", "note",
 ]  # fmt: skip
 REJECTED_COLUMNS = ["file", "sha256", "stage", "reason", "detail"]
 
@@ -39,6 +40,8 @@ class Intake:
     measures: Measures | None = None
     rejection: Rejection | None = None
     cached: bool = False
+    mix: str = ""
+    note: str = ""
 
 
 def slug(stem: str) -> str:
@@ -75,25 +78,42 @@ def read_take(folder: Path, entry: Entry, cache: Path, settings: TakesSettings) 
     if "reason" in record:
         return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]), cached=cached)
     info, measures = SoundInfo(**record["info"]), Measures(**record["measures"])
-    return Intake(file, sha256, info, measures, judge(info, measures, settings), cached)
+    refused = judge(info, measures, settings)
+    return Intake(file, sha256, info, measures, refused, cached, record["mix"], record["note"])
 
 
 def _decode(path: Path) -> dict[str, Any]:
     """Header and figures of a sound file, or reason and detail, as plain types."""
     try:
         info = probe(path)
+        mix = _mix(path, info)
         meter = Meter(info.sample_rate)
         for block in stream(path, info):
-            meter.add(block)
+            meter.add(mix.take(block))
             if not meter.finite:
                 break
-        return {"info": asdict(info), "measures": asdict(meter.result())}
+        track = f"track {info.track + 1} of {info.tracks} taken" if info.tracks > 1 else ""
+        length = "read to its end: its header tells another length" if info.to_end else ""
+        note = "; ".join(part for part in (track, length, mix.why) if part)
+        return {"info": asdict(info), "measures": asdict(meter.result()), "mix": str(mix), "note": note}
+    except TwoVoicesError as error:
+        return {"reason": "two-voices", "detail": f"its {error}; export the channel of this speaker"}
     except NoAudioStreamError:
         return {"reason": "no-audio", "detail": "a media file without an audio stream; expected sound"}
     except TruncatedError as error:
         return {"reason": "truncated", "detail": f"{_without_path(error, path)}; copy it again from its source"}
     except DataError as error:
         return {"reason": "undecodable", "detail": f"{_without_path(error, path)}; expected a sound file"}
+
+
+def _mix(path: Path, info: SoundInfo) -> Mix:
+    """The channels that carry the voice."""
+    if info.channels == 1:
+        return Mix()
+    meter = ChannelMeter(info.sample_rate)
+    for block in stream(path, info):
+        meter.add(block)
+    return meter.result()
 
 
 def _without_path(error: DataError, path: Path) -> str:
@@ -229,6 +249,8 @@ def _take_row(intake: Intake, settings: TakesSettings) -> dict[str, Any]:
         "dc_offset": measures.dc_offset,
         "snr_db": _rounded(measures.snr_db),
         "flags": ",".join(flags(info, measures, settings)),
+        "mix": intake.mix,
+        "note": intake.note,
     }
 
 

@@ -95,7 +95,7 @@ def test_a_second_person_is_another_speaker_and_not_a_mix(shared_data: Path) -> 
         pair(first, second) + room,
         pair(first + 0.1 * second, second + 0.1 * first) + room,
     ):
-        with pytest.raises(TwoVoicesError, match="1 and 2|2 and 1"):
+        with pytest.raises(TwoVoicesError, match="hold"):
             mix_of(stereo, rate)
 
 

@@ -264,7 +264,13 @@ def resample(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
     return np.asarray(soxr.resample(samples, source_rate, target_rate, quality="HQ"), dtype=np.float32)
 
 
-def write_flac(target: Path, samples: Waveform, rate: int) -> None:
+def write_flac(target: Path, samples: Waveform, rate: int, comment: str = "") -> None:
     """Write FLAC (16 bit) atomically; samples float32 (frames,) or (frames, channels) within ±1."""
-    with atomic_path(target) as temporary:
-        soundfile.write(str(temporary), samples, rate, format="FLAC", subtype="PCM_16")
+    channels = samples.shape[1] if samples.ndim > 1 else 1
+    with (
+        atomic_path(target) as temporary,
+        soundfile.SoundFile(str(temporary), "w", rate, channels, format="FLAC", subtype="PCM_16") as sound,
+    ):
+        if comment:
+            sound.comment = comment
+        sound.write(samples)

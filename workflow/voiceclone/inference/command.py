@@ -87,6 +87,7 @@ def stream(
     machine: MachineOptions,
 ) -> None:
     """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
+    from voiceclone.inference.sound import GENERATED_NOTICE
     from voiceclone.inference.streaming import stream as parts_of
 
     words = _words(text)
@@ -100,7 +101,7 @@ def stream(
     spent = time.perf_counter() - began
     typer.echo(
         f"{samples / voice.sample_rate:.2f} s of speech at {voice.sample_rate} Hz in {spent:.2f} s, "
-        f"the first after {first:.2f} s",
+        f"the first after {first:.2f} s; {GENERATED_NOTICE}: samples carry no mark, say so where they are heard",
         err=True,
     )
 

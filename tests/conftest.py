@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def _beside(name: str) -> Path:
-    folder = Path("/work/shared") / name
+    folder = REPOSITORY.parent / "shared" / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there: this test needs its recordings")
     return folder

@@ -23,6 +23,7 @@ Array = npt.NDArray[np.float64]
 FRAME_SECONDS = 0.02
 ALIVE_DB = 40.0  # a channel this far below the loudest one carries nothing
 NOISY_DB = 10.0  # so much worse a signal-to-noise ratio makes a channel one to leave out
+EQUAL_DB = 3.0  # signal-to-noise ratios that near say nothing of which channel is better
 SPEECH_SNR_DB = 12.0  # steady noise and hum stay below, speech with pauses above
 SAME_SOUND = 0.5  # correlation of two channels of one stereo recording
 SAME_EVENTS = 0.5  # correlation of the levels in dB of one voice before two microphones
@@ -134,8 +135,10 @@ def choose(powers: Array, correlation: Array) -> Mix:
     levels = powers.mean(axis=0)
     alive = [channel for channel in range(len(levels)) if levels[channel] > levels.max() * 10 ** (-ALIVE_DB / 10)]
     ratios = [snr_of_powers(powers[:, channel], FRAME_SECONDS) or 0.0 for channel in range(len(levels))]
-    # Of channels that are equally clean the first: a doubled mono keeps its order.
-    best = max(alive, key=lambda channel: (round(ratios[channel]), -channel), default=0)
+    # Of channels that are about as clean the loudest: it is nearer to the voice.
+    cleanest = max((ratios[channel] for channel in alive), default=0.0)
+    clean = [channel for channel in alive if ratios[channel] >= cleanest - EQUAL_DB]
+    best = max(clean, key=lambda channel: levels[channel], default=0)
     kept, notes = {best: 1}, []
     for channel in range(len(levels)):
         if channel == best:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceclone.errors import DataError
+from voiceclone.config.load import as_utf8, read_yaml
+from voiceclone.errors import ConfigError, DataError
 from voiceclone.usertext import decode, read_user_text, read_user_tsv, unquoted
 
 SENTENCES = Path(__file__).resolve().parents[2] / "resources" / "sentences"
@@ -117,3 +118,16 @@ def test_tables_name_their_lines(tmp_path: Path) -> None:
     path.write_text("word\tphones\na\tb\tc\n")
     with pytest.raises(DataError, match=r"en\.tsv: line 2 has 3 cells"):
         read_user_tsv(path, ["word"])
+
+
+def test_a_configuration_in_another_encoding(tmp_path: Path) -> None:
+    path, copy = tmp_path / "config.yaml", tmp_path / "copy.yaml"
+    path.write_text("seed: 1\n")
+    assert as_utf8(str(path), str(copy)) == str(path) and not copy.exists()
+    path.write_bytes('transcribe: {prompts: {zh: "这是一段中文录音。"}}\n'.encode("gbk"))
+    assert as_utf8(str(path), str(copy)) == str(copy)
+    assert read_yaml(copy) == read_yaml(path) == {"transcribe": {"prompts": {"zh": "这是一段中文录音。"}}}
+    path.write_bytes(b"a: \xff\x81\x8d\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml: line 1"):
+        as_utf8(str(path), str(copy))
+    assert as_utf8(str(tmp_path / "absent.yaml"), str(copy)) == str(tmp_path / "absent.yaml")

@@ -135,10 +135,10 @@ def choose(powers: Array, correlation: Array) -> Mix:
     levels = powers.mean(axis=0)
     alive = [channel for channel in range(len(levels)) if levels[channel] > levels.max() * 10 ** (-ALIVE_DB / 10)]
     ratios = [snr_of_powers(powers[:, channel], FRAME_SECONDS) or 0.0 for channel in range(len(levels))]
-    # Of channels that are about as clean the loudest: it is nearer to the voice.
+    # Of channels that are about as clean the driest: it is nearer to the voice.
     cleanest = max((ratios[channel] for channel in alive), default=0.0)
     clean = [channel for channel in alive if ratios[channel] >= cleanest - EQUAL_DB]
-    best = max(clean, key=lambda channel: levels[channel], default=0)
+    best = max(clean, key=lambda channel: (round(dryness(powers[:, channel]), 1), -channel), default=0)
     kept, notes = {best: 1}, []
     for channel in range(len(levels)):
         if channel == best:
@@ -181,6 +181,13 @@ def _active(powers: Array) -> npt.NDArray[np.bool_]:
     """Frames 15 dB above the channel's floor and within 25 dB of its loudest."""
     floor = np.percentile(powers, 10) + 1e-12
     return (powers > floor * 10**1.5) & (powers > np.percentile(powers, 95) * 10**-2.5)
+
+
+def dryness(powers: Array) -> float:
+    """How fast sound dies away, in dB for each frame: a room far from the microphone fills the gaps between syllables."""
+    decibels = 10 * np.log10(powers + 1e-12)
+    sounding = _active(powers)[:-1]
+    return -float(np.percentile(np.diff(decibels)[sounding], 10)) if sounding.any() else 0.0
 
 
 def _take_turns(one: Array, other: Array) -> bool:

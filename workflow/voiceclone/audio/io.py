@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -64,8 +65,9 @@ def probe(path: Path) -> SoundInfo:
         NoAudioStreamError: a media file without sound.
         DataError: neither libsndfile nor ffmpeg knows the format.
     """
-    if wav_length_is_wrong(path) and shutil.which("ffmpeg"):
-        return _probe_with_ffmpeg(path, to_end=True)
+    if wav_length_is_wrong(path):
+        with contextlib.suppress(DataError):  # what ffmpeg cannot read either is refused below
+            return _probe_with_ffmpeg(path, to_end=True)
     try:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError) as first:
@@ -225,7 +227,9 @@ def _speech(path: Path, track: SoundInfo) -> float:
 def _stream_with_ffmpeg(path: Path, info: SoundInfo, block: int) -> Iterator[Waveform]:
     # Rate and channels are forced: a stream that changes them midway must not change the layout of the samples.
     layout = ["-map", f"0:a:{info.track}", "-ar", str(info.sample_rate), "-ac", str(info.channels), "-f", "f32le", "-"]
-    command = [_program("ffmpeg"), "-v", "error", "-xerror", "-nostdin", *_source(path, info.to_end), *layout]
+    # Where the length is wrong the last packet ends early, which is no error then.
+    strict = [] if info.to_end else ["-xerror"]
+    command = [_program("ffmpeg"), "-v", "error", *strict, "-nostdin", *_source(path, info.to_end), *layout]
     frame_bytes = 4 * info.channels
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(

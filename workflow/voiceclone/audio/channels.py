@@ -184,7 +184,7 @@ def _active(powers: Array) -> npt.NDArray[np.bool_]:
 
 
 def dryness(powers: Array) -> float:
-    """How fast sound dies away, in dB for each frame: a room far from the microphone fills the gaps between syllables."""
+    """How fast sound dies away, in dB a frame: a room far from the microphone fills the gaps between syllables."""
     decibels = 10 * np.log10(powers + 1e-12)
     sounding = _active(powers)[:-1]
     return -float(np.percentile(np.diff(decibels)[sounding], 10)) if sounding.any() else 0.0

@@ -80,8 +80,8 @@ def alternatives(names):
 
 
 def settings(stage):
-    """File of the stage's settings: an input, so that a change reruns this stage alone."""
-    return HANDOVER.settings(stage, json.loads(CONFIG.settings(stage)))
+    """File of the stage's settings, named by revision and content: an input, so that a change reruns this stage alone."""
+    return HANDOVER.settings(f"{stage}-{REVISIONS.get(stage, 1)}", json.loads(CONFIG.settings(stage)))
 
 
 def revision(stage):

@@ -2,10 +2,12 @@
 
 from snakemake.utils import min_version
 
+from voiceclone.config.load import as_utf8
+
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
+configfile: as_utf8("config/config.yaml", copy="results/config.utf-8.yaml")
 
 
 report: "workflow/report/workflow.rst"

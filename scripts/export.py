@@ -10,7 +10,7 @@ from voiceclone.stage import parse_settings, run_stage, stage_parser
 
 def main(args: Namespace) -> None:
     from voiceclone.export.bundle import export_voice
-    from voiceclone.lineage.rights import read_rights
+    from voiceclone.lineage.rights import load_rights
 
     export_voice(
         args.models_dir,
@@ -19,7 +19,7 @@ def main(args: Namespace) -> None:
         args.output_dir,
         parse_settings(ExportSettings, args.settings),
         args.speaker,
-        read_rights(args.speaker_dir) if args.speaker_dir else None,
+        load_rights(args.rights) if args.rights else None,
         args.encoders,
     )
 
@@ -30,6 +30,6 @@ if __name__ == "__main__":
     parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
     parser.add_argument("--target", required=True, choices=get_args(Target), help="what to export to")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--speaker-dir", type=Path, help="the speaker's folder, which may state licence and consent")
+    parser.add_argument("--rights", type=Path, help="JSON file of what the speaker's folder states of its rights")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="NAME.json of the exported encoders")
     run_stage(main, parser)

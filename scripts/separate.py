@@ -7,14 +7,14 @@ from voiceclone.assets import open_assets
 from voiceclone.audio.separate import separate_speaker
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.features.device import choose_device
-from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_parser
+from voiceclone.stage import parse_settings, run_stage, runtime_settings, speaker_folder, stage_parser
 
 
 def main(args: Namespace) -> None:
     models = open_assets(args.assets)
     spleeter = models.pop("spleeter-2stems", None)
     separate_speaker(
-        args.folder,
+        speaker_folder(args),
         args.takes,
         args.output,
         parse_settings(SeparateSettings, args.settings),
@@ -27,7 +27,8 @@ def main(args: Namespace) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="folder of the speaker's recordings")
+    parser.add_argument("--folder", type=Path, help="folder of the speaker's recordings; left out: from --config")
+    parser.add_argument("--config", type=Path, help="configuration of the run, JSON")
     parser.add_argument("--takes", type=Path, required=True, help="table of takes")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write; audio goes beside it")
     parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the separation models")

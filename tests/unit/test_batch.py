@@ -141,8 +141,10 @@ def test_only_what_changed_is_spoken_again(tmp_path: Path) -> None:
 def test_wrong_columns_are_named(tmp_path: Path, header: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_jobs(write(tmp_path / "lines.tsv", header), DEFAULTS)
-    (tmp_path / "lines.tsv").write_bytes(b"name\ttext\na\tcaf\xe9\n")
-    with pytest.raises(DataError, match="not UTF-8 text"):
+    (tmp_path / "lines.tsv").write_bytes(b"name\ttext\na\tcaf\xe9 au lait\n")
+    assert read_jobs(tmp_path / "lines.tsv", DEFAULTS)[0].text == "café au lait"
+    (tmp_path / "lines.tsv").write_bytes(b"name\ttext\na\t\x81\x8d\xff\n")
+    with pytest.raises(DataError, match="line 2 is not UTF-8"):
         read_jobs(tmp_path / "lines.tsv", DEFAULTS)
     (tmp_path / "lines.tsv").write_text("")
     with pytest.raises(DataError, match="empty, expected a header"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from voiceclone.errors import DataError
-from voiceclone.lineage.rights import NONE_GIVEN, Rights, read_rights, rights_files
+from voiceclone.lineage.rights import NONE_GIVEN, Rights, load_rights, read_rights, record_rights, rights_files
 
 
 def test_nothing_stated(tmp_path: Path) -> None:
@@ -41,5 +41,18 @@ def test_two_of_a_kind_are_refused(tmp_path: Path) -> None:
 
 def test_licence_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "LICENCE.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"LICENCE\.txt: not UTF-8"):
+    with pytest.raises(DataError, match=r"LICENCE\.txt: line 1: not utf-16"):
         read_rights(tmp_path)
+
+
+def test_rights_reach_jobs_as_a_file(tmp_path: Path) -> None:
+    folder, target = tmp_path / "anna", tmp_path / "rights.json"
+    folder.mkdir()
+    (folder / "LICENSE").write_text("it's `mine` {all}")
+    assert record_rights(folder, target) and not record_rights(folder, target)
+    assert load_rights(target) == read_rights(folder)
+    for name in ("consent.txt", "consent.pdf"):
+        (folder / name).write_text("x")
+    assert record_rights(folder, target)
+    with pytest.raises(DataError, match="expected one of them"):
+        load_rights(target)

@@ -14,7 +14,7 @@ import soundfile
 from voiceclone.assets import open_asset
 from voiceclone.audio.accompaniment import Accompaniment, moving_tones
 from voiceclone.audio.io import Waveform, read_audio, resample
-from voiceclone.audio.separate import Toolbox, apply_chain, choose_channels, separate_speaker, separate_take
+from voiceclone.audio.separate import Toolbox, apply_chain, separate_speaker, separate_take
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
@@ -42,33 +42,6 @@ class Half:
         self.lengths.append(len(samples))
         mono = samples.mean(axis=1)
         return mono * np.float32(self.value), mono * np.float32(1 - self.value)
-
-
-def test_channels_that_agree_are_both_kept() -> None:
-    stereo = np.repeat(noise(1), 2, axis=1)
-    kept, note = choose_channels(stereo)
-    assert np.array_equal(kept, stereo) and note == ""
-
-
-def test_a_silent_channel_is_left_out() -> None:
-    stereo = np.concatenate([noise(1) * 1e-4, noise(1, seed=1)], axis=1)
-    kept, note = choose_channels(stereo)
-    assert np.array_equal(kept, stereo[:, [1]])
-    assert "channel 2 of 2" in note and "silent" in note
-
-
-def test_opposite_channels_do_not_cancel() -> None:
-    left = noise(1)
-    kept, note = choose_channels(np.concatenate([left, -1.1 * left], axis=1))
-    assert kept.shape[1] == 1 and np.abs(kept).max() > 0.1
-    assert "cancel" in note
-
-
-def test_many_channels_are_averaged_without_the_silent_ones() -> None:
-    voice = noise(1)
-    kept, note = choose_channels(np.concatenate([voice, np.zeros_like(voice), voice, voice], axis=1))
-    assert kept == pytest.approx(voice, abs=1e-6)
-    assert "1 silent" in note
 
 
 def test_offset_rate_and_peaks() -> None:

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 
 from voiceclone.config.takes import TakesSettings
-from voiceclone.corpus.takes import find_files, ingest, slug, take_id
+from voiceclone.corpus.inventory import find_files
+from voiceclone.corpus.takes import ingest, slug, take_id
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_tsv, sha256_file
 
@@ -124,9 +125,8 @@ def test_twenty_broken_inputs(folder: Path, tmp_path: Path) -> None:
         "leads-nowhere.wav": "link-broken",
         "good lossless.flac": "duplicate",
         "good.wav": "duplicate",
-        "opposite.wav": "cancelling",
         "pipe.wav": "not-a-file",
-        "tab here.wav": "name",
+        r"tab\there.wav": "name",
     }
     assert rejected["header-only.flac"]["reason"] in ("truncated", "undecodable")
     assert all(row["stage"] == "takes" and len(row["detail"]) > 10 for row in rejected.values())
@@ -136,9 +136,11 @@ def test_twenty_broken_inputs(folder: Path, tmp_path: Path) -> None:
         "eight.wav": {"multichannel"},
         "fast.flac": set(),
         "offset.wav": {"dc"},
+        "opposite.wav": {"stereo"},
         "clipped.wav": {"clipped"},
         "sub dir/naïve 录音 тест.flac": set(),
     }
+    assert accepted["opposite.wav"]["mix"] == "1-2" and "inverted" in accepted["opposite.wav"]["note"]
     assert abs(float(accepted["offset.wav"]["dc_offset"]) - 0.3) < 0.01
     assert str(tmp_path) not in "".join(row["detail"] for row in rejected.values())
 

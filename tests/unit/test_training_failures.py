@@ -195,3 +195,14 @@ def test_a_closed_terminal_saves_and_ends_with_75(tmp_path: Path, straight: toy.
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 75
     result = toy.train(tmp_path)
     assert [row["step"] for row in result.resumes] == [7] and toy.same(result, straight)
+
+
+def test_fewer_steps_than_were_trained_take_the_checkpoint_of_that_step_or_say_what_to_do(tmp_path: Path) -> None:
+    toy.train(tmp_path, steps=12)  # keeps the checkpoints of steps 8 and 12
+    shorter = toy.train(tmp_path, steps=8)
+    assert shorter.step == 8
+    fresh = toy.train(tmp_path / "fresh", steps=8)
+    assert all(shorter.last[name].equal(fresh.last[name]) for name in fresh.last)
+    with pytest.raises(DataError, match=r"12 steps were trained before, 5 are planned(?s:.)*8, 12\), or delete"):
+        toy.train(tmp_path, steps=5)
+    assert toy.train(tmp_path, steps=12).step == 12

@@ -5,6 +5,7 @@ rule align:
         phones="results/{speaker}/features/phones.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
         assets=stage_assets("align"),
+        settings=settings("align"),
     output:
         align="results/{speaker}/features/align.safetensors",
         table="results/{speaker}/models/alignment.safetensors",
@@ -19,11 +20,10 @@ rule align:
         mem_mb=3000,
         runtime=30,
     params:
-        settings=settings("align"),
         revision=revision("align"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/align.py --speaker {wildcards.speaker}"
         " --features {input.features} --phones {input.phones} --semantic {input.semantic} --assets {input.assets}"
         " --output {output.align} --table {output.table}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

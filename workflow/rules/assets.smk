@@ -13,9 +13,8 @@ rule fetch_asset:
         mem_mb=1000,
         runtime=60,
     params:
-        offline="--offline" if CONFIG.offline else "",
-        own_models=CONFIG.models_dir,
+        config=RUN_CONFIG,
         registry="config/assets.yaml",
     shell:
         "exec python scripts/fetch_asset.py --asset {wildcards.asset} --models resources/models"
-        " --registry {params.registry:q} --own-models={params.own_models:q} {params.offline} 2> {log}"
+        " --registry {params.registry} --config {params.config} 2> {log}"

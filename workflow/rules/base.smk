@@ -45,6 +45,7 @@ rule base_gates:
         align=alignment,
         sentences=sentences,
         assets=stage_assets("base_gates"),
+        settings=settings("base_gates"),
     output:
         gates="results/{speaker}/gates/gates.json",
         table="results/{speaker}/gates/gates.md",
@@ -62,14 +63,13 @@ rule base_gates:
         packed=lambda wildcards, input: Path(input.packed[0]).parent,
         results=subpath(output.gates, ancestor=2),
         output_dir=subpath(output.gates, parent=True),
-        settings=settings("base_gates"),
         revision=revision("base_gates"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/base_gates.py --speaker {wildcards.speaker} --packed {params.packed}"
         " --results {params.results} --sentences {input.sentences:q} --assets {input.assets}"
         " --output-dir {params.output_dir}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
 rule base_card:

@@ -3,6 +3,7 @@ rule clean:
     input:
         separated="results/{speaker}/separated/manifest.tsv",
         assets=stage_assets("clean"),
+        settings=settings("clean"),
     output:
         manifest="results/{speaker}/clean/manifest.tsv",
     log:
@@ -16,10 +17,9 @@ rule clean:
         mem_mb=4000,
         runtime=120,
     params:
-        settings=settings("clean"),
         revision=revision("clean"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/clean.py --speaker {wildcards.speaker}"
         " --separated {input.separated} --assets {input.assets} --output {output.manifest}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -1,5 +1,10 @@
-"""Helper functions of all rules: configuration, speakers, assets, targets. No rule stands here, no heavy import."""
+"""Helper functions of all rules: configuration, speakers, assets, targets. No rule stands here, no heavy import.
 
+No text from people becomes part of a rule or of a command. Names of recordings, folders and values of the
+configuration reach jobs in files (lineage/handover.py), and speakers, assets and languages are checked names.
+"""
+
+import json
 import re
 from pathlib import Path
 
@@ -8,15 +13,21 @@ from snakemake.exceptions import WorkflowError
 from voiceclone.assets import load_registry
 from voiceclone.config import resolve
 from voiceclone.config.teachers import is_file
+from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.sources import index_files
 from voiceclone.errors import VoiceCloneError
-from voiceclone.files import canonical_json, check_speaker
+from voiceclone.files import check_speaker
+from voiceclone.lineage.contents import record_times, restore_times
+from voiceclone.lineage.handover import Handover
 from voiceclone.lineage.revisions import REVISIONS
-from voiceclone.lineage.rights import rights_files
+from voiceclone.lineage.rights import record_rights
 from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
 
 use_this_python()
 
+RUN_CONFIG = "results/config.json"
+LANGUAGE = re.compile("[a-z]{2,3}")
+FOLDERS = "logs benchmarks settings config docs envs profiles resources results scripts tests workflow".split()
 BASELINES = ["recordings", "resynthesis", "torch-fp32"]
 RUNTIME = "results/runtime.json"
 
@@ -42,7 +53,26 @@ def find_speakers():
     return [or_stop(check_speaker, name) for name in names]
 
 
+def hand_over_config():
+    """Give jobs on other machines the configuration as a file: as arguments, quotes in it would reach a shell."""
+    if workflow.is_main_process:
+        workflow.config_settings.config_args = []
+        workflow.config_settings.configfiles = [Path(HANDOVER.settings("config", config))]
+
+
+def prepare_plan():
+    """What is done before each plan, in the process that makes it: look what is there, let times follow content."""
+    if not workflow.is_main_process:
+        return
+    for name in SPEAKERS:
+        folder, results = Path(CONFIG.speakers_dir) / name, Path("results") / name
+        or_stop(take_inventory, folder, results / "inventory.tsv")
+        or_stop(record_rights, folder, results / "rights.json")
+    restore_times(Path.cwd())
+
+
 CONFIG = or_stop(resolve, config, Path(workflow.basedir) / "config" / "presets")
+HANDOVER = Handover(Path.cwd(), write=workflow.is_main_process)
 ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml").names()
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
@@ -56,8 +86,8 @@ def alternatives(names):
 
 
 def settings(stage):
-    """The stage's settings as canonical JSON: a parameter, so that a change reruns this stage alone."""
-    return CONFIG.settings(stage)
+    """File of the stage's settings, named by revision and content: an input, so that a change reruns this stage alone."""
+    return HANDOVER.settings(f"{stage}-{REVISIONS.get(stage, 1)}", json.loads(CONFIG.settings(stage)))
 
 
 def revision(stage):
@@ -76,8 +106,9 @@ def stage_assets(stage):
 
 
 def teacher_settings(wildcards):
-    """Settings of one teacher as canonical JSON: a change of them speaks anew what it changes."""
-    return canonical_json(TEACHERS[wildcards.teacher].model_dump(mode="json"))
+    """File of one teacher's settings: a change of them speaks anew what it changes."""
+    name = f"teacher_speech-{REVISIONS['teacher_speech']}-{wildcards.teacher}"
+    return HANDOVER.settings(name, TEACHERS[wildcards.teacher].model_dump(mode="json"))
 
 
 def teacher_inputs(wildcards):
@@ -85,17 +116,6 @@ def teacher_inputs(wildcards):
     teacher = TEACHERS[wildcards.teacher]
     texts = [name if is_file(name) else f"resources/models/{name}/asset.json" for name in teacher.texts]
     return {"voice": asset(teacher.model), "texts": texts, "held_out": sentences(wildcards)}
-
-
-def recordings(wildcards):
-    """Every file below a speaker's folder: a new, changed or removed recording reruns the intake."""
-    folder = Path(CONFIG.speakers_dir) / wildcards.speaker
-    return sorted(str(path) for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-
-
-def rights(wildcards):
-    """What states licence and consent of a speaker's recordings, where it is stated."""
-    return list(map(str, rights_files(Path(CONFIG.speakers_dir) / wildcards.speaker)))
 
 
 def corrections(wildcards):
@@ -108,14 +128,25 @@ def corpora_tables(wildcards):
     return [str(path) for source in CONFIG.corpora.sources for path in or_stop(index_files, source)]
 
 
+def languages_in(folder, ending):
+    """The user's tables or texts of a folder, named after their language; another name is refused."""
+    found = sorted(Path(folder).glob(f"*{ending}"))
+    for path in found:
+        if not LANGUAGE.fullmatch(path.stem):
+            raise WorkflowError(f"{str(path)!r}: expected the name of a language, for example en{ending}; rename it")
+    return [path.as_posix() for path in found]
+
+
 def lexicons(wildcards):
     """The user's pronunciation tables."""
-    return sorted(str(path) for path in Path("config/lexicon").glob("*.tsv"))
+    return languages_in("config/lexicon", ".tsv")
 
 
 def sentences(wildcards):
     """The fixed evaluation sentences."""
-    return sorted(str(path) for path in Path("resources/sentences").glob("*.txt") if len(path.stem) in (2, 3))
+    return [
+        path.as_posix() for path in sorted(Path("resources/sentences").glob("*.txt")) if LANGUAGE.fullmatch(path.stem)
+    ]
 
 
 def bundle(wildcards):
@@ -178,16 +209,47 @@ def several_cores(wildcards):
     return min(8, workflow.cores or 2)
 
 
+def untaken(names):
+    """The speakers; stops where one is called like a stage or a folder, where 'snakemake NAME' could mean either."""
+    taken = {*FOLDERS, *(stage.name for stage in workflow.rules)}
+    for name in names:
+        if name in taken:
+            raise WorkflowError(
+                f"speaker folder {name!r}: the workflow has a stage or a folder of this name; rename the folder, for "
+                f"example to {name}-voice"
+            )
+    return names
+
+
+def files_of_rules():
+    """Every file that stages read or write, as far as it is there; no logs."""
+    # The engine takes the time of a stage's benchmark for one of its outputs'.
+    written = [path for stage in workflow.rules for path in [*stage.output, stage.benchmark] if path]
+    patterns = {re.sub(r"\{[^{}]*\}", "*", str(path)) for path in written}
+    own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/*.txt"]
+    taken = ["results/*/inventory.tsv", "results/*/rights.json"]
+    found = {path.as_posix() for pattern in [*patterns, *own, *taken] for path in Path().glob(pattern)}
+    return [*found, *HANDOVER.files]
+
+
 def record_run():
     """At the start of a run: what is present and missing, the effective configuration, one line of history."""
     or_stop(record_start, CONFIG, Path.cwd(), SPEAKERS)
+    record_times(Path.cwd(), files_of_rules())
 
 
 def print_results():
     """At the end of a run: where the reports and samples lie."""
+    HANDOVER.forget_others()
+    record_times(Path.cwd(), files_of_rules())
     print(results_summary(Path("results"), SPEAKERS))
 
 
 def print_how_to_continue():
     """After a failure: which log to read and what to type."""
+    record_times(Path.cwd(), files_of_rules())
     print(continue_hint(Path("results")))
+
+
+hand_over_config()
+prepare_plan()

@@ -6,6 +6,7 @@ rule corpus:
         slices="results/{speaker}/slices/manifest.tsv",
         transcripts="results/{speaker}/transcripts/manifest.tsv",
         corrections=corrections,
+        settings=settings("corpus"),
     output:
         corpus="results/{speaker}/corpus/corpus.tsv",
         list="results/{speaker}/corpus/{speaker}.list",
@@ -26,11 +27,10 @@ rule corpus:
         runtime=30,
     params:
         output_dir=subpath(output.corpus, parent=True),
-        settings=settings("corpus"),
         revision=revision("corpus"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/corpus.py --speaker {wildcards.speaker}"
         " --takes {input.takes} --rejected-takes {input.rejected_takes} --slices {input.slices}"
-        " --transcripts {input.transcripts} --corrections {input.corrections:q} --output-dir {params.output_dir}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --transcripts {input.transcripts} --corrections {input.corrections} --output-dir {params.output_dir}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -3,6 +3,7 @@ rule demo_speaker:
     input:
         texts="resources/sentences/demo_speaker.txt",
         voice=asset("piper-joe"),
+        settings=settings("demo_speaker"),
     output:
         stamp="resources/demo/demo.json",
     log:
@@ -17,9 +18,8 @@ rule demo_speaker:
         runtime=30,
     params:
         folder=subpath(output.stamp, strip_suffix=".json"),
-        settings=settings("demo_speaker"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/demo_speaker.py --voice {input.voice} --texts {input.texts}"
         " --output-dir {params.folder} --stamp {output.stamp}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

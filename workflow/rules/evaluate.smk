@@ -11,6 +11,7 @@ rule evaluate:
         baseline=baseline,
         sentences=sentences,
         assets=stage_assets("evaluate"),
+        settings=settings("evaluate"),
     output:
         metrics="results/{speaker}/eval/{target}/metrics.tsv",
         summary="results/{speaker}/eval/{target}/summary.json",
@@ -28,12 +29,11 @@ rule evaluate:
         models_dir=subpath(input.gpt, parent=True),
         features_dir=subpath(input.features, parent=True),
         output_dir=subpath(output.metrics, parent=True),
-        settings=settings("evaluate"),
         revision=revision("evaluate"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/evaluate.py --speaker {wildcards.speaker}"
         " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
-        " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline} --sentences {input.sentences:q}"
+        " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline} --sentences {input.sentences}"
         " --assets {input.assets} --output-dir {params.output_dir}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

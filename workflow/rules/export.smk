@@ -32,8 +32,9 @@ rule export:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
         features="results/{speaker}/features/manifest.tsv",
-        rights=rights,
+        rights="results/{speaker}/rights.json",
         encoders=expand("resources/encoders/{asset}.json", asset=CONFIG.encoders()),
+        settings=settings("export"),
     output:
         bundle="results/{speaker}/export/{target}/bundle.json",
         parity="results/{speaker}/export/{target}/parity.json",
@@ -52,12 +53,10 @@ rule export:
         models_dir=subpath(input.gpt, parent=True),
         features_dir=subpath(input.features, parent=True),
         output_dir=subpath(output.bundle, parent=True),
-        speaker_dir=lambda wildcards: f"{CONFIG.speakers_dir}/{wildcards.speaker}",
-        settings=settings("export"),
         revision=revision("export"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/export.py --speaker {wildcards.speaker}"
         " --models-dir {params.models_dir} --features-dir {params.features_dir} --target {wildcards.target}"
-        " --output-dir {params.output_dir} --speaker-dir {params.speaker_dir:q} --encoders {input.encoders}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --output-dir {params.output_dir} --rights {input.rights} --encoders {input.encoders}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

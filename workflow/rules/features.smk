@@ -4,6 +4,7 @@ rule features:
         corpus="results/{speaker}/corpus/corpus.tsv",
         lexicons=lexicons,
         assets=stage_assets("features"),
+        settings=settings("features"),
     output:
         manifest="results/{speaker}/features/manifest.tsv",
         phones="results/{speaker}/features/phones.safetensors",
@@ -23,14 +24,13 @@ rule features:
         runtime=120,
     params:
         output_dir=subpath(output.manifest, parent=True),
-        settings=settings("features"),
         revision=revision("features"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/features.py --speaker {wildcards.speaker}"
-        " --corpus {input.corpus} --lexicons {input.lexicons:q} --assets {input.assets}"
+        " --corpus {input.corpus} --lexicons {input.lexicons} --assets {input.assets}"
         " --output-dir {params.output_dir}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
 rule fit_tokenizer:
@@ -39,6 +39,7 @@ rule fit_tokenizer:
         features="results/{speaker}/features/manifest.tsv",
         content="results/{speaker}/features/content.safetensors",
         assets=stage_assets("fit_tokenizer"),
+        settings=settings("fit_tokenizer"),
     output:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
     log:
@@ -52,13 +53,12 @@ rule fit_tokenizer:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=settings("fit_tokenizer"),
         revision=revision("fit_tokenizer"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/fit_tokenizer.py --speaker {wildcards.speaker}"
         " --features {input.features} --content {input.content} --assets {input.assets} --output {output.tokenizer}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
 rule tokenize:
@@ -67,6 +67,7 @@ rule tokenize:
         features="results/{speaker}/features/manifest.tsv",
         content="results/{speaker}/features/content.safetensors",
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
+        settings=settings("tokenize"),
     output:
         semantic="results/{speaker}/features/semantic.safetensors",
     log:
@@ -80,10 +81,9 @@ rule tokenize:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=settings("tokenize"),
         revision=revision("tokenize"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/tokenize_features.py --speaker {wildcards.speaker}"
         " --features {input.features} --content {input.content} --tokenizer {input.tokenizer} --output {output.semantic}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

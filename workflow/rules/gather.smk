@@ -3,6 +3,7 @@ rule gather:
     input:
         tables=corpora_tables,
         assets=stage_assets("gather"),
+        settings=settings("gather"),
     output:
         corpus="results/{speaker}/corpus/corpus.tsv",
         rejected="results/{speaker}/corpus/rejected.tsv",
@@ -22,9 +23,8 @@ rule gather:
         runtime=480,
     params:
         results=subpath(output.corpus, ancestor=2),
-        settings=settings("gather"),
         revision=revision("gather"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/gather.py --speaker {wildcards.speaker} --results {params.results}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -11,6 +11,7 @@ rule report:
         suspects=expand("results/{{speaker}}/models/{kind}.suspects.tsv", kind=["gpt", "sovits"]),
         bundles=expand("results/{{speaker}}/export/{target}/parity.json", target=CONFIG.export.targets),
         metrics=per_speaker("results/{speaker}/eval/{target}/summary.json"),
+        settings=settings("report"),
     output:
         page=report(
             "results/{speaker}/report.html",
@@ -32,14 +33,13 @@ rule report:
     params:
         results=subpath(output.page, parent=True),
         targets=EVALUATED,
-        config="results/config.json",
-        settings=settings("report"),
+        config=RUN_CONFIG,
         revision=revision("report"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/report.py --speaker {wildcards.speaker} --results {params.results}"
         " --config {params.config} --targets {params.targets} --output {output.page} --provenance {output.provenance}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
 rule collect_report:
@@ -65,7 +65,7 @@ rule collect_report:
         " --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
-for name in SPEAKERS:
+for name in untaken(SPEAKERS):
 
     rule:
         name:

@@ -3,6 +3,7 @@ rule separate:
     input:
         takes="results/{speaker}/takes.tsv",
         assets=stage_assets("separate"),
+        settings=settings("separate"),
     output:
         manifest="results/{speaker}/separated/manifest.tsv",
     log:
@@ -16,11 +17,10 @@ rule separate:
         mem_mb=6000,
         runtime=120,
     params:
-        folder=lambda wildcards: f"{CONFIG.speakers_dir}/{wildcards.speaker}",
-        settings=settings("separate"),
+        config=RUN_CONFIG,
         revision=revision("separate"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/separate.py --speaker {wildcards.speaker}"
-        " --folder {params.folder:q} --takes {input.takes} --assets {input.assets} --output {output.manifest}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --config {params.config} --takes {input.takes} --assets {input.assets} --output {output.manifest}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

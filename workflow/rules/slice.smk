@@ -3,6 +3,7 @@ rule slice:
     input:
         clean="results/{speaker}/clean/manifest.tsv",
         takes="results/{speaker}/takes.tsv",
+        settings=settings("slice"),
     output:
         manifest="results/{speaker}/slices/manifest.tsv",
         timeline="results/{speaker}/slices/timeline.tsv",
@@ -17,10 +18,9 @@ rule slice:
         mem_mb=2000,
         runtime=120,
     params:
-        settings=settings("slice"),
         revision=revision("slice"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/slice.py --speaker {wildcards.speaker}"
         " --clean {input.clean} --takes {input.takes} --output {output.manifest} --timeline {output.timeline}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -1,7 +1,8 @@
 rule takes:
     """Read every recording of a speaker: content ids, figures, and why a file was refused."""
     input:
-        recordings,
+        inventory="results/{speaker}/inventory.tsv",
+        settings=settings("takes"),
     output:
         takes="results/{speaker}/takes.tsv",
         rejected="results/{speaker}/rejected.tsv",
@@ -16,11 +17,10 @@ rule takes:
         mem_mb=2000,
         runtime=60,
     params:
-        folder=lambda wildcards: f"{CONFIG.speakers_dir}/{wildcards.speaker}",
-        settings=settings("takes"),
+        config=RUN_CONFIG,
         revision=revision("takes"),
         runtime=RUNTIME,
     shell:
-        "exec python scripts/takes.py --speaker {wildcards.speaker} --folder {params.folder:q}"
-        " --takes {output.takes} --rejected {output.rejected}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        "exec python scripts/takes.py --speaker {wildcards.speaker} --config {params.config}"
+        " --inventory {input.inventory} --takes {output.takes} --rejected {output.rejected}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

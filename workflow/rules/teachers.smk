@@ -2,6 +2,7 @@ rule teacher_speech:
     """A packaged voice reads text lists as many pseudo-speakers."""
     input:
         unpack(teacher_inputs),
+        settings=teacher_settings,
     output:
         "results/teachers/{teacher}/manifest.tsv",
     log:
@@ -15,12 +16,11 @@ rule teacher_speech:
         mem_mb=6000,
         runtime=600,
     params:
-        settings=teacher_settings,
         revision=revision("teacher_speech"),
         runtime=RUNTIME,
     shell:
-        "exec python scripts/teacher_speech.py --voice {input.voice} --texts {input.texts} --held-out {input.held_out}"
-        " --output {output} --settings {params.settings:q} --runtime {params.runtime} --threads 1"
+        "exec python scripts/teacher_speech.py --voice {input.voice} --texts {input.texts:q} --held-out {input.held_out:q}"
+        " --output {output} --settings {input.settings} --runtime {params.runtime} --threads 1"
         " --processes {threads} 2> {log}"
 
 

@@ -7,6 +7,7 @@ rule train_gpt:
         align=alignment,
         alignment=alignment_table,
         assets=stage_assets("train_gpt"),
+        settings=settings("train_gpt"),
     output:
         model="results/{speaker}/models/gpt.safetensors",
         report="results/{speaker}/models/gpt.json",
@@ -25,7 +26,6 @@ rule train_gpt:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/gpt",
-        settings=settings("train_gpt"),
         revision=revision("train_gpt"),
         runtime=RUNTIME,
     shell:
@@ -33,4 +33,4 @@ rule train_gpt:
         " --features-dir {params.features_dir} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
         " --suspects {output.suspects} --alignment {input.alignment}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

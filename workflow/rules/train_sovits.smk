@@ -10,6 +10,7 @@ rule train_sovits:
         align=alignment,
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         assets=stage_assets("train_sovits"),
+        settings=settings("train_sovits"),
     output:
         model="results/{speaker}/models/sovits.safetensors",
         report="results/{speaker}/models/sovits.json",
@@ -28,7 +29,6 @@ rule train_sovits:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",
-        settings=settings("train_sovits"),
         revision=revision("train_sovits"),
         runtime=RUNTIME,
     shell:
@@ -36,4 +36,4 @@ rule train_sovits:
         " --features-dir {params.features_dir} --tokenizer {input.tokenizer} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
         " --suspects {output.suspects}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

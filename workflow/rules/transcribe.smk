@@ -4,6 +4,7 @@ rule transcribe:
         clean="results/{speaker}/clean/manifest.tsv",
         slices="results/{speaker}/slices/manifest.tsv",
         assets=stage_assets("transcribe"),
+        settings=settings("transcribe"),
     output:
         manifest="results/{speaker}/transcripts/manifest.tsv",
     log:
@@ -17,10 +18,9 @@ rule transcribe:
         mem_mb=4000,
         runtime=240,
     params:
-        settings=settings("transcribe"),
         revision=revision("transcribe"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/transcribe.py --speaker {wildcards.speaker}"
         " --clean {input.clean} --slices {input.slices} --asr {input.assets} --output {output.manifest}"
-        " --settings {params.settings:q} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -72,6 +72,18 @@ def write_text(target: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_changed(target: Path, text: str) -> bool:
+    """Write a text unless the file holds it already, so that its time tells when its content changed.
+
+    Returns:
+        whether it was written.
+    """
+    if target.is_file() and target.read_bytes() == text.encode():
+        return False
+    write_text(target, text)
+    return True
+
+
 def canonical_json(value: Any) -> str:
     """One line of JSON with sorted keys: equal values give equal text, for digests and parameters."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -111,22 +123,29 @@ def clean_cell(value: object) -> str:
     return re.sub(r"[\t\r\n]+", " ", str(value))
 
 
-def write_tsv(
-    target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], sort_by: Sequence[str] = ()
-) -> None:
-    """Write a table: header, UTF-8, LF, sorted by ``sort_by`` (default: the first column).
+def tsv_text(
+    columns: Sequence[str], rows: Iterable[Mapping[str, object]], sort_by: Sequence[str] = (), name: object = "table"
+) -> str:
+    """Text of a table: header, LF, sorted by ``sort_by`` (default: the first column).
 
     Raises:
-        DataError: a row has a column that the header lacks.
+        DataError: a row has a column that the header lacks; ``name`` tells of which table.
     """
     lines = []
     keys = list(sort_by) or list(columns[:1])
     for row in sorted(rows, key=lambda row: [clean_cell(row.get(key)) for key in keys]):
         unknown = set(row) - set(columns)
         if unknown:
-            raise DataError(f"{target}: row has unknown columns {sorted(unknown)}; expected {list(columns)}")
+            raise DataError(f"{name}: row has unknown columns {sorted(unknown)}; expected {list(columns)}")
         lines.append("\t".join(clean_cell(row.get(column)) for column in columns))
-    write_text(target, "\n".join(["\t".join(columns), *lines]) + "\n")
+    return "\n".join(["\t".join(columns), *lines]) + "\n"
+
+
+def write_tsv(
+    target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], sort_by: Sequence[str] = ()
+) -> None:
+    """Write a table (see :func:`tsv_text`), UTF-8, atomically."""
+    write_text(target, tsv_text(columns, rows, sort_by, target))
 
 
 def read_tsv(path: Path, required: Sequence[str] = ()) -> list[Row]:

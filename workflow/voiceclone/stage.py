@@ -31,16 +31,19 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
     """Parser with the arguments that every stage has: ``--settings --runtime --threads --speaker``."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speaker", default="", help="name of the speaker, for messages")
-    parser.add_argument("--settings", default="{}", help="the stage's semantic settings as JSON; left out: defaults")
+    parser.add_argument(
+        "--settings", default="{}", help="JSON file of the stage's semantic settings, or JSON; left out: defaults"
+    )
     parser.add_argument("--runtime", type=Path, help="JSON file of the runtime block; left out: defaults")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads to use; 0: what the libraries choose")
     return parser
 
 
 def parse_settings(kind: type[Settings], text: str) -> Settings:
-    """Validate a stage's settings from JSON; a :class:`ConfigError` lists each wrong key."""
+    """Validate a stage's settings, JSON or the name of a file of it; a :class:`ConfigError` lists each wrong key."""
+    values = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(values)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise ConfigError("settings are not valid:\n" + "\n".join(lines)) from error
@@ -49,6 +52,15 @@ def parse_settings(kind: type[Settings], text: str) -> Settings:
 def runtime_settings(args: argparse.Namespace) -> RuntimeSettings:
     """The runtime block of a stage, from its file or the defaults."""
     return RuntimeSettings() if args.runtime is None else RuntimeSettings.model_validate(read_json(args.runtime))
+
+
+def speaker_folder(args: argparse.Namespace) -> Path:
+    """Folder of the speaker's recordings: ``--folder``, or where the configuration of the run has it."""
+    if args.folder is not None:
+        return Path(args.folder)
+    if args.config is None or not args.speaker:
+        raise ConfigError("expected --folder, or --config and --speaker")
+    return Path(read_json(args.config)["speakers_dir"]) / args.speaker
 
 
 def limit_threads(threads: int) -> None:

@@ -44,7 +44,9 @@ def each_take(
     for row in rows:
         target = output.parent / f"{row['take']}.flac"
         sidecar = target.with_suffix(".json")
-        key = item_key(stage, settings, row["sha256"], assets)
+        # Some channels only, or inverted ones, are another sound; all of them are what they always were.
+        mix = [row["mix"]] if row.get("mix") and row.get("note") else []
+        key = item_key(stage, settings, row["sha256"], assets, *mix)
         record = read_sidecar(sidecar, key)
         if record is None:
             record = make(row, target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -27,6 +29,9 @@ _CONTAINERS = (
 )
 
 
+TRACK_BLOCKS = 12  # of 10 s, from which a track is judged
+
+
 class NoAudioStreamError(DataError):
     """A media file without sound, such as a picture or a silent video."""
 
@@ -37,13 +42,20 @@ class TruncatedError(DataError):
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """What a file's header says: rate in Hz, channels, codec, frames (None: unknown), and who decodes it."""
+    """What a file's header says: rate in Hz, channels, codec, frames (None: unknown), and who decodes it.
+
+    Of several sound tracks ``track`` (from 0) is the one that speaks, of ``tracks``. ``to_end``: the header's length
+    is wrong, the file is read to its end.
+    """
 
     sample_rate: int
     channels: int
     codec: str
     frames: int | None
     decoder: str
+    track: int = 0
+    tracks: int = 1
+    to_end: bool = False
 
 
 def probe(path: Path) -> SoundInfo:
@@ -53,6 +65,9 @@ def probe(path: Path) -> SoundInfo:
         NoAudioStreamError: a media file without sound.
         DataError: neither libsndfile nor ffmpeg knows the format.
     """
+    if wav_length_is_wrong(path):
+        with contextlib.suppress(DataError):  # what ffmpeg cannot read either is refused below
+            return _probe_with_ffmpeg(path, to_end=True)
     try:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError) as first:
@@ -68,6 +83,32 @@ def probe(path: Path) -> SoundInfo:
     # The length of an MP3 is an estimate where the encoder left no table.
     frames = None if info.subtype.startswith("MPEG") else info.frames
     return SoundInfo(info.samplerate, info.channels, f"{info.format} {info.subtype}".lower(), frames, "libsndfile")
+
+
+def wav_length_is_wrong(path: Path) -> bool:
+    """Whether a WAV file's header tells a length that cannot be: zero before samples, or an end in mid-air.
+
+    Programs that write to a pipe, or are killed, leave 0 or a guess there. A length beyond the end of the file, such as
+    0xFFFFFFFF, needs no help: the samples end with the file.
+    """
+    end = path.stat().st_size
+    with path.open("rb") as handle:
+        head = handle.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return False
+        while len(header := handle.read(8)) == 8:
+            name, size = header[:4], int.from_bytes(header[4:], "little")
+            rest = end - handle.tell()
+            if name != b"data":
+                handle.seek(size + size % 2, 1)
+                continue
+            if size == 0 or size >= rest:
+                return size == 0 and rest > 0
+            handle.seek(size + size % 2, 1)
+            following = handle.read(8)
+            known = following[:4].isascii() and following[:4].decode("ascii", "replace").isprintable()
+            return len(following) == 8 and not known
+    return False
 
 
 def stream(path: Path, info: SoundInfo | None = None, block_seconds: float = 10.0) -> Iterator[Waveform]:
@@ -124,10 +165,11 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
     return np.concatenate(blocks) if blocks else np.zeros((0, info.channels), np.float32), info.sample_rate
 
 
-def _source(path: Path) -> list[str]:
+def _source(path: Path, to_end: bool = False) -> list[str]:
     """Input arguments of ffmpeg and ffprobe: only this local file, only containers of sound."""
+    wav = ["-f", "wav", "-ignore_length", "1"] if to_end else []
     # 'file:' keeps a name with a colon from being taken for a protocol.
-    return ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{Path(path).resolve()}"]
+    return [*wav, "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{Path(path).resolve()}"]
 
 
 def _program(name: str) -> str:
@@ -143,11 +185,11 @@ def _last_line(text: str, path: Path) -> str:
     return lines[-1] if lines else "failed"
 
 
-def _probe_with_ffmpeg(path: Path) -> SoundInfo:
+def _probe_with_ffmpeg(path: Path, to_end: bool = False) -> SoundInfo:
     entries = "stream=codec_name,sample_rate,channels"
     command = [_program("ffprobe"), "-v", "error", "-select_streams", "a", "-show_entries", entries, "-of", "json"]
     done = subprocess.run(
-        [*command, *_source(path)], capture_output=True, text=True, errors="replace", check=False,
+        [*command, *_source(path, to_end)], capture_output=True, text=True, errors="replace", check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode:
@@ -155,17 +197,39 @@ def _probe_with_ffmpeg(path: Path) -> SoundInfo:
     streams = json.loads(done.stdout).get("streams", [])
     if not streams:
         raise NoAudioStreamError(f"{path}: holds no audio stream", "export the sound of this file, or remove it")
-    first = streams[0]
-    rate, channels = int(first.get("sample_rate", 0)), int(first.get("channels", 0))
-    if rate <= 0 or channels <= 0:
+    tracks = []
+    for number, found in enumerate(streams):
+        rate, channels = int(found.get("sample_rate", 0)), int(found.get("channels", 0))
+        if rate > 0 and channels > 0:
+            codec = found.get("codec_name", "unknown")
+            tracks.append(SoundInfo(rate, channels, codec, None, "ffmpeg", number, len(streams), to_end))
+    if not tracks:
         raise DataError(f"ffmpeg: the audio stream has rate {rate} Hz and {channels} channels")
-    return SoundInfo(rate, channels, first.get("codec_name", "unknown"), None, "ffmpeg")
+    return tracks[0] if len(tracks) == 1 else max(tracks, key=lambda track: _speech(path, track))
+
+
+def _speech(path: Path, track: SoundInfo) -> float:
+    """How much a track sounds like speech: the ratio in dB of its loud frames to its pauses, in its first minutes."""
+    from voiceclone.audio.snr import FRAME_SECONDS, snr_of_powers  # it reads this module's types
+
+    size, powers = max(1, int(FRAME_SECONDS * track.sample_rate)), []
+    try:
+        for block in itertools.islice(stream(path, track), TRACK_BLOCKS):
+            mono = block.mean(axis=1, dtype=np.float64)
+            frames = mono[: len(mono) // size * size].reshape(-1, size)
+            powers.append(np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1))
+    except DataError:
+        return -np.inf
+    ratio = snr_of_powers(np.concatenate(powers), FRAME_SECONDS) if powers else None
+    return -np.inf if ratio is None else ratio
 
 
 def _stream_with_ffmpeg(path: Path, info: SoundInfo, block: int) -> Iterator[Waveform]:
     # Rate and channels are forced: a stream that changes them midway must not change the layout of the samples.
-    layout = ["-map", "0:a:0", "-ar", str(info.sample_rate), "-ac", str(info.channels), "-f", "f32le", "-"]
-    command = [_program("ffmpeg"), "-v", "error", "-xerror", "-nostdin", *_source(path), *layout]
+    layout = ["-map", f"0:a:{info.track}", "-ar", str(info.sample_rate), "-ac", str(info.channels), "-f", "f32le", "-"]
+    # Where the length is wrong the last packet ends early, which is no error then.
+    strict = [] if info.to_end else ["-xerror"]
+    command = [_program("ffmpeg"), "-v", "error", *strict, "-nostdin", *_source(path, info.to_end), *layout]
     frame_bytes = 4 * info.channels
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
@@ -204,7 +268,13 @@ def resample(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
     return np.asarray(soxr.resample(samples, source_rate, target_rate, quality="HQ"), dtype=np.float32)
 
 
-def write_flac(target: Path, samples: Waveform, rate: int) -> None:
+def write_flac(target: Path, samples: Waveform, rate: int, comment: str = "") -> None:
     """Write FLAC (16 bit) atomically; samples float32 (frames,) or (frames, channels) within ±1."""
-    with atomic_path(target) as temporary:
-        soundfile.write(str(temporary), samples, rate, format="FLAC", subtype="PCM_16")
+    channels = samples.shape[1] if samples.ndim > 1 else 1
+    with (
+        atomic_path(target) as temporary,
+        soundfile.SoundFile(str(temporary), "w", rate, channels, format="FLAC", subtype="PCM_16") as sound,
+    ):
+        if comment:
+            sound.comment = comment
+        sound.write(samples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.audio.accompaniment import Accompaniment, Splitter, measure
+from voiceclone.audio.channels import Mix, mix_of
 from voiceclone.audio.each_take import each_take
 from voiceclone.audio.io import Waveform, read_audio, resample, write_flac
 from voiceclone.audio.segments import in_segments
 from voiceclone.config.separate import SeparateSettings
+from voiceclone.corpus.inventory import unescape
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
 
@@ -26,40 +28,11 @@ log = logging.getLogger(__name__)
 FILE = ("take", "path", "sha256", "seconds", "sample_rate")
 COLUMNS = (*FILE, "mode", "accompaniment_db", "separated", "chain", "note")
 LOWEST_RATE, HIGHEST_RATE = 16_000, 48_000
-SILENT_CHANNEL = 10 ** (-40 / 20)  # a channel this far below the loudest one carries nothing
-CANCELLING = 0.5  # independent channels keep 0.7 of their level when averaged, opposite ones nothing
 
 
 def centre(samples: Waveform) -> Waveform:
     """Take the mean (DC offset) out of each channel."""
     return (samples - samples.mean(axis=0, dtype=np.float64)).astype(np.float32)
-
-
-def choose_channels(samples: Waveform) -> tuple[Waveform, str]:
-    """The channels worth keeping: both of a good stereo recording, else one.
-
-    Args:
-        samples: float32 (frames, channels).
-
-    Returns:
-        float32 (frames, 1 or 2) and a note when channels were left out.
-    """
-    channels = samples.shape[1]
-    if channels == 1:
-        return samples, ""
-    level = np.sqrt(np.square(samples, dtype=np.float64).mean(axis=0))
-    loudest = int(level.argmax())
-    alive = level > SILENT_CHANNEL * level[loudest]
-    if alive.sum() <= 1:
-        return samples[:, [loudest]], f"channel {loudest + 1} of {channels} kept: the others are silent"
-    kept = samples[:, alive]
-    average = float(np.sqrt(np.square(kept.mean(axis=1, dtype=np.float64)).mean()))
-    if average < CANCELLING * float(level[alive].mean()):
-        return samples[:, [loudest]], f"channel {loudest + 1} of {channels} kept: the channels cancel each other"
-    note = "" if alive.all() else f"{int((~alive).sum())} silent channels left out"
-    if kept.shape[1] > 2:
-        return kept.mean(axis=1, keepdims=True, dtype=np.float32), note
-    return kept, note
 
 
 @dataclass(frozen=True)
@@ -128,19 +101,24 @@ def apply_chain(chain: Sequence[Splitter], samples: Waveform, rate: int) -> Wave
 
 
 def separate_take(
-    samples: Waveform, rate: int, settings: SeparateSettings, tools: Toolbox
+    samples: Waveform, rate: int, settings: SeparateSettings, tools: Toolbox, mix: Mix | None = None
 ) -> tuple[Waveform, int, dict[str, Any]]:
     """Separate one take as the settings say; a step that fails leaves the take as it was, with a note.
 
     Args:
         samples: float32 (frames, channels), full scale ±1.
         rate: in Hz.
+        mix: the channels that carry the voice, as the intake found them; left out: found here.
 
     Returns:
         float32 (frames,) within ±1 at the source's rate clamped to 16-48 kHz, that rate, and the row's cells
         ``accompaniment_db``, ``separated`` and ``note``.
     """
-    kept, note = choose_channels(centre(samples))
+    centred = centre(samples)
+    mix = mix or mix_of(centred, rate)
+    kept, note = mix.take(centred), mix.why
+    if kept.shape[1] > 2:
+        kept = kept.mean(axis=1, keepdims=True, dtype=np.float32)
     notes = [note]
     found: Accompaniment | None = None
     wanted = settings.mode == "always"
@@ -215,13 +193,14 @@ def _asset_digests(settings: SeparateSettings, spleeter: Asset | None, separator
 
 
 def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tools: Toolbox) -> dict[str, Any]:
-    source = contained_path(folder, row["file"])
+    source = contained_path(folder, unescape(row["file"]))
     if not source.is_file():
         raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is made anew")
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
     samples, rate = read_audio(source)
-    mono, target_rate, cells = separate_take(samples, rate, settings, tools)
+    mix = replace(Mix.parse(row["mix"]), why=row.get("note", "")) if row.get("mix") else None
+    mono, target_rate, cells = separate_take(samples, rate, settings, tools, mix)
     write_flac(target, mono, target_rate)
     return {
         "take": row["take"],

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from voiceclone.config.model import Config
 from voiceclone.config.problems import describe
-from voiceclone.errors import ConfigError
+from voiceclone.errors import ConfigError, DataError
+from voiceclone.files import write_changed
+from voiceclone.usertext import read_user_text
 
 HINT = "config/README.md explains every key"
 
@@ -23,16 +25,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: missing, not YAML, or not a table.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.safe_load(read_user_text(path))
+    except DataError as error:
+        raise ConfigError(error.message, error.hint) from error
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({error})", HINT) from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected 'key: value' lines, found {type(values).__name__}", HINT)
     return values
+
+
+def as_utf8(path: str, copy: str) -> str:
+    """The path of a file of people in UTF-8, for readers that know nothing else: itself, or a copy.
+
+    Raises:
+        ConfigError: its encoding is not plain.
+    """
+    try:
+        Path(path).read_bytes().decode("utf-8")
+    except OSError:
+        return path  # the reader says so
+    except UnicodeDecodeError:
+        try:
+            write_changed(Path(copy), read_user_text(Path(path)))
+        except DataError as error:
+            raise ConfigError(error.message, error.hint) from error
+        return copy
+    return path
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,15 +80,20 @@ def import_list(
     results: RESULTS = Path("results"),
     folder: CORRECTIONS = Path("config/corrections"),
 ) -> None:
-    """Take the texts of a proof-read .list over as corrections, for utterances whose file names are in the corpus.
+    """Take the texts and languages of a proof-read .list over as corrections, for utterances of this corpus.
 
-    Only texts that differ from the corpus become corrections.
+    Utterances are found by the names of the audio files; only what differs from the corpus becomes a correction.
     """
     from voiceclone.corpus.listimport import import_as_corrections
     from voiceclone.files import check_speaker
 
-    changed, same, unknown = import_as_corrections(file, results / check_speaker(speaker), folder / f"{speaker}.tsv")
-    typer.echo(f"{changed} texts taken over as corrections, {same} are the same already")
-    if unknown:
-        typer.echo("not in this corpus:\n" + "\n".join(f"  {path}" for path in unknown))
+    done = import_as_corrections(file, results / check_speaker(speaker), folder / f"{speaker}.tsv")
+    typer.echo(
+        f"{done.texts} texts and {done.languages} languages taken over as corrections, {done.same} lines say what the "
+        "corpus says"
+    )
+    if done.more:
+        typer.echo(f"{done.more} lines have more than four columns: those after the text were left out")
+    if done.unknown:
+        typer.echo("not in this corpus:\n" + "\n".join(f"  {path}" for path in done.unknown))
         raise typer.Exit(1)

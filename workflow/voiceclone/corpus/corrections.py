@@ -14,6 +14,7 @@ from pathlib import Path
 
 from voiceclone.errors import DataError
 from voiceclone.files import write_tsv
+from voiceclone.usertext import read_user_text, unquoted
 
 COLUMNS = ("utterance", "action", "value", "note")
 ACTIONS = ("text", "language", "drop", "keep")
@@ -81,16 +82,16 @@ def read_corrections(path: Path) -> list[Correction]:
         DataError: names the line of a wrong header, id, action or value, and both lines of a contradiction.
     """
     numbered = [
-        (number, line.rstrip("\r"))
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1)
+        (number, [unquoted(cell.strip()) for cell in line.split("\t")])
+        for number, line in enumerate(read_user_text(path).split("\n"), start=1)
         if line.strip() and not line.startswith("#")
     ]
     if not numbered:
         return []
-    header = numbered[0][1].split("\t")
+    number, header = numbered[0]
     if header[:3] != list(COLUMNS[:3]) or header[3:] not in ([], ["note"]):
-        raise DataError(f"{path}: line {numbered[0][0]} is {header}, expected the header {list(COLUMNS)}")
-    corrections = [_parse(path, number, line.split("\t")) for number, line in numbered[1:]]
+        raise DataError(f"{path}: line {number} is {header}, expected the header {list(COLUMNS)}, separated by tabs")
+    corrections = [_parse(path, number, cells) for number, cells in numbered[1:]]
     _check_unique(path, corrections)
     return corrections
 
@@ -189,6 +190,19 @@ def merge_corrections(path: Path, newer: Path) -> int:
         the number of rows in ``newer``.
     """
     added = read_corrections(newer)
+    add_corrections(path, added, newer)
+    return len(added)
+
+
+def add_corrections(path: Path, added: Sequence[Correction], source: Path) -> None:
+    """Add corrections to ``path``; they replace older ones of the same utterance and action.
+
+    Args:
+        path: the corrections file, made if it is not there.
+        added: what to add.
+        source: where they come from, for messages.
+    """
+    _check_unique(source, added)
     replaced = {(item.utterance, item.action) for item in added}
     exclusive = {item.utterance: item.action == "drop" for item in added}
     older = read_corrections(path) if path.is_file() else []
@@ -200,4 +214,3 @@ def merge_corrections(path: Path, newer: Path) -> int:
     ]
     rows = [{column: getattr(item, column) for column in COLUMNS} for item in [*kept, *added]]
     write_tsv(path, COLUMNS, rows, sort_by=("utterance", "action"))
-    return len(added)

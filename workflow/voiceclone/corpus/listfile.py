@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from voiceclone.errors import DataError
 from voiceclone.files import write_text
+from voiceclone.usertext import read_user_text, unquoted
 
 #: Codes that GPT-SoVITS reads, in lower case, to ISO codes.
 LANGUAGES = {"zh": "zh", "en": "en", "ja": "ja", "jp": "ja", "ko": "ko", "kr": "ko", "yue": "yue"}
@@ -15,12 +16,14 @@ LANGUAGES = {"zh": "zh", "en": "en", "ja": "ja", "jp": "ja", "ko": "ko", "kr": "
 
 @dataclass(frozen=True)
 class ListEntry:
-    """One line: audio path, speaker, ISO language code, text."""
+    """One line: audio path, speaker, ISO language code, text; the line's number and the columns after the fourth."""
 
     path: str
     speaker: str
     language: str
     text: str
+    line: int = field(default=0, compare=False)
+    more: tuple[str, ...] = field(default=(), compare=False)
 
 
 def write_list(target: Path, entries: Iterable[ListEntry]) -> None:
@@ -47,23 +50,30 @@ def write_list(target: Path, entries: Iterable[ListEntry]) -> None:
 
 
 def read_list(path: Path) -> list[ListEntry]:
-    """Read a list; language codes in any case, ``jp`` for ``ja`` too, blank lines skipped.
+    """Read a list in whatever encoding; language codes in any case, ``jp`` for ``ja`` too, blank lines skipped.
+
+    Lists of other programs go on after the text, in every line (Style-Bert-VITS2: phones, tones). Spreadsheets put
+    quotes around lines with commas, and programs around texts with quotes, and double those inside.
 
     Raises:
-        DataError: a line has not four fields, an unknown language or an empty path or text; its number is named.
+        DataError: a line has fewer than four fields or not as many as the first, an unknown language or an empty path
+            or text; its number is named.
     """
-    entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    entries: list[ListEntry] = []
+    for number, line in enumerate(read_user_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        fields = [field.strip() for field in line.rstrip("\r").split("|")]
-        where = f"{path}: line {number}"
-        if len(fields) != 4:
-            raise DataError(f"{where} has {len(fields)} fields, expected 4: path|speaker|LANGUAGE|text")
-        audio, speaker, code, text = fields
+        fields = [unquoted(part.strip(), marks="") for part in unquoted(line.strip()).split("|")]
+        where, expected = f"{path}: line {number}", 4 + len(entries[0].more) if entries else max(4, len(fields))
+        if len(fields) != expected:
+            raise DataError(
+                f"{where} has {len(fields)} fields, expected {expected}: path|speaker|LANGUAGE|text",
+                "write the text without '|', and every line with as many columns",
+            )
+        audio, speaker, code, text = fields[:4]
         if code.lower() not in LANGUAGES:
             raise DataError(f"{where}: language {code!r} is unknown, expected one of {', '.join(LANGUAGES)}")
         if not audio or not text:
             raise DataError(f"{where}: the {'path' if not audio else 'text'} is empty")
-        entries.append(ListEntry(audio, speaker, LANGUAGES[code.lower()], text))
+        entries.append(ListEntry(audio, speaker, LANGUAGES[code.lower()], text, number, tuple(fields[4:])))
     return entries

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from voiceclone.audio.channels import ChannelMeter, Mix, TwoVoicesError
 from voiceclone.audio.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, stream
 from voiceclone.audio.measure import Measures, Meter
 from voiceclone.config.takes import TakesSettings
+from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory, unescape
 from voiceclone.errors import DataError
-from voiceclone.files import check_speaker, contained_path, sha256_file, write_tsv
+from voiceclone.files import check_speaker, sha256_file, write_tsv
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 
@@ -25,27 +25,9 @@ log = logging.getLogger(__name__)
 
 TAKES_COLUMNS = [
     "take", "file", "sha256", "seconds", "sample_rate", "channels", "codec", "peak_dbfs", "loudness_lufs",
-    "bandwidth_hz", "clipping", "dc_offset", "snr_db", "flags",
+    "bandwidth_hz", "clipping", "dc_offset", "snr_db", "flags", "mix", "note",
 ]  # fmt: skip
 REJECTED_COLUMNS = ["file", "sha256", "stage", "reason", "detail"]
-
-# Companions of recordings that nobody takes for sound: left alone without a word in the tables.
-_SUFFIXES = (
-    ".txt .csv .tsv .md .rst .json .jsonl .yaml .yml .toml .lab .list .textgrid .srt .vtt .lrc .cue .log .xml .html"
-    " .htm .pdf .doc .docx .odt .rtf .xls .xlsx .ods .ini .db .asd .reapeaks .sha256 .md5 .py .sh"
-)
-COMPANION_SUFFIXES = frozenset(_SUFFIXES.split())
-COMPANION_NAMES = re.compile(
-    r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|md5sums)\b.*|consent(\.\w+)?", re.IGNORECASE
-)
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why a file is refused: a short code, and a sentence that says what it is and what was expected."""
-
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +40,8 @@ class Intake:
     measures: Measures | None = None
     rejection: Rejection | None = None
     cached: bool = False
+    mix: str = ""
+    note: str = ""
 
 
 def slug(stem: str) -> str:
@@ -68,55 +52,17 @@ def slug(stem: str) -> str:
 
 def take_id(file: str, sha256: str) -> str:
     """Id of a take: slug of the stem and the first 8 hexadecimal digits of the content's digest."""
-    return f"{slug(Path(file).stem)}-{sha256[:8]}"
+    return f"{slug(Path(unescape(file)).stem)}-{sha256[:8]}"
 
 
-def find_files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder that could be meant as a recording, sorted; hidden files and companions left out."""
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
-            continue
-        if path.suffix.lower() in COMPANION_SUFFIXES or COMPANION_NAMES.fullmatch(path.name):
-            log.info("%r: not a recording, left alone", str(relative))
-            continue
-        yield path
-
-
-def check_file(folder: Path, path: Path) -> Rejection | None:
-    """Reason to refuse a file before its content is read."""
-    name = str(path.relative_to(folder))
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        return Rejection("name", "its name holds control characters or is not UTF-8; rename it")
+def read_take(folder: Path, entry: Entry, cache: Path, settings: TakesSettings) -> Intake:
+    """Header and figures of one file, from the cache if its content was read before."""
+    file = entry.file
+    if entry.rejection:
+        return Intake(file, rejection=entry.rejection)
+    path = entry.path(folder)
     try:
-        status = path.stat()
-    except FileNotFoundError:
-        return Rejection("link-broken", "a link that leads nowhere; copy the recording into the folder")
-    except OSError as error:  # no permission, or a link to itself
-        return Rejection("unreadable", f"cannot be read ({error.strerror}); expected a file that this user may read")
-    try:
-        contained_path(folder, path.relative_to(folder))
-    except DataError:
-        return Rejection("link-outside", "a link that leads out of the speaker's folder; copy the recording into it")
-    if stat.S_ISDIR(status.st_mode):
-        return Rejection("link-folder", "a link to a folder; links to folders are not followed, copy the recordings")
-    if not stat.S_ISREG(status.st_mode):
-        return Rejection("not-a-file", "a device, pipe or socket; expected a regular file")
-    if not os.access(path, os.R_OK):
-        return Rejection("unreadable", "cannot be read; expected a file that this user may read")
-    if status.st_size == 0:
-        return Rejection("empty", "0 bytes; expected a sound file")
-    return None
-
-
-def read_take(folder: Path, path: Path, cache: Path, settings: TakesSettings) -> Intake:
-    """Digest, header and figures of one file, from the cache if its content was read before."""
-    file = path.relative_to(folder).as_posix()
-    printable = file.encode("utf-8", "backslashreplace").decode()
-    if refused := check_file(folder, path):
-        return Intake(printable, rejection=refused)
-    try:
-        sha256 = sha256_file(path)
+        sha256 = sha256_file(path)  # of what is read now, which may be newer than the inventory
         key = item_key("takes", None, sha256)  # figures do not depend on the settings, only the judgement does
         sidecar = cache / f"{sha256}.json"
         record = read_sidecar(sidecar, key)
@@ -128,29 +74,46 @@ def read_take(folder: Path, path: Path, cache: Path, settings: TakesSettings) ->
         else:
             log.info("%s: cached", file)
     except OSError as error:
-        return Intake(printable, rejection=Rejection("unreadable", f"cannot be read ({error.strerror})"))
+        return Intake(file, rejection=Rejection("unreadable", f"cannot be read ({error.strerror})"))
     if "reason" in record:
         return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]), cached=cached)
     info, measures = SoundInfo(**record["info"]), Measures(**record["measures"])
-    return Intake(file, sha256, info, measures, judge(info, measures, settings), cached)
+    refused = judge(info, measures, settings)
+    return Intake(file, sha256, info, measures, refused, cached, record["mix"], record["note"])
 
 
 def _decode(path: Path) -> dict[str, Any]:
     """Header and figures of a sound file, or reason and detail, as plain types."""
     try:
         info = probe(path)
+        mix = _mix(path, info)
         meter = Meter(info.sample_rate)
         for block in stream(path, info):
-            meter.add(block)
+            meter.add(mix.take(block))
             if not meter.finite:
                 break
-        return {"info": asdict(info), "measures": asdict(meter.result())}
+        track = f"track {info.track + 1} of {info.tracks} taken" if info.tracks > 1 else ""
+        length = "read to its end: its header tells another length" if info.to_end else ""
+        note = "; ".join(part for part in (track, length, mix.why) if part)
+        return {"info": asdict(info), "measures": asdict(meter.result()), "mix": str(mix), "note": note}
+    except TwoVoicesError as error:
+        return {"reason": "two-voices", "detail": f"its {error}; export the channel of this speaker"}
     except NoAudioStreamError:
         return {"reason": "no-audio", "detail": "a media file without an audio stream; expected sound"}
     except TruncatedError as error:
         return {"reason": "truncated", "detail": f"{_without_path(error, path)}; copy it again from its source"}
     except DataError as error:
         return {"reason": "undecodable", "detail": f"{_without_path(error, path)}; expected a sound file"}
+
+
+def _mix(path: Path, info: SoundInfo) -> Mix:
+    """The channels that carry the voice."""
+    if info.channels == 1:
+        return Mix()
+    meter = ChannelMeter(info.sample_rate)
+    for block in stream(path, info):
+        meter.add(block)
+    return meter.result()
 
 
 def _without_path(error: DataError, path: Path) -> str:
@@ -215,7 +178,13 @@ def refuse_duplicates(intakes: Sequence[Intake]) -> list[Intake]:
 
 
 def ingest(
-    folder: Path, takes: Path, rejected: Path, settings: TakesSettings, threads: int = 1, label: str = "takes"
+    folder: Path,
+    takes: Path,
+    rejected: Path,
+    settings: TakesSettings,
+    threads: int = 1,
+    label: str = "takes",
+    inventory: Path | None = None,
 ) -> None:
     """Read a speaker's folder and write the tables of accepted and refused recordings.
 
@@ -226,6 +195,7 @@ def ingest(
         settings: limits and flags.
         threads: files read at once.
         label: head of the progress lines.
+        inventory: table of the folder's files; left out: the folder is looked through.
 
     Raises:
         DataError: the folder is missing or misnamed, or no recording in it can be used.
@@ -233,16 +203,16 @@ def ingest(
     check_speaker(Path(folder).name)
     if not Path(folder).is_dir():
         raise DataError(f"{folder}: no such folder", "put the speaker's recordings there")
-    paths, cache = list(find_files(folder)), takes.parent / "takes"
-    progress = Progress(label, len(paths))
+    entries = read_inventory(inventory) if inventory else [entry for entry, _ in list_recordings(folder)]
+    cache, progress = takes.parent / "takes", Progress(label, len(entries))
 
-    def read(path: Path) -> Intake:
-        intake = read_take(folder, path, cache, settings)
+    def read(entry: Entry) -> Intake:
+        intake = read_take(folder, entry, cache, settings)
         progress.update()
         return intake
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        intakes = refuse_duplicates(list(pool.map(read, paths)))
+        intakes = refuse_duplicates(list(pool.map(read, entries)))
     cached = sum(intake.cached for intake in intakes)
     log.info("takes: %d made, %d from cache", len(intakes) - cached, cached)
     accepted = [_take_row(intake, settings) for intake in intakes if not intake.rejection]
@@ -254,7 +224,7 @@ def ingest(
     write_tsv(takes, TAKES_COLUMNS, accepted)
     if not accepted:
         raise DataError(
-            f"{folder}: no usable recording among {len(paths)} files\n{rejection_table(refused)}",
+            f"{folder}: no usable recording among {len(entries)} files\n{rejection_table(refused)}",
             "add recordings that can be played, or mend those in the table",
         )
     seconds = sum(float(row["seconds"]) for row in accepted)
@@ -279,6 +249,8 @@ def _take_row(intake: Intake, settings: TakesSettings) -> dict[str, Any]:
         "dc_offset": measures.dc_offset,
         "snr_db": _rounded(measures.snr_db),
         "flags": ",".join(flags(info, measures, settings)),
+        "mix": intake.mix,
+        "note": intake.note,
     }
 
 

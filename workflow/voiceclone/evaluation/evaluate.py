@@ -33,9 +33,11 @@ from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.inference.engine_cache import Machine
+from voiceclone.inference.sound import GENERATED_NOTICE
 from voiceclone.inference.standard import is_tensorrt
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
+from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
     from voiceclone.inference.synthesizer import Synthesizer
@@ -93,7 +95,7 @@ def read_sentences(path: Path) -> list[tuple[str, str]]:
         DataError: a line has another form, or an id comes twice.
     """
     sentences: dict[str, str] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_user_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         name, tab, text = line.partition("\t")
@@ -243,12 +245,17 @@ def check_sound(spoken: Spoken) -> None:
 
 
 def speak_items(
-    items: Sequence[Item], open_voice: Callable[[], Voice], folder: Path, keys: Mapping[str, str], progress: Progress
+    items: Sequence[Item],
+    open_voice: Callable[[], Voice],
+    folder: Path,
+    keys: Mapping[str, str],
+    progress: Progress,
+    comment: str = GENERATED_NOTICE,
 ) -> dict[str, dict[str, Any]]:
     """Speak what is not in the cache. Per item id: seconds, timings, peak memory, or the reason of a failure.
 
-    The first sentence of each language is spoken once more beforehand, so that loading and first-call costs are in no
-    figure.
+    ``comment`` stands in the sound files. The first sentence of each language is spoken once more beforehand, so that
+    loading and first-call costs are in no figure.
     """
     records: dict[str, dict[str, Any]] = {}
     voice: Voice | None = None
@@ -261,7 +268,7 @@ def speak_items(
             if item.language not in warm:
                 _warm_up(voice, item)
                 warm.add(item.language)
-            record = _speak(voice, item, sound, sidecar, keys[item.id])
+            record = _speak(voice, item, sound, sidecar, keys[item.id], comment)
         records[item.id] = record
         progress.update(note="speaking")
     return records
@@ -276,7 +283,7 @@ def _warm_up(voice: Voice, item: Item) -> None:
         log.warning("%s: warm-up failed (%s)", item.id, error)
 
 
-def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str) -> dict[str, Any]:
+def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str, comment: str) -> dict[str, Any]:
     try:
         spoken = voice(item)
         check_sound(spoken)
@@ -288,7 +295,7 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str) -> di
         sidecar.unlink(missing_ok=True)
         return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
     samples = np.clip(np.asarray(spoken.samples, dtype=np.float32), -1.0, 1.0)
-    write_flac(sound, samples, spoken.rate)
+    write_flac(sound, samples, spoken.rate, comment)
     record = {
         "seconds": len(samples) / spoken.rate,
         "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
@@ -442,6 +449,7 @@ def evaluate_target(
         folder,
         keys,
         progress,
+        "" if target == "recordings" else GENERATED_NOTICE,
     )
     failures = [
         {"item": item.id, "reason": spoken[item.id]["failure"]} for item in items if "failure" in spoken[item.id]

@@ -207,13 +207,17 @@ class Budget:
 
 
 def embedded_sample(path: Path, settings: ReportSettings) -> dict[str, str]:
-    """MP3 and spectrogram of a sample as ``data:`` addresses."""
-    samples, rate = soundfile.read(str(path), dtype="float32")
+    """MP3, with the sample's comment, and spectrogram of a sample as ``data:`` addresses."""
+    with soundfile.SoundFile(str(path)) as source:
+        samples, rate, comment = source.read(dtype="float32"), source.samplerate, source.comment
     sound = io.BytesIO()
-    soundfile.write(
-        sound, samples, rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=1 - settings.audio_quality,
+    with soundfile.SoundFile(
+        sound, "w", rate, 1, format="MP3", subtype="MPEG_LAYER_III", compression_level=1 - settings.audio_quality,
         bitrate_mode="VARIABLE",
-    )  # fmt: skip
+    ) as target:  # fmt: skip
+        if comment:
+            target.comment = comment
+        target.write(samples)
     picture = data_uri("image/png", spectrogram_png(samples, rate)) if settings.spectrograms else ""
     return {"audio": data_uri("audio/mpeg", sound.getvalue()), "picture": picture}
 

@@ -253,7 +253,12 @@ def open_vocoder(
 
 def threads_to_use(threads: int) -> int:
     """Threads that were asked for; 0: as OMP_NUM_THREADS says, else one per core that this process may use."""
-    return threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or len(os.sched_getaffinity(0))
+    return threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or usable_cores()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; where the system does not say (macOS, Windows), all that it has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:

@@ -24,6 +24,7 @@ from voiceclone.inference.voices import Clip, Voice
 from voiceclone.lineage.cache import read_sidecar, write_sidecar
 from voiceclone.progress import Progress
 from voiceclone.training.signals import StopRequest
+from voiceclone.usertext import read_user_text, unquoted
 
 log = logging.getLogger(__name__)
 
@@ -98,23 +99,18 @@ def read_jobs(table: Path, defaults: Defaults) -> list[Job | Refused]:
         defaults: of all rows.
 
     Raises:
-        DataError: the table is not UTF-8 text, is empty, or has columns that are unknown, missing or there twice.
+        DataError: the table is empty, its encoding not plain, or a column unknown, missing or there twice.
     """
-    try:
-        # Only line ends end a row: texts may hold other characters that Unicode takes for a new line.
-        lines = [line.rstrip("\r") for line in Path(table).read_bytes().decode("utf-8-sig").split("\n")]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table}: not UTF-8 text ({error})", "save the table as UTF-8") from error
-    if not lines[0]:
+    # Only line ends end a row: texts may hold other characters that Unicode takes for a new line.
+    lines = [(number, line) for number, line in enumerate(read_user_text(table).split("\n"), start=1) if line.strip()]
+    if not lines:
         raise DataError(f"{table}: empty, expected a header line with {', '.join(REQUIRED)}")
-    header = lines[0].split("\t")
+    header = lines[0][1].split("\t")
     _check_header(table, header)
     jobs: list[Job | Refused] = []
     taken: dict[str, int] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        cells = line.split("\t")
+    for number, line in lines[1:]:
+        cells = [unquoted(cell) for cell in line.split("\t")]
         row = dict(zip(header, cells, strict=False))
         name = row.get("name", "").strip()
         try:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voiceclone.audio.io import Waveform, read_mono, resample
+from voiceclone.audio.channels import read_voice
+from voiceclone.audio.io import Waveform, resample
 from voiceclone.audio.spectra import magnitudes
 from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import DataError
@@ -130,9 +131,9 @@ def read_clip(path: Path) -> Waveform:
     """Sound float32 (n,) at 32 kHz, scaled down where it goes beyond full scale, as the public program does.
 
     Raises:
-        DataError: unreadable, shorter than half a second, silent or not finite.
+        DataError: unreadable, of two voices, shorter than half a second, silent or not finite.
     """
-    sound, _ = read_mono(check_there(path), RATE)
+    sound = read_voice(check_there(path), RATE)
     if not np.isfinite(sound).all():
         raise DataError(f"{path}: has samples that are not finite numbers")
     if len(sound) < STYLE_SECONDS * RATE:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from voiceclone.errors import EXIT_FAILURE, ConfigError, DataError
+from voiceclone.errors import EXIT_FAILURE, ConfigError
 from voiceclone.inference.options import (
     BatchSizeOption,
     ClipOptions,
@@ -89,6 +89,7 @@ def stream(
     machine: MachineOptions,
 ) -> None:
     """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
+    from voiceclone.inference.sound import GENERATED_NOTICE
     from voiceclone.inference.speaking import Speaking
     from voiceclone.inference.streaming import stream as parts_of
 
@@ -104,7 +105,7 @@ def stream(
     spent = time.perf_counter() - began
     typer.echo(
         f"{samples / voice.sample_rate:.2f} s of speech at {voice.sample_rate} Hz in {spent:.2f} s, "
-        f"the first after {first:.2f} s",
+        f"the first after {first:.2f} s; {GENERATED_NOTICE}: samples carry no mark, say so where they are heard",
         err=True,
     )
 
@@ -190,16 +191,16 @@ def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt
 
 def _words(options: TextOptions) -> str:
     """The text of ``--text`` or ``--text-file``."""
+    from voiceclone.usertext import decode, read_user_text
+
     file = options.text_file
     if bool(options.text) == (file is not None):
         raise ConfigError("expected one of --text and --text-file", "voiceclone say --text 'Good morning.' ...")
     if file is None:
         return options.text
-    try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--text-file {file}: cannot be read as UTF-8 ({error})") from error
+    if str(file) == "-":
+        return decode(sys.stdin.buffer.read(), "--text-file -")
+    return read_user_text(file, name=f"--text-file {file}")
 
 
 def _speaking(options: MannerOptions) -> Speaking:

@@ -16,7 +16,10 @@ from voiceclone.inference.engines import Engine
 
 VOICE, CLIP, MANNER, MACHINE = "Voice", "Reference clip", "Manner", "Machine"
 TextOption = Annotated[str, typer.Option(help="What to say.")]
-TextFileOption = Annotated[Path | None, typer.Option(help="UTF-8 file with what to say; - reads standard input.")]
+TextFileOption = Annotated[
+    Path | None,
+    typer.Option(help="Text file with what to say, UTF-8 or another usual encoding; - reads standard input."),
+]
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of an exported bundle.", rich_help_panel=VOICE)
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from voiceclone.errors import DataError
-from voiceclone.files import sha256_file
+from voiceclone.files import read_json, sha256_file, write_changed
+from voiceclone.usertext import read_user_text
 
 NONE_GIVEN = "none given"
 LONGEST_LICENCE = 200
@@ -50,6 +52,31 @@ def read_rights(folder: Path) -> Rights:
     )
 
 
+def record_rights(folder: Path, target: Path) -> bool:
+    """Write what a speaker's folder states, or why it cannot be told, where the file says something else.
+
+    Returns:
+        whether it was written.
+    """
+    try:
+        stated = read_rights(folder).as_notes()
+    except DataError as error:  # one speaker's mistake stops no other: whoever reads the file raises it
+        stated = {"problem": error.message, "hint": error.hint}
+    return write_changed(target, json.dumps(stated, sort_keys=True, ensure_ascii=False, indent=2) + "\n")
+
+
+def load_rights(path: Path) -> Rights:
+    """What :func:`record_rights` wrote.
+
+    Raises:
+        DataError: the folder's statements were in no order.
+    """
+    stated = read_json(path)
+    if "problem" in stated:
+        raise DataError(stated["problem"], stated["hint"])
+    return Rights(**stated)
+
+
 def _named(folder: Path, name: re.Pattern[str]) -> list[Path]:
     if not folder.is_dir():
         return []
@@ -65,9 +92,7 @@ def _only(folder: Path, name: re.Pattern[str]) -> Path | None:
 
 def _first_line(path: Path) -> str:
     try:
-        lines = [" ".join(line.split()) for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8 text ({error})", "its first line names the licence, as CC-BY-4.0"
-        ) from error
+        lines = [" ".join(line.split()) for line in read_user_text(path).split("\n")]
+    except DataError as error:
+        raise DataError(f"{error.message}; its first line names the licence, as CC-BY-4.0", error.hint) from error
     return next((line[:LONGEST_LICENCE] for line in lines if line), NONE_GIVEN)

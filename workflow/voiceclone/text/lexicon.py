@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceclone.errors import ConfigError
-from voiceclone.files import read_tsv
 from voiceclone.text.languages import SUPPORTED
 from voiceclone.text.segment import HAN, KANA
 from voiceclone.text.symbols import SYMBOL_IDS
+from voiceclone.usertext import read_user_tsv
 
 if TYPE_CHECKING:
     from voiceclone.text.mandarin import PolyphoneReader
@@ -71,8 +71,9 @@ def read_lexicon(tables: Iterable[Path]) -> Lexicon:
                 "name the file after the language, for example en.tsv",
             )
         words = entries.setdefault(language, {})
-        for row in read_tsv(table, ["word", "phones"]):
-            words[row["word"].strip().lower()] = _checked(table, language, row["word"], tuple(row["phones"].split()))
+        for number, row in read_user_tsv(table, ["word", "phones"], [language]):
+            where = f"{table}: line {number}"
+            words[row["word"].strip().lower()] = _checked(where, language, row["word"], tuple(row["phones"].split()))
     return Lexicon(entries)
 
 
@@ -103,12 +104,12 @@ def is_reading(language: str, word: str, phones: tuple[str, ...]) -> bool:
     return SYMBOL_IDS.keys() >= set(phones)
 
 
-def _checked(table: Path, language: str, word: str, phones: tuple[str, ...]) -> tuple[str, ...]:
+def _checked(where: str, language: str, word: str, phones: tuple[str, ...]) -> tuple[str, ...]:
     if is_reading(language, word.strip(), phones):
         return phones
     wrong = [phone for phone in phones if phone not in SYMBOL_IDS] if language == "en" else [" ".join(phones)]
     raise ConfigError(
-        f"{table}: {word}: {wrong if phones else 'no phones'}: not a pronunciation; expected "
+        f"{where}: {word}: {wrong if phones else 'no phones'}: not a pronunciation; expected "
         f"{_NOTATIONS[language].partition(',')[0]}",
         f"write {_NOTATIONS[language]}",
     )

@@ -131,9 +131,28 @@ class Trainer:
         checkpoint = None
         if self.world.leads:
             self.store.sweep()
-            checkpoint = self.store.newest()
+            checkpoint = self._fitting(self.store.newest())
         step = self.world.from_leader(None if checkpoint is None else checkpoint.record.step)
         return checkpoint if self.world.leads or step is None else self.store.load(step)
+
+    def _fitting(self, newest: Checkpoint | None) -> Checkpoint | None:
+        """The newest checkpoint, or that of the planned step where more steps than planned were trained before.
+
+        Raises:
+            DataError: it was not kept.
+        """
+        planned = self.plan.steps
+        if newest is None or newest.record.step <= planned:
+            return newest
+        if planned in self.store.steps():
+            log.info("%d steps were trained before; the checkpoint of step %d is taken", newest.record.step, planned)
+            return self.store.load(planned)
+        kept = ", ".join(map(str, self.store.steps()))
+        raise DataError(
+            f"{self.label}: {newest.record.step} steps were trained before, {planned} are planned now, and the "
+            f"checkpoint of step {planned} was not kept",
+            f"ask for one of the steps that were kept ({kept}), or delete {self.store.folder} to train anew",
+        )
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""

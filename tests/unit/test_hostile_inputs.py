@@ -1,0 +1,154 @@
+"""What people hand in, in its worst form: every command and stage answers with one message, never with a traceback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from voiceclone.audio.channels import read_voice
+from voiceclone.cli import app
+from voiceclone.config import load_config
+from voiceclone.config.takes import TakesSettings
+from voiceclone.corpus.corrections import read_corrections
+from voiceclone.corpus.inventory import take_inventory
+from voiceclone.corpus.listfile import read_list
+from voiceclone.corpus.takes import ingest
+from voiceclone.errors import VoiceCloneError
+from voiceclone.evaluation.evaluate import read_sentences
+from voiceclone.files import check_speaker, read_tsv
+from voiceclone.inference.batch import Defaults, read_jobs
+from voiceclone.lineage.rights import read_rights
+from voiceclone.text.lexicon import read_lexicon
+
+UTTERANCE = "a-0000490-0003090"
+BROKEN = b"word\tphones\n\xff\xfe\x81\x8d\xfd\n"
+NUL = b"utterance\taction\tvalue\n\0\0\0\n"
+UTF16 = "a.wav|x|EN|Hé".encode("utf-16")[:-1]  # ends in the middle of a character
+
+#: Readers of files: name of the file, its bytes (None: there is none), who reads it.
+FILES: list[tuple[str, bytes | None, Callable[[Path], object]]] = [
+    ("a.list", BROKEN, read_list),
+    ("a.list", UTF16, read_list),
+    ("a.list", b"only one field", read_list),
+    ("a.list", b"a.wav|x|EN|", read_list),
+    ("a.list", b"a.wav|x|Klingon|Hi.", read_list),
+    ("a.list", b"\0" * 100, read_list),
+    ("a.list", None, read_list),
+    ("anna.tsv", BROKEN, read_corrections),
+    ("anna.tsv", NUL, read_corrections),
+    ("anna.tsv", b"utterance,action,value\n", read_corrections),
+    ("anna.tsv", f"utterance\taction\tvalue\n{UTTERANCE}\tshout\tx\n".encode(), read_corrections),
+    ("anna.tsv", b"utterance\taction\tvalue\n../../x\ttext\ty\n", read_corrections),
+    ("anna.tsv", f"utterance\taction\tvalue\n{UTTERANCE}\ttext\t\n".encode(), read_corrections),
+    ("anna.tsv", f"utterance\taction\tvalue\n{UTTERANCE}\ta\tb\tc\td\te\n".encode(), read_corrections),
+    ("en.tsv", BROKEN, lambda path: read_lexicon([path])),
+    ("en.tsv", b"word\n", lambda path: read_lexicon([path])),
+    ("en.tsv", b"word\tphones\nGIF\tXX\n", lambda path: read_lexicon([path])),
+    ("en.tsv", b"word\tphones\nGIF\ta\tb\tc\n", lambda path: read_lexicon([path])),
+    ("klingon.tsv", b"word\tphones\n", lambda path: read_lexicon([path])),
+    ("jobs.tsv", BROKEN, lambda path: read_jobs(path, Defaults())),
+    ("jobs.tsv", b"", lambda path: read_jobs(path, Defaults())),
+    ("jobs.tsv", b"a\tb\nc\td\n", lambda path: read_jobs(path, Defaults())),
+    ("jobs.tsv", None, lambda path: read_jobs(path, Defaults())),
+    ("en.txt", BROKEN, read_sentences),
+    ("en.txt", b"no tab here\n", read_sentences),
+    ("en.txt", b"a/b\ttext\n", read_sentences),
+    ("LICENSE", BROKEN, lambda path: read_rights(path.parent)),
+    ("config.yaml", b"slice: {max_seconds: [", lambda path: load_config(file=path)),
+    ("config.yaml", b"\xff\xfe\x81", lambda path: load_config(file=path)),
+    ("config.yaml", b"- a list\n", lambda path: load_config(file=path)),
+    ("config.yaml", b"speakers_dir: 7\nslize: 3\n", lambda path: load_config(file=path)),
+    ("config.yaml", None, lambda path: load_config(file=path)),
+    ("clip.wav", b"RIFF\xff\xff\xff\xffWAVE", lambda path: read_voice(path, 32000)),
+    ("clip.wav", b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0data\0\0\0\0abcd",
+     lambda path: read_voice(path, 32000)),
+    ("clip.mp3", bytes(range(256)) * 20, lambda path: read_voice(path, 32000)),
+    ("clip.m4a", b"\0\0\0\x20ftypM4A \0\0\0\0", lambda path: read_voice(path, 32000)),
+    ("$(touch x).tsv", b"a\tb\tc\n1\n", read_tsv),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "read"), FILES, ids=[f"{row[0]}-{number}" for number, row in enumerate(FILES)]
+)
+def test_a_file_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes | None, read: Callable[[Path], object]
+) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    path = tmp_path / name
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(VoiceCloneError) as caught:
+        read(path)
+    message = str(caught.value)
+    told = name in message or any(key in message for key in ("speakers_dir", "slize"))
+    assert told, message
+    assert "Traceback" not in message and "codec can't decode" not in message
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "Anna", "it's", "{a}", "-rf", "a b", "é", "\n", "$(touch x)"])
+def test_names_of_speakers(name: str) -> None:
+    with pytest.raises(VoiceCloneError, match="rename"):
+        check_speaker(name)
+
+
+COMMANDS = [
+    ["list", "import", "absent.list", "--speaker", "anna"],
+    ["list", "import", "broken.list", "--speaker", "Anna Müller"],
+    ["list", "export", "../anna", "-o", "x.list"],
+    ["corrections", "check", "it's"],
+    ["corrections", "merge", "anna", "broken.list"],
+    ["corrections", "merge", "anna", "absent.tsv"],
+    ["say", "--text-file", "absent.txt", "-o", "x.wav", "--bundle", "absent"],
+    ["say", "--text-file", "broken.list", "-o", "x.wav", "--bundle", "absent"],
+    ["say", "--text", "Hi.", "-o", "x.exe", "--bundle", "absent"],
+    ["say", "--text", "Hi.", "-o", "x.wav", "--bundle", "broken.list"],
+    ["say", "--text", "Hi.", "-o", "x.wav"],
+    ["batch", "--table", "broken.list", "-o", "out", "--bundle", "absent"],
+    ["bundle", "verify", "absent"],
+    ["preflight", "--config", "broken.list"],
+    ["preflight", "--set", "slice.max_seconds"],
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_commands_end_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    shutil.copytree(Path(__file__).resolve().parents[2] / "config", tmp_path / "config")
+    for name in ("corpus/corpus.tsv", "corpus/rejected.tsv"):
+        (tmp_path / "results" / "anna" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / "anna" / name).write_text("utterance\ttext\tlanguage\n")
+    (tmp_path / "broken.list").write_bytes(BROKEN)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code != 0
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert done.output.strip() and "Traceback" not in done.output
+
+
+def test_a_folder_of_everything_ends_in_two_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "anna"
+    folder.mkdir()
+    voice = 0.1 * np.random.default_rng(0).standard_normal(32000)
+    soundfile.write(folder / "good.wav", voice, 16000)
+    (folder / "zero.wav").write_bytes(b"")
+    (folder / "headless.wav").write_bytes(b"RIFF\0\0\0\0WAVEdata\0\0\0\0" + bytes(range(256)) * 40)
+    (folder / "loop.wav").symlink_to(folder / "loop.wav")
+    (folder / "line\nbreak {x} $(touch y).wav").write_bytes(b"RIFF")
+    (folder / os.fsdecode(b"\xff\xfe.wav")).write_bytes(b"RIFF")
+    (folder / ("x" * 240 + ".wav")).write_bytes(b"\0" * 5000)
+    (folder / "folder.wav").mkdir()
+    os.mkfifo(folder / "pipe.wav")
+    take_inventory(folder, tmp_path / "inventory.tsv")
+    ingest(
+        folder, tmp_path / "takes.tsv", tmp_path / "rejected.tsv", TakesSettings(),
+        inventory=tmp_path / "inventory.tsv",
+    )  # fmt: skip
+    assert [row["file"] for row in read_tsv(tmp_path / "takes.tsv")] == ["good.wav"]
+    assert len(read_tsv(tmp_path / "rejected.tsv")) == 7

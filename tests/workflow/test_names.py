@@ -1,0 +1,153 @@
+"""Names and values from people never become part of a command, whatever executor runs the jobs."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from test_slurm import SLURM
+from voiceclone.corpus.inventory import escape
+from voiceclone.files import read_tsv
+
+pytestmark = pytest.mark.timeout(900)
+
+CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "B27_file_names.txt"
+#: Read by a shell, these leave a file named ``executed``.
+HOSTILE = (
+    "{take}.wav", "{}.wav", "{{a}}.wav", "it's $5 `touch executed` take.wav", "mom's $5 bet.wav",
+    "$(touch executed).wav", "a;touch executed;.wav", "a && touch executed.wav", "a|touch executed.wav",
+    "--help.wav", "-n.wav", '"quoted".wav', "back\\slash.wav", "%s %d.wav", "a=b,c=d.wav", "star*?[x].wav",
+    "~.wav", "#comment.wav", "!bang.wav", " leading blank.wav", "naïve 録音 тест.wav", "a:b.wav", "<in>out.wav",
+    "{input.settings!r}.wav", "'.wav",
+)  # fmt: skip
+REFUSED = ("line\nbreak.wav", "tab\there.wav", "bell\x07.wav", os.fsdecode(b"latin \xe9.wav"))
+FOLDER = "it's a `touch executed` folder $(touch executed) {speaker}"
+
+
+def generated(count: int) -> list[str]:
+    """File names of characters that shells, Python and Snakemake treat in a way of their own."""
+    source = random.Random(27)
+    characters = "'\"`$(){}[]\\;&|<>*?!#~%^=+,:@- .aZ9é録"
+    return [
+        "".join(source.choice(characters) for _ in range(source.randint(1, 24))).lstrip(".") + f"-{number}.wav"
+        for number in range(count)
+    ]
+
+
+def listed_cases() -> list[str]:
+    if not CASES.is_file():
+        return []
+    lines = CASES.read_text(encoding="utf-8").splitlines()
+    return [line.split("\t")[0] for line in lines if line and not line.startswith("#")]
+
+
+def sound(path: Path, seed: int) -> None:
+    """Two seconds that pass the intake, different for every seed."""
+    generator = np.random.default_rng(seed)
+    with path.open("wb") as handle:  # the library would take some of the names for something else
+        soundfile.write(handle, 0.1 * generator.standard_normal(16000), 8000, format="WAV")
+
+
+@pytest.fixture(params=["local", "slurm"])
+def options(request: pytest.FixtureRequest) -> list[str]:
+    """Arguments of a run on this machine and of one through a cluster."""
+    if request.param == "local":
+        return []
+    if shutil.which("sinfo") is None:
+        pytest.skip("no SLURM on this machine: sinfo is not installed")
+    done = subprocess.run(["sinfo", "-h", "-p", "cpu"], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode or "cpu" not in done.stdout:
+        pytest.skip(f"no SLURM partition named cpu answers: {done.stderr.strip()}")
+    return [*SLURM, "--jobs", "2"]
+
+
+def test_no_name_is_executed_and_every_name_is_accounted_for(new_project, options) -> None:
+    project = new_project("names")
+    speakers = project.root / FOLDER
+    (speakers / "anna").mkdir(parents=True)
+    good = list(dict.fromkeys([*HOSTILE, *listed_cases(), *generated(40)]))
+    for number, name in enumerate([*good, *REFUSED]):
+        sound(speakers / "anna" / name, number)
+    (speakers / "anna" / "LICENSE").write_text("CC-BY; `touch executed`\n")
+    wanted = "results/anna/separated/manifest.tsv"
+    arguments = [wanted, *options, "--config", f"speakers_dir={FOLDER}",
+                 "models_dir=it's $(touch executed)", "separate={mode: never}"]  # fmt: skip
+    planned = project.run(*arguments, "-n", "-p")
+    assert "scripts/takes.py" in planned.stdout
+    for shown in (planned.stdout, planned.stderr):  # but for the banner, which repeats the user's own command
+        assert "touch" not in shown.rpartition("Building DAG of jobs")[2]
+    done = project.run(*arguments)
+    assert not list(project.root.rglob("executed*")), done.stderr
+    voice = project.results / "anna"
+    accepted = {row["file"] for row in read_tsv(voice / "takes.tsv")}
+    refused = {row["file"]: row["reason"] for row in read_tsv(voice / "rejected.tsv")}
+    assert "`touch executed`" in (voice / "rights.json").read_text(encoding="utf-8")
+    assert accepted == {escape(name) for name in good}
+    assert refused == {escape(name): "name" for name in REFUSED}
+    assert len(read_tsv(voice / "separated" / "manifest.tsv")) == len(good)
+    assert "Nothing to be done" in (again := project.run(*arguments, "-n")).stdout + again.stderr
+
+
+def test_new_changed_and_removed_recordings_rerun_the_intake(new_project) -> None:
+    project = new_project("intake")
+    folder = project.root / "resources" / "speakers" / "anna"
+    folder.mkdir()
+    wanted = ["results/anna/separated/manifest.tsv", "--config", "separate={mode: never}"]
+
+    def files() -> list[str]:
+        project.run(*wanted)
+        return [row["file"] for row in read_tsv(project.results / "anna" / "takes.tsv")]
+
+    def plan() -> str:
+        done = project.run(*wanted, "-n")
+        return done.stdout + done.stderr
+
+    sound(folder / "one.wav", 1)
+    assert files() == ["one.wav"]
+    assert "Nothing to be done" in plan()
+    (folder / "one.wav").touch()
+    assert "Nothing to be done" in plan()
+    (folder / "notes.txt").write_text("no recording")
+    assert "Nothing to be done" in plan()
+    sound(folder / "two.wav", 2)
+    assert files() == ["one.wav", "two.wav"]
+    before = (folder / "two.wav").stat()
+    sound(folder / "two.wav", 3)  # other content, same size, and the time set back
+    os.utime(folder / "two.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "rule takes" in plan()
+    project.run(*wanted)
+    (folder / "one.wav").unlink()
+    assert files() == ["two.wav"]
+    (folder / "two.wav").rename(folder / "three.wav")
+    assert files() == ["three.wav"]
+
+
+@pytest.mark.parametrize("name", ["all", "report", "clean", "logs", "config", "results", "fetch_asset", "settings"])
+def test_a_speaker_called_like_a_stage_or_a_folder_is_refused(new_project, name) -> None:
+    project = new_project("taken")
+    folder = project.root / "resources" / "speakers" / name
+    folder.mkdir()
+    sound(folder / "one.wav", 1)
+    done = project.run("-n", check=False)
+    assert done.returncode != 0
+    assert f"speaker folder '{name}'" in done.stderr and f"{name}-voice" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_pronunciation_table_of_no_language_is_refused_by_name(new_project) -> None:
+    project = new_project("lexicon")
+    folder = project.root / "resources" / "speakers" / "anna"
+    folder.mkdir()
+    sound(folder / "one.wav", 1)
+    (project.root / "config" / "lexicon" / "it's `touch executed`.tsv").write_text("word\tphones\n")
+    done = project.run("-n", check=False)
+    assert done.returncode != 0
+    assert "it's `touch executed`.tsv" in done.stderr and "rename" in done.stderr
+    assert "Traceback" not in done.stderr

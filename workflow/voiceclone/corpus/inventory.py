@@ -1,0 +1,202 @@
+"""The inventory of a speaker's folder: which files are recordings, and what they contain, without any time.
+
+Rules know a recording by its id only. The names that people give to files never become part of a command: the stages
+that read recordings take the names from this table. It is written anew only when it says something else than before,
+so that nothing reruns where no content changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import time
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voiceclone.errors import DataError
+from voiceclone.files import contained_path, read_json, read_tsv, sha256_file, tsv_text, write_changed, write_json
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("file", "size", "sha256", "reason", "detail")
+CACHE = ".inventory.json"
+#: A file that was written to this short a time before it was read may be written to again under the same times.
+SETTLED_NS = 2_000_000_000
+
+# Companions of recordings that nobody takes for sound: left alone without a word in the tables.
+_SUFFIXES = (
+    ".txt .csv .tsv .md .rst .json .jsonl .yaml .yml .toml .lab .list .textgrid .srt .vtt .lrc .cue .log .xml .html"
+    " .htm .pdf .doc .docx .odt .rtf .xls .xlsx .ods .ini .db .asd .reapeaks .sha256 .md5 .py .sh"
+)
+COMPANION_SUFFIXES = frozenset(_SUFFIXES.split())
+COMPANION_NAMES = re.compile(
+    r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|md5sums)\b.*|consent(\.\w+)?", re.IGNORECASE
+)
+# What a cell of a table cannot hold: control characters, line ends of any kind, bytes that are not UTF-8.
+_UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]")
+_SHORT = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_LONG = {short: plain for plain, short in _SHORT.items()}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a file is refused: a short code, and a sentence that says what it is and what was expected."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a speaker's folder.
+
+    Attributes:
+        file: its path below the folder, as :func:`escape` writes it.
+        size: bytes; None where it could not be read.
+        sha256: of its content; empty where it could not be read.
+        rejection: why it is refused before anybody listens to it.
+    """
+
+    file: str
+    size: int | None = None
+    sha256: str = ""
+    rejection: Rejection | None = None
+
+    def path(self, folder: Path) -> Path:
+        """Where it lies."""
+        return folder / unescape(self.file)
+
+    def row(self) -> dict[str, object]:
+        """Its row of the table."""
+        refused = self.rejection or Rejection("", "")
+        return {
+            "file": self.file, "size": self.size, "sha256": self.sha256,
+            "reason": refused.reason, "detail": refused.detail,
+        }  # fmt: skip
+
+
+def escape(name: str) -> str:
+    r"""A file name as text of one table cell: ``\t``, ``\n``, ``\\``, ``\u001b``; ``\xff`` for a byte outside UTF-8."""
+
+    def replaced(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return _SHORT.get(match[0]) or (f"\\x{code - 0xDC00:02x}" if code >= 0xD800 else f"\\u{code:04x}")
+
+    return _UNPRINTABLE.sub(replaced, name)
+
+
+def unescape(text: str) -> str:
+    """Undo :func:`escape`."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[1]:
+            return chr(int(match[1], 16) + 0xDC00)  # as Python reads such a byte of a file name (PEP 383)
+        return chr(int(match[2], 16)) if match[2] else _LONG[match[0]]
+
+    return re.sub(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|.)", replaced, text)
+
+
+def find_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that could be meant as a recording, sorted; hidden files and companions left out."""
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
+            continue
+        if path.suffix.lower() in COMPANION_SUFFIXES or COMPANION_NAMES.fullmatch(path.name):
+            log.info("%s: not a recording, left alone", escape(str(relative)))
+            continue
+        yield path
+
+
+def check_file(folder: Path, path: Path) -> Rejection | None:
+    """Reason to refuse a file before its content is read."""
+    name = str(path.relative_to(folder))
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return Rejection("name", "its name holds control characters or is not UTF-8; rename it")
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return Rejection("link-broken", "a link that leads nowhere; copy the recording into the folder")
+    except OSError as error:  # no permission, or a link to itself
+        return Rejection("unreadable", f"cannot be read ({error.strerror}); expected a file that this user may read")
+    try:
+        contained_path(folder, path.relative_to(folder))
+    except DataError:
+        return Rejection("link-outside", "a link that leads out of the speaker's folder; copy the recording into it")
+    if stat.S_ISDIR(status.st_mode):
+        return Rejection("link-folder", "a link to a folder; links to folders are not followed, copy the recordings")
+    if not stat.S_ISREG(status.st_mode):
+        return Rejection("not-a-file", "a device, pipe or socket; expected a regular file")
+    if not os.access(path, os.R_OK):
+        return Rejection("unreadable", "cannot be read; expected a file that this user may read")
+    if status.st_size == 0:
+        return Rejection("empty", "0 bytes; expected a sound file")
+    return None
+
+
+def list_recordings(folder: Path, known: Mapping[str, Any] | None = None) -> Iterator[tuple[Entry, list[Any] | None]]:
+    """Every file of a speaker's folder that could be a recording, sorted.
+
+    Args:
+        folder: the speaker's folder.
+        known: file to size, times, inode and digest, of files that were read before.
+
+    Yields:
+        the entry, and what to know of it the next time; None where it must be read again.
+    """
+    for path in find_files(folder):
+        file = escape(path.relative_to(folder).as_posix())
+        if refused := check_file(folder, path):
+            yield Entry(file, rejection=refused), None
+            continue
+        try:
+            status = path.stat()
+            # The change time cannot be set back: content put in place of another is noticed whatever its time says.
+            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+            before = (known or {}).get(file)
+            sha256 = before[-1] if before and before[:-1] == stamp else sha256_file(path)
+        except OSError as error:
+            yield Entry(file, rejection=Rejection("unreadable", f"cannot be read ({error.strerror})")), None
+            continue
+        settled = max(status.st_mtime_ns, status.st_ctime_ns) < time.time_ns() - SETTLED_NS
+        yield Entry(file, status.st_size, sha256), [*stamp, sha256] if settled else None
+
+
+def take_inventory(folder: Path, target: Path) -> bool:
+    """Write the table of a speaker's recordings where it differs from the one that is there.
+
+    Args:
+        folder: the speaker's folder.
+        target: table to write; beside it lies a cache of digests, which only saves reading the same files again.
+
+    Returns:
+        whether it was written.
+    """
+    cache = target.with_name(CACHE)
+    try:
+        known = read_json(cache) if cache.is_file() else {}
+    except DataError:
+        known = {}
+    listed = list(list_recordings(folder, known if isinstance(known, dict) else {}))
+    remembered = {entry.file: stamp for entry, stamp in listed if stamp}
+    if remembered != known:
+        write_json(cache, remembered)
+    return write_changed(target, tsv_text(COLUMNS, [entry.row() for entry, _ in listed], name=target))
+
+
+def read_inventory(path: Path) -> list[Entry]:
+    """The rows of a table that :func:`take_inventory` wrote."""
+    return [
+        Entry(
+            row["file"],
+            int(row["size"]) if row["size"] else None,
+            row["sha256"],
+            Rejection(row["reason"], row["detail"]) if row["reason"] else None,
+        )
+        for row in read_tsv(path, COLUMNS)
+    ]

@@ -22,10 +22,17 @@ def register(app: typer.Typer) -> None:
 def pack(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the packed files.")],
     models: Annotated[Path, typer.Option(help="Folder that the trainings wrote.")] = Path("results/base/models"),
+    states: Annotated[
+        Path | None, typer.Option(help="results/base/state: pack what trainings that still go on have reached.")
+    ] = None,
 ) -> None:
     """Write tokenizer, GPT, SoVITS and discriminators in float16, with their sizes inside."""
-    from voiceclone.base.pack import pack_base
+    from voiceclone.base.pack import FILES, pack_base, pack_running
 
+    if states is not None:
+        for kind, step in pack_running(states, models / FILES["base-tokenizer"], output).items():
+            typer.echo(f"{kind}: step {step}")
+        return
     for name, size in pack_base(models, output).items():
         typer.echo(f"{output / name}: {size / 1e6:.1f} MB")
 

@@ -15,6 +15,8 @@ from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.packed import half, write_packed
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.training.checkpoints import CheckpointStore
+from voiceclone.training.state import FINGERPRINT, last_used
 
 #: Name of an asset of the registry to its file.
 FILES = {
@@ -53,6 +55,41 @@ def pack_base(models: Path, output: Path) -> dict[str, int]:
         notes = {"step": str(report["step"]), "fingerprint": report["fingerprint"]}
         write_packed(output / FILES[name], kind, config, load_file(models / FILES[name]), notes)
     return {name: (output / name).stat().st_size for name in FILES.values()}
+
+
+def pack_running(states: Path, tokenizer: Path, output: Path) -> dict[str, int]:
+    """Write what trainings that still go on have reached: their newest checkpoints, averaged where they average.
+
+    Args:
+        states: ``results/NAME/state``; of several trainings of a kind the one that was last at work is taken.
+        tokenizer: that they are trained on.
+        output: folder of the packed files.
+
+    Returns:
+        Step of each training.
+
+    Raises:
+        DataError: there is no whole checkpoint.
+        AssetError: weights do not fit their architecture.
+    """
+    steps = {}
+    pack_tokenizer(tokenizer, output / FILES["base-tokenizer"])
+    for kind, asset in (("gpt", "base-gpt"), ("sovits", "base-sovits-g")):
+        folders = sorted((path.parent for path in (states / kind).glob(f"*/{FINGERPRINT}")), key=last_used)
+        found = CheckpointStore(folders[-1], folders[-1].name).newest() if folders else None
+        if found is None:
+            raise DataError(f"{states / kind}: no checkpoint", "train first, or name the folder of the states")
+        sizes = dict(read_json(folders[-1] / FINGERPRINT)["components"]["architecture"])
+        notes = {"step": str(found.record.step), "fingerprint": found.record.fingerprint}
+        average = found.parts.get("average", {}).get("average", {})
+        if kind == "sovits":
+            judges = DiscriminatorConfig.from_dict(sizes.pop("discriminator"))
+            state = found.parts["discriminator"]
+            write_packed(output / FILES["base-sovits-d"], "discriminator", judges, state, notes)
+        config = GPTConfig.from_dict(sizes) if kind == "gpt" else SoVITSConfig.from_dict(sizes)
+        write_packed(output / FILES[asset], kind, config, {**found.parts["model"], **average}, notes)
+        steps[kind] = found.record.step
+    return steps
 
 
 def pack_tokenizer(source: Path, target: Path) -> None:

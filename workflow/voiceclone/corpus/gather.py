@@ -86,7 +86,7 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
     folder = results / "corpus"
     write_tsv(folder / "rejected.tsv", REJECTED_COLUMNS, rejected)
     write_tsv(folder / "licences.tsv", LICENCE_COLUMNS, licence_rows(settings.sources, rows))
-    write_json(folder / "summary.json", summarise(rows, rejected))
+    write_json(folder / "summary.json", summarise(settings.sources, rows, rejected))
     _forget(results / "clips", rows)
     write_tsv(folder / "corpus.tsv", COLUMNS, rows)
     hours = sum(row["seconds"] for row in rows) / 3600
@@ -244,8 +244,11 @@ def licence_rows(sources: Iterable[CorpusSource], rows: Iterable[Mapping[str, An
     ]  # fmt: skip
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], rejected: Sequence[Row]) -> dict[str, Any]:
-    """Utterances and hours by split, people held out, reasons of rejection."""
+def summarise(
+    sources: Iterable[CorpusSource], rows: Sequence[Mapping[str, Any]], rejected: Sequence[Row]
+) -> dict[str, Any]:
+    """Utterances and hours by split, people held out (no teacher's pseudo-speakers), reasons of rejection."""
+    teachers = {source.name for source in sources if source.kind == "teacher"}
     trained = {row["speaker"] for row in rows if row["split"] == TRAIN}
     return {
         "utterances": dict(Counter(str(row["split"]) for row in rows)),
@@ -254,7 +257,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], rejected: Sequence[Row]) -> dic
             for split in (TRAIN, HELDOUT)
         },
         "speakers": len({row["speaker"] for row in rows}),
-        "heldout_people": sorted({str(row["speaker"]) for row in rows} - trained),
+        "heldout_people": sorted({str(row["speaker"]) for row in rows if row["source"] not in teachers} - trained),
         "rejected": dict(sorted(Counter(row["reason"] for row in rejected).items())),
     }
 

@@ -177,7 +177,8 @@ def test_a_training_killed_after_memory_ran_out_resumes_to_the_same_bytes(
     assert in_child(straight) == 0
     assert in_child(attempt) == -signal.SIGKILL
     broken.train(kind, batch_size=4)
-    assert [row["step"] for row in broken.report(kind)["resumes"]] == [killed // 3 * 3]
+    last = killed // 3 * 3  # saved beside the training, so on a slow disk it may not be whole when the process dies
+    assert [row["step"] for row in broken.report(kind)["resumes"]] in ([last], [last - 3])
     assert broken.weights(kind) == whole.weights(kind) and broken.losses(kind) == whole.losses(kind)
     assert tensors(broken, kind) == tensors(whole, kind)
 

@@ -336,7 +336,8 @@ def test_the_hub_is_a_source_and_offline_never_asks_it(tmp_path, hub) -> None:
     source = {"hub": {"repository": "someone/voice", "revision": revision, "files": {"a.bin": "sub/model.bin"}}}
     spec = {"files": {"a.bin": {"sha256": sha(FIRST)}}, "sources": [source]}
 
-    refused = run_script(tmp_path, spec, endpoint, "--offline")
+    (tmp_path / "run.json").write_text('{"offline": true}')
+    refused = run_script(tmp_path, spec, endpoint, "--config", str(tmp_path / "run.json"))
     assert refused.returncode == 1
     assert "not tried: offline" in refused.stderr
     assert "set offline: false" in refused.stderr

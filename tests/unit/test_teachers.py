@@ -134,7 +134,7 @@ def test_a_run_fetches_the_models_of_its_teachers() -> None:
     teacher = {"name": "ja", "teacher": "kokoro", "language": "ja", "texts": ["lj-texts", "resources/texts/a.txt"]}
     config = Config.model_validate({"teachers": [teacher]})
     assert {"kokoro", "lj-texts"} <= set(config.all_assets()) and "kokoro" not in Config().all_assets()
-    assert config.chosen_models()["teachers.0.texts.0"] == ("lj-texts", "texts")
+    assert config.chosen_models()["teachers.0.texts.0"] == ("lj-texts", ("texts",))
     with pytest.raises(ValidationError, match=r"the names \['ja'\] come twice"):
         Config.model_validate({"teachers": [teacher, teacher]})
 

@@ -239,8 +239,10 @@ def test_say_reads_files_and_standard_input(root: Path, clip: Path, tmp_path: Pa
     assert call(*common, tmp_path / "b.wav", "--text-file", "-", input="Hello there.")[0] == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    code, told = call(*common, tmp_path / "c.wav", "--text-file", tmp_path / "latin.txt")
-    assert code == 1 and "cannot be read as UTF-8" in told
+    assert call(*common, tmp_path / "c.wav", "--text-file", tmp_path / "latin.txt")[0] == 0
+    (tmp_path / "broken.txt").write_bytes(b"\x81\x8d\x8f")
+    code, told = call(*common, tmp_path / "d.wav", "--text-file", tmp_path / "broken.txt")
+    assert code == 1 and "broken.txt: line 1 is not UTF-8" in told
 
 
 @pytest.mark.parametrize(

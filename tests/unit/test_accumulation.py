@@ -156,7 +156,7 @@ def limit_from(kind: str, step: int, most: int) -> None:
     owner.train_step = train_step
 
 
-@pytest.mark.parametrize(("kind", "short", "killed"), [("gpt", 5, 8), ("sovits", 2, 4)])
+@pytest.mark.parametrize(("kind", "short", "killed"), [("gpt", 5, 11), ("sovits", 2, 4)])
 def test_a_training_killed_after_memory_ran_out_resumes_to_the_same_bytes(
     tmp_path: Path, kind: str, short: int, killed: int
 ) -> None:

@@ -137,7 +137,8 @@ def test_a_speaker_called_like_a_stage_or_a_folder_is_refused(new_project, name)
     sound(folder / "one.wav", 1)
     done = project.run("-n", check=False)
     assert done.returncode != 0
-    assert f"speaker folder '{name}'" in done.stderr and f"{name}-voice" in done.stderr
+    told = done.stdout + done.stderr  # a dry run speaks to standard output
+    assert f"speaker folder '{name}'" in told and f"{name}-voice" in told
     assert "Traceback" not in done.stderr
 
 
@@ -149,5 +150,6 @@ def test_a_pronunciation_table_of_no_language_is_refused_by_name(new_project) ->
     (project.root / "config" / "lexicon" / "it's `touch executed`.tsv").write_text("word\tphones\n")
     done = project.run("-n", check=False)
     assert done.returncode != 0
-    assert "it's `touch executed`.tsv" in done.stderr and "rename" in done.stderr
+    told = done.stdout + done.stderr
+    assert "it's `touch executed`.tsv" in told and "rename" in told
     assert "Traceback" not in done.stderr

@@ -30,3 +30,10 @@ REVISIONS: dict[str, int] = {
     "evaluate": 5,
     "report": 2,
 }
+
+#: The same of what speaking keeps outside a run: references made of clips, rows of ``batch``, TensorRT engines.
+CACHE_REVISIONS: dict[str, int] = {
+    "clip": 2,
+    "batch": 2,
+    "engine": 1,
+}

@@ -28,7 +28,7 @@ REVISIONS: dict[str, int] = {
     "export": 5,
     "export_encoder": 1,
     "evaluate": 5,
-    "report": 2,
+    "report": 3,
 }
 
 #: The same of what speaking keeps outside a run: references made of clips, rows of ``batch``, TensorRT engines.

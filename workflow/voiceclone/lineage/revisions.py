@@ -25,7 +25,7 @@ REVISIONS: dict[str, int] = {
     "pack_base": 1,
     "base_gates": 1,
     "base_card": 1,
-    "export": 5,
+    "export": 6,
     "export_encoder": 1,
     "evaluate": 5,
     "report": 3,

@@ -26,6 +26,9 @@ $(STAMP): requirements.lock.txt pyproject.toml
 	@$(VENV)/bootstrap/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+clean-venv: ## remove .venv, for setup to install it anew
+	rm -rf $(VENV)
+
 ffmpeg:
 	@command -v ffmpeg >/dev/null || { echo "ffmpeg is needed and was not found. Debian, Ubuntu: apt install ffmpeg; macOS: brew install ffmpeg; conda: conda install -c conda-forge ffmpeg"; exit 2; }
 

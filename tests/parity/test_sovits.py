@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.models import losses
 from voiceclone.models.mel import mel_spectrogram, spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, take_slices
@@ -140,8 +141,8 @@ def step(request, golden, public):
         "loss_disc": losses.discriminator_loss(of_real, of_fake),
         "loss_gen": losses.generator_loss(judged),
         "loss_fm": losses.feature_matching_loss(of_real, judged),
-        "loss_mel": losses.MEL_WEIGHT * losses.mel_loss(real_mel, fake_mel),
-        "loss_kl": losses.KL_WEIGHT * losses.kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask),
+        "loss_mel": SoVITSSettings().mel_weight * losses.mel_loss(real_mel, fake_mel),
+        "loss_kl": SoVITSSettings().kl_weight * losses.kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask),
     }
     terms["loss_gen_total"] = sum(terms[name] for name in ("loss_gen", "loss_fm", "loss_mel", "loss_kl"))
     return Step(generator, discriminator, recorded, out, terms, real_mel, fake_mel)

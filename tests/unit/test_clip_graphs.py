@@ -57,7 +57,9 @@ def test_the_bundle_names_what_it_needs(bundle: Path) -> None:
     assert {"quantiser.onnx", "style.onnx"} <= set(description["files"])
     sums = (bundle / "SHA256SUMS").read_text(encoding="utf-8")
     assert "quantiser.onnx" in sums and "style.onnx" in sums
-    errors = read_json(bundle / "parity.json")["clip_error"]
+    parity = read_json(bundle / "parity.json")
+    assert parity["with_bert"] == len(parity["utterances"])
+    errors = parity["clip_error"]
     assert errors["style"] < 1e-4 and errors["quantiser"] < 1e-4
 
 

@@ -85,7 +85,7 @@ def test_presets_differ_where_they_should() -> None:
     assert full.all_assets() == few_shot.all_assets()
     assert not zero_shot.gpt.train and not zero_shot.sovits.train
     assert {few_shot.gpt.base, few_shot.sovits.base} == {zero_shot.gpt.base, zero_shot.sovits.base}
-    assert [config.corpus.tier for config in (few_shot, full, zero_shot)] == ["few-shot", "full", "zero-shot"]
+    assert [config.corpus.tier for config in (demo, nano, few_shot, full, zero_shot)] == list(NAMES)
 
 
 def test_few_shot_has_the_public_defaults() -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.files import read_json, read_jsonl
+from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.training.checkpoints import CheckpointStore
 
 from . import training_toy as toy
@@ -357,6 +359,9 @@ def test_a_person_can_hear_how_far_the_training_is(tmp_path: Path) -> None:
     curves = EventAccumulator(str(folder / "tensorboard"), {"audio": 0})
     curves.Reload()
     assert [event.step for event in curves.Audio("sample")] == [5, 15]
+    for path in (folder / "samples").iterdir():
+        with soundfile.SoundFile(path) as sound:
+            assert sound.comment == GENERATED_NOTICE
 
 
 def test_losses_of_the_utterances_are_those_of_the_best_weights(straight: toy.Result) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.models import checkpoints, losses
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
@@ -194,7 +195,7 @@ def test_gradients_reach_every_trained_parameter(sovits, recording):
     total = (
         losses.generator_loss(judged)
         + losses.feature_matching_loss(of_real, judged)
-        + losses.MEL_WEIGHT * losses.mel_loss(mel_spectrogram(real), mel_spectrogram(out.audio))
+        + SoVITSSettings().mel_weight * losses.mel_loss(mel_spectrogram(real), mel_spectrogram(out.audio))
         + losses.kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask)
     )
     total.backward()

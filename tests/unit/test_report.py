@@ -12,10 +12,10 @@ import pytest
 from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.evaluation.collect import collect_report
-from voiceclone.evaluation.material import chosen_items
+from voiceclone.evaluation.material import chosen_items, kept_and_dropped, seconds_by_fate
 from voiceclone.evaluation.report import build_report, trained_from_scratch
 from voiceclone.evaluation.words import duration, plain_words
-from voiceclone.files import read_json, write_json
+from voiceclone.files import read_json, read_tsv, write_json
 
 from .report_fixture import NASTY, make_results
 
@@ -75,7 +75,7 @@ def test_page_shows_every_part(html: str, voice: Path) -> None:
         "CC-BY-4.0",
         "Licence of the recordings: CC-BY-4.0 &lt;",
         "<code>none given</code>",
-        "Left out of the corpus",
+        "Left out: low_confidence",
         "Quality and speed of every target",
         "take the trained GPT 1180 ms with it and 12030 ms without: <b>×10.2</b>",
     ):
@@ -188,3 +188,24 @@ def test_training_says_why_it_began_and_names_suspects(html: str) -> None:
     assert "Resumed at step 120: saved state found" in html
     assert "Suspect utterances (1)" in html and "take-1-0001" in html and "config/corrections/" in html
     assert "models/gpt.suspects.tsv" in html and "models/sovits.suspects.tsv" not in html
+
+
+def test_utterances_that_trainings_leave_out_stay_in_the_account(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "results" / "anna")
+    rows = [row for row in read_tsv(results / "corpus" / "corpus.tsv") if row["split"] == "train"]
+    by_none, by_one = rows[0], rows[1]
+    names = {row["utterance"] for row in read_tsv(results / "corpus" / "corpus.tsv")} - {by_none["utterance"]}
+    for kind, read in (("gpt", names), ("sovits", names - {by_one["utterance"]})):
+        report = read_json(results / "models" / f"{kind}.json")
+        report["components"]["utterances"] = dict.fromkeys(read, "text-features")
+        write_json(results / "models" / f"{kind}.json", report)
+    takes = read_tsv(results / "takes.tsv")
+    corpus, dropped = kept_and_dropped(results)
+    fates = {
+        (fate["state"], fate["reason"]): fate["seconds"] for fate in seconds_by_fate(results, takes, corpus, dropped)
+    }
+    assert fates["dropped", "training"] == pytest.approx(float(by_none["seconds"]))
+    assert fates["train", "too short or without phones for SoVITS"] == pytest.approx(float(by_one["seconds"]))
+    assert fates["train", ""] == pytest.approx(sum(float(row["seconds"]) for row in rows[2:]))
+    assert sum(fates.values()) == pytest.approx(sum(float(row["seconds"]) for row in takes), abs=0.1)
+    assert "too short or without phones for GPT and SoVITS" in build(results)

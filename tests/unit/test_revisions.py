@@ -1,6 +1,7 @@
 """Whoever edits a stage says whether its outputs change.
 
-A stage's sources are the modules that its script imports, directly and through others, without the shared ground.
+A stage's sources are the modules that its script imports, directly and through others, without the shared ground; a
+cache's are those of the module that fills it.
 When this test fails: if the stage now writes other results, raise its number in ``voiceclone/lineage/revisions.py``;
 then, in either case, run ``python tests/unit/test_revisions.py`` to record the new digest.
 """
@@ -14,11 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from voiceclone.lineage.revisions import REVISIONS
+from voiceclone.lineage.revisions import CACHE_REVISIONS, REVISIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("stage_digests.json")
-SCRIPTS = {stage: stage for stage in REVISIONS} | {"tokenize": "tokenize_features"}
+SCRIPTS = {stage: f"scripts/{stage}.py" for stage in REVISIONS} | {
+    "tokenize": "scripts/tokenize_features.py",
+    "clip": "workflow/voiceclone/inference/clip.py",
+    "batch": "workflow/voiceclone/inference/batch.py",
+    "engine": "workflow/voiceclone/export/tensorrt.py",
+}
+ALL = REVISIONS | CACHE_REVISIONS
 GROUND = (
     "voiceclone.errors",
     "voiceclone.files",
@@ -46,7 +53,7 @@ def imports(path: Path) -> set[str]:
 
 def sources(stage: str) -> list[Path]:
     found: dict[Path, None] = {}
-    queue = [ROOT / "scripts" / f"{SCRIPTS[stage]}.py"]
+    queue = [ROOT / SCRIPTS[stage]]
     while queue:
         path = queue.pop()
         if path in found:
@@ -66,15 +73,15 @@ def without_docstrings(path: Path) -> str:
 
 def current(stage: str) -> dict[str, object]:
     text = "\n".join(f"{path.relative_to(ROOT)} {without_docstrings(path)}" for path in sources(stage))
-    return {"revision": REVISIONS[stage], "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {"revision": ALL[stage], "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-@pytest.mark.parametrize("stage", sorted(REVISIONS))
+@pytest.mark.parametrize("stage", sorted(ALL))
 def test_edited_stage_is_declared(stage: str) -> None:
     recorded = json.loads(TABLE.read_text(encoding="utf-8"))[stage]
     assert current(stage) == recorded, f"the sources of {stage} changed; see the docstring of this file"
 
 
 if __name__ == "__main__":
-    table = {stage: current(stage) for stage in sorted(REVISIONS)}
+    table = {stage: current(stage) for stage in sorted(ALL)}
     TABLE.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

@@ -11,20 +11,24 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
+from voiceclone.export.parity import check, compare, held_out_sentences, text_features
 from voiceclone.features.bert import BertEncoder
 from voiceclone.features.store import open_store
-from voiceclone.files import read_json, write_json
+from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.bundle import read_bundle, verify_bundle
+from voiceclone.inference.reference import make_reference
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.lineage.rights import Rights
+from voiceclone.models.voice import load_gpt, load_sovits
 from voiceclone.text.frontend import to_phones
 
 from .feature_fixture import random_bert
@@ -44,6 +48,32 @@ def test_export_follows_the_trained_models(voice: Path) -> None:
     assert parity["greedy_equal"]
     assert max(parity["max_error"].values()) < 1e-4
     assert read_bundle(voice / "bundle")[0]["reference_utterance"].startswith(("take-0000001", "take-0000002"))
+
+
+class Deaf(TorchBackend):
+    """Reads no BERT features."""
+
+    def start(self, phones, bert, prompt):
+        return super().start(phones, None, prompt)
+
+
+def test_parity_reads_chinese_with_bert(tmp_path: Path) -> None:
+    """A graph that lost that input would not get through."""
+    root = make_voice(tmp_path)
+    features, gpt, sovits = root / "features", load_gpt(root / "models"), load_sovits(root / "models")
+    phones = load_file(features / "phones.safetensors")
+    chinese = min(phones)  # of the training split
+    bert = np.random.default_rng(0).standard_normal((1024, len(phones[chinese]))).astype(np.float16)
+    save_file({chinese: bert}, features / "bert.safetensors")
+    reference = make_reference(sovits, features, read_tsv(features / "manifest.tsv")[1], prompt=True)
+    sentences = held_out_sentences(features, sovits.config.inter_channels, reference.style, 4)
+    assert list(sentences) == [chinese]
+    trained, texts = TorchBackend(gpt, sovits), text_features(features)
+    assert compare(trained, trained, sentences, reference, texts)["max_error"]["logits"] == 0
+    parity = compare(Deaf(gpt, sovits), trained, sentences, reference, texts)
+    assert parity["with_bert"] == 1
+    with pytest.raises(VoiceCloneError, match="largest error"):
+        check(parity, "fp32", ExportSettings(), "onnx-fp32")
 
 
 def test_bundle_knows_the_usual_length_of_its_speech(voice: Path) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from voiceclone.config.corpus import CorpusSettings
-from voiceclone.corpus.tiers import TIERS, advice, check_clip
+from voiceclone.corpus.tiers import FULL_SECONDS, SCRATCH, TIERS, advice, amount, check_clip
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv
 
 from .corpus_fixture import TAKE, Results, record, summary
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 ZERO_SHOT = {"tier": "zero-shot", "min_utterances": 1, "min_seconds": 1, "heldout_share": 0, "min_heldout": 0}
 
 
@@ -25,18 +26,24 @@ ZERO_SHOT = {"tier": "zero-shot", "min_utterances": 1, "min_seconds": 1, "heldou
         ("zero-shot", 45, "45 s of speech is more than preset zero-shot makes use of: few-shot"),
         ("few-shot", 20, "20 s of speech is little for preset few-shot, made for 30 s or more: zero-shot fits"),
         ("few-shot", 60, ""),
-        ("few-shot", 7200, "full learns from all of it"),
-        ("full", 60, "60 s of speech is little for preset full, made for 600 s or more: few-shot fits"),
+        ("few-shot", 7200, ""),
+        ("few-shot", 14400, "4 hours of speech is more than preset few-shot makes use of: full learns from all of it"),
+        ("full", 60, "60 s of speech is little for preset full, made for 3 hours or more: few-shot fits"),
+        ("full", 3000, "50 minutes of speech is little for preset full"),
+        ("full", 10800, ""),
         ("full", 1e6, ""),
+        ("nano", 8, "preset nano without a base voice makes nothing intelligible of 8 s of speech: zero-shot fits"),
+        ("demo", 90, "makes nothing intelligible of 90 s of speech: few-shot fits"),
+        ("nano", 14400, "makes nothing intelligible of 4 hours of speech: full fits"),
     ],
 )
 def test_advice_names_the_preset_that_fits(tier: str, seconds: float, expected: str) -> None:
     assert expected in advice(tier, seconds) and bool(expected) == bool(advice(tier, seconds))
 
 
-@pytest.mark.parametrize("seconds", [1, 10, 31, 60, 599, 601, 1799, 1801, 36000])
+@pytest.mark.parametrize("seconds", [1, 10, 31, 60, 1800, 10799, 10801, 36000])
 def test_following_the_advice_ends_at_a_preset_without_any(seconds: float) -> None:
-    for start in TIERS:
+    for start in (*TIERS, *SCRATCH):
         tier, seen = start, set()
         for _ in itertools.count():
             if not (text := advice(tier, seconds)):
@@ -78,3 +85,15 @@ def test_a_preset_that_does_not_fit_is_told_and_noted(
     corpus = Results(tmp_path).build(CorpusSettings(tier="full"))
     for place in (capsys.readouterr().out, caplog.text, summary(corpus)["advice"]):
         assert "little for preset full" in place and "few-shot fits" in place
+
+
+def test_readme_and_manual_name_the_amounts_of_the_tiers() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    manual = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
+    for name, speech in (
+        ("few-shot", f"{amount(TIERS['few-shot'].least)} to {amount(FULL_SECONDS)}"),
+        ("full", f"{amount(FULL_SECONDS)} and more"),
+    ):
+        assert f"| {speech} | `{name}` |" in readme
+        line = next(line for line in manual.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"on {speech}" in line

@@ -48,12 +48,17 @@ class Progress:
     Args:
         label: who is working, for example ``"anna · transcribe"``.
         total: units of work in all.
-        interval: least seconds between two lines.
+        interval: least seconds between two lines; None: those of the class.
         done: units that were finished before (a resumed run); they do not enter the estimate.
     """
 
-    def __init__(self, label: str, total: int, interval: float = 5.0, done: int = 0) -> None:
-        self.label, self.total, self.interval = label, total, interval
+    #: Least seconds between two lines; a stage sets it to the user's ``runtime.progress_seconds``.
+    interval: float = 5.0
+
+    def __init__(self, label: str, total: int, interval: float | None = None, done: int = 0) -> None:
+        self.label, self.total = label, total
+        if interval is not None:
+            self.interval = interval
         self.done = self._start_done = done
         self._start = time.monotonic()
         self._last = 0.0
@@ -92,7 +97,7 @@ class Progress:
 class Bar(Progress):
     """The same as a bar that stays on the last line of a terminal; what is printed meanwhile appears above it."""
 
-    def __init__(self, label: str, total: int, interval: float = 5.0, done: int = 0) -> None:
+    def __init__(self, label: str, total: int, interval: float | None = None, done: int = 0) -> None:
         from rich import progress
 
         super().__init__(label, total, interval, done)
@@ -135,7 +140,7 @@ def owns_terminal() -> bool:
         return False
 
 
-def open_progress(label: str, total: int, interval: float = 5.0, done: int = 0) -> Progress:
+def open_progress(label: str, total: int, interval: float | None = None, done: int = 0) -> Progress:
     """A bar on the terminal of a person, else lines; to be used with ``with``."""
     return (Bar if owns_terminal() else Progress)(label, total, interval, done)
 

@@ -22,6 +22,7 @@ from voiceclone.config.base import Block
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import EXIT_FAILURE, ConfigError, VoiceCloneError
 from voiceclone.files import read_json
+from voiceclone.progress import Progress
 
 Settings = TypeVar("Settings", bound=Block)
 log = logging.getLogger(__name__)
@@ -72,13 +73,22 @@ def limit_threads(threads: int) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def limit_devices(device: str) -> None:
+    """Hide all GPUs where the user wants the processor: some libraries take one without being told."""
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Run ``main`` with parsed arguments and leave the process with the right exit status."""
     args = parser.parse_args()
     limit_threads(args.threads)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        logging.getLogger().setLevel(runtime_settings(args).log_level)
+        runtime = runtime_settings(args)
+        logging.getLogger().setLevel(runtime.log_level)
+        Progress.interval = runtime.progress_seconds
+        limit_devices(runtime.device)
         log.info("voiceclone %s, python %s: %s", __version__, platform.python_version(), " ".join(sys.argv))
         main(args)
     except VoiceCloneError as error:

@@ -66,7 +66,7 @@ class Config(Block):
         "nano",
         description="Values that the other keys start from: demo (minutes on a laptop), nano (small models from "
         "scratch, no GPU); with the public v2Pro models from the hub: zero-shot (one clip of 3 to 10 s, no training), "
-        "few-shot (fine-tunes on about a minute to half an hour; GPU), full (on more; GPU). base: training of a base "
+        "few-shot (fine-tunes on half a minute to three hours; GPU), full (on more; GPU). base: training of a base "
         "voice on many people's speech, by the target base_voice.",
     )
     speakers_dir: str = Field(

@@ -13,7 +13,10 @@ class RuntimeSettings(Block):
     """How and where stages run. A change here never makes a result out of date."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Device of training and heavy models; auto takes a free CUDA GPU if there is one."
+        "auto",
+        description="Device of separation, recognition, features and training; auto takes a CUDA GPU if there is one. "
+        "The other stages compute on the processor; the bundles of TensorRT alone are built and measured on a GPU. cpu "
+        "hides all GPUs from every stage.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING"] = Field("INFO", description="Detail of the stage logs.")
     progress_seconds: float = Field(

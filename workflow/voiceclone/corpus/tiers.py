@@ -10,6 +10,8 @@ from voiceclone.errors import DataError
 ZERO_SHOT = "zero-shot"
 #: Length in seconds of a clip that the public models take as prompt.
 CLIP_SECONDS = (3.0, 10.0)
+#: From here on the field trains on all of the speech instead of fine-tuning on a little: three hours.
+FULL_SECONDS = 3 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,11 @@ class Tier:
 
 TIERS = {
     ZERO_SHOT: Tier(0.0, 30.0, above="few-shot"),
-    "few-shot": Tier(30.0, 1800.0, below=ZERO_SHOT, above="full"),
-    "full": Tier(600.0, float("inf"), below="few-shot"),
+    "few-shot": Tier(30.0, FULL_SECONDS, below=ZERO_SHOT, above="full"),
+    "full": Tier(FULL_SECONDS, float("inf"), below="few-shot"),
 }
+#: Presets that train small models from scratch, with any amount of speech.
+SCRATCH = ("nano", "demo")
 
 
 def check_clip(tier: str, seconds: Sequence[float], speaker: str) -> None:
@@ -55,14 +59,25 @@ def advice(tier: str, seconds: float) -> str:
     """What to tell a user whose amount of speech fits another preset better; empty if it fits.
 
     Args:
-        tier: name in :data:`TIERS`, or empty for none.
+        tier: name in :data:`TIERS` or :data:`SCRATCH`, or empty for none.
         seconds: of speech in the corpus.
     """
     if not tier:
         return ""
-    own, speech = TIERS[tier], f"{seconds:.0f} s of speech"
+    speech = f"{amount(seconds)} of speech"
+    if tier in SCRATCH:
+        fitting = next(name for name, other in TIERS.items() if seconds <= other.most)
+        return f"preset {tier} without a base voice makes nothing intelligible of {speech}: {fitting} fits"
+    own = TIERS[tier]
     if seconds < own.least:
-        return f"{speech} is little for preset {tier}, made for {own.least:g} s or more: {own.below} fits"
+        return f"{speech} is little for preset {tier}, made for {amount(own.least)} or more: {own.below} fits"
     if seconds > own.most:
         return f"{speech} is more than preset {tier} makes use of: {own.above} learns from all of it"
     return ""
+
+
+def amount(seconds: float) -> str:
+    """An amount of speech in the unit that people would say."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.3g} hours"

@@ -18,7 +18,9 @@ from voiceclone.evaluation.charts import data_uri, histogram, line_chart, spectr
 from voiceclone.evaluation.words import (
     LABELS,
     METRICS,
+    MODELS,
     STATES,
+    UNREAD,
     figure,
     main_rate,
     megabytes,
@@ -26,7 +28,7 @@ from voiceclone.evaluation.words import (
     spoken_by,
     target_name,
 )
-from voiceclone.files import Row, read_jsonl, read_tsv
+from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN
 
 
@@ -46,12 +48,31 @@ def seconds_of(row: Row) -> float:
 
 
 def kept_and_dropped(results: Path) -> tuple[list[Row], list[Row]]:
-    """Utterances that are trained on or held out, and those left out by the filters or for want of features."""
+    """Utterances that are trained on or held out, and those left out by the filters, for want of features, or by all
+    trainings. Of the first, the cell ``unread`` names the trainings that left it out."""
     corpus = optional_table(results / "corpus" / "corpus.tsv")
     without = {row["utterance"]: row for row in optional_table(results / "features" / "rejected.tsv")}
+    read = utterances_read(results)
+    for row in corpus:
+        unread = [name for name in read if row["utterance"] not in read[name]]
+        row["unread"] = " and ".join(MODELS[name] for name in unread)
+        if read and len(unread) == len(read):
+            without.setdefault(row["utterance"], {"reason": "training", "detail": f"{UNREAD} {row['unread']}"})
     dropped = optional_table(results / "corpus" / "rejected.tsv")
     dropped += [row | without[row["utterance"]] for row in corpus if row["utterance"] in without]
     return [row for row in corpus if row["utterance"] not in without], dropped
+
+
+def utterances_read(results: Path) -> dict[str, set[str]]:
+    """Training -> utterances that it read, trained on or held out, by its report; without those that took a base as it
+    is, which read none."""
+    found = {}
+    for name in MODELS:
+        report = results / "models" / f"{name}.json"
+        components = read_json(report).get("components", {}) if report.is_file() else {}
+        if components.get("utterances"):
+            found[name] = set(components["utterances"])
+    return found
 
 
 def timelines(results: Path, corpus: Sequence[Row], dropped: Sequence[Row]) -> dict[str, Markup]:
@@ -89,7 +110,8 @@ def seconds_by_fate(
     """Where every recorded second went: training, held out, silence, rejected by reason. Largest first in its class."""
     totals: dict[tuple[str, str], float] = defaultdict(float)
     for row in corpus:
-        totals[("train" if row["split"] == "train" else "heldout", "")] += seconds_of(row)
+        reason = f"{UNREAD} {row['unread']}" if row.get("unread") else ""
+        totals[("train" if row["split"] == "train" else "heldout", reason)] += seconds_of(row)
     for row in dropped:
         totals[("dropped", row["reason"])] += seconds_of(row)
     for row in optional_table(results / "slices" / "timeline.tsv"):

@@ -154,9 +154,13 @@ STATES = {
     "heldout": "Held out",
     "slice": "Sliced, in no table",
     "silence": "Silence",
-    "dropped": "Left out of the corpus",
+    "dropped": "Left out",
     "rejected": "Rejected when slicing",
 }
+
+#: Names of the trainings in a sentence, and why one leaves an utterance of the corpus out.
+MODELS = {"gpt": "GPT", "sovits": "SoVITS"}
+UNREAD = "too short or without phones for"
 
 #: The trained models.
 TRAININGS = {

@@ -15,7 +15,7 @@ from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
 from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
-from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences
+from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences, text_features
 from voiceclone.export.profiles import SCRIPT, Sizes, build_script, profiles
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.export.tensorrt import engine_note
@@ -116,8 +116,11 @@ def export_voice(
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
-    compared = dict(list(sentences.items())[: settings.parity_sentences])
-    parity = compare_engines(folder, read_json(folder / BUNDLE_FILE), TorchBackend(gpt, sovits), compared, reference)
+    texts = text_features(features_dir)
+    first = sorted(sentences, key=lambda name: name not in texts)[: settings.parity_sentences]
+    compared = {name: sentences[name] for name in first}
+    trained = TorchBackend(gpt, sovits)
+    parity = compare_engines(folder, read_json(folder / BUNDLE_FILE), trained, compared, reference, texts)
     parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
     parity["clip_error"] = compare_voice_graphs(own, sovits, *spectrogram_and_vector(sovits, features_dir, row))
     write_json(output_dir / "parity.json", parity)

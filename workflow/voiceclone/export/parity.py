@@ -17,8 +17,10 @@ from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
 from voiceclone.inference.backend import Backend
 from voiceclone.inference.bundle import Reference
+from voiceclone.inference.drawing import joined_features
 from voiceclone.inference.engines import open_backend
 from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
+from voiceclone.inference.reference import has_bert
 from voiceclone.inference.sampling import softmax
 from voiceclone.inference.source_filter import Frames, Source
 
@@ -35,10 +37,25 @@ SAMPLE_RATE = 32000
 
 
 def held_out_sentences(features_dir: Path, channels: int, style: Floats, most: int) -> dict[str, dict[str, Any]]:
-    """Inputs of the latent graph for held-out utterances, by name; for training ones where none are held out."""
-    rows = read_tsv(features_dir / "manifest.tsv")
-    chosen = [row for row in rows if row["split"] == "heldout"] or rows
-    return _sentences(features_dir, sorted(chosen, key=lambda row: row["utterance"])[:most], channels, style)
+    """Inputs of the latent graph for held-out utterances, by name; for training ones where none are held out.
+
+    Where the voice reads BERT features, one of them has some.
+    """
+    rows = sorted(read_tsv(features_dir / "manifest.tsv"), key=lambda row: row["utterance"])
+    chosen = ([row for row in rows if row["split"] == "heldout"] or rows)[:most]
+    read = text_features(features_dir)
+    if read and not any(row["utterance"] in read for row in chosen):
+        chosen[-1] = min((row for row in rows if row["utterance"] in read), key=lambda row: row["split"] != "heldout")
+    return _sentences(features_dir, chosen, channels, style)
+
+
+def text_features(features_dir: Path) -> dict[str, Floats]:
+    """BERT features (1024, X) by utterance, of those that have some: what is Chinese in a voice trained with them."""
+    if not has_bert(features_dir):
+        return {}
+    store = open_store(features_dir / "bert.safetensors")
+    names = [row["utterance"] for row in read_tsv(features_dir / "manifest.tsv")]
+    return {name: np.asarray(store[name], np.float32) for name in names if name in store}
 
 
 def _sentences(features_dir: Path, rows: Sequence[Row], channels: int, style: Floats) -> dict[str, dict[str, Any]]:
@@ -62,12 +79,13 @@ def compare_engines(
     trained: Backend,
     sentences: Mapping[str, Mapping[str, Any]],
     reference: Reference,
+    texts: Mapping[str, Floats],
 ) -> dict[str, Any]:
     """:func:`compare` a bundle run by onnxruntime on the CPU, and under ``kernels`` run by those, where they are."""
     graphs = open_backend(folder, description, device="cpu", engine="onnxruntime")
-    parity = compare(graphs, trained, sentences, reference)
+    parity = compare(graphs, trained, sentences, reference, texts)
     if runs_with_kernels(description):
-        parity["kernels"] = compare(KernelBackend(folder, description), trained, sentences, reference)
+        parity["kernels"] = compare(KernelBackend(folder, description), trained, sentences, reference, texts)
     return parity
 
 
@@ -79,9 +97,20 @@ def check_engines(parity: Mapping[str, Any], form: Format, settings: ExportSetti
 
 
 def compare(
-    exported: Backend, trained: Backend, sentences: Mapping[str, Mapping[str, Any]], reference: Reference
+    exported: Backend,
+    trained: Backend,
+    sentences: Mapping[str, Mapping[str, Any]],
+    reference: Reference,
+    texts: Mapping[str, Floats],
 ) -> dict[str, Any]:
     """Run both on the same sentences.
+
+    Args:
+        exported: what is measured.
+        trained: what it is held against.
+        sentences: inputs of the latent graph by utterance.
+        reference: the clip that both speak after.
+        texts: BERT features by utterance, zeros for the others.
 
     Returns:
         ``max_error`` of logits and waveform relative to their largest value; ``greedy_equal``: whether greedy decoding
@@ -90,20 +119,21 @@ def compare(
         ``spectral_distance_db``: mean distance of log spectra of the waveforms. Of a source-filter decoder the
         waveforms are compared with the same F0 and voicing, since pulses drift apart with the smallest difference of
         F0; ``pitch`` tells of those: ``max_cents`` and ``mean_cents`` where both are voiced, ``other_voicing`` the
-        share of frames where one is.
+        share of frames where one is. ``with_bert``: utterances that were read with BERT features, if the voice has any.
     """
     errors, same, divergences, distances = {"logits": 0.0, "waveform": 0.0}, [], [], []
     greedy_equal, pitch = True, Pitch()
-    for item in sentences.values():
+    for name, item in sentences.items():
         codes, phones = item["codes"].reshape(-1), item["phones"].reshape(-1)
         waves = _waves(exported, trained, item, pitch)
         errors["waveform"] = max(errors["waveform"], _relative(*waves))
         distances.append(spectral_distance(*waves))
-        mine, theirs = (_forced(backend, phones, codes, reference) for backend in (exported, trained))
+        text = np.concatenate([reference.phones, phones]), joined_features(reference, texts.get(name), len(phones))
+        mine, theirs = (_forced(backend, *text, codes, reference.tokens) for backend in (exported, trained))
         errors["logits"] = max(errors["logits"], _relative(mine, theirs))
         same.append(mine.argmax(1) == theirs.argmax(1))
         divergences += [_divergence(left, right) for left, right in zip(theirs, mine, strict=True)]
-        tokens = [_greedy(backend, phones, reference) for backend in (exported, trained)]
+        tokens = [_greedy(backend, *text, reference.tokens) for backend in (exported, trained)]
         greedy_equal &= tokens[0] == tokens[1]
     return {
         "max_error": errors,
@@ -112,6 +142,7 @@ def compare(
         "divergence": float(np.mean(divergences)),
         "spectral_distance_db": float(np.mean(distances)),
         "utterances": list(sentences),
+        **({"with_bert": sum(name in texts for name in sentences)} if texts else {}),
         **({"pitch": pitch.figures()} if trained.pitched else {}),
     }
 
@@ -197,10 +228,9 @@ def spectral_distance(left: Floats, right: Floats) -> float:
     return float(np.abs(first - second).mean())
 
 
-def _forced(backend: Backend, phones: Any, codes: Any, reference: Reference) -> Floats:
+def _forced(backend: Backend, phones: Any, bert: Floats | None, codes: Any, prompt: Any) -> Floats:
     """Logits (T, V + 1) before each token of a recording, given those before it."""
-    prompt = reference.tokens
-    logits, cache = backend.start(np.concatenate([reference.phones, phones]), None, prompt)
+    logits, cache = backend.start(phones, bert, prompt)
     seen = [logits]
     for index, token in enumerate(codes[:-1].tolist()):
         logits, cache = backend.step(token, len(prompt) + index, cache)
@@ -208,10 +238,9 @@ def _forced(backend: Backend, phones: Any, codes: Any, reference: Reference) -> 
     return np.stack(seen)
 
 
-def _greedy(backend: Backend, phones: Any, reference: Reference) -> list[int]:
+def _greedy(backend: Backend, phones: Any, bert: Floats | None, prompt: Any) -> list[int]:
     """First tokens of greedy decoding after the reference's prompt."""
-    prompt = reference.tokens
-    logits, cache = backend.start(np.concatenate([reference.phones, phones]), None, prompt)
+    logits, cache = backend.start(phones, bert, prompt)
     tokens = [int(logits.argmax())]
     for index in range(GREEDY_STEPS - 1):
         logits, cache = backend.step(tokens[-1], len(prompt) + index, cache)

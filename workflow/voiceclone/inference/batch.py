@@ -22,14 +22,13 @@ from voiceclone.inference.synthesizer import Course
 from voiceclone.inference.together import loop_of, speak_one_by_one, speak_together
 from voiceclone.inference.voices import Clip, Voice
 from voiceclone.lineage.cache import read_sidecar, write_sidecar
+from voiceclone.lineage.revisions import CACHE_REVISIONS
 from voiceclone.progress import Progress
 from voiceclone.training.signals import StopRequest
 from voiceclone.usertext import read_user_text, unquoted
 
 log = logging.getLogger(__name__)
 
-#: Raise when the same row would be spoken otherwise: what is there is then spoken again.
-REVISION = 2
 REQUIRED = ("name", "text")
 SAMPLING = ("top_k", "top_p", "temperature", "repetition_penalty")
 MANNER = ("speed", "noise_scale", "pitch", "pitch_range", "guidance", "pause_seconds", "split", "attempts")
@@ -78,7 +77,7 @@ class Job:
         if not self.speaking.moves_pitch:
             del speaking["pitch"], speaking["pitch_range"]
         limits = self.speaking.detector.model_dump(mode="json")
-        return digest([REVISION, voice, self.text, self.language, self.seed, speaking, limits, clip])
+        return digest([CACHE_REVISIONS["batch"], voice, self.text, self.language, self.seed, speaking, limits, clip])
 
 
 @dataclass(frozen=True)

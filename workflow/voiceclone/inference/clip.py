@@ -19,6 +19,7 @@ from voiceclone.inference.bundle import Reference
 from voiceclone.inference.encoders import Encoders
 from voiceclone.inference.reference_cache import ReferenceCache
 from voiceclone.inference.splitting import CLAUSE_MARKS
+from voiceclone.lineage.revisions import CACHE_REVISIONS
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Raise when the same clip would give another reference: entries of the cache are then made again.
-REVISION = 2
 RATE, ENCODER_RATE = 32000, 16000
 #: Silence after the prompt's sound, at the encoder's rate; the public program appends as much.
 SILENCE_AFTER = 9600
@@ -94,7 +93,7 @@ class ClipReader:
         if phones is not None:
             spoken = [words, *([run.language, run.normalised, *run.symbols] for run in phones.segments)]
             networks += [] if self._encode_text is None else [self._encode_text.digest]
-        return digest([REVISION, sounds, networks, spoken, any_length], length=32)
+        return digest([CACHE_REVISIONS["clip"], sounds, networks, spoken, any_length], length=32)
 
     def _make(self, clips: Sequence[Path], words: str, phones: Phones | None, any_length: bool) -> Reference:
         sounds = [read_clip(path) for path in clips]

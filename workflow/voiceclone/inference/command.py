@@ -89,9 +89,9 @@ def stream(
     machine: MachineOptions,
 ) -> None:
     """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
-    from voiceclone.inference.sound import GENERATED_NOTICE
     from voiceclone.inference.speaking import Speaking
     from voiceclone.inference.streaming import stream as parts_of
+    from voiceclone.lineage.rights import GENERATED_NOTICE
 
     manner = Speaking(pitch=pitch.pitch, pitch_range=pitch.pitch_range)
     words = _words(text)

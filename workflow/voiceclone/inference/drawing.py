@@ -126,7 +126,15 @@ def wanted_tokens(request: Request, rng: np.random.Generator, backend: Backend |
     reference = request.reference
     phones = np.concatenate([reference.phones, request.phones])
     guide = make_guide(backend, phones, len(reference.phones), request.manner.guidance)
-    return Draw(phones, _features(request), reference.tokens, request.manner.sampling, request.limit, rng, guide)
+    return Draw(
+        phones,
+        joined_features(reference, request.bert, len(request.phones)),
+        reference.tokens,
+        request.manner.sampling,
+        request.limit,
+        rng,
+        guide,
+    )
 
 
 def make_guide(backend: Backend | None, phones: Tokens, first: int, weight: float | None) -> Guide | None:
@@ -172,11 +180,17 @@ def _drawn_by(loop: Loop, wanted: Draw) -> Iterator[int]:
         yield from tokens
 
 
-def _features(request: Request) -> Floats | None:
-    """BERT features of the reference's phones and of the text's, zeros for those that have none."""
-    if request.reference.bert is None and request.bert is None:
+def joined_features(reference: Reference, bert: Floats | None, phones: int) -> Floats | None:
+    """BERT features (1024, X) of the reference's phones and of a text's, zeros for those that have none.
+
+    Args:
+        reference: the clip.
+        bert: of the text, (1024, L), None for zeros.
+        phones: L.
+    """
+    if reference.bert is None and bert is None:
         return None
-    parts = ((request.reference.bert, len(request.reference.phones)), (request.bert, len(request.phones)))
+    parts = ((reference.bert, len(reference.phones)), (bert, phones))
     return np.concatenate(
         [np.zeros((BERT_CHANNELS, length), np.float32) if part is None else part for part, length in parts], axis=1
     )

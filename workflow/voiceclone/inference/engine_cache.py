@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.files import atomic_path, digest, read_json, sha256_file, write_json
+from voiceclone.lineage.revisions import CACHE_REVISIONS
 
 log = logging.getLogger(__name__)
 
 #: Folder of the engines inside a bundle; no part of what is shipped.
 ENGINES = "engines"
-#: Raise when the same inputs should give other engines.
-REVISION = 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ class Engine:
         """The engine of a graph of a bundle, built or not."""
         graph = sha256_file(folder / f"{name}.onnx")
         profiles = digest(description["profiles"][name])
-        return cls(name, folder, {"graph": graph, "profiles": profiles, "revision": REVISION, **asdict(machine)})
+        revision = CACHE_REVISIONS["engine"]
+        return cls(name, folder, {"graph": graph, "profiles": profiles, "revision": revision, **asdict(machine)})
 
     @property
     def path(self) -> Path:

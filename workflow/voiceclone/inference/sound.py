@@ -7,8 +7,8 @@ from pathlib import Path
 from voiceclone.errors import ConfigError
 from voiceclone.files import atomic_path
 from voiceclone.inference.speech import Speech
+from voiceclone.lineage.rights import GENERATED_NOTICE
 
-GENERATED_NOTICE = "AI-generated speech"
 FORMATS = (".wav", ".flac", ".ogg")
 
 

@@ -25,8 +25,15 @@ REVISIONS: dict[str, int] = {
     "pack_base": 1,
     "base_gates": 1,
     "base_card": 1,
-    "export": 5,
+    "export": 6,
     "export_encoder": 1,
     "evaluate": 5,
-    "report": 2,
+    "report": 3,
+}
+
+#: The same of what speaking keeps outside a run: references made of clips, rows of ``batch``, TensorRT engines.
+CACHE_REVISIONS: dict[str, int] = {
+    "clip": 2,
+    "batch": 2,
+    "engine": 1,
 }

@@ -11,6 +11,8 @@ from voiceclone.errors import DataError
 from voiceclone.files import read_json, sha256_file, write_changed
 from voiceclone.usertext import read_user_text
 
+#: Comment of every sound file that a model spoke.
+GENERATED_NOTICE = "AI-generated speech"
 NONE_GIVEN = "none given"
 LONGEST_LICENCE = 200
 _LICENCE = re.compile(r"licen[cs]e(\.(txt|md))?", re.IGNORECASE)

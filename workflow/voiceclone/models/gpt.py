@@ -5,7 +5,8 @@ to all phones; semantic tokens attend to all phones and to the tokens up to them
 predicted from the position before it, so the first one comes from the last phone alone.
 
 One module serves training (:meth:`TextToSemantic.forward`) and generation with a key-value cache
-(:meth:`TextToSemantic.forward_cached`); the latter is also what is exported.
+(:meth:`TextToSemantic.forward_cached`). What is exported is the same sums written again as graphs
+(:mod:`voiceclone.export.text_to_semantic`, :mod:`voiceclone.export.standard`), which the export compares with it.
 """
 
 from __future__ import annotations

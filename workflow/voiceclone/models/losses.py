@@ -18,9 +18,6 @@ from voiceclone.models.mel import DEFAULT_MEL, mel_centres, power_spectra
 BAND_SHARE = 0.94
 #: Windows of the spectra at several resolutions, in samples; the hop is a quarter.
 RESOLUTIONS = (512, 1024, 2048)
-#: Factors of the mel and KL terms in the generator's loss, as in the public configuration.
-MEL_WEIGHT = 45.0
-KL_WEIGHT = 1.0
 
 
 def discriminator_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:

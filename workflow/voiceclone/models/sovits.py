@@ -3,7 +3,7 @@
 The network of the public GPT-SoVITS (v2, v2Pro), key for key: a conditional variational autoencoder with a flow and
 a HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones; the size ``small`` has a
 source-filter decoder instead (:mod:`voiceclone.models.source_filter`). One module serves training
-(:meth:`SynthesizerTrn.forward_train`), inference and export (:meth:`SynthesizerTrn.decode`).
+(:meth:`SynthesizerTrn.forward_train`) and inference (:meth:`SynthesizerTrn.decode`), whose halves the export traces.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from voiceclone.files import canonical_json, read_jsonl, write_jsonl
+from voiceclone.lineage.rights import GENERATED_NOTICE
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +78,13 @@ class History:
             self._behind = True
 
     def add_sound(self, sound: torch.Tensor, rate: int, step: int) -> None:
-        """Keep a sound ``(N,)`` of a step as ``samples/step-N.flac`` and beside the curves."""
+        """Keep speech ``(N,)`` of a step as ``samples/step-N.flac``, with the notice in its comment, and as a curve."""
         from voiceclone.audio.io import write_flac
 
         samples = sound.detach().float().cpu().clamp(-1, 1)
         try:
-            write_flac(self.path.parent / "samples" / f"step-{step:08d}.flac", samples.numpy(), rate)
+            path = self.path.parent / "samples" / f"step-{step:08d}.flac"
+            write_flac(path, samples.numpy(), rate, GENERATED_NOTICE)
         except (OSError, RuntimeError) as error:  # the latter is how libsndfile tells of a full disk
             log.warning("the sample of step %d could not be written: %s", step, error)
         self._curves.add_sound("sample", samples[None], rate, step)

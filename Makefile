@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(LOCK_HASH)
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg demo test test-slow benchmark benchmark-peers lint format generate preflight lock clean-venv
+.PHONY: help setup ffmpeg demo test test-slow benchmark benchmark-peers base-gates lint format generate preflight lock clean-venv
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,6 +50,10 @@ benchmark-peers: setup ## .venv-peers with other engines, and exported voices be
 	@$(VENV)/bootstrap/bin/uv pip install --quiet --python .venv-peers/bin/python -r tests/benchmarks/peers/requirements.txt
 	@$(VENV)/bootstrap/bin/uv pip install --quiet --python .venv-peers/bin/python --no-deps -r tests/benchmarks/peers/requirements-no-deps.txt
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks/test_inference_speed.py
+
+base-gates: ffmpeg setup ## figures of the committed base voice on lines and voices that it was not trained on
+	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --configfile config/base-gates.yaml -- results/base-gates/features/align.safetensors
+	$(BIN)/voiceclone base gates --results results/base-gates
 
 lint: setup ## ruff, mypy, snakefmt, snakemake --lint, generated files
 	$(BIN)/ruff check .

@@ -36,6 +36,7 @@ class Project:
             "profiles",
             "resources/sentences",
             "resources/texts",
+            "resources/base",
             "resources/models",
         ):
             (root / name).symlink_to(REPOSITORY / name)

@@ -34,7 +34,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "kind": "asr", "licence": "MIT", "files": {"model.bin": pin},
         "sources": [{"local": str(tmp_path / "model.bin")}],
     }  # fmt: skip
-    (tmp_path / "config" / "assets.yaml").write_text(yaml.safe_dump({"assets": dict.fromkeys(NEEDED, entry)}))
+    assets = dict.fromkeys(NEEDED, entry) | {"base-tokenizer": {**entry, "kind": "tokenizer"}}
+    (tmp_path / "config" / "assets.yaml").write_text(yaml.safe_dump({"assets": assets}))
     return tmp_path
 
 

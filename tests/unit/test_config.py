@@ -77,7 +77,7 @@ def test_presets_differ_where_they_should() -> None:
     demo, nano, few_shot, full, zero_shot = (resolve({"preset": name}, PRESETS) for name in NAMES)
     assert (demo.speakers_dir, demo.language) == ("resources/demo", "en")
     assert nano.gpt.architecture == nano.sovits.architecture == "nano"
-    assert (nano.gpt.base, nano.sovits.base, nano.tokenizer.base) == ("", "", "")
+    assert (nano.gpt.base, nano.sovits.base, nano.tokenizer.base) == ("", "", "base-tokenizer")
     assert few_shot.features.content == "chinese-hubert-base"
     assert few_shot.models.asr == "faster-whisper-large-v3"
     assert few_shot.tokenizer.base == few_shot.sovits.base == "gpt-sovits-v2pro-sovits-g"
@@ -209,7 +209,8 @@ def test_the_common_seed_reaches_blocks_without_their_own() -> None:
         ({}, "features", ["whisper-base", "campplus"]),
         ({"features": {"bert": "chinese-roberta-wwm-ext-large"}}, "features",
          ["whisper-base", "campplus", "chinese-roberta-wwm-ext-large"]),
-        ({}, "fit_tokenizer", []),
+        ({}, "fit_tokenizer", ["base-tokenizer"]),
+        ({"tokenizer": {"base": ""}}, "fit_tokenizer", []),
         ({"gpt": {"base": "gpt-sovits-v2-gpt"}}, "train_gpt", ["gpt-sovits-v2-gpt"]),
         ({}, "evaluate", ["whisper-base", "campplus", "ge2e", "dnsmos", "distillmos"]),
         ({}, "tokenize", []),

@@ -218,19 +218,20 @@ class HiFiGANVocoder:
 
 
 class SourceFilterVocoder:
-    """The graph ``frames``, run by onnxruntime; what follows is numpy.
+    """The graph ``frames``, run by onnxruntime; what follows is done by the kernels, or in numpy.
 
     Args:
         session: of the graph.
         sample_rate: in Hz.
+        kernels: of :func:`voiceclone.kernels.binding.load_kernels`; None: numpy.
     """
 
-    def __init__(self, session: OnnxSession, sample_rate: int) -> None:
-        self._session, self._sample_rate = session, sample_rate
+    def __init__(self, session: OnnxSession, sample_rate: int, kernels: Any | None = None) -> None:
+        self._session, self._sample_rate, self._kernels = session, sample_rate, kernels
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
         """See :class:`Vocoder`."""
-        return (source or Source()).wave(self.frames(latent, style), self._sample_rate)
+        return (source or Source()).wave(self.frames(latent, style), self._sample_rate, self._kernels)
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
         """Parameters of 2 F frames."""
@@ -238,16 +239,20 @@ class SourceFilterVocoder:
 
 
 def open_vocoder(
-    folder: Path, description: Mapping[str, Any], threads: int, providers: Sequence[str] = ("CPUExecutionProvider",)
+    folder: Path,
+    description: Mapping[str, Any],
+    threads: int,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    kernels: Any | None = None,
 ) -> HiFiGANVocoder | SourceFilterVocoder:
-    """The vocoder of a bundle, run by onnxruntime."""
+    """The vocoder of a bundle, run by onnxruntime; a source-filter decoder's waveform by ``kernels`` if given."""
     from voiceclone.inference.bundle import FRAMES, HEAD, TAIL, is_source_filter
 
     def session(name: str) -> OnnxSession:
         return OnnxSession(folder / name, threads, description["half"], providers)
 
     if is_source_filter(description):
-        return SourceFilterVocoder(session(FRAMES), description["sample_rate"])
+        return SourceFilterVocoder(session(FRAMES), description["sample_rate"], kernels)
     return HiFiGANVocoder(session(HEAD), session(TAIL), description["steps_per_frame"])
 
 

@@ -58,7 +58,7 @@ class KernelBackend:
         self.pitched = is_source_filter(description)
         self._vocoder: Vocoder
         if self.pitched:
-            self._vocoder = open_vocoder(folder, description, threads)
+            self._vocoder = open_vocoder(folder, description, threads, kernels=kernels)
         else:
             head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
             self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])

@@ -96,7 +96,7 @@ class OnnxBackend:
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
         from voiceclone.inference.bundle import LATENT, TEXT_TO_SEMANTIC
-        from voiceclone.inference.onnx_weights import OnnxWeights, read_emission
+        from voiceclone.inference.onnx_weights import OnnxWeights, read_pointer
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
@@ -107,8 +107,7 @@ class OnnxBackend:
         self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
         self._pointer = description.get("pointer")
-        self.emission = read_emission(OnnxWeights(folder / TEXT_TO_SEMANTIC)) if self._pointer else None
-        self.guidance = self._pointer["guidance"] if self._pointer else 0.0
+        self.emission, self.guidance = read_pointer(OnnxWeights(folder / TEXT_TO_SEMANTIC), description)
         self._query = np.zeros((1, self._pointer["dim"] if self._pointer else 0), np.float32)
         self._new_keys = np.zeros((1, 0, self._query.shape[1]), np.float32)
         self._phone_keys = self._new_keys[0]

@@ -276,6 +276,8 @@ def open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
     options.enable_mem_pattern = False
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
+    # After a run its threads would wait awake for the next, on the cores that the kernels need then.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
 
 

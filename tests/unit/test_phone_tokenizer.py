@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_only_twins_count_as_scatter() -> None:
     scatter = twin_scatter(speech)
     assert scatter.shape == (2 * SIZE, 2 * SIZE) and np.trace(scatter) > 10
     assert not twin_scatter(speech[0::2]).any()
+
+
+def test_readings_in_another_tempo_are_no_twins() -> None:
+    speech, _ = made_speech(3)
+
+    def faster(item: Speech) -> Speech:
+        pairs = item.pairs()
+        kept = pairs[np.linspace(0, len(pairs) - 1, int(0.6 * len(pairs))).astype(int)]
+        return replace(item, pairs=lambda: kept)
+
+    assert not twin_scatter([faster(item) if item.voice == "voice1" else item for item in speech]).any()
 
 
 def test_the_file_is_a_tokenizer_like_any_other(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ REVISIONS: dict[str, int] = {
     "corpus": 2,
     "gather": 2,
     "features": 4,
-    "fit_tokenizer": 1,
+    "fit_tokenizer": 2,
     "tokenize": 1,
     "align": 1,
     "train_sovits": 1,

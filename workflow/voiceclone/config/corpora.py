@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from voiceclone.config.base import Block
 
 EVERYBODY = "*"
+MEASURED_HOURS = 0.05  # of each folder of people who are only measured
 
 
 class CorpusSource(Block):
@@ -74,8 +75,9 @@ class CorporaSettings(Block):
     def all_sources(self) -> tuple[CorpusSource, ...]:
         """The sources, and the people who are only measured as sources of their own."""
         measured = CorpusSource(
-            name="people", kind="auto", path=".", licence="measured, not trained on", hold_out=(EVERYBODY,)
-        )
+            name="people", kind="auto", path=".", licence="measured, not trained on", hours=MEASURED_HOURS,
+            hold_out=(EVERYBODY,),
+        )  # fmt: skip
         people = [
             measured.model_copy(update={"name": f"people{number}", "path": folder})
             for number, folder in enumerate(self.people, 1)

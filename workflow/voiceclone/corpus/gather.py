@@ -43,7 +43,7 @@ LICENCE_COLUMNS = ("source", "kind", "licence", "speakers", "utterances", "hours
 CEILING_DBTP = -1.0
 BELOW_LOUDEST_DB = 42.0  # what lies further below the loudest 10 ms is silence
 MARGIN = 0.12  # seconds of it that stay at both ends
-AT_ONCE = 64  # clips between two looks at a source's limit
+AT_ONCE = 16  # clips between two looks at a source's limit
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def pack(
     stores = {kind: open_store(features / f"{kind}.safetensors") for kind in (*EVERYTHING, *SPOKEN, "audio")}
     rows = [row for row in rows if row["utterance"] in stores["align"]]
     write_columns(output / "features.npz", rows, {kind: stores[kind] for kind in EVERYTHING}, "int16")
+    write_tsv(output / "manifest.tsv", tuple(rows[0]), rows)  # its size counts; what sounds is written below
     left = megabytes * MEGABYTE - sum(path.stat().st_size for path in output.iterdir())
     spoken = write_sound(output / "sound.bin", rows, stores["audio"], left * 0.9, teachers_of(results))
     write_columns(output / "spoken.npz", spoken, {kind: stores[kind] for kind in SPOKEN}, "float16")

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from voiceclone import __version__
 from voiceclone.config.base import Block
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.errors import EXIT_FAILURE, ConfigError, VoiceCloneError
+from voiceclone.errors import EXIT_FAILURE, ConfigError, explain
 from voiceclone.files import read_json
 from voiceclone.progress import Progress
 
@@ -91,9 +91,10 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         limit_devices(runtime.device)
         log.info("voiceclone %s, python %s: %s", __version__, platform.python_version(), " ".join(sys.argv))
         main(args)
-    except VoiceCloneError as error:
-        log.error("%s", error)
-        sys.exit(error.exit_code)
-    except Exception:
-        log.exception("unexpected failure; please report it with this log")
-        sys.exit(EXIT_FAILURE)
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            log.exception("unexpected failure; please report it with this log")
+            sys.exit(EXIT_FAILURE)
+        log.error("%s", known)
+        sys.exit(known.exit_code)

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_long, c_void_p
 from functools import cache
 from pathlib import Path
@@ -96,6 +95,30 @@ def load_kernels() -> Any | None:
     library.filter.argtypes = [
         POINTER(Convolution), c_void_p, c_long, c_float, c_void_p, c_float, c_int, c_void_p,
     ]  # fmt: skip
+    return library
+
+
+def compiled() -> Path:
+    """The shared library for this processor and source, made where it is not there: in the user's cache or, if that
+    names a folder, in ``$VOICECLONE_CACHE``.
+
+    Raises:
+        OSError: no compiler, or a cache that cannot be written.
+        CalledProcessError: the compiler refuses.
+    """
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise FileNotFoundError("no C compiler (cc)")
+    key = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES + HEADERS))
+    key.update("\n".join([*FLAGS, compiler, platform.machine(), _processor()]).encode())
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone"
+    folder = Path(os.environ.get("VOICECLONE_CACHE") or usual) / "kernels"
+    library = folder / f"{key.hexdigest()[:32]}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with atomic_path(library) as made:
+            command = [compiler, *FLAGS, "-o", str(made), *(str(FOLDER / name) for name in SOURCES), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     return library
 
 

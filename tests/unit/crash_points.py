@@ -243,7 +243,7 @@ class _Watcher:
         name, kind, place = _CALLS[call]
         try:
             if kind == _DESCRIPTOR:
-                path = Path(os.readlink(f"/proc/{task}/fd/{_signed(arguments[place])}"))
+                path = Path(f"/proc/{task}/fd/{_signed(arguments[place])}").readlink()
             elif kind == _PATH:
                 path = _below(task, None, _text(task, arguments[place]))
             elif call == 266:
@@ -288,10 +288,10 @@ def _signed(value: int) -> int:
 def _below(task: int, folder: int | None, text: str) -> Path:
     """An absolute path from what a call names."""
     if folder is None or _signed(folder) == -100:
-        base = os.readlink(f"/proc/{task}/cwd")
+        base = Path(f"/proc/{task}/cwd").readlink()
     else:
-        base = os.readlink(f"/proc/{task}/fd/{_signed(folder)}")
-    path = Path(os.path.normpath(Path(base) / text))
+        base = Path(f"/proc/{task}/fd/{_signed(folder)}").readlink()
+    path = Path(os.path.normpath(base / text))
     return path.parent.resolve() / path.name
 
 

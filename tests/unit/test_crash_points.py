@@ -19,6 +19,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+import torch.utils.tensorboard.writer  # here, not in every process that is watched
 import yaml
 
 from same_files import difference, files_in
@@ -203,7 +204,7 @@ def speak(root: Path) -> None:
 
 def clips(root: Path) -> None:
     for number in range(2):
-        write(root / f"{number}.wav", voice_like(3.5, seed=number), 32000)
+        write(root / f"{number}.wav", voice_like(3.5, 32000, seed=number), 32000)
 
 
 def read_clips(root: Path) -> None:
@@ -243,7 +244,7 @@ def download(root: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     files = {path.name: {"sha256": sha256_file(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())}
-    source = {"url": f"http://127.0.0.1:{server.server_port}/{{file}}"}
+    source = {"url": {"files": {name: f"http://127.0.0.1:{server.server_port}/{name}" for name in files}}}
     spec = {"kind": "asr", "licence": "MIT", "files": files, "sources": [source]}
     registry = folder.parent / "assets.yaml"
     registry.write_text(yaml.safe_dump({"assets": {"thing": spec}}), encoding="utf-8")

@@ -122,33 +122,6 @@ def compiled() -> Path:
     return library
 
 
-def compiled() -> Path:
-    """The shared library for this processor and source, made where it is not there: in the user's cache or, if that
-    names a folder, in ``$VOICECLONE_CACHE``.
-
-    Raises:
-        OSError: no compiler, or a cache that cannot be written.
-        CalledProcessError: the compiler refuses.
-    """
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise FileNotFoundError("no C compiler (cc)")
-    key = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES + HEADERS))
-    key.update("\n".join([*FLAGS, compiler, platform.machine(), _processor()]).encode())
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone"
-    folder = Path(os.environ.get("VOICECLONE_CACHE") or usual) / "kernels"
-    library = folder / f"{key.hexdigest()[:32]}.so"
-    if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / "kernels.so"
-            command = [compiler, *FLAGS, "-o", str(made), *(str(FOLDER / name) for name in SOURCES), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-            with atomic_path(library) as temporary:
-                shutil.copyfile(made, temporary)
-    return library
-
-
 def _processor() -> str:
     """What the compiler's ``native`` stands for, as the system tells it: a cache may be shared by machines."""
     info = Path("/proc/cpuinfo")

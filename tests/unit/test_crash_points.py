@@ -19,7 +19,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-import torch.utils.tensorboard.writer  # here, not in every process that is watched
+import torch._dynamo  # these two here, not in every process that is watched
+import torch.utils.tensorboard.writer
 import yaml
 
 from same_files import difference, files_in
@@ -44,8 +45,10 @@ from voiceclone.progress import Progress
 from voiceclone.stage import run_stage, stage_parser
 from voiceclone.training import gpt, saving, sovits
 from voiceclone.training.arguments import OutputFiles
+from voiceclone.training.outputs import write_weights
 
 from . import crash_points
+from . import training_toy as toy
 from .crash_points import Disturbance, Outcome, Point, watch
 from .feature_fixture import corpus, random_campplus, random_hubert
 from .report_fixture import make_results
@@ -169,6 +172,13 @@ def train(kind: str, root: Path) -> None:
         sovits.train_sovits(features, models / "tokenizer.safetensors", state, files, SoVITSSettings(**values), runtime)
 
 
+def save(root: Path) -> None:
+    """The engine of the trainings on its smallest recipe: two checkpoints, of which one is written after a validation."""
+    saving.RETRY_SECONDS = 0.0
+    result = toy.train(root / "state", steps=6, save_every_steps=3, sample_every=0, save_patience_minutes=0)
+    write_weights(root / "models" / "toy.safetensors", result.last)
+
+
 def write_files(root: Path) -> None:
     """A value that replaces another, a table, a folder that replaces another."""
     from voiceclone.files import atomic_folder, write_changed
@@ -268,6 +278,7 @@ WORKS = {
     "takes": Work(recordings, takes),
     "slices": Work(cleaned, sliced),
     "features": Work(features_made, as_stage(extract)),
+    "save": Work(nothing, as_stage(save)),
     "gpt": Work(training_data, as_stage(functools.partial(train, "gpt"))),
     "sovits": Work(training_data, as_stage(functools.partial(train, "sovits"))),
     "evaluation": Work(nothing, as_stage(speak)),
@@ -338,6 +349,11 @@ def disturb(name: str, folder: Path, ways: tuple[Disturbance, ...]) -> None:
         f"{name}: {len(bench.points)} operations, {len(tries) - len(faults)} of {len(tries)} disturbances left no trace"
     )
     assert not faults, "\n".join(f"{place}: {words}" for place, words in faults.items())
+
+
+@pytest.mark.parametrize("name", ["save", "evaluation"])
+def test_a_save_and_an_item_cache_killed_or_out_of_space_at_any_operation(tmp_path: Path, name: str) -> None:
+    disturb(name, tmp_path, ("killed", "full"))
 
 
 @pytest.mark.kill

@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -83,6 +84,7 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
     """Run ``main`` with parsed arguments and leave the process with the right exit status."""
     args = parser.parse_args()
     limit_threads(args.threads)
+    threading.excepthook = _thread_failed
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         runtime = runtime_settings(args)
@@ -98,3 +100,12 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
             sys.exit(EXIT_FAILURE)
         log.error("%s", known)
         sys.exit(known.exit_code)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """A thread of a library that met a full disk is one line too, as TensorBoard's that writes curves."""
+    known = explain(failure.exc_value) if isinstance(failure.exc_value, Exception) else None
+    if known is None:
+        threading.__excepthook__(failure)
+    else:
+        log.warning("%s: %s", failure.thread.name if failure.thread else "a thread", known.message)

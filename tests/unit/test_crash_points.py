@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import torch
 import torch._dynamo  # these two here, not in every process that is watched
 import torch.utils.tensorboard.writer
 import yaml
+from safetensors.torch import save_file
 
 from same_files import difference, files_in
 from voiceclone.assets import fetch_asset
@@ -173,9 +175,9 @@ def train(kind: str, root: Path) -> None:
 
 
 def save(root: Path) -> None:
-    """The engine of the trainings on its smallest recipe: two checkpoints, of which one is written after a validation."""
+    """The engine of the trainings on its smallest recipe: one checkpoint."""
     saving.RETRY_SECONDS = 0.0
-    result = toy.train(root / "state", steps=6, save_every_steps=3, sample_every=0, save_patience_minutes=0)
+    result = toy.train(root / "state", steps=3, save_every_steps=3, sample_every=0, save_patience_minutes=0)
     write_weights(root / "models" / "toy.safetensors", result.last)
 
 
@@ -349,6 +351,46 @@ def disturb(name: str, folder: Path, ways: tuple[Disturbance, ...]) -> None:
         f"{name}: {len(bench.points)} operations, {len(tries) - len(faults)} of {len(tries)} disturbances left no trace"
     )
     assert not faults, "\n".join(f"{place}: {words}" for place, words in faults.items())
+
+
+def test_the_operations_of_every_kind_of_writer_are_seen(tmp_path: Path) -> None:
+    """Python, Rust, C, a subprocess, a mapped file, a thread; and nothing outside the folder."""
+    root = tmp_path / "root"
+    root.mkdir()
+
+    def work() -> None:
+        (root / "python").write_text("text", encoding="utf-8")
+        save_file({"a": torch.zeros(3)}, root / "rust")
+        subprocess.run(["sh", "-c", "echo text > shell; cp shell copy; mv copy moved"], cwd=root, check=True)
+        np.memmap(root / "mapped", np.uint8, "w+", shape=(10,))[:] = 1
+        thread = threading.Thread(target=(root / "thread").write_bytes, args=(b"text",))
+        thread.start()
+        thread.join()
+        (root / "thread").unlink()
+        (tmp_path / "elsewhere").write_text("text", encoding="utf-8")
+
+    seen = {str(point) for point in watch(work, root).points}
+    assert {
+        "open python", "write python", "write .*.tmp", "rename rust", "open shell", "write shell", "rename moved",
+        "mmap mapped", "write thread", "unlink thread",
+    } <= seen  # fmt: skip
+    assert any(point.endswith(" copy") for point in seen) and not any("elsewhere" in point for point in seen)
+
+
+def test_half_of_a_write_and_a_full_disk_are_what_they_say(tmp_path: Path) -> None:
+    root, log = tmp_path / "root", tmp_path / "log"
+    root.mkdir()
+
+    def work() -> None:
+        (root / "a").write_bytes(bytes(range(100)))
+        (root / "b").write_bytes(b"b")
+
+    assert watch(work, root, Point("write", "a", 1), "torn").status == -9
+    assert (root / "a").read_bytes() == bytes(range(50)) and not (root / "b").exists()
+    assert watch(work, root, Point("write", "a", 1), "killed").status == -9
+    assert (root / "a").read_bytes() == b""
+    assert watch(work, root, Point("write", "a", 1), "refused", log).status == 99
+    assert "No space left on device" in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["save", "evaluation"])

@@ -25,7 +25,7 @@ import torch.utils.tensorboard.writer
 import yaml
 from safetensors.torch import save_file
 
-from same_files import difference, files_in
+from same_files import VIEWS, difference, files_in
 from voiceclone.assets import fetch_asset
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.config.gpt import GPTSettings
@@ -308,7 +308,7 @@ class Bench:
         second, again = self._whole()
         assert not (words := difference(again, self.expected)), f"two undisturbed runs: {words}"
         self.points = first.points
-        assert {str(point) for point in first.points} == {str(point) for point in second.points}
+        assert _that_count(first.points) == _that_count(second.points)
         assert not any(point.operation == "mmap" for point in self.points), "writes that nobody sees"
 
     def _fresh(self) -> None:
@@ -330,7 +330,7 @@ class Bench:
         outcome = self._run(at, how)
         said = self.log.read_text(encoding="utf-8", errors="replace")
         if not outcome.reached:
-            return "was not reached"
+            return "was not reached" if _that_count([at]) else ""
         if how in {"killed", "torn"} and outcome.status != -9:
             return f"ended with {outcome.status}"
         if how in {"full", "refused"} and ("Traceback" in said or outcome.status not in {0, 1}):
@@ -339,6 +339,11 @@ class Bench:
         if again.status:
             return f"afterwards: ended with {again.status}: {self.log.read_text(encoding='utf-8')[-1500:]}"
         return difference(files_in(self.root), self.expected)
+
+
+def _that_count(points: list[Point]) -> set[str]:
+    """Operations that every run has: a thread of TensorBoard's decides how many writes its curves take."""
+    return {str(point) for point in points if not VIEWS.search(point.path)}
 
 
 def disturb(name: str, folder: Path, ways: tuple[Disturbance, ...]) -> None:

@@ -30,7 +30,7 @@ def kill_at_random(project: Project, source: random.Random, mean: float, most: i
     return kills
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_few_kills_in_the_first_stages(new_project) -> None:
     project = new_project("killed")
     folder = project.root / "resources" / "speakers" / "anna"

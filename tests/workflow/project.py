@@ -58,13 +58,33 @@ class Project:
     def log(self, speaker: str, rule: str) -> str:
         return (self.results / speaker / "logs" / f"{rule}.log").read_text(encoding="utf-8")
 
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a run in a process group of its own; what it says goes to ``run.log``."""
+        with (self.root / "run.log").open("wb") as log:
+            # A process started in the background of a script may ignore SIGINT; this one must not.
+            return subprocess.Popen(
+                ["env", "--default-signal=INT", *self.command(*arguments)], cwd=self.root, start_new_session=True,
+                stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def killed_after(self, seconds: float, *arguments: str) -> bool:
+        """Start a run and kill all of its processes after a while; False if it had finished by then."""
+        run = self.start(*arguments)
+        try:
+            code = run.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            self.run("--unlock")
+            return True
+        if code:
+            said = (self.root / "run.log").read_text(encoding="utf-8", errors="replace")
+            pytest.fail(f"snakemake ended with {code}\n{said[-6000:]}")
+        return False
+
     def interrupt(self, when: Callable[[], bool], *arguments: str, how: signal.Signals, patience: float = 600) -> int:
         """Start a run, send a signal to its process group as soon as ``when`` holds, wait for the end."""
-        # A process started in the background of a script may ignore SIGINT; this one must not.
-        run = subprocess.Popen(
-            ["env", "--default-signal=INT", *self.command(*arguments)], cwd=self.root, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        run = self.start(*arguments)
         deadline = time.monotonic() + patience
         while not when():
             if run.poll() is not None:

@@ -15,7 +15,7 @@ from voiceclone.config import resolve
 from voiceclone.config.teachers import is_file
 from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.sources import index_files
-from voiceclone.errors import VoiceCloneError
+from voiceclone.errors import VoiceCloneError, explain
 from voiceclone.files import check_speaker
 from voiceclone.lineage.contents import record_times, restore_times
 from voiceclone.lineage.handover import Handover
@@ -36,8 +36,10 @@ def or_stop(function, *arguments):
     """Call a library function; its error is what the user reads, without a traceback."""
     try:
         return function(*arguments)
-    except VoiceCloneError as error:
-        raise WorkflowError(str(error))
+    except (VoiceCloneError, OSError) as error:
+        if (known := explain(error)) is None:
+            raise
+        raise WorkflowError(str(known))
 
 
 def find_speakers():

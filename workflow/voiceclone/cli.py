@@ -10,7 +10,7 @@ import typer.core
 
 from voiceclone.base import command as base_command
 from voiceclone.corpus import command as corpus_command
-from voiceclone.errors import EXIT_FAILURE, VoiceCloneError
+from voiceclone.errors import EXIT_FAILURE, VoiceCloneError, explain
 from voiceclone.inference import command as inference_command
 from voiceclone.models import command as models_command
 from voiceclone.training import command as training_command
@@ -23,9 +23,11 @@ class Commands(typer.core.TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except VoiceCloneError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(error.exit_code) from error
+        except (VoiceCloneError, OSError) as error:
+            if (known := explain(error)) is None:
+                raise
+            typer.echo(f"error: {known}", err=True)
+            raise typer.Exit(known.exit_code) from error
 
 
 app = typer.Typer(

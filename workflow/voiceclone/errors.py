@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 75  # sysexits EX_TEMPFAIL: interrupted, state saved, run again to continue
@@ -44,3 +47,27 @@ class Interrupted(VoiceCloneError):
     """A signal or time budget ended the stage; its state is saved."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
+_RUST = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system said
+
+
+def storage_errno(error: BaseException) -> int | None:
+    """The system's number for a disk that is full, damaged or not to be written; None for any other error."""
+    found = _RUST.search(str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    return number if number in _STORAGE else None
+
+
+def explain(error: Exception) -> VoiceCloneError | None:
+    """What a person reads of an error; None for one that is nobody's but ours."""
+    if isinstance(error, VoiceCloneError):
+        return error
+    if isinstance(error, OSError) and storage_errno(error) is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return DataError(
+            f"{where}cannot be written or read ({error.strerror})",
+            "free disk space or mend the permissions, then run the same command again: what was finished is kept",
+        )
+    return None

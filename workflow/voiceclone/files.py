@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from voiceclone.errors import DataError
+from voiceclone.errors import DataError, storage_errno
 
 Row = dict[str, str]
 
@@ -29,41 +30,84 @@ def fsync_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; on success it is synced and renamed to ``target``.
+    """Yield a path of the same name in a temporary folder; on success the file is synced and renamed to ``target``.
 
-    The temporary name keeps the suffix, so libraries that choose a format by suffix work.
+    Raises:
+        OSError: the disk is full or the folder cannot be written, whichever library met it; it names ``target``.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
-    os.close(descriptor)
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
-        fsync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with _workplace(target) as folder:
+            temporary = folder / target.name
+            yield temporary
+            temporary.chmod(0o644)
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+            fsync_folder(target.parent)
+    except Exception as error:
+        number, named = storage_errno(error), getattr(error, "filename", None)
+        if number is None or (named and target.parent not in Path(named).parents):
+            raise
+        raise OSError(number, os.strerror(number), str(target)) from error
 
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target``; on success it replaces ``target`` as a whole."""
+    """Yield a temporary folder; on success it replaces ``target`` as a whole, which is never there by halves."""
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    try:
+    with _workplace(target) as folder:
+        temporary, replaced = folder / target.name, folder / "replaced"
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o755)
         if target.exists():
-            shutil.rmtree(target)
-        temporary.replace(target)
+            target.rename(replaced)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
         fsync_folder(target.parent)
+
+
+@contextmanager
+def _workplace(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` for what is not whole yet, with whatever libraries put beside the file they write.
+
+    It is called after the target, so that an attempt takes over, and empties, what a killed one left. A lock, which
+    ends with its process, keeps it from another writer that lives: that one gets a folder of another name.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = target.with_name(f".{target.name}.tmp")
+    held = _take_over(folder)
+    if held is None:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _take_over(folder: Path) -> int | None:
+    """Make or empty a folder and lock it; None where a living process has it, or the file system knows no locks."""
+    folder.mkdir(exist_ok=True)
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # its owner has just removed it
+        return None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(held), folder.stat()):
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            return held
+    except OSError:
+        pass
+    os.close(held)
+    return None
 
 
 def write_text(target: Path, text: str) -> None:

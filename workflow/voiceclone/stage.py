@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 from voiceclone import __version__
 from voiceclone.config.base import Block
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.errors import EXIT_FAILURE, ConfigError, VoiceCloneError
+from voiceclone.errors import EXIT_FAILURE, ConfigError, explain
 from voiceclone.files import read_json
 from voiceclone.progress import Progress
 
@@ -83,6 +84,7 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
     """Run ``main`` with parsed arguments and leave the process with the right exit status."""
     args = parser.parse_args()
     limit_threads(args.threads)
+    threading.excepthook = _thread_failed
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         runtime = runtime_settings(args)
@@ -91,9 +93,19 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         limit_devices(runtime.device)
         log.info("voiceclone %s, python %s: %s", __version__, platform.python_version(), " ".join(sys.argv))
         main(args)
-    except VoiceCloneError as error:
-        log.error("%s", error)
-        sys.exit(error.exit_code)
-    except Exception:
-        log.exception("unexpected failure; please report it with this log")
-        sys.exit(EXIT_FAILURE)
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            log.exception("unexpected failure; please report it with this log")
+            sys.exit(EXIT_FAILURE)
+        log.error("%s", known)
+        sys.exit(known.exit_code)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """A thread of a library that met a full disk is one line too, as TensorBoard's that writes curves."""
+    known = explain(failure.exc_value) if isinstance(failure.exc_value, Exception) else None
+    if known is None:
+        threading.__excepthook__(failure)
+    else:
+        log.warning("%s: %s", failure.thread.name if failure.thread else "a thread", known.message)

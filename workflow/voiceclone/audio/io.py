@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import shutil
@@ -270,11 +271,21 @@ def resample(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
 
 def write_flac(target: Path, samples: Waveform, rate: int, comment: str = "") -> None:
     """Write FLAC (16 bit) atomically; samples float32 (frames,) or (frames, channels) within ±1."""
+    write_sound(target, samples, rate, "FLAC", "PCM_16", comment)
+
+
+def write_sound(
+    target: Path, samples: Waveform, rate: int, kind: str, subtype: str | None = None, comment: str = ""
+) -> None:
+    """Write a sound file of a format of libsndfile atomically; samples float32 (frames,) or (frames, channels).
+
+    It is encoded in memory: libsndfile does not tell what the system says of a disk, nor whether its last bytes fit.
+    """
+    encoded = io.BytesIO()
     channels = samples.shape[1] if samples.ndim > 1 else 1
-    with (
-        atomic_path(target) as temporary,
-        soundfile.SoundFile(str(temporary), "w", rate, channels, format="FLAC", subtype="PCM_16") as sound,
-    ):
+    with soundfile.SoundFile(encoded, "w", rate, channels, format=kind, subtype=subtype) as sound:
         if comment:
             sound.comment = comment
         sound.write(samples)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(encoded.getbuffer())

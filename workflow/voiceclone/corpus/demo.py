@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from voiceclone.audio.io import Waveform, resample
+from voiceclone.audio.io import Waveform, resample, write_sound
 from voiceclone.config.demo import DemoSettings
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_folder, sha256_file, write_json
@@ -169,10 +168,10 @@ def write_take(path: Path, plan: TakePlan, samples: Waveform, rate: int) -> None
     if plan.channels == 2 and sound.shape[1] == 1:
         sound = np.repeat(sound, 2, axis=1) * np.array([1.0, 0.8], dtype=np.float32)
     if path.suffix == ".ogg":
-        soundfile.write(str(path), sound, plan.rate, format="OGG", subtype="VORBIS")
+        write_sound(path, sound, plan.rate, "OGG", "VORBIS")
         fix_ogg_serial(path)
     else:
-        soundfile.write(str(path), sound, plan.rate, subtype="PCM_16")
+        write_sound(path, sound, plan.rate, path.suffix[1:].upper(), "PCM_16")
 
 
 def fix_ogg_serial(path: Path, serial: int = 1) -> None:

@@ -170,8 +170,8 @@ def _make(clip: Clip, source: CorpusSource, settings: CorporaSettings, results: 
     target = results / "clips" / source.name / f"{clip.id.removeprefix(source.name + '-')}.flac"
     try:
         record, cached = _sound(clip.path, target, settings)
-    except (DataError, OSError) as error:
-        return Made(clip, None, "unreadable", error.message if isinstance(error, DataError) else str(error))
+    except DataError as error:
+        return Made(clip, None, "unreadable", error.message)
     if "reason" in record:
         return Made(clip, None, record["reason"], record["detail"], cached)
     row = {
@@ -186,11 +186,15 @@ def _make(clip: Clip, source: CorpusSource, settings: CorporaSettings, results: 
 def _sound(path: Path, target: Path, settings: CorporaSettings) -> tuple[dict[str, Any], bool]:
     """Length and digest of the clip that was made of a file, or why it is refused; and whether it was there already."""
     limits = {name: getattr(settings, name) for name in ("min_seconds", "max_seconds", "loudness_lufs")}
-    key, sidecar = item_key("gather", limits, sha256_file(path)), target.with_suffix(".json")
-    record = read_sidecar(sidecar, key)
-    if record is not None:
-        return record, True
-    samples, rate = read_mono(path)
+    sidecar = target.with_suffix(".json")
+    try:
+        key = item_key("gather", limits, sha256_file(path))
+        record = read_sidecar(sidecar, key)
+        if record is not None:
+            return record, True
+        samples, rate = read_mono(path)
+    except OSError as error:  # here alone: a full disk is no fault of the clip
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     samples = resample(trim(samples, rate), rate, RATE)
     seconds = len(samples) / RATE
     files: list[Path] = []

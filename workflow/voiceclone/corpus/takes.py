@@ -67,14 +67,12 @@ def read_take(folder: Path, entry: Entry, cache: Path, settings: TakesSettings) 
         sidecar = cache / f"{sha256}.json"
         record = read_sidecar(sidecar, key)
         cached = record is not None
-        if record is None:
-            record = _decode(path)
-            write_sidecar(sidecar, key, record)
-            log.info("%s: read", file)
-        else:
-            log.info("%s: cached", file)
+        record = _decode(path) if record is None else record
     except OSError as error:
         return Intake(file, rejection=Rejection("unreadable", f"cannot be read ({error.strerror})"))
+    if not cached:  # outside: a full disk is no fault of the recording
+        write_sidecar(sidecar, key, record)
+    log.info("%s: %s", file, "cached" if cached else "read")
     if "reason" in record:
         return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]), cached=cached)
     info, measures = SoundInfo(**record["info"]), Measures(**record["measures"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from voiceclone.errors import ConfigError
-from voiceclone.files import atomic_path
 from voiceclone.inference.speech import Speech
 from voiceclone.lineage.rights import GENERATED_NOTICE
 
@@ -25,12 +24,7 @@ def check_format(path: Path, name: str = "--output") -> Path:
 
 def write_speech(path: Path, speech: Speech) -> None:
     """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
-    import soundfile
+    from voiceclone.audio.io import write_sound
 
     kind = check_format(path).suffix[1:].upper()
-    with (
-        atomic_path(path) as temporary,
-        soundfile.SoundFile(str(temporary), "w", speech.rate, 1, format=kind) as sound,
-    ):
-        sound.comment = GENERATED_NOTICE
-        sound.write(speech.samples)
+    write_sound(path, speech.samples, speech.rate, kind, comment=GENERATED_NOTICE)

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_long, c_void_p
 from functools import cache
 from pathlib import Path
@@ -130,12 +129,9 @@ def compiled() -> Path:
     library = folder / f"{key.hexdigest()[:32]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / "kernels.so"
+        with atomic_path(library) as made:
             command = [compiler, *FLAGS, "-o", str(made), *(str(FOLDER / name) for name in SOURCES), "-lm"]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-            with atomic_path(library) as temporary:
-                shutil.copyfile(made, temporary)
     return library
 
 

@@ -42,7 +42,8 @@ def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
         torch.set_num_threads(max(1, threads // processes))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # no kernel reads it; a tenth of a step on a CPU
+    # Filling guards against faults of kernels only, and takes a tenth of a step on a CPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if runtime.device == "cpu" or (runtime.device == "auto" and not torch.cuda.is_available()):
         keep_memory()

@@ -16,7 +16,7 @@ REVISIONS: dict[str, int] = {
     "transcribe": 1,
     "corpus": 2,
     "gather": 1,
-    "features": 4,
+    "features": 5,
     "fit_tokenizer": 1,
     "tokenize": 1,
     "align": 1,
@@ -27,13 +27,13 @@ REVISIONS: dict[str, int] = {
     "base_card": 1,
     "export": 6,
     "export_encoder": 1,
-    "evaluate": 5,
+    "evaluate": 6,
     "report": 3,
 }
 
 #: The same of what speaking keeps outside a run: references made of clips, rows of ``batch``, TensorRT engines.
 CACHE_REVISIONS: dict[str, int] = {
-    "clip": 2,
-    "batch": 2,
+    "clip": 3,
+    "batch": 3,
     "engine": 1,
 }

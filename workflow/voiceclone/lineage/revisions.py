@@ -9,7 +9,7 @@ from __future__ import annotations
 
 REVISIONS: dict[str, int] = {
     "teacher_speech": 1,
-    "takes": 3,
+    "takes": 4,
     "separate": 1,
     "clean": 1,
     "slice": 1,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,20 @@ def test_attention_written_out_is_the_fused_one() -> None:
         found.append([out.detach().float(), *(part.grad.float() for part in (query, key, value))])  # type: ignore[union-attr]
     for exact, rounded in zip(*found, strict=True):
         assert (exact - rounded).norm() < 0.02 * exact.norm()
+
+
+def test_a_training_on_the_cpu_keeps_the_memory_of_freed_tensors() -> None:
+    script = (
+        "import resource, torch\n"
+        "from voiceclone.config.runtime import RuntimeSettings\n"
+        "from voiceclone.training.machine import prepare_device\n"
+        "prepare_device(RuntimeSettings(device='cpu'), 1)\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    torch.ones(1 << 25)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "print(faults(), max(faults() for _ in range(3)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    first, later = map(int, done.stdout.split())
+    assert later < first / 10

@@ -321,12 +321,14 @@ class TextToSemantic(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention (B, heads, Q, width); ``allowed``: bool, which key each query may see.
 
-    The fused attention of the CPU has a slow backward pass in bf16, so there it is written out.
+    The fused attention of the CPU has a slow backward pass in bf16, so there it is written out. The softmax adds up in
+    float32 by itself.
     """
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and query.requires_grad:
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        weights = scores.masked_fill(~allowed, -torch.inf).float().softmax(-1).to(value.dtype)
-        return F.dropout(weights, dropout, training=dropout > 0) @ value
+        bias = torch.zeros(allowed.shape, dtype=query.dtype).masked_fill_(~allowed, -torch.inf)
+        scores = (query * query.shape[-1] ** -0.5).contiguous() @ key.contiguous().transpose(-1, -2)
+        weights = (scores + bias).softmax(-1)
+        return F.dropout(weights, dropout, training=dropout > 0) @ value.contiguous()
     return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
 
 

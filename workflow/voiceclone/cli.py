@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,12 @@ class Commands(typer.core.TyperGroup):
         except VoiceCloneError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:  # a file that is absent, closed, a folder, a link to itself, too long a name
+            if error.errno == errno.EPIPE:
+                raise  # who reads has gone
+            told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            typer.echo(f"error: {told}\n  -> check the path, and that it may be read or written", err=True)
+            raise typer.Exit(EXIT_FAILURE) from error
 
 
 app = typer.Typer(

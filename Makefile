@@ -51,9 +51,13 @@ benchmark-peers: setup ## .venv-peers with other engines, and exported voices be
 	@$(VENV)/bootstrap/bin/uv pip install --quiet --python .venv-peers/bin/python --no-deps -r tests/benchmarks/peers/requirements-no-deps.txt
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks/test_inference_speed.py
 
-base-gates: ffmpeg setup ## figures of the committed base voice on lines and voices that it was not trained on
-	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --configfile config/base-gates.yaml -- results/base-gates/features/align.safetensors
-	$(BIN)/voiceclone base gates --results results/base-gates
+PEOPLE ?=
+comma := ,
+empty :=
+space := $(empty) $(empty)
+base-gates: ffmpeg setup ## figures of the committed base voice on what it was not trained on; PEOPLE='FOLDER FOLDER' too
+	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --configfile config/base-gates.yaml --config 'corpora={people: [$(subst $(space),$(comma)$(space),$(strip $(PEOPLE)))]}' -- results/base-gates/features/align.safetensors
+	$(BIN)/voiceclone base gates --results results/base-gates --configfile config/base-gates.yaml
 
 lint: setup ## ruff, mypy, snakefmt, snakemake --lint, generated files
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import soundfile
 
 from voiceclone.audio.io import resample
-from voiceclone.base.pack import FILES
+from voiceclone.base.pack import FILES, pack_running
 from voiceclone.features.store import Entry, Store, open_store, write_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
 
@@ -42,14 +42,19 @@ Array = npt.NDArray[Any]
 # -- pack --------------------------------------------------------------------------------------------------------
 
 
-def pack(results: Path, packed: Path, output: Path, megabytes: float, settings: Path) -> None:
-    """Write what the other machine needs, at most so many megabytes."""
+def pack(
+    results: Path, packed: Path, output: Path, megabytes: float, settings: Path, states: Path | None = None
+) -> None:
+    """Write what the other machine needs, at most so many megabytes; networks from ``packed``, or from ``states``."""
     from voiceclone.base.gates import teachers_of
 
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    for name in FILES.values():
-        shutil.copyfile(packed / name, output / name)
+    if states is not None:
+        print(f"newest steps: {pack_running(states, results / 'models' / FILES['base-tokenizer'], output)}", flush=True)
+    else:
+        for name in FILES.values():
+            shutil.copyfile(packed / name, output / name)
     shutil.copyfile(results / "models" / "alignment.safetensors", output / "alignment.safetensors")
     shutil.copyfile(settings, output / "config.json")
     features = results / "features"
@@ -57,6 +62,7 @@ def pack(results: Path, packed: Path, output: Path, megabytes: float, settings: 
     stores = {kind: open_store(features / f"{kind}.safetensors") for kind in (*EVERYTHING, *SPOKEN, "audio")}
     rows = [row for row in rows if row["utterance"] in stores["align"]]
     write_columns(output / "features.npz", rows, {kind: stores[kind] for kind in EVERYTHING}, "int16")
+    write_tsv(output / "manifest.tsv", tuple(rows[0]), rows)  # its size counts; what sounds is written below
     left = megabytes * MEGABYTE - sum(path.stat().st_size for path in output.iterdir())
     spoken = write_sound(output / "sound.bin", rows, stores["audio"], left * 0.9, teachers_of(results))
     write_columns(output / "spoken.npz", spoken, {kind: stores[kind] for kind in SPOKEN}, "float16")
@@ -209,13 +215,8 @@ class Training:
             self.process = subprocess.Popen([str(part) for part in command], stderr=log)
 
     def wait(self, work: Path) -> None:
-        """Until it ends, or has saved its last step: what follows that step is judging of every utterance."""
+        """Until it ends; if by an error, print what its log says."""
         assert self.process is not None
-        while self.process.poll() is None:
-            time.sleep(1)
-            if any((work / self.kind / "state").glob(f"*/step-{self.steps:08d}/checkpoint.json")):
-                self.process.terminate()
-                break
         if self.process.wait() not in (0, INTERRUPTED):
             print((work / self.kind / "log").read_text()[-3000:], flush=True)
 
@@ -258,11 +259,17 @@ def train(
 def plan(carried: Path, gpt_batch: int, sovits_batch: int) -> list[Training]:
     """Both trainings, with the settings of the configuration that was carried, large batches and bf16."""
     config = read_json(carried / "config.json")
-    gpt = {**config["gpt"], "base": "base-gpt", "precision": "auto", "validate_every": 1_000_000}
+    gpt = {
+        **config["gpt"],
+        "base": "base-gpt",
+        "precision": "auto",
+        "validate_every": 1_000_000,
+        "judged_utterances": 0,
+    }
     gpt["small"] = {**gpt["small"], "batch_tokens": gpt_batch}
     sovits = {
         **config["sovits"], "base": "base-sovits-g", "base_discriminator": "base-sovits-d", "precision": "auto",
-        "batch_size": sovits_batch, "validate_every": 1_000_000,
+        "batch_size": sovits_batch, "validate_every": 1_000_000, "judged_utterances": 0,
     }  # fmt: skip
     alignment, tokenizer = (str(carried / name) for name in ("alignment.safetensors", FILES["base-tokenizer"]))
     return [
@@ -311,6 +318,7 @@ def main() -> None:
     packing = commands.add_parser("pack")
     packing.add_argument("--results", type=Path, default=Path("results/base"))
     packing.add_argument("--packed", type=Path, default=Path("resources/base"))
+    packing.add_argument("--states", type=Path, help="results/base/state of trainings that go on, in place of --packed")
     packing.add_argument("--config", type=Path, default=Path("results/config.json"), help="effective configuration")
     packing.add_argument("--output", type=Path, required=True)
     packing.add_argument("--megabytes", type=float, default=52.0, help="of all files")
@@ -324,7 +332,7 @@ def main() -> None:
     training.add_argument("--threads", type=int, default=6)
     args = parser.parse_args()
     if args.command == "pack":
-        pack(args.results, args.packed, args.output, args.megabytes, args.config)
+        pack(args.results, args.packed, args.output, args.megabytes, args.config, args.states)
     else:
         args.output.mkdir(parents=True, exist_ok=True)
         train(args.carried, args.output, args.seconds, args.steps, args.gpt_batch, args.sovits_batch, args.threads)

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Continue the training of the base voice on a bare machine with a GPU, python3 with torch, and no network.
 #
-#   tests/gpu/base.sh pack [OPTIONS]        here: make .gpu/base (features, Opus, networks) and .gpu/wheels
+#   tests/gpu/base.sh pack [OPTIONS]        here: make .gpu/base (features, Opus, networks) and .gpu/wheels; networks are
+#                                           resources/base, or with '--states results/base/state' the newest of trainings
+#                                           that go on
 #   tests/gpu/base.sh train OUT [OPTIONS]   there: train, put packed networks, histories and logs into OUT (eight files)
 #   tests/gpu/base.sh rehearse OUT          here: the same as there, 20 steps on the CPU
 #
@@ -36,7 +38,7 @@ rehearse)
     ls -l "$2"
     ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,11s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

@@ -13,16 +13,17 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from voiceclone.assets import fetch_asset, open_asset
-from voiceclone.base.pack import FILES, install_base, pack_base
+from voiceclone.base.pack import FILES, install_base, pack_base, pack_running
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.tokenizer import KEYS, Tokenizer, read_base
-from voiceclone.files import write_json
+from voiceclone.files import read_json, write_json
 from voiceclone.models.checkpoints import read_discriminator, read_gpt, read_sovits
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.voice import load_voice
 from voiceclone.training import base as training_base
+from voiceclone.training.checkpoints import CheckpointStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CODES, SIZE = 16, 32
@@ -67,6 +68,30 @@ def project_with(packed: Path, folder: Path) -> Path:
     shutil.copy(REPOSITORY / "config" / "assets.yaml", folder / "config" / "assets.yaml")
     install_base(packed, folder)
     return folder
+
+
+def test_trainings_that_go_on_are_packed_at_what_was_saved_last(models, tmp_path) -> None:
+    """Of two trainings of a kind the later one, of its weights the average; a copy, whose file times say nothing."""
+    gpt, sovits = (load_file(models / FILES[name]) for name in ("base-gpt", "base-sovits-g"))
+    sizes = {"gpt": GPTConfig.nano(CODES).to_dict(), "sovits": SoVITSConfig.nano(SIZE, CODES).to_dict()}
+    sizes["sovits"]["discriminator"] = DiscriminatorConfig.nano().to_dict()
+    judges = load_file(models / FILES["base-sovits-d"])
+    key = next(name for name in gpt if gpt[name].is_floating_point())
+    for kind, folder, step, parts in (
+        ("gpt", "b", 9, {"model": gpt}),
+        ("sovits", "a", 5, {"model": sovits, "discriminator": judges}),
+        ("gpt", "a", 4, {"model": gpt, "average": {"average": {key: gpt[key] + 1}}}),
+    ):
+        place = tmp_path / "state" / kind / folder
+        CheckpointStore(place, folder).save(step, parts, [], {})
+        write_json(place / "fingerprint.json", {"components": {"architecture": sizes[kind]}})
+        record = place / f"step-{step:08d}" / "checkpoint.json"
+        write_json(record, read_json(record) | {"time": f"2030-01-0{1 if folder == 'b' else 2}T00:00:00Z"})
+    steps = pack_running(tmp_path / "state", models / "tokenizer.safetensors", tmp_path / "packed")
+    assert steps == {"gpt": 4, "sovits": 5}
+    _, state = read_gpt(tmp_path / "packed" / FILES["base-gpt"])
+    assert torch.equal(state[key], (gpt[key] + 1).half().float())
+    assert load_voice(tmp_path / "packed").gpt.config == GPTConfig.nano(CODES)
 
 
 @pytest.mark.parametrize("asset", sorted(READERS))

@@ -14,6 +14,7 @@ from voiceclone.audio.loudness import loudness
 from voiceclone.config.corpora import CorporaSettings
 from voiceclone.corpus.gather import check_held_out, gather_corpus, split_of, trim
 from voiceclone.corpus.sources import HELD_OUT_PEOPLE, person, read_source
+from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, read_tsv, write_tsv
 
@@ -119,10 +120,35 @@ def test_test_other_speakers_of_the_recordings_at_hand_are_held_out(shared_data)
 
 def test_about_the_share_is_held_out_by_hash_and_stays_so(sets) -> None:
     settings = CorporaSettings.model_validate({"sources": [sets["teacher"]]})
-    names = [f"hib-{n:06d}" for n in range(5000)]
-    held = {name for name in names if split_of(name, "p", settings.sources[0], 0.01) == "heldout"}
+    texts = [f"Sentence number {n}." for n in range(5000)]
+    held = {text for text in texts if split_of(text, "p", settings.sources[0], 0.01) == "heldout"}
     assert 25 < len(held) < 80
-    assert held == {name for name in names if int(hashlib.sha256(name.encode()).hexdigest(), 16) % 1000 < 10}
+    assert held == {
+        text for text in texts if split_of(f"\u201c{text.upper()}", "q", settings.sources[0], 0.01) == "heldout"
+    }
+
+
+def test_a_sentence_is_on_one_side_in_whatever_voice(sets, tmp_path) -> None:
+    folder = Path(sets["teacher"]["path"]).parent
+    for number in range(20):
+        sound(folder / f"anna{number}.wav", 1.6 + number / 100, 500 + number)
+    lines = [f"anna{n}.wav|anna|EN|{'line' if n % 2 else 'LINE'}, {n // 2}!" for n in range(20)]
+    (folder / "anna.list").write_text("\n".join(lines) + "\n")
+    sources = [sets["teacher"], source("anna", "list", folder / "anna.list")]
+    sides: dict[str, set[str]] = {}
+    for row in gathered(sources, tmp_path / "base", heldout_share=0.5):
+        sides.setdefault(sentence_key(row["text"]), set()).add(row["split"])
+    assert len(sides) == 10 and all(len(side) == 1 for side in sides.values())
+    assert {side.pop() for side in sides.values()} == {"train", "heldout"}
+
+
+def test_people_of_any_folder_are_only_measured(sets, tmp_path) -> None:
+    folders = [Path(sets[name]["path"]) for name in ("libri", "lj", "list")]
+    folders = [folder.parent if folder.is_file() else folder for folder in folders]
+    rows = gathered([sets["teacher"]], tmp_path / "base", heldout_share=0, people=[str(path) for path in folders])
+    measured = {row["speaker"]: row["split"] for row in rows if row["source"].startswith("people")}
+    assert measured == dict.fromkeys(("ls19", "ls84", "lj", "anna", "bert"), "heldout")
+    assert {row["split"] for row in rows if row["source"] == "teacher"} == {"train"}
 
 
 def test_what_cannot_be_used_is_named_with_its_reason(tmp_path) -> None:

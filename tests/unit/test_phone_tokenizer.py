@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from voiceclone.features.phone_tokenizer import (
     standardising,
     twin_scatter,
 )
-from voiceclone.features.store import Entry, write_store
-from voiceclone.features.tokenizer import Tokenizer, fit_tokenizer
+from voiceclone.features.store import Entry, open_store, write_store
+from voiceclone.features.tokenizer import Tokenizer, _enough, fit_tokenizer
 from voiceclone.files import write_tsv
 from voiceclone.text.symbols import symbols_to_ids
 
@@ -108,6 +109,17 @@ def test_only_twins_count_as_scatter() -> None:
     assert not twin_scatter(speech[0::2]).any()
 
 
+def test_readings_in_another_tempo_are_no_twins() -> None:
+    speech, _ = made_speech(3)
+
+    def faster(item: Speech) -> Speech:
+        pairs = item.pairs()
+        kept = pairs[np.linspace(0, len(pairs) - 1, int(0.6 * len(pairs))).astype(int)]
+        return replace(item, pairs=lambda: kept)
+
+    assert not twin_scatter([faster(item) if item.voice == "voice1" else item for item in speech]).any()
+
+
 def test_the_file_is_a_tokenizer_like_any_other(tmp_path: Path) -> None:
     speech, _ = made_speech(20)
     names = [f"u{number:02}" for number in range(len(speech))]
@@ -135,3 +147,12 @@ def test_the_file_is_a_tokenizer_like_any_other(tmp_path: Path) -> None:
 def _frames(pairs: np.ndarray) -> np.ndarray:
     """Content frames (D, 2 T) of pairs (T, 2 D)."""
     return np.ascontiguousarray(pairs.reshape(-1, SIZE).T)
+
+
+def test_of_much_speech_the_same_part_is_fitted_to_every_time(tmp_path: Path) -> None:
+    entries = {f"u{n}": Entry((4, 2 * 50), lambda: np.zeros((4, 100), np.float32)) for n in range(40)}
+    write_store(tmp_path / "content.safetensors", "float32", entries, {})
+    content, rows = open_store(tmp_path / "content.safetensors"), [{"utterance": name} for name in entries]
+    some = _enough(content, rows, 500)
+    assert len(some) == 10 and some == [row for row in rows if row in _enough(content, rows[::-1], 500)]
+    assert _enough(content, rows, 2000) == rows

@@ -15,7 +15,7 @@ from voiceclone.models.gpt import GPTConfig
 from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.data import Utterance
 from voiceclone.training.gpt import train_gpt
-from voiceclone.training.suspects import COLUMNS, named, rank
+from voiceclone.training.suspects import COLUMNS, judged, named, rank
 
 from .synthetic_features import make_features
 
@@ -70,3 +70,11 @@ def test_a_swapped_transcript_ranks_first(tmp_path: Path, monkeypatch: pytest.Mo
     found = read_json(report)["suspects"]
     assert found["metric"] == "cross_entropy" and found["judged"] == 84
     assert found["utterances"][0]["utterance"] == "take-17" and found["utterances"][0]["text"] == "text 17"
+
+
+def test_of_a_large_corpus_the_same_sample_is_judged_every_time() -> None:
+    rows = utterances(500)
+    chosen = judged(rows, 20)
+    assert len(chosen) == 20 and chosen == [row for row in rows if row in judged(rows[::-1], 20)]
+    assert judged(rows, 500) == rows and judged(rows, 0) == []
+    assert set(chosen) <= set(judged(rows, 21)), "a larger sample holds the smaller one"

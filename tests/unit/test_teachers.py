@@ -24,6 +24,7 @@ from voiceclone.assets import open_asset
 from voiceclone.audio.io import read_mono
 from voiceclone.config import Config
 from voiceclone.config.teachers import TeacherSettings
+from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv, sha256_file
 from voiceclone.teachers import kokoro_phones
@@ -64,6 +65,20 @@ def test_lists_of_several_layouts_are_read_and_held_out_sentences_left_out(tmp_p
     (tmp_path / "held.txt").write_text("en-01\tFour.\n")
     paths = [tmp_path / "filelist.txt", tmp_path / "plain.txt"]
     assert read_lines(paths, 20, read_held_out([tmp_path / "held.txt"])) == ["One.", "Two.", "Three."]
+
+
+def test_a_held_out_sentence_is_read_in_no_spelling_and_in_no_longer_line(tmp_path: Path) -> None:
+    said = "The harbour was quiet in the evening."
+    lines = [said.upper(), f"Now, {said}", "The harbour was quiet.", "Yes, he said.", "yes"]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    assert read_lines([tmp_path / "lines.txt"], 99, frozenset({said, "Yes."})) == lines[2:4]
+
+
+def test_what_a_base_is_measured_on_stands_in_no_other_list() -> None:
+    never = sorted((REPOSITORY / "resources" / "texts").glob("held-out-*.txt"))
+    held_out = {sentence_key(text) for text in read_held_out(never)}
+    assert len(never) == 2 and len(held_out) == 112
+    assert not held_out & {sentence_key(text) for path in LISTS for text in read_lines([path], 400)}
 
 
 # ---- who speaks what, how

@@ -115,7 +115,9 @@ def teacher_inputs(wildcards):
     """A teacher's model, its text lists, and the sentences that it must not speak."""
     teacher = TEACHERS[wildcards.teacher]
     texts = [name if is_file(name) else f"resources/models/{name}/asset.json" for name in teacher.texts]
-    return {"voice": asset(teacher.model), "texts": texts, "held_out": sentences(wildcards)}
+    never = [path.as_posix() for path in sorted(Path("resources/texts").glob("held-out-*.txt"))]
+    held_out = [*sentences(wildcards), *(path for path in never if path not in texts)]
+    return {"voice": asset(teacher.model), "texts": texts, "held_out": held_out}
 
 
 def corrections(wildcards):
@@ -125,7 +127,7 @@ def corrections(wildcards):
 
 def corpora_tables(wildcards):
     """The tables of the data sets and teachers that the gathered voice is made of."""
-    return [str(path) for source in CONFIG.corpora.sources for path in or_stop(index_files, source)]
+    return [str(path) for source in CONFIG.corpora.all_sources() for path in or_stop(index_files, source)]
 
 
 def languages_in(folder, ending):

@@ -41,6 +41,7 @@ def gates(
     packed: Annotated[Path, typer.Argument(help="Folder of a packed base.")] = Path("resources/base"),
     results: RESULTS = Path("results/base"),
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; none: RESULTS/gates.")] = None,
+    configfile: Annotated[Path | None, typer.Option(help="Configuration; none: config/config.yaml.")] = None,
     root: Annotated[Path, typer.Option(help="Working folder with config and resources.")] = Path(),
     threads: Annotated[int, typer.Option(help="CPU threads of the models that listen.")] = 2,
 ) -> None:
@@ -49,7 +50,7 @@ def gates(
     from voiceclone.base.gates import open_ears, run_gates
     from voiceclone.config import load_config
 
-    config = load_config({"preset": "base"}, root=root)
+    config = load_config({"preset": "base"}, configfile, root)
     folders = root / "resources" / "models", root / "config" / "assets.yaml"
     manifests = [fetch_asset(name, *folders, config.offline, False, config.models_dir)
                  for name in config.assets("base_gates")]  # fmt: skip

@@ -24,12 +24,12 @@ import numpy.typing as npt
 from voiceclone.assets import Asset
 from voiceclone.audio.io import Waveform, write_flac
 from voiceclone.config.gates import GatesSettings
-from voiceclone.corpus.split import HELDOUT, TRAIN
+from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.evaluation.evaluate import read_sentences
 from voiceclone.evaluation.measure import text_measures
 from voiceclone.evaluation.similarity import centroid, cosine
-from voiceclone.evaluation.statistics import bootstrap_ratio
+from voiceclone.evaluation.statistics import Interval, bootstrap_ratio
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_json, write_text
@@ -38,6 +38,7 @@ from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
 from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
@@ -50,11 +51,11 @@ MANNER = ("temperature", "top_k", "repetition_penalty", "noise_scale", "seed")
 COUNTED = 2000  # training utterances whose alignment tells which phone a token speaks
 OTHERS = 8  # recordings of a person that stand for the person
 CORPUS_COLUMNS = ("utterance", "path", "language", "text", "split", "speaker", "source")
-#: What a group is measured by: key, heading, decimals, and whether it is a share shown in per cent.
+#: What a group is measured by: key, heading, and whether it is a share shown in per cent.
 SHOWN = (
-    ("wer", "WER %", True), ("wer_recording", "recording", True), ("mos", "DistillMOS", False),
+    ("wer", "WER % (95 %)", True), ("wer_recording", "recording", True), ("mos", "DistillMOS", False),
     ("mos_recording", "recording", False), ("similarity", "CAM++", False), ("similarity_recording", "recording", False),
-    ("pointer", "pointer ±1 %", True), ("phone_errors", "phone errors %", True),
+    ("pointer", "pointer ±1 % (95 %)", True), ("phone_errors", "phone errors %", True),
 )  # fmt: skip
 
 
@@ -117,6 +118,12 @@ class BaseUnderTest:
         if missing := sorted({"semantic", "phones", "speaker"} - self.stores.keys()):
             raise DataError(f"{features}: no store of {', '.join(missing)}", "run the workflow's features stage")
         self.rows = [row for row in self.rows if row["utterance"] in self.stores["semantic"]]
+        trained = {sentence_key(row["text"]) for row in self.rows if row["split"] == TRAIN}
+        held_out = [row for row in self.rows if row["split"] == HELDOUT and row["text"]]
+        #: Utterances to measure on: of sentences that are trained on in no voice.
+        self.held_out = [row for row in held_out if sentence_key(row["text"]) not in trained]
+        if left := len(held_out) - len(self.held_out):
+            log.info("%d held-out utterances are left out: their sentences are trained on in other voices", left)
         self.teachers = teachers_of(results)
 
     def recording(self, row: Row) -> npt.NDArray[np.int16]:
@@ -188,13 +195,15 @@ class BaseUnderTest:
         """Teachers, trained people and held-out people with held-out lines, in this order."""
         trained = {row["speaker"] for row in self.rows if row["split"] == TRAIN}
         by_name: dict[str, list[Row]] = defaultdict(list)
-        for row in self.rows:
-            if row["split"] == HELDOUT and row["text"]:
-                by_name[row["source"] if row["source"] in self.teachers else row["speaker"]].append(row)
-        most = self.settings.utterances
+        for row in self.held_out:
+            by_name[row["source"] if row["source"] in self.teachers else row["speaker"]].append(row)
+
+        def most(name: str) -> int:
+            return self.settings.teacher_utterances if name in self.teachers else self.settings.utterances
+
         groups = [
             Group(name, name not in self.teachers and name not in trained, name in self.teachers,
-                  tuple(_by_hash(rows, most)))
+                  tuple(_by_hash(rows, most(name))))
             for name, rows in by_name.items()
         ]  # fmt: skip
         groups.sort(key=lambda group: (-len(group.rows), group.name))
@@ -267,7 +276,9 @@ def run_gates(
     report["passed"] = all(item["passed"] for item in report["wanted"])
     write_json(output / "gates.json", report)
     write_text(output / "gates.md", as_markdown(report))
-    verdicts = ", ".join(f"{item['measure']} {_shown(item['value'], True)} %" for item in report["wanted"])
+    verdicts = ", ".join(
+        f"{item['measure']} {_shown(item['value'], True)} % ({item['lines']})" for item in report["wanted"]
+    )
     announce(f"{label}  {'passed' if report['passed'] else 'NOT passed'}: {verdicts}")
     return report
 
@@ -300,7 +311,7 @@ def _measure(
 
     def speak() -> dict[str, Any]:
         spoken = base.resynthesis(row)
-        write_flac(output / "samples" / f"{name}.flac", np.clip(spoken, -1, 1), RATE)
+        write_flac(output / "samples" / f"{name}.flac", np.clip(spoken, -1, 1), RATE, GENERATED_NOTICE)
         return {**hear(spoken), "pointed": base.pointed(row)}
 
     def listen() -> dict[str, Any]:
@@ -348,16 +359,20 @@ def summarise_group(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         known = [item[key] for item in items if item[key] is not None]
         return float(np.mean(known)) if known else None
 
-    def share(key: str) -> float | None:
+    def share(key: str) -> Interval | None:
         known = [item[key] for item in measured if item.get(key) is not None]
-        return sum(part for part, _ in known) / max(1, sum(whole for _, whole in known)) if known else None
+        return bootstrap_ratio([part for part, _ in known], [whole for _, whole in known], 1000)
 
     figures: dict[str, Any] = {"utterances": len(measured)}
     for items, suffix in ((measured, ""), ([item["recording"] for item in measured], "_recording")):
         rates = error_rates([item["heard"] for item in items])
         rates |= {key: mean(items, key) for key in ("mos", "similarity")}
         figures |= {key + suffix: value for key, value in rates.items()}
-    return {**figures, "pointer": share("pointed"), "phone_errors": share("phones"), "items": list(measured)}
+    for name, key in (("pointer", "pointed"), ("phone_errors", "phones")):
+        found = share(key)
+        figures[name] = found.value if found else None
+        figures[f"{name}_interval"] = [found.low, found.high] if found else None
+    return {**figures, "items": list(measured)}
 
 
 def error_rates(heard: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
@@ -384,8 +399,7 @@ class Line:
 
 def spoken_items(base: BaseUnderTest, sentences: Sequence[Path]) -> list[Line]:
     """Held-out lines of teachers (of all, where there is no teacher) and fixed sentences of their languages."""
-    rows = [row for row in base.rows if row["split"] == HELDOUT and row["text"]]
-    rows = [row for row in rows if row["source"] in base.teachers] or rows
+    rows = [row for row in base.held_out if row["source"] in base.teachers] or base.held_out
     items = [Line(row["utterance"], "held-out lines", row["language"], row["text"])
              for row in _by_hash(rows, base.settings.lines)]  # fmt: skip
     languages = {row["language"] for row in base.rows if row["split"] == TRAIN}
@@ -414,7 +428,8 @@ def speech_from_text(
         except DataError as error:
             log.warning("%s: not spoken: %s", item.id, error)
             sound, truncated = np.zeros(RATE, np.float32), 0
-        write_flac(output / "samples" / f"text-{item.id}-{decoding}.flac", np.clip(sound, -1, 1), RATE)
+        sample = output / "samples" / f"text-{item.id}-{decoding}.flac"
+        write_flac(sample, np.clip(sound, -1, 1), RATE, GENERATED_NOTICE)
         heard = ears.words(sound, item.text, item.language)
         return {"line": item.id, "truncated": truncated, "mos": ears.quality.score(sound, RATE), **heard}
 
@@ -436,29 +451,36 @@ def speech_from_text(
 
 
 def wanted(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:
-    """What is wanted of the base on teachers' held-out sentences, what it has, and whether that is enough."""
+    """What is wanted on the held-out sentences of each teacher, what the base has, and whether that is enough."""
     teachers = [group for group in report["groups"] if group["teacher"]] or list(report["groups"])
-    heard = [item["heard"] for group in teachers for item in group["items"]]
-    pointed = [item["pointed"] for group in teachers for item in group["items"] if item["pointed"] is not None]
-    errors = error_rates(heard)["wer"]
-    found = sum(part for part, _ in pointed) / max(1, sum(whole for _, whole in pointed)) if pointed else None
+    measures = (
+        ("resynthesis WER", "wer", f"<= {settings.resynthesis_wer:.0%}", lambda x: x <= settings.resynthesis_wer),
+        ("pointer within one phone", "pointer", f">= {settings.pointer:.0%}", lambda x: x >= settings.pointer),
+    )
     return [
-        {"measure": "resynthesis WER", "wanted": f"<= {settings.resynthesis_wer:.0%}", "value": errors,
-         "passed": errors is not None and errors <= settings.resynthesis_wer},
-        {"measure": "pointer within one phone", "wanted": f">= {settings.pointer:.0%}", "value": found,
-         "passed": found is not None and found >= settings.pointer},
+        {
+            "measure": measure, "lines": group["name"], "utterances": group["utterances"], "wanted": limit,
+            "value": group[key], "interval": group[f"{key}_interval"],
+            "passed": group[key] is not None and enough(group[key]),
+        }
+        for measure, key, limit, enough in measures
+        for group in teachers
     ]  # fmt: skip
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
     """The report as tables: wanted, trained beside held-out people, speech from text."""
-    lines = ["# Gates of the base voice", "", "Wanted of teachers' held-out sentences:", ""]
-    lines += ["| measure | wanted | measured | |", "| --- | --- | --- | --- |"]
+    lines = [
+        "# Gates of the base voice",
+        "",
+        "Wanted on each teacher's held-out sentences, which are trained on in no voice:",
+        "",
+    ]
+    lines += ["| measure | lines | utterances | wanted | measured % (95 %) | |", "| --- |" + " --- |" * 5]
     for item in report["wanted"]:
-        value = _shown(item["value"], True) + " %"
-        lines.append(
-            f"| {item['measure']} | {item['wanted']} | {value} | {'passed' if item['passed'] else '**missed**'} |"
-        )
+        cells = [item["measure"], item["lines"], item["utterances"], item["wanted"]]
+        cells += [_with_interval(item["value"], item["interval"]), "passed" if item["passed"] else "**missed**"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += ["", "Resynthesis from own tokens, and reading, on held-out utterances; the figures of the recordings are "
               "what nothing can better. A dash: not measured.", ""]  # fmt: skip
     headings = [heading for _, heading, _ in SHOWN]
@@ -472,7 +494,12 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         if chosen:
             lines.append(f"| **{title}** |" + " |" * (len(headings) + 1))
         for group in chosen:
-            cells = [_shown(group[key], percent) for key, _, percent in SHOWN]
+            cells = [
+                _with_interval(group[key], group.get(f"{key}_interval"))
+                if "(95 %)" in heading
+                else _shown(group[key], percent)
+                for key, heading, percent in SHOWN
+            ]
             lines.append(f"| {group['name']} | {group['utterances']} | " + " | ".join(cells) + " |")
     if report["speech"]:
         lines += ["", "Speech from text, in the voice of a teacher:", ""]
@@ -485,15 +512,20 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 
 
 def _speech_line(item: Mapping[str, Any]) -> str:
-    low, high = item["wer_interval"] or (None, None)
-    wer = f"{_shown(item['wer'], True)} ({_shown(low, True)} to {_shown(high, True)})"
-    cells = [item["set"], item["language"], item["decoding"], item["lines"], wer, _shown(item["cer"], True),
+    cells = [item["set"], item["language"], item["decoding"], item["lines"],
+             _with_interval(item["wer"], item["wer_interval"]), _shown(item["cer"], True),
              _shown(item["mos"], False), item["truncated"]]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def _shown(value: float | None, percent: bool) -> str:
     return "–" if value is None else f"{100 * value:.1f}" if percent else f"{value:.2f}"
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    """A share in per cent with its interval, where that is known."""
+    shown = _shown(value, True)
+    return f"{shown} ({_shown(interval[0], True)} to {_shown(interval[1], True)})" if interval else shown
 
 
 def _describe(group: Group) -> dict[str, Any]:

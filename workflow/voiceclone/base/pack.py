@@ -16,7 +16,7 @@ from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.packed import half, write_packed
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.training.checkpoints import CheckpointStore
-from voiceclone.training.state import FINGERPRINT, last_used
+from voiceclone.training.state import FINGERPRINT
 
 #: Name of an asset of the registry to its file.
 FILES = {
@@ -61,7 +61,7 @@ def pack_running(states: Path, tokenizer: Path, output: Path) -> dict[str, int]:
     """Write what trainings that still go on have reached: their newest checkpoints, averaged where they average.
 
     Args:
-        states: ``results/NAME/state``; of several trainings of a kind the one that was last at work is taken.
+        states: ``results/NAME/state`` or a copy; of several trainings of a kind the one that saved last is taken.
         tokenizer: that they are trained on.
         output: folder of the packed files.
 
@@ -75,7 +75,7 @@ def pack_running(states: Path, tokenizer: Path, output: Path) -> dict[str, int]:
     steps = {}
     pack_tokenizer(tokenizer, output / FILES["base-tokenizer"])
     for kind, asset in (("gpt", "base-gpt"), ("sovits", "base-sovits-g")):
-        folders = sorted((path.parent for path in (states / kind).glob(f"*/{FINGERPRINT}")), key=last_used)
+        folders = sorted((path.parent for path in (states / kind).glob(f"*/{FINGERPRINT}")), key=_last_saved)
         found = CheckpointStore(folders[-1], folders[-1].name).newest() if folders else None
         if found is None:
             raise DataError(f"{states / kind}: no checkpoint", "train first, or name the folder of the states")
@@ -90,6 +90,11 @@ def pack_running(states: Path, tokenizer: Path, output: Path) -> dict[str, int]:
         write_packed(output / FILES[asset], kind, config, {**found.parts["model"], **average}, notes)
         steps[kind] = found.record.step
     return steps
+
+
+def _last_saved(folder: Path) -> str:
+    """When a training saved its newest checkpoint: file times do not survive a copy."""
+    return max((str(read_json(path)["time"]) for path in folder.glob("step-*/checkpoint.json")), default="")
 
 
 def pack_tokenizer(source: Path, target: Path) -> None:

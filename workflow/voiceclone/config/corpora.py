@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from voiceclone.config.base import Block
 
+EVERYBODY = "*"
+MEASURED_HOURS = 0.05  # of each folder of people who are only measured
+
 
 class CorpusSource(Block):
     """One data set or one teacher's output: where it lies, who speaks, what it may be used for."""
@@ -18,9 +21,10 @@ class CorpusSource(Block):
         pattern=r"^[a-z0-9][a-z0-9]*$",
         description="Short name; the ids of its utterances begin with it.",
     )
-    kind: Literal["librispeech", "ljspeech", "list", "teacher"] = Field(
+    kind: Literal["librispeech", "ljspeech", "list", "teacher", "auto"] = Field(
         description="Layout: librispeech (*.trans.txt beside the sound), ljspeech (metadata.csv, wavs/), list "
-        "(path|speaker|LANGUAGE|text), teacher (the table of a teacher's speech)."
+        "(path|speaker|LANGUAGE|text), teacher (the table of a teacher's speech); auto: whichever of the first three "
+        "lies there."
     )
     path: str = Field("", description="Folder of the data set (librispeech, ljspeech) or the table itself.")
     asset: str = Field("", description="Instead of path: a model of kind data in config/assets.yaml that is fetched.")
@@ -38,7 +42,7 @@ class CorpusSource(Block):
         "gpt sovits", description="Which trainings read it: gpt alone for texts that fit dull sound."
     )
     hours: float = Field(0.0, ge=0, le=10_000, description="Take no more than this, chosen by hash. 0: all.")
-    hold_out: tuple[str, ...] = Field((), description="Speakers of whom no utterance is trained on.")
+    hold_out: tuple[str, ...] = Field((), description="Speakers of whom no utterance is trained on; '*': all.")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -58,12 +62,27 @@ class CorporaSettings(Block):
         "base", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the gathered voice, results/NAME."
     )
     sources: tuple[CorpusSource, ...] = Field((), description="Data sets and teachers; none: nothing is gathered.")
+    people: tuple[str, ...] = Field(
+        (), description="Folders of people, in any layout, who are only measured: none of them is trained on."
+    )
     heldout_share: float = Field(
-        0.01, ge=0, le=0.5, description="Share of each source's utterances that training never sees, by hash."
+        0.01, ge=0, le=0.9, description="Share of all sentences that training never sees, by hash, in whatever voice."
     )
     min_seconds: float = Field(1.0, ge=0.3, le=10, description="Shorter clips are left out, in seconds.")
     max_seconds: float = Field(17.0, ge=2, le=60, description="Longer clips are left out, in seconds.")
     loudness_lufs: float = Field(-23.0, ge=-40, le=-10, description="Loudness of every clip, in LUFS.")
+
+    def all_sources(self) -> tuple[CorpusSource, ...]:
+        """The sources, and the people who are only measured as sources of their own."""
+        measured = CorpusSource(
+            name="people", kind="auto", path=".", licence="measured, not trained on", hours=MEASURED_HOURS,
+            hold_out=(EVERYBODY,),
+        )  # fmt: skip
+        people = [
+            measured.model_copy(update={"name": f"people{number}", "path": folder})
+            for number, folder in enumerate(self.people, 1)
+        ]
+        return (*self.sources, *people)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

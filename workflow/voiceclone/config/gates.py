@@ -10,7 +10,8 @@ from voiceclone.config.base import Block
 class GatesSettings(Block):
     """How much is measured, how the voice speaks, and what is wanted."""
 
-    utterances: int = Field(6, ge=1, le=1000, description="Most held-out utterances of a person or teacher.")
+    utterances: int = Field(8, ge=1, le=1000, description="Most held-out utterances of a person.")
+    teacher_utterances: int = Field(60, ge=1, le=10_000, description="Most held-out utterances of a teacher.")
     people: int = Field(8, ge=1, le=1000, description="Most trained people who are measured by name.")
     lines: int = Field(24, ge=0, le=1000, description="Held-out lines of teachers that the voice speaks from text.")
     fixed: int = Field(12, ge=0, le=1000, description="Sentences of resources/sentences that it speaks, per language.")
@@ -26,8 +27,11 @@ class GatesSettings(Block):
         0.15,
         ge=0,
         le=1,
-        description="Wanted: word errors of teachers' held-out sentences spoken from their own tokens.",
+        description="Wanted: word errors of each teacher's held-out sentences, spoken from their own tokens.",
     )
     pointer: float = Field(
-        0.95, ge=0, le=1, description="Wanted: share of tokens whose phone the pointer finds within one, teachers."
+        0.95,
+        ge=0,
+        le=1,
+        description="Wanted: share of tokens whose phone the pointer finds within one, for each teacher.",
     )

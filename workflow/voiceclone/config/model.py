@@ -147,7 +147,7 @@ class Config(Block):
             "separate": self._separators(),
             "clean": ["dnsmos", "campplus", "deepfilternet3" if self._deepfilter() else ""],
             "transcribe": [self.models.asr],
-            "gather": [source.asset for source in self.corpora.sources],
+            "gather": [source.asset for source in self.corpora.all_sources()],
             "features": [
                 self.features.content,
                 self.features.speaker_encoder,

@@ -16,7 +16,7 @@ class TrainingSettings(Block):
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
             "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
-            "warm_start", "base", "base_discriminator", "keep_discriminator",
+            "warm_start", "base", "base_discriminator", "keep_discriminator", "judged_utterances",
         }
     )  # fmt: skip
     # Where these have their defaults they stand in no fingerprint: trainings older than they are find their state.
@@ -48,6 +48,13 @@ class TrainingSettings(Block):
     validate_every: int = Field(100, ge=1, le=1_000_000, description="Steps between two validations.")
     early_stopping: int = Field(
         0, ge=0, le=10_000, description="Validations in a row without a better one after which it ends; 0: never."
+    )
+    judged_utterances: int = Field(
+        2000,
+        ge=0,
+        le=10_000_000,
+        description="Most training utterances whose loss is measured at the end, for those that stand out to be named; "
+        "of more, so many by hash.",
     )
     max_skipped: int = Field(
         3, ge=0, le=1000, description="Steps in a row with a loss that is not finite before the training gives up."

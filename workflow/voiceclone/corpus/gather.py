@@ -20,10 +20,10 @@ import numpy as np
 
 from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
 from voiceclone.audio.loudness import set_loudness
-from voiceclone.config.corpora import CorporaSettings, CorpusSource
+from voiceclone.config.corpora import EVERYBODY, CorporaSettings, CorpusSource
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.sources import HELD_OUT_PEOPLE, Clip, read_source
-from voiceclone.corpus.split import HELDOUT, TRAIN
+from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import Row, sha256_file, write_json, write_tsv
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
@@ -43,7 +43,7 @@ LICENCE_COLUMNS = ("source", "kind", "licence", "speakers", "utterances", "hours
 CEILING_DBTP = -1.0
 BELOW_LOUDEST_DB = 42.0  # what lies further below the loudest 10 ms is silence
 MARGIN = 0.12  # seconds of it that stay at both ends
-AT_ONCE = 64  # clips between two looks at a source's limit
+AT_ONCE = 16  # clips between two looks at a source's limit
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
         DataError: a source cannot be read, or nothing is left.
     """
     made: list[Made] = []
-    for source in settings.sources:
+    for source in settings.all_sources():
         clips = read_source(source)
         progress = Progress(f"{label} {source.name}", len(clips))
         taken = list(_taken(source, clips, settings, results, threads, progress))
@@ -85,8 +85,8 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
     check_held_out(rows)
     folder = results / "corpus"
     write_tsv(folder / "rejected.tsv", REJECTED_COLUMNS, rejected)
-    write_tsv(folder / "licences.tsv", LICENCE_COLUMNS, licence_rows(settings.sources, rows))
-    write_json(folder / "summary.json", summarise(settings.sources, rows, rejected))
+    write_tsv(folder / "licences.tsv", LICENCE_COLUMNS, licence_rows(settings.all_sources(), rows))
+    write_json(folder / "summary.json", summarise(settings.all_sources(), rows, rejected))
     _forget(results / "clips", rows)
     write_tsv(folder / "corpus.tsv", COLUMNS, rows)
     hours = sum(row["seconds"] for row in rows) / 3600
@@ -94,11 +94,14 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
     announce(f"{label}  {len(rows)} utterances, {hours:.1f} h, {people} speakers; {len(rejected)} left out")
 
 
-def split_of(utterance: str, speaker: str, source: CorpusSource, share: float) -> str:
-    """``heldout`` for held-out people and for about ``share`` of the rest by hash of the id; else ``train``."""
-    if speaker in HELD_OUT_PEOPLE or speaker in source.hold_out:
+def split_of(text: str, speaker: str, source: CorpusSource, share: float) -> str:
+    """``heldout`` for held-out people and for about ``share`` of all sentences; else ``train``.
+
+    The hash of the sentence decides, so that no sentence is trained on in one voice and held out in another.
+    """
+    if speaker in HELD_OUT_PEOPLE or not {speaker, EVERYBODY}.isdisjoint(source.hold_out):
         return HELDOUT
-    position = int(hashlib.sha256(utterance.encode()).hexdigest(), 16) % 1000
+    position = int(hashlib.sha256(sentence_key(text).encode()).hexdigest(), 16) % 1000
     return HELDOUT if position < 1000 * share else TRAIN
 
 
@@ -173,7 +176,7 @@ def _make(clip: Clip, source: CorpusSource, settings: CorporaSettings, results: 
         return Made(clip, None, record["reason"], record["detail"], cached)
     row = {
         "utterance": clip.id, "path": target.relative_to(results).as_posix(), **record, "language": clip.language,
-        "text": text, "split": split_of(clip.id, clip.speaker, source, settings.heldout_share),
+        "text": text, "split": split_of(text, clip.speaker, source, settings.heldout_share),
         "speaker": clip.speaker, "source": source.name, "bandwidth": source.bandwidth or clip.bandwidth,
         "weight": source.weight, "use": source.use,
     }  # fmt: skip

@@ -70,7 +70,7 @@ def read_source(source: CorpusSource) -> list[Clip]:
     place = Path(source.place()).expanduser()
     if not place.exists():
         raise DataError(f"corpora.sources {source.name!r}: {place}: nothing is there", "set its path, or leave it out")
-    clips = list(readers[source.kind](source, place))
+    clips = list(readers[layout(source, place)](source, place))
     if not clips:
         raise DataError(f"corpora.sources {source.name!r}: {place}: no utterance in the layout {source.kind!r}")
     return clips
@@ -79,9 +79,18 @@ def read_source(source: CorpusSource) -> list[Clip]:
 def index_files(source: CorpusSource) -> list[Path]:
     """The tables that name a source's clips, where they are there: what a change of must be seen."""
     place = Path(source.place()).expanduser()
-    if source.kind == "librispeech":
+    if layout(source, place) == "librispeech":
         return sorted(place.rglob("*.trans.txt"))
     return [_table(source, place)] if source.path else []
+
+
+def layout(source: CorpusSource, place: Path) -> str:
+    """The source's layout; of ``auto`` the one that lies there."""
+    if source.kind != "auto":
+        return source.kind
+    if place.suffix == ".list" or any(place.glob("*.list")):
+        return "list"
+    return "ljspeech" if (place / "metadata.csv").is_file() else "librispeech"
 
 
 def _table(source: CorpusSource, place: Path) -> Path:
@@ -89,9 +98,9 @@ def _table(source: CorpusSource, place: Path) -> Path:
     names = {"ljspeech": "metadata.csv", "list": "*.list", "teacher": "manifest.tsv"}
     if place.is_file() or not place.exists():
         return place
-    found = sorted(place.glob(names[source.kind]))
+    found = sorted(place.glob(names[layout(source, place)]))
     if len(found) != 1:
-        wanted = names[source.kind]
+        wanted = names[layout(source, place)]
         raise DataError(f"corpora.sources {source.name!r}: {place}: {len(found)} files {wanted}, expected one")
     return found[0]
 
@@ -102,7 +111,8 @@ def _librispeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
             stem, _, text = line.strip().partition(" ")
             if stem:
                 # Their texts are in capitals, which the front end would spell out.
-                yield _clip(source, stem, _sound(index.parent / stem), stem.split("-")[0], text.capitalize())
+                reader = f"ls{stem.split('-')[0]}"
+                yield _clip(source, stem, _sound(index.parent / stem), reader, text.capitalize())
 
 
 def _ljspeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
@@ -129,7 +139,7 @@ def _teacher(source: CorpusSource, place: Path) -> Iterator[Clip]:
 
 
 def _clip(source: CorpusSource, stem: str, path: Path, speaker: str, text: str, language: str = "") -> Clip:
-    name = person(Path(stem).name, f"ls{speaker}" if source.kind == "librispeech" else speaker)
+    name = person(Path(stem).name, speaker)
     return Clip(
         f"{source.name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', stem)}", path, name or source.speaker or source.name,
         language or source.language, text.strip(),

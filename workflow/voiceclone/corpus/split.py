@@ -8,6 +8,11 @@ from collections.abc import Iterable
 TRAIN, HELDOUT = "train", "heldout"
 
 
+def sentence_key(text: str) -> str:
+    """What tells whether two texts are one sentence: its letters and digits alone, in lower case."""
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
 def position(sha256: str, seed: int) -> float:
     """Place of an audio content on [0, 1), uniform over contents and independent for every seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{sha256}".encode()).digest()[:8], "big") / 2**64

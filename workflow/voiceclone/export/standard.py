@@ -29,8 +29,10 @@ class StandardTextToSemanticGraph:
     int64 (1, N), each counted among its own kind; bert (1, N, 1024), zeros for tokens; past_mask (1, 1, 1, S), 0 where
     an earlier position is filled, else :data:`HIDDEN_SCORE`; key_I, value_I (1, heads, S, width) per layer, the earlier
     positions. Outputs: logits float32 (1, V + 1) after the last row; new_key_I, new_value_I (1, heads, N, width), to
-    be put behind the earlier ones by whoever runs the graph. All phones come in the first pass, with S of 1, hidden.
-    Floating-point inputs are half precision in ``fp16``; norms, softmax, sums and logits are float32 in both forms.
+    be put behind the earlier ones by whoever runs the graph; of a network with a pointer also pointer_keys float32
+    (1, N, D) and pointer_query (1, D), of the last row, and its emission table is among the weights. All phones come in
+    the first pass, with S of 1, hidden. Floating-point inputs are half precision in ``fp16``; norms, softmax, sums and
+    logits are float32 in both forms.
 
     Args:
         config: sizes of the network.
@@ -56,10 +58,9 @@ class StandardTextToSemanticGraph:
         hidden = self._hidden(is_phone)
         for index in range(c.layers):
             x = self._layer(x, index, past, hidden)
-        last = g.add("Slice", x, g.constant([-1]), g.constant([LAST]), g.constant([1]))
-        last = g.add("Squeeze", last, g.constant([1]))
-        predict = self.weights["ar_predict_layer.weight"]
-        g.add("MatMul", last, g.weight("ar_predict_layer.weight.T", predict.T), outputs=["logits"])
+            if index + 1 == c.pointer_layer:
+                self._point(x)
+        self._product(self._last(x), "ar_predict_layer", "logits")
         kind = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
         width, layers = c.dim // c.heads, range(c.layers)
         inputs: dict[str, tuple[int, Any]] = {
@@ -74,6 +75,9 @@ class StandardTextToSemanticGraph:
             "logits": (TensorProto.FLOAT, (1, c.codes + 1)),
             **{f"new_{part}_{index}": rows for index in layers for part in ("key", "value")},
         }
+        if c.pointer_layer:
+            outputs["pointer_keys"] = TensorProto.FLOAT, (1, "rows", c.pointer_dim)
+            outputs["pointer_query"] = TensorProto.FLOAT, (1, c.pointer_dim)
         return g.model("text_to_semantic", inputs, outputs, self.opset, domains=("",))
 
     # -- parts -----------------------------------------------------------------------------------------------------
@@ -137,6 +141,24 @@ class StandardTextToSemanticGraph:
         left, right = (g.add("Slice", weights, *pair, g.constant([3])) for pair in ends)
         mixed = g.add("Add", g.add("MatMul", left, f"value_{index}"), g.add("MatMul", right, value))
         return g.add("Reshape", g.add("Transpose", mixed, perm=[0, 2, 1, 3]), g.constant([0, 0, dim]))
+
+    def _point(self, x: str) -> None:
+        """Outputs of the pointer; its table goes with them."""
+        self.graph.weight("pointer.emission", self.weights["pointer.emission"].astype(self.float))
+        self._product(x, "pointer.key", "pointer_keys")
+        self._product(self._last(x), "pointer.query", "pointer_query")
+
+    def _last(self, x: str) -> str:
+        """The last row (1, dim)."""
+        g = self.graph
+        return g.add(
+            "Squeeze", g.add("Slice", x, g.constant([-1]), g.constant([LAST]), g.constant([1])), g.constant([1])
+        )
+
+    def _product(self, x: str, name: str, output: str) -> None:
+        """An output: ``x`` times a weight without a bias, in float32."""
+        g = self.graph
+        g.add("MatMul", x, g.weight(f"{name}.weight.T", self.weights[f"{name}.weight"].T), outputs=[output])
 
     def _plus(self, scores: str, added: str) -> str:
         return self.graph.add("Add", self._wide(scores), added)

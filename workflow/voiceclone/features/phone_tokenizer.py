@@ -36,6 +36,8 @@ NUISANCE_WEIGHT = 3.0
 ALIGNMENT_ROUNDS = 8
 RIDGE = 0.03  # share of the mean variance within classes that is added to each
 MOST_SHIFT = 100  # tokens by which twins may be apart
+TIMING = 2  # tokens by which the ends of twins may differ
+SEARCHED = 64  # dimensions that are looked at to find where twins lie on each other
 FRAMES_PER_CODE = 256  # more frames than this for each code do not move the centres noticeably
 log = logging.getLogger(__name__)
 
@@ -231,20 +233,26 @@ def twin_scatter(speech: Sequence[Speech]) -> Doubles:
 
 
 def _twin_differences(first: Floats, second: Floats) -> Doubles | None:
-    """Half the differences of two utterances' pairs where they lie best on each other; None: not of one timing."""
-    best: tuple[float, Doubles] | None = None
-    if abs(len(first) - len(second)) > MOST_SHIFT:
+    """Half the differences of two utterances' pairs where they lie best on each other; None: not of one timing.
+
+    Of one timing they lie apart by the silence before one of them, which is what their lengths differ by. Readings in
+    another tempo do not: laid on each other, their phones would count as scatter within the phones.
+    """
+    apart = len(first) - len(second)
+    if abs(apart) > MOST_SHIFT:
         return None
-    for shift in range(-MOST_SHIFT, MOST_SHIFT + 1):
-        one, other = first[max(0, shift) :], second[max(0, -shift) :]
+
+    def laid(shift: int, step: int = 1) -> Doubles | None:
+        one, other = first[max(0, shift) :, ::step], second[max(0, -shift) :, ::step]
         count = min(len(one), len(other))
-        if count < 0.8 * min(len(first), len(second)):
-            continue
-        difference = 0.5 * (one[:count].astype(np.float64) - other[:count])
-        distance = float(np.square(difference).mean())
-        if best is None or distance < best[0]:
-            best = distance, difference
-    return best[1] if best else None
+        enough = count >= 0.8 * min(len(first), len(second))
+        return 0.5 * (one[:count].astype(np.float64) - other[:count]) if enough else None
+
+    step = max(1, first.shape[1] // SEARCHED)
+    found = {shift: laid(shift, step) for shift in range(-MOST_SHIFT, MOST_SHIFT + 1)}
+    distances = {shift: float(np.square(some).mean()) for shift, some in found.items() if some is not None}
+    best = min(distances, key=lambda shift: distances[shift], default=None)
+    return None if best is None or abs(best - apart) > TIMING else laid(best)
 
 
 def _cluster(speech: Sequence[Speech], projection: Projection, settings: TokenizerSettings) -> tuple[Floats, Ints]:

@@ -7,6 +7,7 @@ both trainings and every export read the same file. It comes from a base voice, 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ KEYS = (
     "ssl_proj.bias",
     *(CODEBOOK + name for name in ("inited", "cluster_size", "embed", "embed_avg")),
 )
+MOST_FRAMES = 8 * 3600 * 25  # eight hours: more speech does not move the map to phones noticeably
 FRAMES_PER_CODE = 256  # more frames than this for each code do not move the centres noticeably
 log = logging.getLogger(__name__)
 
@@ -220,6 +222,7 @@ def _fit_to_phones(content: Store, rows: Sequence[Row], settings: TokenizerSetti
     )
     pitch = open_store(measured) if measured.is_file() else None
     rows = [row for row in rows if row["utterance"] in phones and phones.shape(row["utterance"])[0]]
+    rows = _enough(content, rows)
     size = _codebook_size(content, [row["utterance"] for row in rows], settings)
     speech = [
         Speech(
@@ -233,6 +236,14 @@ def _fit_to_phones(content: Store, rows: Sequence[Row], settings: TokenizerSetti
     ]
     projection, centres, codes = fit_phone_tokenizer(speech, settings.model_copy(update={"codes": size}))
     return _tensors(*projection.convolution(), centres, codes)
+
+
+def _enough(content: Store, rows: Sequence[Row], most: int = MOST_FRAMES) -> list[Row]:
+    """The rows with the smallest hashes, up to so many token frames, in their order."""
+    order = sorted(rows, key=lambda row: hashlib.sha256(row["utterance"].encode()).digest())
+    before = np.cumsum([0, *(content.shape(row["utterance"])[1] // 2 for row in order)])[:-1]
+    kept = {row["utterance"] for row, frames in zip(order, before, strict=True) if frames < most}
+    return [row for row in rows if row["utterance"] in kept]
 
 
 def _pairs(content: Store, utterance: str) -> Floats:

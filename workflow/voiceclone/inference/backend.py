@@ -96,7 +96,7 @@ class OnnxBackend:
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
         from voiceclone.inference.bundle import LATENT, TEXT_TO_SEMANTIC
-        from voiceclone.inference.onnx_weights import OnnxWeights, read_emission
+        from voiceclone.inference.onnx_weights import OnnxWeights, read_pointer
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
@@ -107,8 +107,7 @@ class OnnxBackend:
         self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
         self._pointer = description.get("pointer")
-        self.emission = read_emission(OnnxWeights(folder / TEXT_TO_SEMANTIC)) if self._pointer else None
-        self.guidance = self._pointer["guidance"] if self._pointer else 0.0
+        self.emission, self.guidance = read_pointer(OnnxWeights(folder / TEXT_TO_SEMANTIC), description)
         self._query = np.zeros((1, self._pointer["dim"] if self._pointer else 0), np.float32)
         self._new_keys = np.zeros((1, 0, self._query.shape[1]), np.float32)
         self._phone_keys = self._new_keys[0]
@@ -218,19 +217,20 @@ class HiFiGANVocoder:
 
 
 class SourceFilterVocoder:
-    """The graph ``frames``, run by onnxruntime; what follows is numpy.
+    """The graph ``frames``, run by onnxruntime; what follows is done by the kernels, or in numpy.
 
     Args:
         session: of the graph.
         sample_rate: in Hz.
+        kernels: of :func:`voiceclone.kernels.binding.load_kernels`; None: numpy.
     """
 
-    def __init__(self, session: OnnxSession, sample_rate: int) -> None:
-        self._session, self._sample_rate = session, sample_rate
+    def __init__(self, session: OnnxSession, sample_rate: int, kernels: Any | None = None) -> None:
+        self._session, self._sample_rate, self._kernels = session, sample_rate, kernels
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
         """See :class:`Vocoder`."""
-        return (source or Source()).wave(self.frames(latent, style), self._sample_rate)
+        return (source or Source()).wave(self.frames(latent, style), self._sample_rate, self._kernels)
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
         """Parameters of 2 F frames."""
@@ -238,16 +238,20 @@ class SourceFilterVocoder:
 
 
 def open_vocoder(
-    folder: Path, description: Mapping[str, Any], threads: int, providers: Sequence[str] = ("CPUExecutionProvider",)
+    folder: Path,
+    description: Mapping[str, Any],
+    threads: int,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    kernels: Any | None = None,
 ) -> HiFiGANVocoder | SourceFilterVocoder:
-    """The vocoder of a bundle, run by onnxruntime."""
+    """The vocoder of a bundle, run by onnxruntime; a source-filter decoder's waveform by ``kernels`` if given."""
     from voiceclone.inference.bundle import FRAMES, HEAD, TAIL, is_source_filter
 
     def session(name: str) -> OnnxSession:
         return OnnxSession(folder / name, threads, description["half"], providers)
 
     if is_source_filter(description):
-        return SourceFilterVocoder(session(FRAMES), description["sample_rate"])
+        return SourceFilterVocoder(session(FRAMES), description["sample_rate"], kernels)
     return HiFiGANVocoder(session(HEAD), session(TAIL), description["steps_per_frame"])
 
 
@@ -272,6 +276,8 @@ def open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
     options.enable_mem_pattern = False
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
+    # After a run its threads would wait awake for the next, on the cores that the kernels need then.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
 
 

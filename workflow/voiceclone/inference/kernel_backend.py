@@ -19,7 +19,7 @@ from voiceclone.inference.backend import (
 from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
 from voiceclone.inference.kernel_gpt import KernelGPT
 from voiceclone.inference.kernel_vocoder import KernelVocoder
-from voiceclone.inference.onnx_weights import OnnxWeights
+from voiceclone.inference.onnx_weights import OnnxWeights, read_pointer
 from voiceclone.inference.source_filter import Frames, Source
 from voiceclone.kernels.binding import PANEL, load_kernels
 
@@ -53,12 +53,11 @@ class KernelBackend:
         kernels.start_team(threads)
         weights = OnnxWeights(folder / TEXT_TO_SEMANTIC)
         self._gpt = KernelGPT(kernels, weights, description["cache"], description.get("pointer"))
-        self.emission = self._gpt.emission
-        self.guidance = (description.get("pointer") or {}).get("guidance", 0.0)
+        self.emission, self.guidance = read_pointer(weights, description)
         self.pitched = is_source_filter(description)
         self._vocoder: Vocoder
         if self.pitched:
-            self._vocoder = open_vocoder(folder, description, threads)
+            self._vocoder = open_vocoder(folder, description, threads, kernels=kernels)
         else:
             head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
             self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from voiceclone.inference.backend import CACHE_STEP, Floats, Tokens
-from voiceclone.inference.onnx_weights import OnnxWeights, read_emission
+from voiceclone.inference.onnx_weights import OnnxWeights
 from voiceclone.kernels.binding import MOST_THREADS, Layer, Network, Pass
 from voiceclone.kernels.packing import Packed, pack_int4, pack_int8, pack_linear
 
@@ -24,9 +24,6 @@ class KernelGPT:
         weights: of ``text_to_semantic.onnx``, of float32, float16 or int8.
         sizes: ``cache`` of ``bundle.json``.
         pointer: ``pointer`` of ``bundle.json``; None: there is none.
-
-    Attributes:
-        emission: see :class:`voiceclone.inference.guidance.PointingBackend`.
     """
 
     def __init__(
@@ -45,7 +42,6 @@ class KernelGPT:
         self._split = pointer["layer"] if pointer else 0
         self._query = _linear(weights, "pointer.query.weight", None) if pointer else None
         self._key = _matrix(weights, "pointer.key.weight") if pointer else np.zeros((self._dim, 0), np.float32)
-        self.emission = read_emission(weights) if pointer else None
         self._asked: Floats = np.zeros(pointer["dim"] if pointer else 0, np.float32)
         self._phone_keys: Floats = np.zeros((0, len(self._asked)), np.float32)
         self._capacity = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,16 @@ VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 10: np.float16}
 
 
-def read_emission(weights: OnnxWeights) -> npt.NDArray[np.float32] | None:
-    """The table of the pointer in a text-to-semantic graph, float32 (phones, codes); None where it is empty."""
-    return known_emission(np.asarray(weights["pointer.emission"], np.float32))
+def read_pointer(weights: OnnxWeights, description: Mapping[str, Any]) -> tuple[npt.NDArray[np.float32] | None, float]:
+    """``emission`` and ``guidance`` of a :class:`voiceclone.inference.guidance.PointingBackend` over a bundle.
+
+    Args:
+        weights: of its text-to-semantic graph.
+        description: its ``bundle.json``.
+    """
+    if "pointer" not in description or "pointer.emission" not in weights:
+        return None, 0.0
+    return known_emission(np.asarray(weights["pointer.emission"], np.float32)), description["pointer"]["guidance"]
 
 
 class OnnxWeights:

@@ -74,8 +74,8 @@ def penalise(logits: Floats, previous: Tokens, penalty: float) -> Floats:
     """Logits in which tokens of ``previous`` are made less likely, each once however often it occurred (CTRL, 2019)."""
     out = logits.astype(np.float32, copy=True)
     if penalty != 1.0 and len(previous):
-        used = np.unique(previous)
-        out[used] = np.where(out[used] < 0, out[used] * np.float32(penalty), out[used] / np.float32(penalty))
+        before = out[previous]  # a token that occurs more than once is given the same value each time
+        out[previous] = np.where(before < 0, before * np.float32(penalty), before / np.float32(penalty))
     return out
 
 

@@ -6,12 +6,14 @@ frames, so that F0 can be moved and an utterance made in parts that join without
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.kernels.binding import KERNEL_HOP, Shaping
 from voiceclone.models.synthesis import (
     BAND,
     LEAD,
@@ -30,6 +32,8 @@ from voiceclone.models.synthesis import (
 Floats = npt.NDArray[np.float32]
 #: Frames that are shaped at once: as much as stays in a cache.
 BLOCK = 64
+#: A period of the pulses' phase, which is an integer of 64 bits.
+PERIOD = 2.0**64
 
 
 class Frames(NamedTuple):
@@ -72,7 +76,7 @@ class Source:
         self._rng = rng or np.random.Generator(np.random.Philox(0))
         self._semitones, self._range = semitones, pitch_range
         self._mean: float | None = None
-        self._periods = float(self._rng.random())
+        self._before = np.array([self._rng.random() * PERIOD]).astype(np.uint64)
         self._noise = np.zeros(0, np.float32)
         self._first = self._begin = 0
         self._end: int | None = None
@@ -88,11 +92,22 @@ class Source:
         self._first, self._begin, self._end = first, begin, end
         return self
 
-    def wave(self, frames: Frames, sample_rate: int) -> Floats:
-        """Waveform (T * hop,) of frames."""
+    def wave(self, frames: Frames, sample_rate: int, kernels: Any | None = None) -> Floats:
+        """Waveform (T * hop,) of frames.
+
+        Args:
+            frames: the filters.
+            sample_rate: in Hz.
+            kernels: of :func:`voiceclone.kernels.binding.load_kernels`; None: by numpy.
+        """
         hop = (frames.harmonic.shape[1] - 1) * 2 // OVERLAP
-        pulses = self._pulses(self._contour(frames), frames.voicing > 0, hop, sample_rate)
-        return _shaped(pulses, self._noise_of(len(pulses), hop), frames, hop)
+        f0 = np.exp(_by_sample(self._contour(frames), hop))
+        phase, harmonics = self._phase(f0 / sample_rate, hop), np.floor(BAND * sample_rate / f0).astype(np.float32)
+        amplitude = _by_sample((frames.voicing > 0).astype(np.float32), hop).astype(np.float32)
+        noise = self._noise_of(len(phase), hop)
+        if kernels is not None and hop == KERNEL_HOP:
+            return _shaped_by_kernels(kernels, (phase, harmonics, amplitude), noise, frames, hop)
+        return _shaped(_pulses(phase, harmonics, amplitude), noise, frames, hop)
 
     def _contour(self, frames: Frames) -> Floats:
         """Log F0 (T,) that is spoken."""
@@ -104,20 +119,13 @@ class Source:
             contour = self._mean + self._range * (contour - self._mean)
         return np.clip(contour + self._semitones * np.log(2) / 12, *SPOKEN_RANGE).astype(np.float32)
 
-    def _pulses(self, contour: Floats, voiced: npt.NDArray[np.bool_], hop: int, sample_rate: int) -> Floats:
-        """Band-limited pulses of unit power where there is voice, with margins on both sides."""
-        f0 = np.exp(_by_sample(contour, hop))
-        periods = np.cumsum(f0 / sample_rate)
+    def _phase(self, steps: npt.NDArray[np.float64], hop: int) -> npt.NDArray[np.int64]:
+        """Phase after steps in periods, (M,): 2**64 is a period, so that sums go round and are exact in any parts."""
+        phase = np.cumsum((steps * PERIOD).astype(np.uint64))
         begin, end = (self._sample(frame, hop) for frame in (self._begin, self._end or self._begin))
-        periods += self._periods - periods[begin - 1]
-        self._periods = float(periods[end - 1] % 1.0)
-        phase = (2 * np.pi * (periods - np.rint(periods))).astype(np.float32)
-        harmonics = np.floor(BAND * sample_rate / f0).astype(np.float32)
-        half = np.sin(phase / 2)
-        near = np.abs(half) < NEAR
-        ratio = np.sin((harmonics + np.float32(0.5)) * phase) / np.where(near, np.float32(1), half)
-        pulses = np.where(near, harmonics, (ratio - 1) / 2) * np.sqrt(2 / harmonics)
-        return (pulses * _by_sample(voiced.astype(np.float32), hop)).astype(np.float32)
+        phase += self._before - phase[begin - 1 : begin]
+        self._before = phase[end - 1 : end]
+        return phase.view(np.int64)
 
     def _sample(self, frame: int, hop: int) -> int:
         """Place of a frame of the latent among the samples, which begin with the margin of the first."""
@@ -134,9 +142,22 @@ class Source:
 
 def _by_sample(values: Floats, hop: int) -> npt.NDArray[np.float64]:
     """Values of frames (T,), the first and the last of which go on, interpolated: float64 ((T + 2 * MARGIN) * hop,)."""
-    padded = np.pad(values, MARGIN, mode="edge")
-    places = (np.arange(len(padded) * hop) + 0.5) / hop - 0.5
-    return np.interp(places, np.arange(len(padded)), padded)
+    padded = np.pad(values.astype(np.float64), MARGIN + 1, mode="edge")
+    pairs = np.stack([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+    half = hop // 2
+    rise = (np.arange(half) + 0.5) / hop
+    before, at, after = (pairs[:, place, None] for place in range(3))
+    return np.concatenate([at + (before - at) * rise[::-1], at + (after - at) * rise], axis=1).reshape(-1)
+
+
+def _pulses(phase: npt.NDArray[np.int64], harmonics: Floats, amplitude: Floats) -> Floats:
+    """Band-limited pulses of unit power, times an amplitude (M,): sums of the cosines of so many harmonics."""
+    half = np.sin(phase * (np.pi / PERIOD))
+    near = np.abs(half) < NEAR
+    odd = (2 * harmonics.astype(np.int64) + 1) * (phase >> 1)  # goes round as a phase does
+    ratio = np.sin(odd * (2 * np.pi / PERIOD)) / np.where(near, 1, half)
+    pulses = np.where(near, harmonics, (ratio - 1) / 2) * np.sqrt(2 / harmonics)
+    return np.asarray(pulses * amplitude, np.float32)
 
 
 def _shaped(pulses: Floats, noise: Floats, frames: Frames, hop: int) -> Floats:
@@ -152,6 +173,17 @@ def _shaped(pulses: Floats, noise: Floats, frames: Frames, hop: int) -> Floats:
         louder, quieter = (np.exp(np.minimum(x, np.float32(LOG_MAGNITUDE_LIMIT))) for x in shape[:2])
         spectra = louder * (np.cos(shape[2]) + np.complex64(1j) * np.sin(shape[2])) * harmonic + quieter * hiss
         parts = (np.fft.irfft(spectra) * (window / np.float32(WINDOW_SUM))).reshape(stop - start, OVERLAP, hop)
-        for place in range(OVERLAP):
+        for place in reversed(range(OVERLAP)):  # the earlier window first, in this block as in those before
             out[start + place : stop + place] += parts[:, place]
     return out[MARGIN:-MARGIN].reshape(-1)
+
+
+def _shaped_by_kernels(
+    kernels: Any, pulses: tuple[npt.NDArray[np.int64], Floats, Floats], noise: Floats, frames: Frames, hop: int
+) -> Floats:
+    """The same as :func:`_pulses` and :func:`_shaped`, for a hop of :data:`KERNEL_HOP`."""
+    source, out = np.empty(len(noise), np.float32), np.empty(len(frames.log_f0) * hop, np.float32)
+    kernels.pulses(*(part.ctypes.data for part in pulses), len(source), source.ctypes.data)
+    signals = [np.ascontiguousarray(part, np.float32) for part in (source, noise, *frames[2:])]
+    kernels.shape(ctypes.byref(Shaping(*(part.ctypes.data for part in (*signals, out)), len(frames.log_f0))))
+    return out

@@ -24,7 +24,8 @@ from voiceclone.inference.backend import (
     Tokens,
     in_parts,
 )
-from voiceclone.inference.bundle import graph_files, is_source_filter
+from voiceclone.inference.bundle import TEXT_TO_SEMANTIC, graph_files, is_source_filter
+from voiceclone.inference.onnx_weights import OnnxWeights, read_pointer
 from voiceclone.inference.source_filter import Frames, Source
 
 Array = npt.NDArray[Any]
@@ -45,12 +46,19 @@ class StandardBackend(ABC):
     here is to write into parts of them.
 
     Args:
-        description: the bundle's ``bundle.json``.
+        folder: the bundle's folder.
+        description: its ``bundle.json``.
+
+    Attributes:
+        emission, guidance: see :class:`voiceclone.inference.guidance.PointingBackend`.
     """
 
     name: str
 
-    def __init__(self, description: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+        self.emission, self.guidance = read_pointer(OnnxWeights(folder / TEXT_TO_SEMANTIC), description)
+        self._dim = 0 if self.emission is None else description["pointer"]["dim"]
+        self._phone_keys = np.zeros((0, self._dim), np.float32)
         sizes = description["cache"]
         self._heads, self._width = sizes["heads"], sizes["head_width"]
         self._names = [f"{part}_{index}" for index in range(sizes["layers"]) for part in ("key", "value")]
@@ -61,6 +69,7 @@ class StandardBackend(ABC):
             self._nothing = self._rows(1)[0]
             self._hidden = self.upload(np.full((1, 1, 1, 1), HIDDEN_SCORE, np.float16))
             self._logits = self.upload(np.zeros((1, description["end_token"] + 1), np.float32))
+            self._query = self.upload(np.zeros((1, self._dim), np.float32))
             self._row = self._rows(1)
             self._last = {name: self.upload(np.zeros((1, 1), np.int64)) for name in ("ids", "positions")}
             self._last["bert"] = self.upload(np.zeros((1, 1, BERT_CHANNELS), np.float16))
@@ -101,7 +110,10 @@ class StandardBackend(ABC):
             inputs = {name: self.upload(array) for name, array in given.items()}
             past = {"past_mask": self._hidden, **dict.fromkeys(self._names, self._nothing)}
             rows = self._rows(count)
-            self.run("text_to_semantic", {**inputs, **past}, self._outputs(rows), FIRST)
+            outputs = self._outputs(rows)
+            self.run("text_to_semantic", {**inputs, **past}, outputs, FIRST)
+            if self._dim:
+                self._phone_keys = self.download(outputs["pointer_keys"])[0, : len(phones)].copy()
             return self._keep(rows, 0), count
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
@@ -112,13 +124,22 @@ class StandardBackend(ABC):
             self.run("text_to_semantic", *self._steady, STEP)
             return self._keep(self._row, cache), cache + 1
 
+    def point(self) -> Floats:
+        """See :class:`voiceclone.inference.guidance.PointingBackend`."""
+        with self.scope():
+            return np.asarray(self._phone_keys @ self.download(self._query)[0] * np.float32(self._dim**-0.5))
+
     def _step_arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Inputs and outputs of every step until the buffers grow."""
         past = {"past_mask": self._mask, **dict(zip(self._names, self._kept, strict=True))}
         return {**self._last, **past}, self._outputs(self._row)
 
     def _outputs(self, rows: Any) -> dict[str, Any]:
-        return {"logits": self._logits, **{f"new_{name}": row for name, row in zip(self._names, rows, strict=True)}}
+        named = {"logits": self._logits, **{f"new_{name}": row for name, row in zip(self._names, rows, strict=True)}}
+        if self._dim:
+            keys = self.upload(np.zeros((1, rows.shape[3], self._dim), np.float32))
+            named |= {"pointer_keys": keys, "pointer_query": self._query}
+        return named
 
     def _keep(self, rows: Any, past: int) -> Floats:
         """Put new rows (2 layers, 1, heads, N, width) behind the ``past`` positions; the logits after them."""
@@ -189,7 +210,7 @@ class StandardOnnxBackend(StandardBackend):
 
     def __init__(self, folder: Path, description: Mapping[str, Any], threads: int = 0) -> None:
         self._sessions = {name: _open(folder / file, threads) for name, file in graph_files(description).items()}
-        super().__init__(description)
+        super().__init__(folder, description)
 
     def upload(self, array: Array) -> Array:
         """See :class:`StandardBackend`."""

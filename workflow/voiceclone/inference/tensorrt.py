@@ -47,7 +47,7 @@ class TensorRTBackend(StandardBackend):
                     f"build them, once, in some minutes: voiceclone bundle build {folder}",
                 )
             self._engines[engine.name] = EngineRunner(engine.name, plan, self._stream)
-        super().__init__(description)
+        super().__init__(folder, description)
 
     @contextmanager
     def scope(self) -> Iterator[None]:

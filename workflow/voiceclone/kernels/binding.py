@@ -20,7 +20,7 @@ from voiceclone.files import atomic_path
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = ("team.c", "transformer.c", "convolution.c")
+SOURCES = ("team.c", "transformer.c", "convolution.c", "waveform.c")
 HEADERS = ("vectors.h", "products.h", "linear.h")
 FLAGS = (
     "-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared", "-pthread",
@@ -30,6 +30,8 @@ FLAGS = (
 PANEL = 16
 #: Threads that the kernels start at most.
 MOST_THREADS = 64
+#: Samples between frames of a source-filter decoder whose waveform they make.
+KERNEL_HOP = 320
 FLOAT32, FLOAT16, INT8, INT4 = range(4)
 
 
@@ -79,6 +81,15 @@ class Convolution(Structure):
     ]
 
 
+class Shaping(Structure):
+    """Pulses and noise, and the filters that make a waveform of them."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("pulses", "noise", "harmonic", "quiet", "phase", "out")),
+        ("frames", c_long),
+    ]  # fmt: skip
+
+
 @cache
 def load_kernels() -> Any | None:
     """The compiled kernels, or None where there is no C compiler, or VOICECLONE_KERNELS=off: said in the log."""
@@ -96,6 +107,8 @@ def load_kernels() -> Any | None:
     library.filter.argtypes = [
         POINTER(Convolution), c_void_p, c_long, c_float, c_void_p, c_float, c_int, c_void_p,
     ]  # fmt: skip
+    library.pulses.argtypes = [c_void_p, c_void_p, c_void_p, c_long, c_void_p]
+    library.shape.argtypes = [POINTER(Shaping)]
     return library
 
 

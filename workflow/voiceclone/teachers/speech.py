@@ -10,6 +10,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,7 @@ import soundfile
 
 from voiceclone.audio.io import write_flac
 from voiceclone.config.teachers import TeacherSettings
+from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_path, clean_cell, digest, write_tsv
 from voiceclone.lineage.revisions import REVISIONS
@@ -36,6 +38,7 @@ COLUMNS = (
     "twin_speaker", "twin_silence",
 )  # fmt: skip
 REJECTED_COLUMNS = ("text", "reason")
+_TELLING = 20  # letters from which a held-out sentence counts inside a longer one too
 _LONGEST_SILENCE = 75  # token frames of 40 ms before a twin: it stands elsewhere in the encoder's window
 
 
@@ -55,14 +58,21 @@ def read_lines(texts: Iterable[Path], most_characters: int, held_out: frozenset[
     Args:
         texts: the lists.
         most_characters: longer lines are left out.
-        held_out: sentences that must never be trained on.
+        held_out: sentences that must never be trained on, not as part of a longer one either.
 
     Returns:
         Every sentence once, in the order of the lists.
     """
     lines = [line for path in texts for line in path.read_text(encoding="utf-8").splitlines()]
     sentences = [clean_cell(line.rsplit("|", 1)[-1]).strip() for line in lines if not line.startswith("#")]
-    wanted = [text for text in sentences if text and len(text) <= most_characters and text not in held_out]
+    keys = {sentence_key(text) for text in held_out}
+    inside = re.compile("|".join(sorted(key for key in keys if len(key) >= _TELLING)) or "(?!)")
+
+    def allowed(text: str) -> bool:
+        key = sentence_key(text)
+        return key not in keys and not inside.search(key)
+
+    wanted = [text for text in sentences if text and len(text) <= most_characters and allowed(text)]
     return list(dict.fromkeys(wanted))
 
 

@@ -51,6 +51,7 @@ from voiceclone.training.pointer import add_pointer
 from voiceclone.training.recipe import Plan
 from voiceclone.training.scaled_adam import ScaledAdam
 from voiceclone.training.state import StateFolder
+from voiceclone.training.suspects import judged
 from voiceclone.training.updates import Updates
 
 log = logging.getLogger(__name__)
@@ -259,8 +260,9 @@ class GPTRecipe:
         return groups if len(set(groups.values())) > 1 or self.data.align is not None else {}
 
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
-        """Cross-entropy per token of every training utterance."""
-        rows = sorted(self.data.train, key=lambda row: (self.data.semantic.length(row.name), row.name))
+        """Cross-entropy per token of training utterances."""
+        chosen = judged(self.data.train, self.settings.judged_utterances)
+        rows = sorted(chosen, key=lambda row: (self.data.semantic.length(row.name), row.name))
         size = self.updates.accumulator.at_most(VALIDATION_BATCH)
         for start in range(0, len(rows), size):
             batch = self.data.batch(rows[start : start + size], self.device)

@@ -47,7 +47,7 @@ class Recipe(Protocol):
         """Figures on the held-out utterances; empty if there are none."""
 
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
-        """Every training utterance and its loss, by which suspect ones are found."""
+        """Training utterances and their loss, by which suspect ones are found."""
 
     def sample(self) -> tuple[torch.Tensor, int] | None:
         """Sound ``(N,)`` by which a person follows the training, and its rate; None if there is none."""

@@ -52,6 +52,7 @@ from voiceclone.training.parts import Stateful
 from voiceclone.training.recipe import Plan
 from voiceclone.training.staged import PITCH_INPUTS, StagedRecipe, windows_order
 from voiceclone.training.state import StateFolder
+from voiceclone.training.suspects import judged
 from voiceclone.training.updates import Updates
 from voiceclone.training.windows import WindowData
 
@@ -306,8 +307,8 @@ class SoVITSRecipe:
         return spoken.flatten(), mel_loss(real[..., :frames], fake[..., :frames]).item()
 
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
-        """Mean absolute log-mel difference of every training recording and its resynthesis."""
-        for row in self.data.train:
+        """Mean absolute log-mel difference of training recordings and their resynthesis."""
+        for row in judged(self.data.train, self.settings.judged_utterances):
             yield row.name, self._resynthesise(row)[1]
 
     def sample(self) -> tuple[Tensor, int] | None:

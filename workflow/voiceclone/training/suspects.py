@@ -7,8 +7,9 @@ the median in units of the median absolute deviation, scaled to agree with stand
 
 from __future__ import annotations
 
+import hashlib
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ LIMIT = 3.5  # score above which an utterance is named, as the source advises
 FEWEST = 8  # utterances that are needed to tell what is usual
 LEAST_SPREAD = 0.05  # of the median: where all are alike, small differences mean nothing
 NAMED = 20  # in the report
+
+
+def judged(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
+    """The utterances whose loss is measured, in their order: all, or ``most`` whose names have the smallest hashes."""
+    hashes = {row.name: hashlib.sha256(row.name.encode()).digest() for row in utterances}
+    kept = set(sorted(hashes, key=lambda name: hashes[name])[:most])
+    return [row for row in utterances if row.name in kept]
 
 
 def rank(losses: Mapping[str, float], utterances: Iterable[Utterance]) -> list[dict[str, Any]]:

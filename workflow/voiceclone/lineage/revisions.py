@@ -15,15 +15,9 @@ REVISIONS: dict[str, int] = {
     "slice": 1,
     "transcribe": 1,
     "corpus": 2,
-<<<<<<< HEAD
-    "gather": 1,
-    "features": 5,
-    "fit_tokenizer": 1,
-=======
     "gather": 2,
-    "features": 4,
+    "features": 5,
     "fit_tokenizer": 2,
->>>>>>> main
     "tokenize": 1,
     "align": 1,
     "train_sovits": 1,

@@ -23,6 +23,8 @@ from voiceclone.text.symbols import UNKNOWN
         ("赤いﾊﾞｽとﾎﾟｽﾄ", "赤いバスとポスト"),
         ("第Ⅲ章と½杯、1½個", "第3章と2分の1はい、1と2分の1個"),
         ("v2.0、5m²、x²", "v2点ゼロ、5平方メートル、xの2乗"),
+        ("-10℃～-5℃、午前9時-午後5時", "マイナス10度からマイナス5度、午前9時から午後5時"),
+        ("すご〜い！はい〜、500円/kgあたり", "すごーい！はいー、500円/キログラムあたり"),
         ("〒100-0001", "郵便番号、イチゼロゼロのゼロゼロゼロイチ"),
     ],
 )
@@ -74,11 +76,28 @@ def test_what_has_no_reading_is_named() -> None:
         ("연락처는 010-9876-5432입니다.", "연락처는 공일공-구팔칠육-오사삼이입니다."),
         ("½컵을 넣고 Ⅱ장을 읽는다.", "이분의 일컵을 넣고 이장을 읽는다."),
         ("2끼, 5차례, 3배로, 3층, 3호선, 2인분", "두끼, 다섯차례, 세배로, 삼층, 삼호선, 이인분"),
+        ("-10℃~-5℃, 영하 10도~영하 5도", "영하 십도에서 영하 오도, 영하 십도에서 영하 오도"),
+        ("오전 9시-오후 6시, 010 1234 5678", "오전 아홉시에서 오후 여섯시, 공일공-일이삼사-오육칠팔"),
+        ("3대 1로 졌다, 차 3대, 4자리 숫자", "삼 대 일로 졌다, 차 세대, 네자리 숫자"),
+        ("kg당 5천원, ㎡당 3만원", "킬로그램당 오천원, 제곱미터당 삼만원"),
         ("C++, v2.0", "시 플러스 플러스, 버전 이점영"),
     ],
 )
 def test_korean(text: str, spoken: str) -> None:
     assert korean.normalise(text) == spoken
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "spoken"),
+    [
+        ("A4とB5、P12。", "ja", "A4とBゴ、Pジューニ。"),
+        ("A1과 B2, KTX 3호차", "ko", "A일과 B이, KTX 삼호차"),
+        ("H1N1과 C#", "ko", "H일N일과 C sharp"),
+        ("㎡당 3만원", "ko", "제곱미터당 삼만원"),
+    ],
+)
+def test_letters_and_digits_are_read_in_one_way(text: str, language: str, spoken: str) -> None:
+    assert to_phones(text, language).normalised == spoken
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,20 @@ import pytest
 import soundfile
 from scipy.signal import fftconvolve
 
-from voiceclone.audio.channels import ChannelMeter, Mix, TwoVoicesError, mix_of, read_voice
-from voiceclone.audio.io import Waveform, probe, read_audio
+from voiceclone.audio.channels import (
+    SAME_EVENTS,
+    TURNS,
+    Array,
+    ChannelMeter,
+    Mix,
+    TwoVoicesError,
+    common_events,
+    mix_of,
+    read_voice,
+    smooth,
+    turns,
+)
+from voiceclone.audio.io import Waveform, probe, read_audio, resample
 from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.takes import ingest
 from voiceclone.errors import DataError
@@ -22,7 +36,10 @@ SECONDS = 15
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
 
 
-@pytest.fixture(params=["kathleen", "kerstin", "ljspeech", "aishell_s0150"])
+NAMES = ["kathleen", "kerstin", "ljspeech", "aishell_s0150"]
+
+
+@pytest.fixture(params=NAMES)
 def voice(request: pytest.FixtureRequest, shared_data: Path) -> tuple[Waveform, int]:
     samples, rate = soundfile.read(
         sorted((shared_data / "speakers" / request.param).glob("*.flac"))[0], dtype="float32", always_2d=True
@@ -97,6 +114,56 @@ def test_a_second_person_is_another_speaker_and_not_a_mix(shared_data: Path) -> 
     ):
         with pytest.raises(TwoVoicesError, match="hold"):
             mix_of(stereo, rate)
+
+
+def microphones(shared_data: Path) -> Iterator[tuple[str, Waveform]]:
+    """Fifteen seconds at 16 kHz of real people, of one level each."""
+    files = [sorted((shared_data / "speakers" / name).glob("*.flac"))[1] for name in NAMES]
+    files += sorted((shared_data / "verification").rglob("*-0000.flac"))[:4]
+    for path in files:
+        samples, rate = read_audio(path)
+        voice = resample(samples[: SECONDS * rate, 0], rate, 16000)
+        yield path.parent.name, voice / voice.std() * 0.05
+
+
+@pytest.mark.parametrize("decibels", [40, 15])
+def test_margins_between_a_far_microphone_and_another_person(shared_data: Path, decibels: int) -> None:
+    """Real voices in real rooms: what tells one voice before two microphones from two people, and how far apart."""
+    voices = dict(microphones(shared_data))
+    rooms = [resample(read_audio(path)[0][:, 0], 16000, 16000) for path in sorted(shared_data.glob("noise/rir/*.flac"))]
+    near = {name: voice + noise(voice, -45) for name, voice in voices.items()}
+    copies, people, talk = [], [], []
+    for name, voice in voices.items():
+        for room in rooms:
+            far = fftconvolve(voice, room)[: len(voice)]
+            far = (far / far.std() * 0.02).astype(np.float32)
+            stereo = pair(near[name], far + noise(far, -decibels)[::-1])
+            copies.append(common_events(*levels(stereo)))
+            assert len(mix_of(stereo, 16000).channels) == 1, name
+    for name, other in pairwise([*voices, next(iter(voices))]):
+        length = min(len(voices[name]), len(voices[other]))
+        one, two = voices[name][:length], voices[other][:length]
+        hiss = pair(noise(one, -decibels), noise(one, -decibels)[::-1])
+        first = np.arange(length) // 32000 % 2 == 0
+        for kept, stereo in (
+            (people, pair(one + 0.1 * two, two + 0.1 * one) + hiss),
+            (talk, pair(one * first + 0.1 * two * ~first, two * ~first + 0.1 * one * first) + hiss),
+        ):
+            kept.append((common_events if kept is people else turns)(*levels(stereo)))
+            with pytest.raises(TwoVoicesError):
+                mix_of(stereo, 16000)
+    print(
+        f"\n{decibels} dB: levels in common, one voice {min(copies):.2f} to {max(copies):.2f}, two people at once"
+        f" {min(people):.2f} to {max(people):.2f} (threshold {SAME_EVENTS}); turns of two people {min(talk):.2f}"
+        f" to {max(talk):.2f} (threshold {TURNS})"
+    )
+    assert min(copies) > max(people)
+
+
+def levels(stereo: Waveform) -> tuple[Array, Array]:
+    frames = stereo[: len(stereo) // 320 * 320].reshape(-1, 320, 2)
+    powers = np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1).astype(np.float64)
+    return smooth(powers[:, 0]), smooth(powers[:, 1])
 
 
 def test_blocks_of_any_length_give_the_same_mix(voice) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import typer
 from typer.testing import CliRunner
 
 from voiceclone.audio.channels import read_voice
@@ -130,6 +132,100 @@ def test_commands_end_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert done.exit_code != 0
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert done.output.strip() and "Traceback" not in done.output
+
+
+#: Parameters that name files and folders, or what is looked up in them, by command; the rest has defaults.
+PLACES: dict[str, list[str]] = {
+    "preflight": ["--config={}"],
+    "say": ["--text=Hi.", "--output=x.wav", "--bundle={}"],
+    "say ": ["--text-file={}", "--output=x.wav", "--bundle=absent"],
+    "say  ": ["--text=Hi.", "--output={}", "--models={}", "--reference={}"],
+    "batch": ["--table={}", "--output-dir={}", "--bundle={}"],
+    "batch ": ["--table=jobs.tsv", "--output-dir=out", "--models={}"],
+    "stream": ["--text=Hi.", "--bundle={}"],
+    "stream ": ["--text-file={}", "--models={}"],
+    "state": ["{}", "--clear={}"],
+    "gc": ["{}", "--results={}"],
+    "import": ["--gpt={}", "--sovits={}", "--output=out"],
+    "export-upstream": ["--models={}", "--output=out"],
+    "assets list": ["--root={}"],
+    "assets fetch": ["{}", "--offline"],
+    "assets verify": ["{}"],
+    "bundle verify": ["{}"],
+    "bundle build": ["{}"],
+    "corrections check": ["{}"],
+    "corrections merge": ["anna", "{}"],
+    "list import": ["{}", "--speaker=anna"],
+    "list import ": ["broken.list", "--speaker={}"],
+    "list export": ["{}", "--output={}"],
+    "base pack": ["--states={}", "--output=out"],
+    "base gates": ["{}"],
+    "base install": ["{}"],
+}
+WORST = {
+    "absent": "absent", "nothing": "", "folder": "folder", "broken": "broken.list", "no bytes": "empty.wav",
+    "loop": "loop.wav", "outside": "outside.wav", "too long": "x" * 5000, "shell": "$(touch executed).list",
+    "up": "../../..", "no text": "caf\udce9.wav", "blanks": "  ", "closed": "closed.wav",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def worst_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which every value of ``WORST`` is what its name says."""
+    folder = tmp_path_factory.mktemp("worst") / "a" / "b" / "c"
+    shutil.copytree(Path(__file__).resolve().parents[2] / "config", folder / "config")
+    (folder / "folder").mkdir()
+    for name in ("broken.list", "$(touch executed).list"):
+        (folder / name).write_bytes(BROKEN)
+    (folder / "jobs.tsv").write_text("name\ttext\tseed\nfine\tHi.\t99999999999999999999999\n")
+    (folder / "empty.wav").touch()
+    (folder / "loop.wav").symlink_to("loop.wav")
+    (folder.parent / "elsewhere").write_bytes(b"\x00" * 100)
+    (folder / "outside.wav").symlink_to("../elsewhere")
+    (folder / "closed.wav").touch(mode=0)
+    return folder
+
+
+@pytest.mark.parametrize("value", WORST, ids=str)
+@pytest.mark.parametrize("command", PLACES, ids=str)
+def test_every_command_with_the_worst_values(
+    worst_folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, value: str
+) -> None:
+    monkeypatch.chdir(worst_folder)
+    options = [option.format(WORST[value]) for option in PLACES[command]]
+    done = CliRunner().invoke(app, [*command.split(), *options])
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    assert done.exit_code == 0 or done.output.strip()
+    assert "Traceback" not in done.output
+    assert not list(worst_folder.parents[2].rglob("executed"))
+
+
+def test_every_command_has_its_row() -> None:
+    def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+        for name, child in getattr(command, "commands", {}).items():
+            yield from leaves(child, (*path, name))
+        if path and not hasattr(command, "commands"):
+            yield " ".join(path)
+
+    assert set(leaves(typer.main.get_command(app))) == {command.strip() for command in PLACES}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--seed=99999999999999999999999", "--seed=-1", "--speed=nan", "--speed=1e400", "--speed=0", "--top-k=-5",
+        "--top-k=99999999999999999999", "--top-p=7", "--temperature=-1", "--temperature=nan", "--pause-seconds=inf",
+        "--pause-seconds=1e9", "--attempts=0", "--attempts=99999999999", "--threads=0", "--threads=-3",
+        "--repetition-penalty=0", "--noise-scale=-1", "--split=cut9", "--language=klingon", "--detector=x",
+        "--detector=loop_share=nan", "--device=tpu", "--precision=fp4", "--engine=steam", "--pitch=1e9",
+        "--pitch-range=nan", "--guidance=-1", "--check=ears",
+    ],
+)  # fmt: skip
+def test_numbers_and_names_out_of_range(worst_folder: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.chdir(worst_folder)
+    done = CliRunner().invoke(app, ["say", "--text=Hi.", "--output=x.wav", "--bundle=folder", option])
+    assert done.exit_code != 0 and done.output.strip()
+    assert isinstance(done.exception, SystemExit) and "Traceback" not in done.output, repr(done.exception)
 
 
 def test_a_folder_of_everything_ends_in_two_tables(tmp_path: Path) -> None:

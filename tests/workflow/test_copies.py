@@ -77,7 +77,25 @@ def test_a_killed_run_goes_on_from_what_was_made(mini, tmp_path) -> None:
     assert planned(twin, *MINI) == ["separate"]
 
 
-def test_a_copied_voice_plans_nothing_and_a_correction_what_it_touches(demo, tmp_path) -> None:
+STAGES = (
+    "takes separate clean slice transcribe corpus features fit_tokenizer tokenize train_gpt train_sovits export"
+    " evaluate report"
+)
+
+
+@pytest.mark.parametrize("records", [True, False], ids=["whole", "without .snakemake"])
+def test_a_copy_of_a_finished_voice_plans_nothing(demo, tmp_path, records) -> None:
+    worked = {path.stem for path in (demo.results / "demo" / "logs").glob("*.log")}
+    assert not [stage for stage in STAGES.split() if not any(name.startswith(stage) for name in worked)], worked
+    twin = scrambled(demo, tmp_path / "copy", records)
+    assert planned(twin) == []
+    for path in (twin.root / "results").rglob("*"):  # as a checkout leaves them: all of one moment
+        if path.is_file() and not path.is_symlink():
+            os.utime(path, (0, 0))
+    assert planned(twin) == []
+
+
+def test_a_correction_in_a_copied_voice_plans_what_it_touches(demo, tmp_path) -> None:
     twin = scrambled(demo, tmp_path / "copy", keep_records=False)
     assert planned(twin) == []
     (twin.results / "demo" / "features" / "audio.safetensors").touch()

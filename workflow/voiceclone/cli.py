@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer.core
 
 from voiceclone.base import command as base_command
 from voiceclone.corpus import command as corpus_command
-from voiceclone.errors import EXIT_FAILURE, VoiceCloneError, explain
+from voiceclone.errors import EXIT_FAILURE, DataError, VoiceCloneError, explain
 from voiceclone.inference import command as inference_command
 from voiceclone.models import command as models_command
 from voiceclone.training import command as training_command
@@ -24,7 +25,13 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except (VoiceCloneError, OSError) as error:
-            if (known := explain(error)) is None:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # who reads has gone
+            known = explain(error)
+            if known is None and isinstance(error, OSError):  # absent, a folder, a link to itself, too long a name
+                told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+                known = DataError(told, "check the path, and that it may be read or written")
+            if known is None:
                 raise
             typer.echo(f"error: {known}", err=True)
             raise typer.Exit(known.exit_code) from error

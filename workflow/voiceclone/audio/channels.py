@@ -25,10 +25,12 @@ ALIVE_DB = 40.0  # a channel this far below the loudest one carries nothing
 NOISY_DB = 10.0  # so much worse a signal-to-noise ratio makes a channel one to leave out
 EQUAL_DB = 3.0  # signal-to-noise ratios that near say nothing of which channel is better
 SPEECH_SNR_DB = 12.0  # steady noise and hum stay below, speech with pauses above
-SAME_SOUND = 0.5  # correlation of two channels of one stereo recording
-SAME_EVENTS = 0.5  # correlation of the levels in dB of one voice before two microphones
+SAME_SOUND = 0.7  # correlation of two channels of one stereo recording
+SYLLABLE_SECONDS = 0.2  # levels are compared over so long, that the echo of a room does not count
+SAME_EVENTS = 0.72  # correlation of the levels in dB of one voice before two microphones
 DOMINATES_DB = 6.0
-TURNS = 0.15  # share of the speaking time in which each of two voices dominates
+TURNS = 0.25  # share of the speaking time in which each of two voices dominates
+SELDOM = 0.05  # a smaller share says that the other one is no voice
 
 _MIX = re.compile(r"(\d+)((?:[+-]\d+)*)")
 
@@ -168,11 +170,13 @@ def _compare(powers: Array, ratios: list[float], best: int, other: int, correlat
         return "same" if correlation > 0 else "inverted"
     if ratios[other] < SPEECH_SNR_DB:
         return "noise"
-    if _take_turns(powers[:, best], powers[:, other]):
+    one, two = smooth(powers[:, best]), smooth(powers[:, other])
+    taken = turns(one, two)
+    if taken >= TURNS:
         raise TwoVoicesError(f"channels {best + 1} and {other + 1} hold a voice each")
-    if _same_events(powers[:, best], powers[:, other]):
+    if common_events(one, two) >= SAME_EVENTS:
         return "copy"
-    if ratios[other] < ratios[best] - NOISY_DB:
+    if ratios[other] < ratios[best] - NOISY_DB and taken < SELDOM:
         return "noise"
     raise TwoVoicesError(f"channels {best + 1} and {other + 1} hold sounds that have nothing in common")
 
@@ -190,8 +194,14 @@ def dryness(powers: Array) -> float:
     return -float(np.percentile(np.diff(decibels)[sounding], 10)) if sounding.any() else 0.0
 
 
-def _take_turns(one: Array, other: Array) -> bool:
-    """Whether each of two channels is the louder one, by far, in a good part of the time in which it sounds."""
+def smooth(powers: Array) -> Array:
+    """Means over the length of a syllable."""
+    length = min(len(powers), round(SYLLABLE_SECONDS / FRAME_SECONDS))
+    return np.convolve(powers, np.full(length, 1 / length), "valid")
+
+
+def turns(one: Array, other: Array) -> float:
+    """Share of the time in which two channels sound where the one that is seldom the louder one, by far, is it."""
     ratio = 10 ** (DOMINATES_DB / 10)
     # By their own levels: a microphone that is set lower dominates too while its speaker speaks.
     one, other = one / np.percentile(one, 95), other / np.percentile(other, 95)
@@ -199,14 +209,14 @@ def _take_turns(one: Array, other: Array) -> bool:
     total = max(1, int(sounding.sum()))
     first = int((_active(one) & (one > ratio * other)).sum()) / total
     second = int((_active(other) & (other > ratio * one)).sum()) / total
-    return min(first, second) >= TURNS
+    return min(first, second)
 
 
-def _same_events(one: Array, other: Array) -> bool:
-    """Whether the levels of two channels rise and fall together, the one up to 0.1 s after the other."""
+def common_events(one: Array, other: Array) -> float:
+    """How much the levels of two channels rise and fall together, the one up to 0.1 s after the other: at most 1."""
     first, second = (10 * np.log10(powers + 1e-10) for powers in (one, other))
     lags = range(-round(0.1 / FRAME_SECONDS), round(0.1 / FRAME_SECONDS) + 1)
-    return max(_correlation(first, second, lag) for lag in lags) >= SAME_EVENTS
+    return max(_correlation(first, second, lag) for lag in lags)
 
 
 def _correlation(one: Array, other: Array, lag: int) -> float:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 REVISIONS: dict[str, int] = {
     "teacher_speech": 1,
-    "takes": 3,
+    "takes": 4,
     "separate": 1,
     "clean": 1,
     "slice": 1,
     "transcribe": 1,
     "corpus": 2,
     "gather": 2,
-    "features": 4,
+    "features": 5,
     "fit_tokenizer": 2,
     "tokenize": 1,
     "align": 1,
@@ -27,13 +27,13 @@ REVISIONS: dict[str, int] = {
     "base_card": 1,
     "export": 6,
     "export_encoder": 1,
-    "evaluate": 5,
+    "evaluate": 6,
     "report": 3,
 }
 
 #: The same of what speaking keeps outside a run: references made of clips, rows of ``batch``, TensorRT engines.
 CACHE_REVISIONS: dict[str, int] = {
-    "clip": 2,
-    "batch": 2,
+    "clip": 3,
+    "batch": 3,
     "engine": 1,
 }

@@ -229,7 +229,7 @@ def _one_script(word: str) -> str:
 
 _HELD = frozenset("%‰‱&@#§¶†‡")
 """Punctuation, to Unicode, that is read as a word."""
-_PASSED = frozenset("|~`^¨¯´¸\ufeff")
+_PASSED = frozenset("|~～`^¨¯´¸\ufeff")
 
 
 def _suspect(character: str) -> bool:

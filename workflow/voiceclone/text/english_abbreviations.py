@@ -77,7 +77,11 @@ _FIRST_WORDS = """
 STARTERS = frozenset(_FIRST_WORDS.split())
 """Words with which sentences begin and names do not."""
 
-_TITLES_AND_SMALL = _TITLES.keys() | {word.lower() for word in _TITLES if len(word) > 2}
+_TITLES_AND_SMALL = (
+    {word.capitalize(): long for word, long in _TITLES.items()}
+    | {word.lower(): long for word, long in _TITLES.items() if len(word) > 2}
+    | _TITLES
+)
 _NUMBERED_AND_SMALL = _NUMBERED | {word.lower(): long for word, long in _NUMBERED.items()}
 _TRAILING_AND_SMALL = _TRAILING | {word.lower(): long for word, long in _TRAILING.items() if word not in _DATES}
 _DEGREES = "Ph\\.D|B\\.Sc|M\\.Sc|Ed\\.D|D\\.Phil|M\\.Phil"
@@ -200,7 +204,7 @@ def _words(word: str, head: str, next_word: str) -> str | None:
     if re.fullmatch(_INITIALS, word):
         return _letters(word)
     if word in _TITLES_AND_SMALL:
-        return _TITLES.get(word) or _TITLES[word.capitalize()]
+        return _TITLES_AND_SMALL[word]
     if word in _DATES and not _is_date(head, next_word):
         return None
     if word in _NAMES_TOO:

@@ -182,6 +182,14 @@ def _dash_between(match: re.Match[str]) -> str:
     return " minus " if sum_ or _ARITHMETIC.fullmatch(match.string) else " to "
 
 
+def _inches(match: re.Match[str]) -> str:
+    """``27"`` as inches, unless the mark closes a quotation."""
+    before = match.string[: match.start()]
+    if match[0][-1] == '"' and len(re.findall(r'(?<!\S)"', before)) > len(re.findall(r'(?<=[^\s\d])"', before)):
+        return match[0]
+    return f"{decimal(match[1])} {quantities.counted('inch', '1' if quantities.is_attribute(match) else match[1])}"
+
+
 _ARITHMETIC = re.compile(r"[\d\s.,−–-]+[.?!]?")
 
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -203,6 +211,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=[A-Za-z])\.(?=NET\b)"), " dot "),
     (re.compile(r"#(?=[A-Za-z])"), "hashtag "),
     (re.compile(r"\b[Nn]o (?=\d)"), "number "),
+    (re.compile(r"\b(?:pp|[Vv]ols?|[Ff]igs?|[Cc]h)(?= \d)"), r"\g<0>."),
     (re.compile(r"\bvs\b(?!\.)"), "versus"),
     (re.compile(r"\b(?:St|Mt|Prof|Dr)\b(?=\s+[A-Z])"),
      lambda m: {"St": "Saint", "Mt": "Mount", "Prof": "Professor", "Dr": "Doctor"}[m[0]]),
@@ -217,6 +226,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (quantities.TIMES, quantities.times),
     (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
     (quantities.TIME, quantities.time_of_day),
+    (quantities.TO, " to "),
     (quantities.MONEY, quantities.money),
     (quantities.MONEY_AFTER, quantities.money),
     (quantities.PENCE, lambda m: f"{cardinal(m[1])} pence"),
@@ -231,7 +241,8 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(r"(?<![\w.])(10{2,3})s\b"), lambda m: "hundreds" if m[1] == "100" else "thousands"),
     (re.compile(r"(?<!\w)'(\d\d)\b"), lambda m: year("20" + m[1]).partition(" ")[2] or cardinal(m[1])),
     (re.compile(r"\b(\d)['′]\s?(\d{1,2})\b[\"″]?"), lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
-    (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)″"), lambda m: f"{decimal(m[1])} {quantities.counted('inch', m[1])}"),
+    (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(?:″|\"(?!\w))"), _inches),
+    (re.compile(r"(?<=\d )in(?= of\b)"), "inches"),
     (re.compile(r"(?<![\w.])(\d+) ?(?:ft|foot|feet) (\d{1,2}) ?in\b"),
      lambda m: " ".join([cardinal(m[1]), quantities.counted("foot", m[1]),
                          cardinal(m[2]), quantities.counted("inch", m[2])])),
@@ -240,6 +251,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(rf"(?<![\w/-])({_LIKE})\s?[-–]\s?(?={_LIKE})"), r"\1 to "),
     (re.compile(r"(?<![\w/-])(\d[\w:.]*|[A-Z] M)\s?–\s?(?=[a-z])"), r"\1 to "),
     (re.compile(r"\bWW(?=II?\b|[12]\b)"), "World War "),
+    (quantities.SHARE, lambda m: f"{decimal(m[1])} out of {cardinal(m[2])}"),
     (quantities.FRACTION, quantities.fraction),
     (quantities.MEASURE, quantities.measure),
     (quantities.TELEPHONES, quantities.telephone),
@@ -259,6 +271,8 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(r"(?<=\b[12]\d{3}) - (?=[12]\d{3}\b(?!\s?=))"), " to "),
     (re.compile(r"(?<=\d)(?:\s+[-−]\s+)(?=\d)"), _dash_between),
     (re.compile(r"(?<=\d)[-−](?=\d+\s?=)"), " minus "),
+    (re.compile(r"(?<![\w-])\d+(?:-\d+){3,}(?:-X)?(?![\w-])"),
+     lambda m: ", ".join(digits(group) or group for group in m[0].split("-"))),
     (re.compile(r"(?<!\d)(\d{1,4})-(\d{1,4})-(\d{1,6})((?:-\d+)*)(?!\d)"), lambda m: m[0].replace("-", " ")),
     (re.compile(r"(?<=\d)\s*[-–—~～]\s*(?=\d)"), " to "),
     (re.compile(r"(?<=\d):(?=\d)"), " to "),

@@ -98,17 +98,27 @@ MEASURE = re.compile(
 )
 
 
+def is_attribute(match: re.Match[str]) -> bool:
+    """Whether a quantity stands between "a" and a noun, so that its unit is in the singular: a 20 ft boat."""
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    noun = re.match(
+        r"\s(?!(?:of|per|in|on|off|for|from|to|and|or|each|more|less|than|at|by|a|an|is|was)\b)[A-Za-z]", after
+    )
+    return bool(noun and re.search(r"\b[Aa]n?\s$", before))
+
+
 def measure(match: re.Match[str]) -> str:
     """A measure or a range of measures: "5 km", "-3°C", "20-25°C", "10%-20%"."""
     unit, first = match["unit"], match["unit1"]
     if (match["blank"] and unit in _ONLY_TOUCHING) or (first and match["blank1"] and first in _ONLY_TOUCHING):
         return match[0]
+    one = "1" if is_attribute(match) else ""
     if match["high"] is None:
-        return f"{_signed(match['low'], match['sign'])} {unit_words(unit, match['low'])}"
+        return f"{_signed(match['low'], match['sign'])} {unit_words(unit, one or match['low'])}"
     low = _signed(match["low"], match["sign"])
     if first and first != unit:
         low += f" {unit_words(first, match['low'])}"
-    return f"{low} to {_signed(match['high'], match['sign2'])} {unit_words(unit, match['high'])}"
+    return f"{low} to {_signed(match['high'], match['sign2'])} {unit_words(unit, one or match['high'])}"
 
 
 _CURRENCIES = {
@@ -162,7 +172,8 @@ def money(match: re.Match[str]) -> str:
     sign = "negative " if groups["sign"] or groups.get("sign2") else ""
     per = f" per {_PER[groups['per']]}" if groups.get("per") else ""
     if high is None:
-        return sign + _sum(low, first, unit, subunit) + per
+        said = sign + _sum(low, first, unit, subunit) + per
+        return re.sub(f"{_plural_noun(unit)}$", unit, said) if is_attribute(match) else said
     upper = _sum(high, last, unit, subunit)
     if "." in low and not (first or last):
         return f"{sign}{_sum(low, first, unit, subunit)} to {upper}{per}"
@@ -280,6 +291,10 @@ DAY_MONTH = re.compile(
 )
 
 
+TO = re.compile(rf"(?<=(?:st|nd|rd|th| M)){DASH}(?=(?:{'|'.join(_MONTHS)}|noon|midnight)\b)")
+"""A dash between two days or times of day that are in words already."""
+
+
 def names(match: re.Match[str]) -> str:
     """Weekdays or months: "Mon-Fri"."""
     return f"{_CALENDAR[match['low']]} to {_CALENDAR[match['high']]}"
@@ -321,9 +336,15 @@ def day_month(match: re.Match[str]) -> str:
 
 
 _SPECIAL_FRACTIONS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "7/7": "seven seven"}
+SHARE = re.compile(r"(?<![\w./])(\d+\.\d+)/(\d{1,3})(?![\w/]|\.\d)")
 FRACTION = re.compile(
     rf"(?<![\w./])(?:(?P<whole>\d+)\s)?(?P<above>\d{{1,3}})[/⁄](?P<below>\d{{1,3}})"
     rf"(?:\s?(?P<unit>{UNIT}){_AFTER_UNIT})?(?![\w/°]|\.\d)"
+)
+
+
+_MEASURED = re.compile(
+    r"\s(?:cup|mile|inch|pound|hour|teaspoon|tablespoon|century|acre|ounce|pint|quart|gallon|yard|(?:of )?an? )"
 )
 
 
@@ -344,8 +365,8 @@ def fraction(match: re.Match[str]) -> str:
         return f"{cardinal(above)} {cardinal(below)}" + match[0][match.end("below") - match.start() :]
     words = f"{cardinal(whole)} and " if whole else ""
     measured = unit_words(match["unit"], "2" if whole else "1") if match["unit"] else ""
-    if below == "4" and measured:  # quarters are measured, fourths are counted
-        return f"{words}{cardinal(above)} quarter{'' if above == '1' else 's'} {measured}"
+    if below == "4" and (measured or _MEASURED.match(rest)):  # quarters are measured, fourths are counted
+        return f"{words}{cardinal(above)} quarter{'' if above == '1' else 's'} {measured}".rstrip()
     return f"{words}{_parts(above, below)} {measured}".rstrip()
 
 

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -231,32 +231,59 @@ _LABEL = re.compile(
 """Letters with a number: a1, A-10, iPhone 15; but no address, and nothing that English words follow."""
 
 
-def _label(match: re.Match[str]) -> str:
-    """The number of a label as Chinese reads it, however it is joined: long ones are codes."""
+_CODE = re.compile(
+    rf"(?<![{LATIN}\d.@:_=?&%/-])[{LATIN}]{{1,4}}-?\d{{1,2}}(?:-?[{LATIN}]{{1,2}}-?\d{{0,2}})+"
+    rf"(?![{LATIN}\d@_]|[-./][{LATIN}\d])"
+)
+"""Letters and digits in turn: H1N1, R2-D2, GPT-4o."""
+
+
+def _label(language: str, match: re.Match[str]) -> str:
+    """The number of a label as the language reads it, however it is joined: long ones are codes."""
+    whole, *parts = match["number"].split(".")
+    if re.match(f"[{HAN}{KANA}{HANGUL}]", match.string[match.end() :]) and (match["gap"] == " " or language == "ja"):
+        return match[0]  # may be counted: Google 3月
+    if language in ("ja", "ko") and len(whole) > 2:
+        return match[0]
+    spoken = [_numeral(whole, language, not parts), *(_digits(part, language) for part in parts)]
+    return match["word"] + ("점" if language == "ko" else "点").join(spoken)
+
+
+def _numeral(number: str, language: str, code: bool = True) -> str:
+    """A number in characters; a long one, or one with a zero before it, digit by digit if it is a code."""
+    from voiceclone.text import japanese
+    from voiceclone.text.korean_normalise import sino
     from voiceclone.text.mandarin_normalise import cardinal, digits
 
-    number = match["number"]
-    if match["gap"] == " " and re.match(f"[{HAN}]", match.string[match.end() :]):
-        return match[0]  # may be counted: Google 3月
-    whole, *parts = number.split(".")
-    year = re.fullmatch(r"(?:19|20)\d\d", whole)
-    code = (len(whole) > 2 or (whole[0] == "0" and len(whole) > 1)) and not parts
-    spoken = digits(whole, "一" if year else "幺") if code else cardinal(whole)
-    return match["word"] + "点".join([spoken, *(digits(part, "一") for part in parts)])
+    if code and (len(number) > 2 or (number[0] == "0" and len(number) > 1)):
+        year = re.fullmatch(r"(?:19|20)\d\d", number)
+        return digits(number) if language in ("zh", "yue") and not year else _digits(number, language)
+    if language == "ja":
+        return japanese.numeral(number)
+    return sino(number) if language == "ko" else cardinal(number)
+
+
+def _digits(number: str, language: str) -> str:
+    from voiceclone.text import korean_normalise, mandarin_normalise
+
+    return korean_normalise.digits(number) if language == "ko" else mandarin_normalise.digits(number, "一")
 
 
 def _respell(text: str, mode: str, lexicon: Lexicon) -> str:
     """Text with what its letters are in the language around them, before they are read in English.
 
-    Japanese and Korean: the lexicon's Latin words as they sound there; Chinese: the numbers of labels.
+    Japanese and Korean: the lexicon's Latin words as they sound there; then the numbers of labels and codes.
     """
-    if MODES[mode] in ("zh", "yue") and re.search(f"[{HAN}、，。；！？]", text):
-        return _LABEL.sub(_label, text)
-    if MODES[mode] in ("ja", "ko"):
-        for word, reading in lexicon.words(MODES[mode]).items():
+    language = MODES[mode]
+    if language in ("ja", "ko"):
+        for word, reading in lexicon.words(language).items():
             if re.search(f"[{LATIN}]", word):
                 spoken = "".join(reading)
                 text = re.sub(rf"(?<![{LATIN}]){re.escape(word)}(?![{LATIN}])", spoken, text, flags=re.IGNORECASE)
+    script = {"en": "", "ja": HAN + KANA, "ko": HANGUL}.get(language, f"{HAN}、，。；！？")
+    if script and re.search(f"[{script}]", text):
+        text = _CODE.sub(lambda m: re.sub(r"-?(\d+)-?", lambda n: _numeral(n[1], language), m[0]), text)
+        return _LABEL.sub(partial(_label, language), text)
     return text
 
 

@@ -89,6 +89,14 @@ def _fraction(match: re.Match[str]) -> str:
     return f"{match[1]}点{''.join(('ゼロ', *'一二三四五六七八九')[int(digit)] for digit in match[2])}"
 
 
+def numeral(number: str) -> str:
+    """A number of one or two digits in kana, whatever stands around it: ``12`` → ジューニ."""
+    tens, ones = divmod(int(number), 10)
+    head = (_DIGITS[str(tens)] if tens > 1 else "") + "ジュー" if tens else ""
+    last = {2: "ニ", 5: "ゴ"}.get(ones, _DIGITS[str(ones)])
+    return head + (last if ones or not tens else "")
+
+
 def _telephone(match: re.Match[str]) -> str:
     return "、".join("".join(_DIGITS[digit] for digit in group) for group in re.findall(r"\d+", match[0]))
 
@@ -109,13 +117,16 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
      lambda m: f"{m[2]}から{m[3]}{m[4]}{_CURRENCIES[m[1]]}"),
     (re.compile(rf"([$＄€£¥￥])\s?({_N})([万億兆千百]*)"), lambda m: m[2] + m[3] + _CURRENCIES[m[1]]),
     (re.compile(rf"(?<=\d)\s?({_UNIT_NAMES})(?![A-Za-z0-9])"), lambda m: _UNITS[m[1]]),
+    (re.compile(rf"(?<![A-Za-z])({_UNIT_NAMES})(?=あたり|当たり)"), lambda m: _UNITS[m[1]]),
     (re.compile("[²³]"), lambda m: f"の{'²³'.index(m[0]) + 2}乗"),
     (re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+\s?[=＝])"), "ひく"),
     (re.compile(r"(?<![\d-])(\d+)[-–](\d+)(?=(?:で|の)(?:勝|負|敗|引|快勝|圧勝|逆転))"), r"\1対\2"),
     (re.compile(r"(?<![\d-])\d{1,4}(?:-\d{1,4}){2,}(?![\d-])"), lambda m: m[0].replace("-", "の")),
-    (re.compile(rf"{_QUANTITY}{_DASH}(?=第?\d)"), lambda m: f"{m['unit'] or ''}から"),
+    (re.compile(rf"{_QUANTITY}{_DASH}(?=(?:第|午前|午後|翌[日朝]?|深夜|早朝|朝|夜|夕方|[-−])?\d)"),
+     lambda m: f"{m['unit'] or ''}から"),
     (re.compile(rf"(?<![一-鿿])([月火水木金土日])曜?{_DASH}([月火水木金土日])(?:曜|(?![一-鿿]))"), r"\1曜から\2曜"),
     (re.compile(r"(?<=[一-鿿])\s?[~～〜–]\s?(?=[一-鿿])"), "から"),
+    (re.compile(r"(?<=[ぁ-ヿ])[~～〜]+(?=$|[ぁ-ん\s。、！？!?」』）)♪☆])"), "ー"),
     (re.compile(rf"(?<![A-Za-z\d.])[-−](?={_N})"), "マイナス"),
     (re.compile(r"(?<![\d/])(\d+)/(\d+)(?![\d/])"), lambda m: f"{m[2]}分の{m[1]}"),
     (re.compile(r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])"), r"\1対\2"),

@@ -20,7 +20,7 @@ _COUNTED = (
     "가닥|가지|갈래|개(?!월|년|국)|고개|골(?![가-힣])|곳|군데|권|그루|그릇|꼬치|끼(?![가-힣])|다발|다스|"
     "달(?!러)|대|덩어리|덩이|두름|마디|마리|명|모금|묶음|뭉치|바퀴|박스|발짝|방울|"
     "배(?=[가나는로를의이]|[^가-힣]|$)|번|벌|병|보루|봉지|뿌리|사람|사발|살|상자|송이|숟가락|스푼|시간|시|쌍|"
-    "알(?![가-힣])|움큼|자루|작은술|잔|장|접시|조각|줄(?![가-힣])|차례|채|척|칸|캔|컵|켤레|큰술|토막|톨|통|판|"
+    "알(?![가-힣])|움큼|자루|자리(?=\\s?(?:수|숫자|비밀|번호))|작은술|잔|장|접시|조각|줄(?![가-힣])|차례|채|척|칸|캔|컵|켤레|큰술|토막|톨|통|판|"
     "팩|팀|편(?=[을이의도에]|[^가-힣]|$)|포기|필(?![가-힣])"
 )
 """Words before which numbers are native, up to 99 before the first kind, below ten before others."""
@@ -142,6 +142,7 @@ def _counted(match: re.Match[str]) -> str:
 
 _N = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
+_OF_DAY = "(?:오전|오후|새벽|아침|저녁|밤|정오|다음 ?날|이튿날|영하|영상|제)"
 _DASH = r"\s*[-‐–—−~～〜]\s*"
 _FRACTIONS = {"½": (2, 1), "⅓": (3, 1), "⅔": (3, 2), "¼": (4, 1), "¾": (4, 3), "⅕": (5, 1), "⅛": (8, 1)}
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
@@ -150,7 +151,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])"),
      lambda m: (native(m[1]) if 0 < int(m[1]) <= 12 else sino(m[1])) + "시"
      + (f" {sino(m[2])}분" if int(m[2]) else "")),
-    (re.compile(r"(?<![\d-])0\d{1,2}[- )]\d{3,4}-\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"), _telephone),
+    (re.compile(r"(?<![\d-])0\d{1,2}[- )]\d{3,4}[- ]\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"), _telephone),
     (re.compile(r"(?<![\d.,-])(\d+)장(?=\s?\d+\s?절)"), lambda m: sino(m[1]) + "장"),
     (re.compile(r"(?<=제)(\s?)(\d+)"), lambda m: m[1] + sino(m[2])),
     (re.compile(r"(?<![\d.,])(\d{1,2})\s?번째"), _ordinal),
@@ -163,15 +164,19 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+\s?=)"), lambda m: " 빼기 "),
     (re.compile(rf"([₩￦$€£¥￥])\s*({_N}){_DASH}(?:\1\s*)?({_N})([만억천백조]*)"),
      lambda m: f"{_number(m[2])}에서 {_number(m[3])}{m[4]}{_CURRENCIES[m[1]]}"),
-    (re.compile(rf"(?<=\d)(?P<unit>{_UNIT_NAMES}|{_SINO_COUNTERS}|{_COUNTED})?{_DASH}(?=\d)(?!\d+-)"), _range),
+    (re.compile(r"(?<![\d.])(\d+)대(?=\s?\d+\s?으?로)"), lambda m: f"{sino(m[1])} 대"),
+    (re.compile(rf"(?<=\d)(?P<unit>{_UNIT_NAMES}|{_SINO_COUNTERS}|{_COUNTED})?{_DASH}(?=(?:{_OF_DAY}\s?|[-−])?\d)(?!\d+-)"),
+     _range),
     (re.compile(rf"(?<=[월화수목금토일]){_DASH}(?=[월화수목금토일](?:요일|[^가-힣]|$))"), lambda m: "에서 "),
-    (re.compile(rf"(?<=[시분])(?:{_DASH})(?=[한두세네다여일열십이삼사오육칠팔구]+\s?시)"), lambda m: "에서 "),
+    (re.compile(rf"(?<=[시분])(?:{_DASH})(?=(?:{_OF_DAY}\s?)?[한두세네다여일열십이삼사오육칠팔구]+\s?시)"),
+     lambda m: "에서 "),
     (re.compile(r"(?<!\d)(1[0-2]|0?[1-9])월"), lambda m: _month(m[1])),
     (re.compile(rf"(?P<symbol>[₩￦$€£¥￥])\s*(?P<n>{_N})(?P<scale>[만억천백조]*)"),
      lambda m: _number(m["n"]) + m["scale"] + _CURRENCIES[m["symbol"]]),
     (re.compile(rf"(?<![\d가-힣A-Za-z.])[-−](?={_N}\s?(?:도|°|℃))"), lambda m: "영하 "),
     (re.compile(r"(?<![\d가-힣A-Za-z.])[-−](?=\d)"), lambda m: "마이너스 "),
     (re.compile(rf"({_N})\s?({_UNIT_NAMES})(?![A-Za-z0-9])"), lambda m: _number(m[1]) + _UNITS[m[2]]),
+    (re.compile(rf"(?<![A-Za-z])({_UNIT_NAMES})(?=당)"), lambda m: _UNITS[m[1]]),
     (re.compile(r"(?<![\d/])(\d+)/(\d+)(?![\d/])"), lambda m: f"{sino(m[2])}분의 {sino(m[1])}"),
     (re.compile(r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])"), lambda m: f"{sino(m[1])} 대 {sino(m[2])}"),
     (re.compile(r"(?<![A-Za-z])[vV](?=\d+\.\d)"), lambda m: "버전 "),

@@ -165,7 +165,10 @@ def _year(number: str) -> str:
 _YEAR_FOLLOWED = re.compile(
     r"\s*年\s*(?:\d{1,2}\s*月|[春夏秋冬初末底款]|出生|毕业|入学|入伍|结婚|高考|世界杯|奥运|生[人的，。,.]|生$)"
 )
-_SPAN_BEFORE = re.compile(r"(?:[近约超过整长共花这满每大了有]|长达|足足|差不多|前后|经历|工作|奋斗|坚持|干了|等了)\s*$")
+_SPAN_BEFORE = re.compile(
+    r"(?:[近约超过整长共花这满每大了有]|长达|足足|差不多|前后|经历|工作|奋斗|坚持|干了|等了|民国"
+    r"|[康雍乾嘉道咸同光宣顺崇][熙正隆庆光丰治绪统祯]|洪武|永乐|万历|贞观|开元|明治|大正|昭和|平成|令和)\s*$"
+)
 _SPAN_AFTER = re.compile(
     r"\s*年(?:级|前|后|来|间|以|代|多|历|之|里|内|左右|期|有余|未|时间|如|漫长|光阴|岁月|陈"
     r"|的(?:历史|时间|经验|婚姻|积累|传统))"
@@ -183,7 +186,7 @@ def _short_year(match: re.Match[str]) -> str:
 
 def _date(match: re.Match[str]) -> str:
     month, day = match["month"], match["day"]
-    return f"{_year(match['year'])}年{cardinal(month)}月{cardinal(day)}日"
+    return f"{_year(match['year'])}年{cardinal(month)}月{cardinal(day)}{match['called'] or '日'}"
 
 
 def _time(match: re.Match[str]) -> str:
@@ -257,6 +260,8 @@ _PLAIN_TWO = "日号號级級楼樓届屆两度期代版折成课課毫"
 def _counted(match: re.Match[str]) -> str:
     """A number before a measure word: 2 alone is 两."""
     number = match["number"]
+    if re.match(r"0\d", number):
+        return digits(number, one="一") + match["word"]
     two = number == "2" and match["word"][0] not in _PLAIN_TWO
     return ("两" if two else _number(number)) + match["more"].replace("+", "多") + match["word"]
 
@@ -306,11 +311,16 @@ _DAYS = "周|星期|礼拜|週|禮拜"
 _COUNTED_THINGS = "年月日号度元个天人章节页层楼"
 _AIRCRAFT = _any("歼 轰 运 直 强 水 东风 长征 神舟 天舟 嫦娥 天宫 快舟 巨浪 红旗 天问 问 玉兔 苏 米格 图 鲲龙 伊尔")
 """Names that a hyphen joins with a number: 歼-20."""
+_BEFORE_SCORES = "(?:比分|比数|结果|总分|成绩|[上下半全终]场|[首次末]局|[一二三四五]局)(?:[是为以:：]|暂时)?|以"
+_AFTER_SCORES = _any(
+    "战胜 击败 战平 打平 落后 领先 取胜 获胜 险胜 大胜 完胜 小胜 告负 惜败 不敌 负于 逆转 淘汰 横扫 击退 力克 赢 输 胜"
+)
+"""Where a hyphen parts the points of two sides: 结果是2-1, 3-1战胜."""
 _HOURS = "(?:上午|下午|晚上|早上|中午|凌晨|傍晚|夜里|夜晚|清晨|次日|第二天|当天|下晝|上晝|夜晚)?"
 _HAN_NUMBER = "零一二三四五六七八九十百千万亿两半"
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(?P<year>\d{4})\s*[-/.年]\s*(?P<month>0?[1-9]|1[0-2])\s*[-/.月]\s*"
-                r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d)[日号號]?"), _date),
+                r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d)(?P<called>[日号號])?"), _date),
     # Codes and telephone numbers, before anything that counts.
     (re.compile(rf"(?P<word>(?:{_CODE_WORDS})[码碼号號]?[{HAN}]{{0,2}}?(?:就?[是为為係]|叫|有|[:：,，\s])*)"
                 r"(?P<codes>\+?\d[\d -]*\d(?:(?:、|,|，|和|或|同|及|以及|或者|还有)\d[\d-]{2,})*"
@@ -339,7 +349,14 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
      lambda m: f"{m['a']}{'至' if re.search('[~～]', m[0]) and not re.search('[年月日号元]', m['a'][-1:]) else '到'}"),
     (re.compile(rf"(?<![A-Za-z0-9.])[-−]({_N}){_TO}(?={_N}\s?(?:°C|℃|度|摄氏度))"), lambda m: f"零下{_number(m[1])}到"),
     (re.compile(rf"(\d+/\d+){_TO}(?=\d+/\d)"), lambda m: f"{m[1]}到"),
-    (re.compile(r"(比分[是为:：]?\s?)(\d+)\s*[-–—]\s*(\d+)"), lambda m: f"{m[1]}{m[2]}比{m[3]}"),
+    (re.compile(rf"((?:{_BEFORE_SCORES})\s?)(\d+)\s*[-–—]\s*(\d+)(?![\d{_COUNTED_THINGS}])"
+                rf"|(?<![\d.-])(?P<a>\d+)\s*[-–—]\s*(?P<b>\d+)(?=\s*(?:{_AFTER_SCORES}))"),
+     lambda m: f"{m['a']}比{m['b']}" if m["a"] else f"{m[1]}{m[2]}比{m[3]}"),
+    (re.compile(r"(血压\D{0,4})(\d{2,3})/(\d{2,3})"), lambda m: f"{m[1]}{cardinal(m[2])},{cardinal(m[3])}"),
+    (re.compile(rf"(?<=[年月日号號点天]){_TO}(?=(?:[次翌今明去后同当前][年月日天]|第二[年天]))"
+                rf"|(?<=[第初][一二三四五六七八九十]){_TO}(?=[第初][一二三四五六七八九十])"),
+     lambda m: "到"),
+    (re.compile(r"(?<=\d)米(\d{2})(?!\d|\s?[厘公分])"), lambda m: f"米{digits(m[1], one='一')}"),
     (re.compile(rf"(?<![A-Za-z0-9./-])(?P<a>{_N}){_TO}(?={_N}\s?(?:(?P<word>{_MEASURE_WORDS})|{_QUANTITY}))"),
      _counted_range),
     (re.compile(rf"({_DAYS})([一二三四五六日天]){_TO}(?=(?:{_DAYS})?[一二三四五六日天](?!周))"),

@@ -23,6 +23,7 @@ _EAST = rf"{HAN}{KANA}{HANGUL}"
 _ADDRESS = r"(?:https?://|www\.)[A-Za-z\d._~/?#@!$&'*+=%:-]*[A-Za-z\d/]"
 _ENGLISH = re.compile(
     rf"{_ADDRESS}|[{LATIN}](?:[{LATIN}\d]|['’&](?=[{LATIN}])|[-._@/](?=[{LATIN}\d])|\++(?![{LATIN}\d])"
+    rf"|(?<![{LATIN}].)(?<=[A-GJX])#(?![{LATIN}\d])"
     rf"|[,.!?;:]?\s+(?=[{LATIN}])|\s+(?=\d))*"
 )
 _CODE = re.compile(rf"(?<=[{LATIN}])(?:\d{{3,}}|\d+\.\d+)$")
@@ -113,6 +114,8 @@ def _unit_end(text: str, position: int, start: int, end: int, main: str) -> int:
     unit = (_CHINESE_UNIT if chinese else _UNIT).match(text, start)
     if unit is None and re.search(r"\d\s?°\s?$", before):
         unit = re.compile("[CF](?![A-Za-z])").match(text, start)
+    if unit and re.match("당|あたり|当たり", text[unit.end() :]):
+        return unit.end()
     if unit and _UNIT_BEFORE.search(before):
         following = text[unit.end() : unit.end() + 1]
         return unit.end() if unit.end() >= end or following in tuple("-~/–—") else 0
@@ -133,8 +136,8 @@ def _english_end(text: str, match: re.Match[str], mode: str) -> int:
     if code and not mode.startswith("auto") and "//" not in match[0]:
         return match.start() + code.start()
     east_follows = bool(re.match(rf"[{_EAST}]", text[end : end + 1]))
-    chinese = mode in ("zh", "yue")
-    if number and (mode.startswith("all_") or (east_follows and (chinese or not number[1]))):
+    one_language = not mode.startswith("auto") and mode != "en"
+    if number and (mode.startswith("all_") or (east_follows and (one_language or not number[1]))):
         return match.start() + number.start()
     return end
 

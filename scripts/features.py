@@ -5,7 +5,7 @@ from pathlib import Path
 
 from voiceclone.assets import open_assets
 from voiceclone.config.features import FeaturesSettings
-from voiceclone.features.device import choose_device
+from voiceclone.device import choose_device
 from voiceclone.features.extract import extract_features
 from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_parser
 from voiceclone.text.lexicon import read_lexicon

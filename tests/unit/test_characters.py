@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.corpus.normalise import normalise_text, unread_flags
+from voiceclone.languages import SUPPORTED
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.characters import describe, fold
 from voiceclone.text.frontend import to_phones
-from voiceclone.text.languages import SUPPORTED
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import write_tsv
+from voiceclone.languages import MODES
 from voiceclone.text.frontend import LONGEST_TEXT, to_phones
-from voiceclone.text.languages import MODES
 from voiceclone.text.lexicon import Lexicon, read_lexicon
 from voiceclone.text.symbols import SYMBOLS
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from voiceclone.training.signals import StopRequest
+from voiceclone.interrupts import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -35,7 +35,7 @@ def test_the_time_budget_is_a_reason() -> None:
 
 def test_a_second_signal_exits_at_once() -> None:
     code = (
-        "import time\nfrom voiceclone.training.signals import StopRequest\n"
+        "import time\nfrom voiceclone.interrupts import StopRequest\n"
         "with StopRequest():\n    print('ready', flush=True)\n    while True: time.sleep(0.05)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from voiceclone.errors import DataError
-from voiceclone.text.languages import SUPPORTED, check_language
+from voiceclone.languages import SUPPORTED, check_language
 from voiceclone.text.pinyin import SYLLABLES, to_pair
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS, SYMBOLS, UNKNOWN, ids_to_symbols, symbols_to_ids
 

@@ -83,7 +83,7 @@ class Ears:
 
 def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears:
     """What listens, from the assets ``campplus``, ``distillmos`` and a recogniser."""
-    from voiceclone.evaluation.asr import Recogniser
+    from voiceclone.evaluation.asr import ScoringRecogniser as Recogniser
     from voiceclone.evaluation.quality import DistillMos
     from voiceclone.features.campplus import SpeakerEncoder
 

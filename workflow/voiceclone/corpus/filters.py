@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from voiceclone.config.corpus import CorpusSettings
-from voiceclone.text.languages import SUPPORTED
+from voiceclone.languages import SUPPORTED
 
 #: Languages whose speaking rate is counted in characters, not letters.
 SYLLABIC = frozenset({"zh", "yue", "ja", "ko"})

@@ -26,9 +26,9 @@ from voiceclone.corpus.sources import HELD_OUT_PEOPLE, Clip, read_source
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import Row, sha256_file, write_json, write_tsv
+from voiceclone.languages import SUPPORTED
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
-from voiceclone.text.languages import SUPPORTED
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import unicodedata
 from typing import Any
 
 from voiceclone.errors import DataError
+from voiceclone.languages import SUPPORTED
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.inline import protect, restore
-from voiceclone.text.languages import SUPPORTED
 from voiceclone.text.segment import HANGUL, KANA
 
 _SPACED = str.maketrans(

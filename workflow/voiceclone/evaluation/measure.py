@@ -112,7 +112,7 @@ class Meters:
 
     @cached_property
     def _recogniser(self) -> Any:
-        from voiceclone.evaluation.asr import Recogniser
+        from voiceclone.evaluation.asr import ScoringRecogniser as Recogniser
 
         return Recogniser(self.assets.asr, self.threads, self.beam_size)
 

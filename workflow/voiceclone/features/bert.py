@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import AssetError, DataError
+from voiceclone.languages import WITH_BERT
 from voiceclone.text.frontend import Phones
-from voiceclone.text.languages import WITH_BERT
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

@@ -24,11 +24,11 @@ from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
 from voiceclone.features.verification import VerificationEncoder
 from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv
+from voiceclone.languages import WITH_BERT
 from voiceclone.lineage.cache import item_key
 from voiceclone.progress import Progress
 from voiceclone.text.cache import hit_rate
 from voiceclone.text.frontend import Phones
-from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from voiceclone.inference.bundle import Reference
 from voiceclone.inference.encoders import Encoders
 from voiceclone.inference.reference_cache import ReferenceCache
 from voiceclone.inference.splitting import CLAUSE_MARKS
+from voiceclone.languages import WITH_BERT
 from voiceclone.lineage.revisions import CACHE_REVISIONS
 from voiceclone.text.frontend import Phones, to_phones
-from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
 
 if TYPE_CHECKING:

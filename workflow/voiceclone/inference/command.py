@@ -254,7 +254,7 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
             options.bundle, machine.root, machine.threads, clip, options.encoders, machine.device, machine.engine
         )
     if options.models is not None and options.bundle is None:
-        from voiceclone.features.device import choose_device
+        from voiceclone.device import choose_device
 
         device = choose_device(machine.device, machine.threads)
         precision, compiled = machine.precision, machine.compile

@@ -23,9 +23,9 @@ from voiceclone.inference.source_filter import Source
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.speech import Listener, Piece, Speech, joined
 from voiceclone.inference.splitting import pieces_of
+from voiceclone.languages import WITH_BERT
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
-from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
 
 if TYPE_CHECKING:

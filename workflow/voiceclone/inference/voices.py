@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.inference.bundle import Reference
 from voiceclone.inference.synthesizer import Synthesizer
-from voiceclone.text.languages import SUPPORTED
+from voiceclone.languages import SUPPORTED
 from voiceclone.text.lexicon import Lexicon, read_lexicon
 
 if TYPE_CHECKING:

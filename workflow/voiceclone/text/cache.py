@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.files import canonical_json
+from voiceclone.languages import WITH_BERT
 from voiceclone.text.characters import describe
 from voiceclone.text.frontend import Phones, to_phones
-from voiceclone.text.languages import WITH_BERT
 from voiceclone.text.lexicon import Lexicon
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 An utterance has one language; what is written in another language's script (an English name in a Chinese sentence) is
 read in that language, and with the mode ``auto`` every run is. To add a language: a module with ``normalise`` and
 ``to_symbols``, a reader in ``_READERS``, its script in :mod:`voiceclone.text.segment`, its notation in
-:mod:`voiceclone.text.lexicon`, its code in :data:`voiceclone.text.languages.SUPPORTED`.
+:mod:`voiceclone.text.lexicon`, its code in :data:`voiceclone.languages.SUPPORTED`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
+from voiceclone.languages import MODES, check_mode
 from voiceclone.text.characters import fold, unread
 from voiceclone.text.inline import Mark, parts
-from voiceclone.text.languages import MODES, check_mode
 from voiceclone.text.lexicon import Lexicon, is_reading
 from voiceclone.text.segment import HAN, HANGUL, KANA, LATIN, split
 from voiceclone.text.symbols import PUNCTUATION, UNKNOWN, symbols_to_ids
@@ -331,7 +331,7 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
     Args:
         text: what is said, as written: numbers, symbols and abbreviations are read out. Inline pronunciations as in
             :mod:`voiceclone.text.inline`.
-        language: ISO code, or another mode of :data:`voiceclone.text.languages.MODES`.
+        language: ISO code, or another mode of :data:`voiceclone.languages.MODES`.
         lexicon: pronunciations that win over all others.
 
     Returns:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceclone.errors import ConfigError
-from voiceclone.text.languages import SUPPORTED
+from voiceclone.languages import SUPPORTED
 from voiceclone.text.segment import HAN, KANA
 from voiceclone.text.symbols import SYMBOL_IDS
 from voiceclone.usertext import read_user_tsv

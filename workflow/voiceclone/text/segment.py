@@ -1,6 +1,6 @@
 """Text to runs of one language each: by script and, for characters that Chinese and Japanese share, by evidence.
 
-The modes are those of the public implementation (:data:`voiceclone.text.languages.MODES`). Where that asks a
+The modes are those of the public implementation (:data:`voiceclone.languages.MODES`). Where that asks a
 statistical model of language identification, which takes short Chinese for Japanese now and then, this looks for
 characters that only one of the languages writes, and lets neighbours decide the rest.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from voiceclone.text.languages import MODES
+from voiceclone.languages import MODES
 from voiceclone.text.mandarin_normalise import MONEY_LETTERS, UNIT_NAMES
 
 Run = tuple[str, str]
@@ -79,7 +79,7 @@ def split(text: str, mode: str) -> list[Run]:
 
     Args:
         text: one utterance.
-        mode: one of :data:`voiceclone.text.languages.MODES`.
+        mode: one of :data:`voiceclone.languages.MODES`.
 
     Returns:
         Runs with ISO codes, neighbours in different languages. Digits go with the English word before them unless an

@@ -19,6 +19,7 @@ import torch
 
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import DataError, Interrupted
+from voiceclone.interrupts import StopRequest
 from voiceclone.progress import Progress, announce, open_progress
 from voiceclone.training.accumulation import Accumulator
 from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
@@ -33,7 +34,6 @@ from voiceclone.training.recipe import Plan, Recipe
 from voiceclone.training.result import Result, heldout_at
 from voiceclone.training.resuming import load_previous, restore, why_it_resumes
 from voiceclone.training.saving import Saver
-from voiceclone.training.signals import StopRequest
 from voiceclone.training.state import StateFolder
 from voiceclone.training.writer import CheckpointWriter
 

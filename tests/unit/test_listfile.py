@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from voiceclone.commands.corrections import register
 from voiceclone.config.corpus import CorpusSettings
-from voiceclone.corpus.command import register
 from voiceclone.corpus.corrections import read_corrections
 from voiceclone.corpus.listfile import ListEntry, read_list, write_list
 from voiceclone.corpus.listimport import Imported, import_as_corrections

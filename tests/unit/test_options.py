@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.inference.options import with_groups
+from voiceclone.commands.options import with_groups
 
 
 @dataclass(frozen=True)

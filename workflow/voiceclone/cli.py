@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from voiceclone.base import command as base_command
-from voiceclone.corpus import command as corpus_command
+from voiceclone.commands import base as base_command
+from voiceclone.commands import corrections as corpus_command
+from voiceclone.commands import speak as inference_command
+from voiceclone.commands import trainings as training_command
+from voiceclone.commands import voices as models_command
 from voiceclone.errors import EXIT_FAILURE, DataError, VoiceCloneError, explain
-from voiceclone.inference import command as inference_command
-from voiceclone.models import command as models_command
-from voiceclone.training import command as training_command
 
 
 class Commands(typer.core.TyperGroup):

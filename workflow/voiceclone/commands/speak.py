@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from voiceclone.errors import EXIT_FAILURE, ConfigError
-from voiceclone.inference.options import (
+from voiceclone.commands.options import (
     BatchSizeOption,
     ClipOptions,
     EncodersOption,
@@ -27,6 +26,7 @@ from voiceclone.inference.options import (
     VoiceOptions,
     with_groups,
 )
+from voiceclone.errors import EXIT_FAILURE, ConfigError
 
 if TYPE_CHECKING:
     from voiceclone.config.detector import DetectorSettings

@@ -5,17 +5,17 @@ from pathlib import Path
 
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.stage import parse_settings, run_stage, runtime_settings
-from voiceclone.training.arguments import label, output_files, training_parser
+from voiceclone.training.run import label, output_files, training_parser
 
 
 def main(args: Namespace) -> None:
     settings = parse_settings(GPTSettings, args.settings)
     runtime = runtime_settings(args)
-    from voiceclone.training.launch import launch
+    from voiceclone.training.processes import launch
 
     if settings.train:
         launch(runtime)
-    from voiceclone.training.base import choose_asset
+    from voiceclone.training.finetuning import choose_asset
     from voiceclone.training.gpt import train_gpt
 
     train_gpt(

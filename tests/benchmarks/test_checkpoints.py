@@ -21,13 +21,12 @@ from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
-from voiceclone.training.checkpoints import CheckpointStore
+from voiceclone.training.checkpoints import CheckpointStore, CheckpointWriter
 from voiceclone.training.data import BatchOrder, seed_step
 from voiceclone.training.gpt import GPTData, GPTRecipe
-from voiceclone.training.machine import prepare_device
-from voiceclone.training.recipe import Recipe
+from voiceclone.training.loop import Recipe
+from voiceclone.training.processes import prepare_device
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
-from voiceclone.training.writer import CheckpointWriter
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 

@@ -14,9 +14,7 @@ from voiceclone.models.decoder import ResidualBlock
 from voiceclone.models.encoders import GatedStack
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.training.freeze import trained_parameters
-from voiceclone.training.lora import Adapters
-from voiceclone.training.memory import recompute_activations
+from voiceclone.training.finetuning import Adapters, recompute_activations, trained_parameters
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 

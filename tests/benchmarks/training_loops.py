@@ -38,13 +38,12 @@ from voiceclone.models.losses import (
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, take_slices
 from voiceclone.training.data import BatchOrder
-from voiceclone.training.engine import Trainer
 from voiceclone.training.gpt import GPTData, GPTRecipe
-from voiceclone.training.machine import prepare_device
-from voiceclone.training.recipe import Plan
+from voiceclone.training.loop import Plan, Trainer
+from voiceclone.training.processes import prepare_device
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
 from voiceclone.training.state import StateFolder
-from voiceclone.training.updates import Updates
+from voiceclone.training.step import Updates
 
 BATCH = {"gpt": 8, "sovits": 4}  # public defaults on a card of 16 GB and one of 8 GB
 FRAMES = (280, 320)  # about 6 s: 150 tokens, 60 phones

@@ -7,7 +7,7 @@ import torch
 
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.training.gpt import learning_rate
-from voiceclone.training.scaled_adam import ScaledAdam
+from voiceclone.training.optimizers import ScaledAdam
 
 LIMIT = 1e-5
 

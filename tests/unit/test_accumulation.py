@@ -20,12 +20,10 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import DataError
 from voiceclone.models.discriminators import DiscriminatorConfig
-from voiceclone.training.accumulation import Accumulator, split
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.gpt import GPTData, GPTRecipe
-from voiceclone.training.out_of_memory import MemoryExhaustedError, is_out_of_memory
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
-from voiceclone.training.updates import Updates
+from voiceclone.training.step import Accumulator, MemoryExhaustedError, Updates, is_out_of_memory, split
 
 from .test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401 (a fixture)
 from .training_toy import in_child

@@ -22,7 +22,7 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.voice import load_voice
-from voiceclone.training import base as training_base
+from voiceclone.training import finetuning as training_base
 from voiceclone.training.checkpoints import CheckpointStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.errors import DataError
-from voiceclone.training.checkpoints import CheckpointStore, DamagedCheckpointError, pack, unpack
-from voiceclone.training.writer import HostMemory
+from voiceclone.training.checkpoints import CheckpointStore, DamagedCheckpointError, HostMemory, pack, unpack
 
 KEY = "0123456789ab"
 VERSIONS = {"torch": "x"}

@@ -45,9 +45,9 @@ from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.progress import Progress
 from voiceclone.stage import run_stage, stage_parser
-from voiceclone.training import gpt, saving, sovits
-from voiceclone.training.arguments import OutputFiles
-from voiceclone.training.outputs import write_weights
+from voiceclone.training import checkpoints as saving
+from voiceclone.training import gpt, sovits
+from voiceclone.training.run import OutputFiles, write_weights
 
 from . import crash_points
 from . import training_toy as toy

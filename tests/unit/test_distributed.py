@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json
 from voiceclone.training import gpt, sovits
-from voiceclone.training.distributed import World
-from voiceclone.training.launch import launch, run_processes, wanted_processes
+from voiceclone.training.processes import World, launch, run_processes, wanted_processes
 
 from .test_accumulation import limit, tensors
 from .test_train_stages import REPOSITORY, Speaker, die_at, small_networks  # noqa: F401 (the fixture makes networks small)

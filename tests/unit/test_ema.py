@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from voiceclone.training.ema import WeightAverage
+from voiceclone.training.finetuning import WeightAverage
 
 from . import training_toy as toy
 

@@ -20,7 +20,8 @@ from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.checkpoints import write_gpt
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
-from voiceclone.training import gpt, memory, sovits
+from voiceclone.training import finetuning as memory
+from voiceclone.training import gpt, sovits
 
 from . import test_train_stages as stages
 from .test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401

@@ -9,7 +9,7 @@ from voiceclone.config.sovits import PARTS, SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.training.freeze import freeze_parts, train_last_layers, trained_parameters
+from voiceclone.training.finetuning import freeze_parts, train_last_layers, trained_parameters
 
 
 def trained(model: torch.nn.Module) -> set[str]:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from voiceclone.errors import DataError
 from voiceclone.training import gpt, sovits
-from voiceclone.training.guard import FEWEST, ExplodingError, Guard, NotFiniteError, finite
-from voiceclone.training.loading import Loader
+from voiceclone.training.data import Loader
+from voiceclone.training.step import FEWEST, ExplodingError, Guard, NotFiniteError, finite
 
 from .test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
 

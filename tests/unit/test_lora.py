@@ -8,7 +8,7 @@ from torch import Tensor
 
 from voiceclone.config.gpt import GPTSettings, LoRASettings
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.training.lora import Adapters
+from voiceclone.training.finetuning import Adapters
 
 torch.set_num_threads(1)
 

@@ -13,8 +13,7 @@ from voiceclone.models.decoder import ResidualBlock
 from voiceclone.models.encoders import GatedStack
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.training.lora import Adapters
-from voiceclone.training.memory import recompute_activations
+from voiceclone.training.finetuning import Adapters, recompute_activations
 
 torch.set_num_threads(1)
 

@@ -18,9 +18,7 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.gpt import attend, attention_mask
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.training import gpt, sovits
-from voiceclone.training.guard import NotFiniteError
-from voiceclone.training.precision import Precision
-from voiceclone.training.updates import Updates
+from voiceclone.training.step import NotFiniteError, Precision, Updates
 
 from .test_accumulation import tensors
 from .test_train_stages import Speaker, die_at, small_networks, small_sovits  # noqa: F401 (the fixture is used)
@@ -191,7 +189,7 @@ def test_a_training_on_the_cpu_keeps_the_memory_of_freed_tensors() -> None:
     script = (
         "import resource, torch\n"
         "from voiceclone.config.runtime import RuntimeSettings\n"
-        "from voiceclone.training.machine import prepare_device\n"
+        "from voiceclone.training.processes import prepare_device\n"
         "prepare_device(RuntimeSettings(device='cpu'), 1)\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"

@@ -14,8 +14,8 @@ from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.losses import token_loss
-from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.gpt import train_gpt
+from voiceclone.training.run import OutputFiles
 
 from .test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
 

@@ -16,7 +16,7 @@ from voiceclone.config.gpt import GPTSettings
 from voiceclone.errors import ConfigError
 from voiceclone.training.checkpoints import CheckpointStore
 from voiceclone.training.gpt import learning_rate
-from voiceclone.training.scaled_adam import ScaledAdam
+from voiceclone.training.optimizers import ScaledAdam
 
 from . import training_toy as toy
 from .test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)

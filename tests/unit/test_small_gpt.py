@@ -15,8 +15,7 @@ from voiceclone.files import read_tsv, write_tsv
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.training import gpt
-from voiceclone.training.gpt import replaced_tokens
-from voiceclone.training.gpt_data import GPTData
+from voiceclone.training.gpt import GPTData, replaced_tokens
 
 from .test_accumulation import tensors
 from .test_train_stages import Speaker, die_at, small_networks  # noqa: F401 (the fixture is used)

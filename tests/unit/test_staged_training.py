@@ -19,8 +19,7 @@ from voiceclone.models.losses import banded_mel_loss, low_pass, pitch_loss, stft
 from voiceclone.models.mel import PowerSpectrum, mel_spectrogram, training_mel
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.training import sovits
-from voiceclone.training.staged import StagedRecipe, windows_order
-from voiceclone.training.windows import WindowData
+from voiceclone.training.staged import StagedRecipe, WindowData, windows_order
 
 from .test_train_stages import Speaker, die_at, small_networks, small_sovits  # noqa: F401 (the fixture is used)
 from .training_toy import in_child

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from voiceclone.cli import app
 from voiceclone.errors import DataError
 from voiceclone.files import write_json, write_tsv
-from voiceclone.training.lock import exclusive
+from voiceclone.training.state import exclusive
 
 from . import training_toy as toy
 

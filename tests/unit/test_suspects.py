@@ -12,10 +12,9 @@ from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json, read_tsv
 from voiceclone.models.gpt import GPTConfig
-from voiceclone.training.arguments import OutputFiles
 from voiceclone.training.data import Utterance
 from voiceclone.training.gpt import train_gpt
-from voiceclone.training.suspects import COLUMNS, judged, named, rank
+from voiceclone.training.run import COLUMNS, OutputFiles, judged, named, rank
 
 from .synthetic_features import make_features
 

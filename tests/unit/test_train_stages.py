@@ -27,8 +27,8 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.training import gpt, sovits
-from voiceclone.training.arguments import OutputFiles
-from voiceclone.training.inventory import state_lines
+from voiceclone.training.housekeeping import state_lines
+from voiceclone.training.run import OutputFiles
 
 from .synthetic_features import make_features
 from .training_toy import in_child

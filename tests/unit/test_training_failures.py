@@ -18,8 +18,9 @@ import torch
 
 from voiceclone.errors import DataError
 from voiceclone.files import read_jsonl
-from voiceclone.training import lock, saving
-from voiceclone.training.lock import exclusive, holder
+from voiceclone.training import checkpoints as saving
+from voiceclone.training import state as lock
+from voiceclone.training.state import exclusive, holder
 
 from . import training_toy as toy
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from voiceclone.training.out_of_memory import is_out_of_memory
+from voiceclone.training.step import is_out_of_memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

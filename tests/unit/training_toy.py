@@ -13,12 +13,10 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.training.data import BatchOrder
-from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Trainer
-from voiceclone.training.guard import finite
-from voiceclone.training.recipe import Plan
-from voiceclone.training.result import Result
+from voiceclone.training.finetuning import WeightAverage
+from voiceclone.training.loop import Plan, Result, Trainer
 from voiceclone.training.state import StateFolder
+from voiceclone.training.step import finite
 
 STEPS = 20
 

@@ -13,7 +13,7 @@ import pytest
 
 from voiceclone.files import read_tsv, sha256_file
 from voiceclone.inference.bundle import verify_bundle
-from voiceclone.training.lock import holder
+from voiceclone.training.state import holder
 
 pytestmark = pytest.mark.timeout(1800)
 SPOKEN = Path(__file__).resolve().parents[2] / "resources" / "sentences" / "demo_speaker.txt"

@@ -32,7 +32,7 @@ def speakers_of(results: Path, speaker: str | None) -> list[Path]:
 
 def show_state(results: Path, speaker: str | None, clear: bool) -> None:
     """Print the trainings of one or all speakers."""
-    from voiceclone.training.inventory import clear_failures, state_lines
+    from voiceclone.training.housekeeping import clear_failures, state_lines
 
     if clear:
         if speaker is None:
@@ -52,7 +52,7 @@ def show_state(results: Path, speaker: str | None, clear: bool) -> None:
 def collect_garbage(results: Path, speaker: str | None, delete: bool) -> None:
     """Print what can go, and delete it if asked to."""
     from voiceclone.assets.fetch import human_size
-    from voiceclone.training.garbage import find_garbage, remove_all
+    from voiceclone.training.housekeeping import find_garbage, remove_all
 
     found = [item for voice in speakers_of(results, speaker) for item in find_garbage(voice)]
     for item in found:

@@ -3,32 +3,107 @@
 A checkpoint is a folder ``step-00000120`` with one safetensors file per part that has tensors, ``state.json`` with all
 plain values, ``history.jsonl``, and ``checkpoint.json``, written last: step, fingerprint, versions and the sha256 and
 size of every other file. No pickle anywhere, so a checkpoint can be opened by anybody, on any device.
+
+What must survive a stop: the parts of a checkpoint, among them the two that every training has.
+
+Checkpoints written beside the training: the state is copied to host memory, a thread brings it to the disk.
+
+When to save, and what to do while it is not possible.
+
+What a training begins with: the parts of a checkpoint of its own, or the weights of the training before it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import DataError
 from voiceclone.files import canonical_json, fsync_folder, sha256_file
+from voiceclone.progress import announce
+from voiceclone.training.processes import versions
+from voiceclone.training.state import StateFolder
+
+
+class Stateful(Protocol):
+    """Anything that must survive a stop: modules, optimisers, schedules, scalers."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Nested tensors and plain values."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take them back."""
+
+
+def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
+    """Copies of the weights on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
+@dataclass
+class Counters:
+    """Progress of a training: a stateful part like the others."""
+
+    step: int = 0
+    validated: int = 0
+    seconds: float = 0.0
+    skipped: int = 0  # in a row
+    stale: int = 0  # validations in a row that were no better than the best
+    window: dict[str, list[float]] = field(default_factory=dict)  # name -> [sum, count] since the last history line
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Best:
+    """Weights with the lowest validation figure so far: a stateful part, so they are as safe as all others."""
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+        self.value = math.inf
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def offer(self, step: int, value: float, model: Stateful) -> bool:
+        """Keep a copy of the weights if ``value`` is lower than all before; whether it was."""
+        if not value < self.value:
+            return False
+        self.step, self.value, self.weights = step, value, weights_of(model)
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        return {"step": self.step, "value": None if self.step is None else self.value, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self.step, self.weights = state["step"], dict(state["weights"])
+        self.value = math.inf if state["value"] is None else state["value"]
+
 
 log = logging.getLogger(__name__)
-
 MARKER = "checkpoint.json"
 _NAME = re.compile(r"step-(\d{8})")
 _WRITING, _REPLACED, _REMOVING = ".writing-", ".replaced-", ".removing-"
@@ -358,3 +433,239 @@ class CheckpointStore:
         except OSError as error:
             log.warning("%s could not be removed: %s", self.path(step), error)
         shutil.rmtree(removing, ignore_errors=True)
+
+
+class HostMemory:
+    """Copies of tensors on the host, in memory that the next copies of the same shapes use again.
+
+    Page-locked for tensors of a GPU, so that all copies of a snapshot run at the speed of the bus.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, torch.Tensor] = {}
+
+    def copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Start to copy a tensor; it is there after :meth:`settle`."""
+        held = self._held.get(name)
+        if held is None or held.shape != tensor.shape or held.dtype != tensor.dtype:
+            held = self._held[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+        held.copy_(tensor.detach(), non_blocking=True)
+        return held
+
+    @staticmethod
+    def settle() -> None:
+        """Wait until all copies are there."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time in a thread of its own.
+
+    Args:
+        store: where checkpoints lie; no other thread uses it while one is being written.
+        before: what to bring to the disk before the checkpoint that relies on it.
+    """
+
+    def __init__(self, store: CheckpointStore, before: Callable[[], None] = lambda: None) -> None:
+        self._store, self._before = store, before
+        self._memory = HostMemory()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def submit(
+        self,
+        step: int,
+        parts: Mapping[str, Any],
+        history: Iterable[Mapping[str, Any]],
+        versions: Mapping[str, str],
+        metric: float | None = None,
+    ) -> None:
+        """Copy the state and have it written; waits for the checkpoint before it, and raises what that one raised."""
+        self.wait()
+        began = time.monotonic()
+        snapshot = take_snapshot(step, parts, history, versions, metric, self._memory.copy)
+        self._memory.settle()
+        self._thread = threading.Thread(
+            target=self._write, args=(snapshot, time.monotonic() - began), name=f"checkpoint-{step}"
+        )
+        self._thread.start()
+
+    def _write(self, snapshot: Snapshot, copied: float) -> None:
+        began = time.monotonic()
+        try:
+            self._before()
+            path = self._store.write(snapshot)
+            log.info("saved %s in %.2f s; the training waited %.3f s", path, time.monotonic() - began, copied)
+        except BaseException as error:  # handed to the training, which decides
+            self._error = error
+
+    def wait(self) -> bool:
+        """Wait until nothing is being written; whether there was something, and it stands now. Tells each end once.
+
+        Raises:
+            DataError: the checkpoint could not be written.
+        """
+        if self._thread is None:
+            return False
+        self._thread.join()
+        self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return True
+
+
+RETRY_SECONDS = 30.0  # after a save that failed
+
+
+class Saver:
+    """Decides when a training saves. Where a save fails, the training goes on in memory and tries again for a while.
+
+    A full disk is most often noticed and mended by a person; what was trained since the last checkpoint would be lost
+    if the training ended at once. After ``save_patience_minutes`` without a save it does end.
+
+    Args:
+        writer: brings checkpoints to the disk.
+        submit: hands the state of this moment to the writer.
+        runtime: intervals and patience.
+        label: who is working, for the messages.
+    """
+
+    def __init__(
+        self, writer: CheckpointWriter, submit: Callable[[], None], runtime: RuntimeSettings, label: str
+    ) -> None:
+        self._writer, self._submit, self._runtime, self._label = writer, submit, runtime, label
+        self._tried = time.monotonic()
+        self._failing_since: float | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether to save after this step.
+
+        Raises:
+            DataError: no save has been possible for longer than the patience.
+        """
+        runtime, waited = self._runtime, time.monotonic() - self._tried
+        if not self._writer.busy:
+            self._collect()
+        if self._failing_since is not None:
+            return waited >= RETRY_SECONDS and not self._writer.busy
+        every = runtime.keep_every_steps
+        at_step = step % runtime.save_every_steps == 0 or (every > 0 and step % every == 0)
+        return at_step or waited >= 60 * runtime.save_every_minutes
+
+    def save(self) -> None:
+        """Have the state of this moment written, while the training goes on.
+
+        Raises:
+            DataError: no save has been possible for longer than the patience.
+        """
+        self._collect()
+        self._tried = time.monotonic()
+        self._submit()
+
+    def finish(self, hurry: Callable[[], bool], submitted: bool = False) -> None:
+        """Have the state of this moment written and wait until it stands.
+
+        Args:
+            hurry: whether to give up at the first failure, because somebody waits for the end.
+            submitted: whether the writer has it already.
+
+        Raises:
+            DataError: it could not be written.
+        """
+        if not submitted:
+            self.save()
+        self._collect(last=hurry())
+        while self._failing_since is not None:
+            while time.monotonic() - self._tried < RETRY_SECONDS and not hurry():
+                time.sleep(0.1)
+            self.save()
+            self._collect(last=hurry())
+
+    def close(self) -> None:
+        """Wait for what is being written; a failure is logged, for the caller has a graver one."""
+        try:
+            self._writer.wait()
+        except DataError as error:
+            log.warning("%s", error)
+
+    def _collect(self, last: bool = False) -> None:
+        """Wait for the writer and take note of how it ended; raise its error when patience is over."""
+        try:
+            stands = self._writer.wait()
+        except DataError as error:
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            if last or now - self._failing_since >= 60 * self._runtime.save_patience_minutes:
+                raise
+            log.warning("%s", error)
+            announce(f"{self._label}  NOT SAVED: {error.message}; it goes on in memory and tries again")
+        else:
+            if stands and self._failing_since is not None:
+                announce(f"{self._label}  saving works again")
+                self._failing_since = None
+
+
+WEIGHTS = ("model", "discriminator")  # parts that a warm start takes over
+
+
+def restore(parts: Mapping[str, Stateful], checkpoint: Checkpoint) -> None:
+    """Take all parts from a checkpoint; one whose ``optional`` is true may be missing there.
+
+    Raises:
+        DataError: the checkpoint has other parts.
+    """
+    required = {name for name, part in parts.items() if not getattr(part, "optional", False)}
+    missing = (required - checkpoint.parts.keys()) | (checkpoint.parts.keys() - parts.keys())
+    if missing:
+        raise DataError(
+            f"{checkpoint.folder}: its parts differ from this version's: {sorted(missing)}",
+            "it was written by another version; use that one, or delete the state folder to start from scratch",
+        )
+    for name, part in parts.items():
+        if name in checkpoint.parts:
+            part.load_state_dict(checkpoint.parts[name])
+
+
+def why_it_resumes(checkpoint: Checkpoint, back: str) -> str:
+    """In words: which other training was at work in between, if any (``back``), and which versions are new."""
+    now, reasons = versions(), [back] if back else []
+    for name, old in checkpoint.record.versions.items():
+        if now.get(name) != old:
+            reasons.append(f"{name} {old} -> {now.get(name)}")
+    return "; ".join(["saved state found", *reasons])
+
+
+def load_previous(state: StateFolder, parts: Mapping[str, Stateful]) -> str | None:
+    """Take the weights of the training before this one, if it has any; returns ``"<key> step <n>"``.
+
+    Raises:
+        DataError: they are of another architecture.
+    """
+    previous = state.previous()
+    if previous is None:
+        return None
+    key = previous[0]
+    try:
+        checkpoint = CheckpointStore(state.root / key, key).newest()
+    except DataError as error:
+        log.warning("warm start is not possible: %s", error)
+        return None
+    if checkpoint is None:
+        return None
+    try:
+        for name in WEIGHTS:
+            if name in parts:
+                parts[name].load_state_dict(checkpoint.parts[name])
+    except RuntimeError as error:
+        raise DataError(
+            f"warm start from {key}: its model does not fit this one ({str(error).splitlines()[0]})",
+            "set warm_start to none: the architecture has changed",
+        ) from error
+    return f"{key} step {checkpoint.record.step}"

@@ -1,10 +1,19 @@
-"""Training of the GPT: predict each semantic token from the phones and the tokens before it."""
+"""Training of the GPT: predict each semantic token from the phones and the tokens before it.
+
+What the training of the GPT reads of the utterances.
+
+A pointer for a network that has none: two matrices on its hidden states, trained on a voice's aligned corpus.
+
+All else is frozen, so the hidden states are computed once; what is then trained takes seconds. Which layer knows best
+where in the text it is differs from network to network: several are tried, and the held-out utterances choose.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,43 +27,252 @@ from torch import Tensor, nn
 from voiceclone.assets import Asset
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.errors import ConfigError
+from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.checkpoints import read_gpt
-from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
+from voiceclone.models.gpt import GPTConfig, Layer, Pointer, TextToSemantic
 from voiceclone.models.losses import pointer_hits, pointer_loss, token_loss, top_k_accuracy
 from voiceclone.progress import announce
-from voiceclone.training.accumulation import Figures, Part
-from voiceclone.training.arguments import OutputFiles
-from voiceclone.training.base import load_weights, read_base
+from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (
     BatchOrder,
+    FeatureStore,
     Joining,
+    Loader,
     Order,
     Utterance,
     WeightedOrder,
     derive_seed,
+    pad_last,
+    read_manifest,
     seed_step,
 )
-from voiceclone.training.distributed import World
-from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Trainer
-from voiceclone.training.fingerprint import base_digests, base_fingerprint, training_fingerprint
-from voiceclone.training.freeze import train_last_layers, trained_parameters
-from voiceclone.training.gpt_data import GPTData
-from voiceclone.training.loading import Loader
-from voiceclone.training.lora import Adapters
-from voiceclone.training.machine import prepare_device
-from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import chosen_weights, judge_utterances, write_outputs, write_untrained
-from voiceclone.training.parts import Stateful
-from voiceclone.training.pointer import add_pointer
-from voiceclone.training.recipe import Plan
-from voiceclone.training.scaled_adam import ScaledAdam
-from voiceclone.training.state import StateFolder
-from voiceclone.training.suspects import judged
-from voiceclone.training.updates import Updates
+from voiceclone.training.finetuning import (
+    Adapters,
+    WeightAverage,
+    load_weights,
+    read_base,
+    recompute_activations,
+    train_last_layers,
+    trained_parameters,
+)
+from voiceclone.training.loop import Plan, Trainer
+from voiceclone.training.optimizers import ScaledAdam
+from voiceclone.training.processes import World, prepare_device
+from voiceclone.training.run import (
+    OutputFiles,
+    chosen_weights,
+    judge_utterances,
+    judged,
+    write_outputs,
+    write_untrained,
+)
+from voiceclone.training.state import StateFolder, base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.step import Figures, Part, Updates
 
 log = logging.getLogger(__name__)
+BERT_SIZE = 1024
+
+
+class GPTData:
+    """Phones, semantic tokens and, where there are any, BERT features and alignments of the utterances.
+
+    Args:
+        features_dir: folder with ``manifest.tsv``, ``phones``, ``semantic`` and, for Chinese, ``bert.safetensors``.
+        aligned: also read ``align.safetensors``, the phone that each token speaks.
+    """
+
+    def __init__(self, features_dir: Path, aligned: bool = False) -> None:
+        self.phones = FeatureStore(features_dir / "phones.safetensors")
+        self.semantic = FeatureStore(features_dir / "semantic.safetensors")
+        self.codes = int(self.semantic.metadata["codes"])
+        bert = features_dir / "bert.safetensors"
+        self.bert = FeatureStore(bert) if bert.is_file() else None
+        self.align = FeatureStore(features_dir / "align.safetensors") if aligned else None
+        rows = [row for row in read_manifest(features_dir) if "gpt" in row.use]
+        usable = [row for row in rows if self.phones.length(row.name) and self.semantic.length(row.name)]
+        for name in {row.name for row in rows} - {row.name for row in usable}:
+            log.warning("%s has no phones or no tokens and is left out", name)
+        self.train = [row for row in usable if row.split == "train"]
+        self.heldout = [row for row in usable if row.split == "heldout"]
+
+    def digests(self) -> dict[str, list[str]]:
+        """Utterance -> digests of what the training reads of it."""
+        stores = [store for store in (self.phones, self.semantic, self.bert, self.align) if store is not None]
+        return {
+            row.name: [tensor_digest(store[row.name]) for store in stores if row.name in store]
+            for row in [*self.train, *self.heldout]
+        }
+
+    def batch(self, rows: Sequence[Utterance], device: torch.device) -> dict[str, Tensor]:
+        """Right-padded batch of utterances, see :meth:`read`."""
+        return {name: tensor.to(device) for name, tensor in self.read([[row] for row in rows]).items()}
+
+    def read(self, items: Sequence[Sequence[Utterance]]) -> dict[str, Tensor]:
+        """Right-padded batch on the CPU, named as :meth:`TextToSemantic.forward` names its arguments.
+
+        Args:
+            items: one or more utterances each, read one after the other as if they were one.
+
+        Returns:
+            With alignments also ``aligned`` int64 (B, Y), the index of each token's phone, -1 where it is not known.
+        """
+        phones = [torch.cat([self.phones[row.name] for row in item]) for item in items]
+        tokens = [torch.cat([self.semantic[row.name] for row in item]) for item in items]
+        batch = {
+            "phones": pad_last(phones),
+            "phone_lengths": torch.tensor([len(item) for item in phones]),
+            "tokens": pad_last(tokens),
+            "token_lengths": torch.tensor([len(item) for item in tokens]),
+        }
+        if self.align is not None:
+            batch["aligned"] = pad_last([self._aligned(item) for item in items], value=-1)
+        bert = self.bert
+        if bert is not None and any(row.name in bert for item in items for row in item):
+            features = [torch.cat([self._bert(row, bert) for row in item], dim=1) for item in items]
+            batch["bert"] = pad_last(features, length=batch["phones"].shape[1]).float()
+        return batch
+
+    def _bert(self, row: Utterance, store: FeatureStore) -> Tensor:
+        """BERT features (1024, X) of an utterance, zeros where it has none."""
+        if row.name in store:
+            return store[row.name]
+        return torch.zeros(BERT_SIZE, self.phones.length(row.name), dtype=torch.float16)
+
+    def _aligned(self, item: Sequence[Utterance]) -> Tensor:
+        """Index (Y,) of each token's phone among the phones of all utterances of an item."""
+        assert self.align is not None
+        parts, before = [], 0
+        for row in item:
+            unknown = torch.full((self.semantic.length(row.name),), -1)
+            parts.append(self.align[row.name].long() + before if row.name in self.align else unknown)
+            before += self.phones.length(row.name)
+        return torch.cat(parts)
+
+
+SHARES = (0.4, 0.6, 0.8)  # of the layers, after which a pointer is tried
+MOST = 400  # utterances whose hidden states are held in memory
+BATCH = 16
+RATE, WARMUP = 2e-3, 20
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a pointer reads of an utterance: the hidden states (Y, dim) before its tokens and (X, dim) of its phones."""
+
+    before: Tensor
+    phones: Tensor
+    aligned: Tensor
+
+
+def add_pointer(
+    config: GPTConfig,
+    weights: Mapping[str, Tensor],
+    features_dir: Path,
+    table: Path,
+    steps: int,
+    seed: int,
+    label: str = "GPT",
+) -> tuple[GPTConfig, dict[str, Tensor], dict[str, Any]]:
+    """Train a pointer for frozen weights.
+
+    Args:
+        config: sizes of the network, without a pointer.
+        weights: its own.
+        features_dir: features of the voice, aligned.
+        table: the alignment's table, which goes into the weights.
+        steps: of each layer that is tried.
+        seed: of the first matrices and the order of the utterances.
+        label: for the progress lines.
+
+    Returns:
+        Sizes and weights with the pointer, and what the report says of it.
+
+    Raises:
+        DataError: no utterance is aligned.
+    """
+    data = GPTData(features_dir, aligned=True)
+    random = np.random.default_rng(derive_seed("pointer", seed))
+    train = _aligned(data, [data.train[index] for index in random.permutation(len(data.train))[:MOST]])
+    judged = _aligned(data, data.heldout[:MOST]) or train
+    if not train:
+        raise DataError(f"{features_dir}: no utterance is aligned", "look at the log of the stage align")
+    network = TextToSemantic(config).eval().requires_grad_(False)
+    network.load_state_dict(dict(weights))
+    layers = sorted({max(1, round(config.layers * share)) for share in SHARES})
+    sizes = replace(config, pointer_added=True)
+    examples, heldout = _read(network, data, train, layers), _read(network, data, judged, layers)
+    found = {layer: fit(replace(sizes, pointer_layer=layer), examples[layer], steps, seed) for layer in layers}
+    accuracy = {layer: judge(pointer, heldout[layer]) for layer, pointer in found.items()}
+    best = max(layers, key=lambda layer: (accuracy[layer], -layer))
+    announce(
+        f"{label}  pointer after layer {best} of {config.layers}: {accuracy[best]:.1%} of the tokens within one phone"
+    )
+    log.info("pointers by layer: %s", accuracy)
+    pointer = found[best]
+    pointer.emission.copy_(load_file(table)["emission"])
+    named = {f"pointer.{name}": value for name, value in pointer.state_dict().items()}
+    notes = {"pointer": {"layer": best, "accuracy": round(accuracy[best], 4), "heldout": judged is not train}}
+    return replace(sizes, pointer_layer=best), {**weights, **named}, notes
+
+
+def _aligned(data: GPTData, rows: Sequence[Utterance]) -> list[Utterance]:
+    return [row for row in rows if data.align is not None and row.name in data.align]
+
+
+@torch.no_grad()
+def _read(
+    network: TextToSemantic, data: GPTData, rows: Sequence[Utterance], layers: Sequence[int]
+) -> dict[int, list[Example]]:
+    """Hidden states of utterances after some layers, in rising order."""
+    found: dict[int, list[Example]] = {layer: [] for layer in layers}
+    for row in rows:
+        batch = data.read([[row]])
+        aligned = batch.pop("aligned")[0]
+        for layer, hidden in zip(layers, network.hidden_after(layers, **batch), strict=True):
+            width = batch["phones"].shape[1]
+            found[layer].append(Example(hidden[0, width - 1 : -1], hidden[0, :width], aligned))
+    return found
+
+
+def fit(config: GPTConfig, examples: Sequence[Example], steps: int, seed: int) -> Pointer:
+    """A pointer trained on hidden states."""
+    seed_step(seed, "pointer")
+    pointer = Pointer(config)
+    optimiser = torch.optim.AdamW(pointer.parameters(), lr=RATE, weight_decay=0.01)
+    random = np.random.default_rng(derive_seed("pointer batches", seed))
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
+        some = [examples[index] for index in random.permutation(len(examples))[:BATCH]]
+        scores, aligned = _score(pointer, some)
+        optimiser.zero_grad(set_to_none=True)
+        (pointer_loss(scores, aligned) / (aligned >= 0).sum()).backward()
+        optimiser.step()
+    return pointer
+
+
+@torch.no_grad()
+def judge(pointer: Pointer, examples: Sequence[Example]) -> float:
+    """Share of tokens that are pointed to their phone or to one beside it."""
+    hits = [(pointer_hits(scores, aligned), (aligned >= 0).sum()) for scores, aligned in _batches(pointer, examples)]
+    return float(sum(hit.item() for hit, _ in hits) / max(1, sum(count.item() for _, count in hits)))
+
+
+def _batches(pointer: Pointer, examples: Sequence[Example]) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(examples), BATCH):
+        yield _score(pointer, examples[start : start + BATCH])
+
+
+def _score(pointer: Pointer, some: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Scores (B, Y, X) of a batch, -inf for padding, and the phones (B, Y) that are right, -1 for padding."""
+    before, phones = (pad_last([part.T for part in parts]).transpose(1, 2) for parts in (
+        [item.before for item in some], [item.phones for item in some]
+    ))  # fmt: skip
+    lengths = torch.tensor([len(item.phones) for item in some])
+    outside = torch.arange(phones.shape[1]) >= lengths[:, None]
+    scores = pointer(before, phones).masked_fill(outside[:, None], -torch.inf)
+    return scores, pad_last([item.aligned for item in some], value=-1)
+
 
 BETAS = (0.9, 0.95)
 PUBLIC_RATES = (0.01, 0.002)  # of the public training: first step, all later ones; its configuration is not in force
@@ -163,7 +381,7 @@ class GPTRecipe:
         )  # fmt: skip
 
     def train_step(self, step: int) -> dict[str, float]:
-        """See :class:`voiceclone.training.recipe.Recipe`."""
+        """See :class:`voiceclone.training.loop.Recipe`."""
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

@@ -34,27 +34,32 @@ from voiceclone.models.sovits import (
     take_slices,
 )  # fmt: skip
 from voiceclone.progress import announce
-from voiceclone.training.accumulation import Figures, Part
-from voiceclone.training.adamw import adamw, generator_groups, set_rate, whole_group
-from voiceclone.training.arguments import OutputFiles
-from voiceclone.training.base import load_weights, read_base
-from voiceclone.training.data import BatchOrder, FeatureStore, Order, Utterance, pad_last, read_manifest, seed_step
-from voiceclone.training.distributed import World
-from voiceclone.training.ema import WeightAverage
-from voiceclone.training.engine import Trainer
-from voiceclone.training.fingerprint import base_digests, base_fingerprint, tensor_digest, training_fingerprint
-from voiceclone.training.freeze import freeze_parts, trained_parameters
-from voiceclone.training.loading import Loader
-from voiceclone.training.machine import prepare_device
-from voiceclone.training.memory import recompute_activations
-from voiceclone.training.outputs import judge_utterances, write_outputs, write_untrained, write_weights
-from voiceclone.training.parts import Stateful
-from voiceclone.training.recipe import Plan
-from voiceclone.training.staged import PITCH_INPUTS, StagedRecipe, windows_order
-from voiceclone.training.state import StateFolder
-from voiceclone.training.suspects import judged
-from voiceclone.training.updates import Updates
-from voiceclone.training.windows import WindowData
+from voiceclone.training.checkpoints import Stateful
+from voiceclone.training.data import (
+    BatchOrder,
+    FeatureStore,
+    Loader,
+    Order,
+    Utterance,
+    pad_last,
+    read_manifest,
+    seed_step,
+)
+from voiceclone.training.finetuning import (
+    WeightAverage,
+    freeze_parts,
+    load_weights,
+    read_base,
+    recompute_activations,
+    trained_parameters,
+)
+from voiceclone.training.loop import Plan, Trainer
+from voiceclone.training.optimizers import adamw, generator_groups, set_rate, whole_group
+from voiceclone.training.processes import World, prepare_device
+from voiceclone.training.run import OutputFiles, judge_utterances, judged, write_outputs, write_untrained, write_weights
+from voiceclone.training.staged import PITCH_INPUTS, StagedRecipe, WindowData, windows_order
+from voiceclone.training.state import StateFolder, base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.step import Figures, Part, Updates
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +199,7 @@ class SoVITSRecipe:
             self.parts["average"] = self.average
 
     def train_step(self, step: int) -> dict[str, float]:
-        """See :class:`voiceclone.training.recipe.Recipe`."""
+        """See :class:`voiceclone.training.loop.Recipe`."""
         settings = self.settings
         rate = settings.learning_rate * settings.learning_rate_decay ** (self.order.epoch(step) + 1)
         for optimiser in (self.optimiser, self.discriminator_optimiser):

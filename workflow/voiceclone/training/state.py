@@ -1,21 +1,168 @@
-"""The folder of one training's state: its fingerprint, its lock, the reason of a fatal end."""
+"""The folder of one training's state: its fingerprint, its lock, the reason of a fatal end.
+
+The fingerprint of a training, from its features, base weights, architecture and settings.
+
+An exclusive lock on a folder that tells who holds it.
+
+The kernel holds the lock for the process and lets go when the process ends, however it ends: nothing is left to clear.
+NFS keeps it among machines where its lock service runs (the default of version 4); a file system that knows no locks
+refuses, and then a warning is all that stands between two trainers.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import logging
+import os
+import re
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import torch
+
+from voiceclone.assets import Asset
+from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError
-from voiceclone.files import read_json, write_json
+from voiceclone.files import digest, read_json, write_json
 from voiceclone.lineage.fingerprint import Fingerprint, difference
-from voiceclone.training.lock import exclusive
+from voiceclone.lineage.revisions import REVISIONS
+from voiceclone.training.data import Utterance
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """First 16 hexadecimal digits of the sha256 of dtype, shape and content."""
+    header = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    content = tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return hashlib.sha256(header + content).hexdigest()[:16]
+
+
+def base_digests(**assets: Asset | None) -> dict[str, str]:
+    """Role -> content digest of the models that a training starts from."""
+    return {role: asset.digest for role, asset in assets.items() if asset is not None}
+
+
+def base_fingerprint(stage: str, architecture: Mapping[str, Any], base: Mapping[str, str]) -> Fingerprint:
+    """What an untrained base model is made from: the same for every voice that uses it."""
+    components = {"stage": stage, "revision": REVISIONS[stage], "settings": {"train": False}}
+    return Fingerprint({}, {**components, "architecture": dict(architecture), "base": dict(base)})
+
+
+def training_fingerprint(
+    stage: str,
+    settings: TrainingSettings,
+    architecture: Mapping[str, Any],
+    base: Mapping[str, str],
+    utterances: Sequence[Utterance],
+    features: Mapping[str, Sequence[str]],
+) -> Fingerprint:
+    """Everything that decides what a training computes.
+
+    Args:
+        stage: name of the stage; its revision counts.
+        settings: of the training; those that only continue it are left out.
+        architecture: the network's full configuration.
+        base: role -> digest of the weights that it starts from and of the tokenizer.
+        utterances: of the training and the held-out split.
+        features: utterance -> digests of the features that this training reads.
+    """
+    rows = {
+        item.name: f"{digest([item.split, item.language, item.text, *item.drawn_by()], 8)}"
+        f"-{digest(list(features[item.name]), 8)}"
+        for item in utterances
+    }
+    components = {
+        "stage": stage,
+        "revision": REVISIONS[stage],
+        "settings": settings.fingerprint(),
+        "architecture": dict(architecture),
+        "base": dict(base),
+    }
+    return Fingerprint(rows, components)
+
 
 log = logging.getLogger(__name__)
+_HELD = (errno.EWOULDBLOCK, errno.EACCES)
+_HOLDER = re.compile(r"pid (\d+) on (\S+) since ")
+
+
+@contextmanager
+def exclusive(path: Path, sign: bool = True) -> Iterator[None]:
+    """Hold the lock of ``path``, a file that names its holder.
+
+    Args:
+        path: the file; made if it is missing.
+        sign: whether to write down who holds it and since when; a short look inside leaves that as it was.
+
+    Raises:
+        DataError: another process holds it; the message tells which, and whether it lives.
+        OSError: the file cannot be written.
+    """
+    with _locked_file(path) as handle:
+        if sign:
+            handle.truncate(0)
+            handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            handle.flush()
+        yield
+
+
+def holder(path: Path) -> str:
+    """In words, who holds the lock of ``path`` now; empty if nobody does."""
+    try:
+        with path.open(encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                return _describe(handle.read()) if error.errno in _HELD else ""
+    except FileNotFoundError:
+        pass
+    return ""
+
+
+def _locked_file(path: Path) -> IO[str]:
+    """The file, open and locked; opened again if it was replaced in between."""
+    while True:
+        handle = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _HELD:
+                handle.seek(0)
+                text = handle.read()
+                handle.close()
+                raise DataError(
+                    f"{path.parent}: another process is at work here: {_describe(text)}",
+                    "wait for it, or stop that process (kill PID): it saves its state before it ends",
+                ) from error
+            log.warning("%s: this file system knows no locks (%s): start no second training here", path, error.strerror)
+            return handle
+        if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+            return handle
+        handle.close()
+
+
+def _describe(text: str) -> str:
+    """What a lock file says of its holder, and whether that process lives."""
+    found = _HOLDER.match(text)
+    if not found:
+        return "unknown"
+    pid, host = int(found[1]), found[2]
+    if host != socket.gethostname():
+        return f"{text.strip()} (another machine: look there)"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return f"{text.strip()} (that process is gone; one that it started, or the file server, still holds the lock)"
+    except PermissionError:
+        pass
+    return f"{text.strip()} (alive)"
+
 
 FINGERPRINT, FATAL, LOCK = "fingerprint.json", "FATAL.json", "lock"
 

@@ -4,6 +4,10 @@ A recipe brings the model, the optimisers and one step; the engine brings everyt
 stopping on request, validation, the choice of the best model, history. What must survive a stop is registered by name
 in ``recipe.parts``; the engine adds its own counters. The seed of a step depends on the step alone, its batch too, so
 weights, optimiser and counters are the whole state.
+
+What the step loop asks of a training: a recipe for its steps, and a plan of how many.
+
+What a finished training hands to its stage.
 """
 
 from __future__ import annotations
@@ -11,34 +15,138 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 
 from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.interrupts import StopRequest
 from voiceclone.progress import Progress, announce, open_progress
-from voiceclone.training.accumulation import Accumulator
-from voiceclone.training.checkpoints import Checkpoint, CheckpointStore
-from voiceclone.training.data import seed_step
-from voiceclone.training.distributed import AgreedStop, World
-from voiceclone.training.guard import LeftOutError
-from voiceclone.training.logs import History
-from voiceclone.training.machine import versions
-from voiceclone.training.out_of_memory import MemoryExhaustedError
-from voiceclone.training.parts import Best, Counters, Stateful, weights_of
-from voiceclone.training.recipe import Plan, Recipe
-from voiceclone.training.result import Result, heldout_at
-from voiceclone.training.resuming import load_previous, restore, why_it_resumes
-from voiceclone.training.saving import Saver
+from voiceclone.training.checkpoints import (
+    Best,
+    Checkpoint,
+    CheckpointStore,
+    CheckpointWriter,
+    Counters,
+    Saver,
+    Stateful,
+    load_previous,
+    restore,
+    weights_of,
+    why_it_resumes,
+)
+from voiceclone.training.data import Order, seed_step
+from voiceclone.training.finetuning import WeightAverage
+from voiceclone.training.history import History
+from voiceclone.training.processes import AgreedStop, World, versions
 from voiceclone.training.state import StateFolder
-from voiceclone.training.writer import CheckpointWriter
+from voiceclone.training.step import Accumulator, LeftOutError, MemoryExhaustedError
+
+
+class Recipe(Protocol):
+    """One kind of training.
+
+    ``parts`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
+    and then starts as it is made. Its ``model`` leaves the stage: the module, or the adapters that alone are trained in
+    it. ``average``, if there is one, is among the parts too; the engine updates it, and validates and hands out the
+    averaged weights. ``metric`` names the validation figure, lower is better, that chooses the best model.
+    """
+
+    parts: dict[str, Stateful]
+    metric: str
+    average: WeightAverage | None
+
+    @property
+    def order(self) -> Order:
+        """Which items a step takes."""
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The module that is trained."""
+
+    def train_step(self, step: int) -> dict[str, float]:
+        """Make the update of a step, counted from 0; return its losses.
+
+        Raises:
+            LeftOutError: instead of an update with figures that are not finite or explode.
+            MemoryExhaustedError: the step does not fit into memory, however it is cut.
+        """
+
+    def validate(self) -> dict[str, float]:
+        """Figures on the held-out utterances; empty if there are none."""
+
+    def utterance_losses(self) -> Iterator[tuple[str, float]]:
+        """Training utterances and their loss, by which suspect ones are found."""
+
+    def sample(self) -> tuple[torch.Tensor, int] | None:
+        """Sound ``(N,)`` by which a person follows the training, and its rate; None if there is none."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a training goes on and when it looks at itself; steps are optimiser steps.
+
+    ``patience`` ends it after that many validations in a row that were no better than the best; 0: never.
+    """
+
+    steps: int
+    seed: int
+    log_every: int = 10
+    validate_every: int = 100
+    max_skipped: int = 3
+    patience: int = 0
+
+    @classmethod
+    def of(cls, settings: TrainingSettings, steps: int) -> Plan:
+        """The plan of a training of ``steps`` with these settings."""
+        return cls(
+            steps,
+            settings.seed,
+            settings.log_every,
+            settings.validate_every,
+            settings.max_skipped,
+            settings.early_stopping,
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training; ``losses`` are those of every training utterance under its best weights."""
+
+    step: int
+    epochs: float
+    seconds: float
+    last: dict[str, torch.Tensor]
+    best: Best
+    history: list[dict[str, Any]]
+    resumes: list[dict[str, Any]]
+    losses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def started(self) -> str:
+        """In words, why the training was begun, and what tells it from the one before."""
+        return next((str(row["reason"]) for row in self.history if row.get("event") == "started"), "")
+
+    def heldout_at(self, step: int | None) -> dict[str, float]:
+        """Held-out figures of a validated step; empty if there are none."""
+        return heldout_at(self.history, step)
+
+
+def heldout_at(history: Sequence[Mapping[str, Any]], step: int | None) -> dict[str, float]:
+    """Held-out figures in the rows of a validated step; empty if there are none."""
+    place = {"step", "epoch", "seconds", "split"}
+    for row in reversed(history):
+        if row.get("split") == "heldout" and row["step"] == step:
+            return {name: value for name, value in row.items() if name not in place}
+    return {}
+
 
 log = logging.getLogger(__name__)
-
 SHORT = {"cross_entropy": "ce", "top3_accuracy": "top3"}  # names on progress lines
 UNSHOWN = {"gradient_norm", "learning_rate"}
 

@@ -1,4 +1,12 @@
-"""Several processes that train one model: each takes its share of every batch, all make the same update.
+"""One command, several processes: starts a training once per device and ends as the training ends.
+
+The processes get the variables that torchrun sets, so a script started by torchrun itself works the same. What torchrun
+does not do, and a training that must not be lost needs: a signal is passed on without killing after half a minute a
+process that still saves, and the exit status is that of the training (75: stopped, saved).
+
+The device of a training, and the versions of what it runs on.
+
+Several processes that train one model: each takes its share of every batch, all make the same update.
 
 Gradients are added up over the processes explicitly, after the micro-batches of a phase, and not by the DDP wrapper:
 nothing is sent for the passes in between, two networks with two optimisers and parameters without gradients need no
@@ -13,23 +21,90 @@ A process that is alone never touches :mod:`torch.distributed`.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import platform
 import re
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import FrameType
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from voiceclone.errors import VoiceCloneError
+from voiceclone import __version__
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError, DataError, VoiceCloneError
+
+#: Parameters of glibc's mallopt (malloc.h): M_MMAP_MAX, no blocks of their own; M_TRIM_THRESHOLD, never give back;
+#: M_TOP_PAD, bytes by which the heap grows.
+MALLOC = {-4: 0, -1: -1, -2: 1 << 28}
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on beside data and settings."""
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return {
+        "voiceclone": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
+    }
+
+
+def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
+    """Device of this process, with deterministic kernels chosen where torch has them.
+
+    Args:
+        runtime: what is asked for.
+        threads: CPU threads, shared by the processes of this training on this machine.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if threads > 0:
+        torch.set_num_threads(max(1, threads // processes))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling guards against faults of kernels only, and takes a tenth of a step on a CPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    if runtime.device == "cpu" or (runtime.device == "auto" and not torch.cuda.is_available()):
+        keep_memory()
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DataError("runtime.device is cuda, but no CUDA device can be used", "set runtime.device to auto or cpu")
+    if processes == 1:
+        return torch.device("cuda")
+    if processes > torch.cuda.device_count():
+        raise ConfigError(
+            f"{processes} processes, but {torch.cuda.device_count()} CUDA devices",
+            "set runtime.processes to 0: one for each device",
+        )
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
+def keep_memory() -> None:
+    """Let the allocator keep what is freed: it would give large blocks back to the kernel and fault them in again.
+
+    That takes a tenth to a fifth of a training step on a CPU. Without glibc nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in MALLOC.items():
+            mallopt(parameter, value)
+
 
 Value = TypeVar("Value")
-
 BUCKET = 64 * 2**20  # bytes of gradients that are sent together
 _NAMED = re.compile(r"[Rr]anks? ([\d, ]+?),? failed to pass monitoredBarrier")
 
@@ -39,7 +114,7 @@ class ProcessLostError(VoiceCloneError):
 
 
 def expected_processes() -> int:
-    """Number of processes this one was started among, as torchrun and :mod:`voiceclone.training.launch` tell it."""
+    """Number of processes this one was started among, as torchrun and :mod:`voiceclone.training.processes` tell it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -217,3 +292,85 @@ def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(gradient)
     if bucket:
         yield bucket
+
+
+GRACE = 30.0  # seconds that processes have to end after one of them has failed
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def wanted_processes(runtime: RuntimeSettings) -> int:
+    """Processes that the settings ask for; 0 stands for one per CUDA device."""
+    if runtime.processes or runtime.device == "cpu":
+        return max(1, runtime.processes)
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def launch(runtime: RuntimeSettings) -> None:
+    """Start this very command once per process, wait, and exit with its status; return at once where there is one.
+
+    A process that was started by this function, by torchrun or the like returns at once too.
+    """
+    if "RANK" in os.environ or expected_processes() > 1 or wanted_processes(runtime) == 1:
+        return
+    run_processes([sys.executable, *sys.argv], wanted_processes(runtime))
+
+
+def run_processes(command: Sequence[str], count: int) -> NoReturn:
+    """Run a command ``count`` times as the processes of one training and exit as they do."""
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+    }  # fmt: skip
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, pass_on)
+    for rank in range(count):
+        environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        processes.append(subprocess.Popen(list(command), env=environment))
+    sys.exit(_wait(processes))
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Exit status of all; when one fails the others are asked to end, and made to after a while."""
+    deadline = None
+    while any(process.poll() is None for process in processes):
+        if deadline is None and any(process.poll() not in (None, 0, EXIT_INTERRUPTED) for process in processes):
+            deadline = time.monotonic() + GRACE
+            for process in processes:
+                process.terminate()
+        if deadline is not None and time.monotonic() >= deadline:
+            for process in processes:
+                process.kill()
+        time.sleep(0.05)
+    return _status([process.returncode for process in processes])
+
+
+def _status(codes: Sequence[int]) -> int:
+    """One exit status for those of all processes; says which process was killed, for it cannot do so itself.
+
+    The first process writes: what it says it has saved or finished is, whatever became of the others then.
+    """
+    if codes[0] in (0, EXIT_INTERRUPTED):
+        return codes[0]
+    for rank, code in enumerate(codes):
+        if code < 0 and -code != signal.SIGTERM:
+            print(
+                f"process {rank} of {len(codes)} was killed by {signal.Signals(-code).name}; the others were stopped. "
+                "Run the same command again to continue from the last checkpoint.",
+                file=sys.stderr,
+                flush=True,
+            )
+            return EXIT_FAILURE
+    return max(codes[0], EXIT_FAILURE)

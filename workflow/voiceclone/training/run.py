@@ -1,0 +1,209 @@
+"""What a finished training leaves in ``models/``: weights, report, history, each written whole or not at all.
+
+What the scripts of both trainings share: their arguments, and the files that a training leaves.
+
+Which transcripts are probably wrong: utterances that the trained model finds much harder than the others.
+
+A model that has learnt a voice predicts most of its utterances equally well. One whose text is not what was said, or
+whose sound is damaged, stands out. The score is the robust z-score of Iglewicz and Hoaglin (1993): the distance from
+the median in units of the median absolute deviation, scaled to agree with standard deviations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from voiceclone.files import atomic_path, write_json, write_jsonl, write_tsv
+from voiceclone.lineage.fingerprint import Fingerprint
+from voiceclone.stage import stage_parser
+from voiceclone.training.checkpoints import Best
+from voiceclone.training.data import Utterance
+from voiceclone.training.loop import Result
+from voiceclone.training.processes import versions
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """What a training writes.
+
+    Attributes:
+        weights: ``.safetensors`` with the public keys.
+        report: JSON, what the weights are.
+        history: JSON lines, every logged loss.
+        suspects: table of the training utterances by their loss; None: none is written.
+    """
+
+    weights: Path
+    report: Path
+    history: Path
+    suspects: Path | None = None
+
+
+def training_parser(description: str | None) -> ArgumentParser:
+    """Parser with the arguments that both trainings have."""
+    parser = stage_parser(description)
+    parser.add_argument("--features-dir", type=Path, required=True, help="folder of manifest.tsv and the stores")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of what the settings name")
+    parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints, kept between runs")
+    parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
+    parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
+    parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
+    parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
+    return parser
+
+
+def output_files(args: Namespace) -> OutputFiles:
+    """The files that the arguments name."""
+    return OutputFiles(args.output, args.report, args.history, args.suspects)
+
+
+def label(args: Namespace, model: str) -> str:
+    """Who is working, for the progress lines."""
+    return f"{args.speaker} · {model}" if args.speaker else model
+
+
+COLUMNS = ("rank", "utterance", "suspect", "loss", "score", "seconds", "language", "text")
+LIMIT = 3.5  # score above which an utterance is named, as the source advises
+FEWEST = 8  # utterances that are needed to tell what is usual
+LEAST_SPREAD = 0.05  # of the median: where all are alike, small differences mean nothing
+NAMED = 20  # in the report
+
+
+def judged(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
+    """The utterances whose loss is measured, in their order: all, or ``most`` whose names have the smallest hashes."""
+    hashes = {row.name: hashlib.sha256(row.name.encode()).digest() for row in utterances}
+    kept = set(sorted(hashes, key=lambda name: hashes[name])[:most])
+    return [row for row in utterances if row.name in kept]
+
+
+def rank(losses: Mapping[str, float], utterances: Iterable[Utterance]) -> list[dict[str, Any]]:
+    """Rows of the table, highest loss first.
+
+    Args:
+        losses: utterance -> loss under the model that is judged.
+        utterances: with their texts; those without a loss are left out.
+    """
+    judged = [row for row in utterances if row.name in losses]
+    if not judged:
+        return []
+    middle = statistics.median(losses.values())
+    deviation = statistics.median(abs(loss - middle) for loss in losses.values())
+    spread = max(1.4826 * deviation, LEAST_SPREAD * middle, 1e-12)
+    judged.sort(key=lambda row: (-losses[row.name], row.name))
+    digits = len(str(len(judged)))
+    rows = []
+    for number, row in enumerate(judged, start=1):
+        score = (losses[row.name] - middle) / spread
+        rows.append(
+            {
+                "rank": f"{number:0{digits}d}",
+                "utterance": row.name,
+                "suspect": len(judged) >= FEWEST and score > LIMIT,
+                "loss": losses[row.name],
+                "score": round(score, 2),
+                "seconds": row.seconds,
+                "language": row.language,
+                "text": row.text,
+            }
+        )
+    return rows
+
+
+def write_ranking(target: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write the table of :func:`rank`."""
+    write_tsv(target, COLUMNS, rows)
+
+
+def named(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The suspects that a report names, worst first."""
+    kept = ("utterance", "loss", "score", "language", "text")
+    return [{key: row[key] for key in kept} for row in rows if row["suspect"]][:NAMED]
+
+
+Weights = Mapping[str, Tensor]
+
+
+def judge_utterances(
+    result: Result, metric: str, utterances: Sequence[Utterance], target: Path | None
+) -> dict[str, Any]:
+    """Write the table of utterances by loss; return what the report names of it.
+
+    Args:
+        result: of the training.
+        metric: what its losses are.
+        utterances: of the training split.
+        target: the table; None: none is written.
+    """
+    rows = rank(result.losses, utterances)
+    if target is not None:
+        write_ranking(target, rows)
+    return {"suspects": {"metric": metric, "judged": len(rows), "utterances": named(rows)}}
+
+
+def write_untrained(
+    files: OutputFiles, weights: Weights, metric: str, fingerprint: Fingerprint, architecture: Mapping[str, Any]
+) -> None:
+    """Write the base model as it is, as the result of a training without a step."""
+    result = Result(step=0, epochs=0.0, seconds=0.0, last=dict(weights), best=Best(), history=[], resumes=[])
+    notes = judge_utterances(result, metric, [], files.suspects)
+    write_outputs(files, result, "last", fingerprint, architecture, notes)
+
+
+def chosen_weights(result: Result, select: Literal["best", "last"]) -> Weights:
+    """The trained weights that leave."""
+    return result.best.weights if select == "best" and result.best.step is not None else result.last
+
+
+def write_outputs(
+    files: OutputFiles,
+    result: Result,
+    select: Literal["best", "last"],
+    fingerprint: Fingerprint,
+    architecture: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    complete: Weights | None = None,
+) -> None:
+    """Write the chosen weights, what is known of them, and the history; the weights last.
+
+    Without held-out figures there is no best model, and the last one is written. ``complete`` are all weights under
+    the public keys, where those that were trained are not all.
+    """
+    best = result.best
+    take_best = select == "best" and best.step is not None
+    weights = chosen_weights(result, select) if complete is None else complete
+    write_jsonl(files.history, result.history)
+    write_json(
+        files.report,
+        {
+            "fingerprint": fingerprint.key,
+            "components": {"utterances": dict(fingerprint.utterances), **fingerprint.components},
+            "architecture": dict(architecture),
+            "step": best.step if take_best else result.step,
+            "selected": "best" if take_best else "last" if result.step else "base",
+            "steps": result.step,
+            "epochs": round(result.epochs, 3),
+            "best": {"step": best.step, **result.heldout_at(best.step)},
+            "final": {"step": result.step, **result.heldout_at(result.step)},
+            "started": result.started,
+            "resumes": result.resumes,
+            "seconds": round(result.seconds, 1),
+            "versions": versions(),
+            **notes,
+        },
+    )
+    write_weights(files.weights, weights)
+
+
+def write_weights(target: Path, weights: Weights) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    with atomic_path(target) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)

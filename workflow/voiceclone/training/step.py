@@ -1,0 +1,476 @@
+"""What both recipes do around their losses: gradients of a global batch, checks, updates. One object for a training.
+
+Running out of memory: how it is recognised on every device, and what is set free after it.
+
+Number formats of the forward and backward pass: fp32, tf32, bf16, fp16 with a scaled loss; or what the device has.
+
+Weights, optimiser states, losses, spectrograms and the quantiser stay in 32 bits in all of them.
+
+Which updates must not be made: with figures that are not finite, or with a loss that explodes.
+
+Gradients of a global batch, added up from as many smaller ones as memory needs.
+
+A global batch is a pure function of seed and step. It is cut into micro-batches of utterances, whose losses are each
+weighted by their share of the whole batch, so that the sum of the gradients is that of the batch in one piece. When
+memory runs out nothing has been updated yet: the gradients are thrown away, the micro-batch is halved and the same
+batch is gone through again. The smaller size is kept and belongs to the state, so that a resumed training computes the
+same.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.training import TrainingSettings
+from voiceclone.errors import DataError
+from voiceclone.training.data import Order
+from voiceclone.training.processes import World
+
+# What torch and the libraries below it say where they have no exception of their own.
+_MESSAGES = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "cuda out of memory",
+    "alloc_failed",  # cuBLAS, cuDNN
+)
+
+
+class MemoryExhaustedError(DataError):
+    """Not even the smallest piece of work fits into memory; not fatal, since another machine or setting may do it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the GPU or in the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MESSAGES)
+
+
+def release_memory() -> None:
+    """Give back what nothing refers to any more. Call it after the ``except`` block: its traceback holds tensors."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+Format = Literal["fp32", "tf32", "bf16", "fp16"]
+#: Instructions of a CPU that multiply bf16: with any of them a step of the GPT takes about half the time.
+CPU_BF16 = ("amx_bf16", "avx512_bf16")
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+SMALLEST_SCALE = 1.0  # where gradients overflow even at this, it is not the scale that is wrong
+
+
+def choose_format(device: torch.device) -> tuple[Format, str]:
+    """The fastest format that a device multiplies in hardware without a scaled loss, and why."""
+    if device.type == "cuda":
+        version = torch.cuda.get_device_capability(device)
+        return ("bf16" if version >= (8, 0) else "fp32"), f"GPU of compute capability {version[0]}.{version[1]}"
+    known = torch.cpu.get_capabilities()
+    found = [name for name in CPU_BF16 if known.get(name)]
+    return ("bf16", f"CPU with {found[0]}") if found else ("fp32", "CPU without instructions for bf16")
+
+
+class Precision:
+    """Autocast, the scale of the loss, and updates under it. A stateful part of the training.
+
+    In fp16 small gradients would vanish, so losses are multiplied by a scale that grows until gradients overflow; an
+    update with overflown gradients is left out and the scale halved. The same scale serves all optimisers of a step.
+
+    Args:
+        name: the format; auto: what :func:`choose_format` takes.
+        device: where the training runs.
+
+    Attributes:
+        reason: why auto took the format; empty where the format was named.
+    """
+
+    optional = True
+
+    def __init__(self, name: Format | Literal["auto"], device: torch.device) -> None:
+        self.name, self.reason = choose_format(device) if name == "auto" else (name, "")
+        self.device = device
+        name = self.name
+        # torch by itself would take TF32 for convolutions, not for products of matrices.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+        self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
+        self._open = False  # an optimiser has been unscaled in this step
+
+    def describe(self) -> str:
+        """The format, and why it was chosen."""
+        return f"{self.name} ({self.reason})" if self.reason else self.name
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Context of the networks' forward passes; not of losses."""
+        dtype = _HALF.get(self.name)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        """Backward pass of a loss, scaled."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+
+    def unscale(self, optimiser: torch.optim.Optimizer) -> None:
+        """Bring an optimiser's gradients to their own size; between the last backward pass and :meth:`update`."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimiser)
+            self._open = True
+
+    def update(self, optimiser: torch.optim.Optimizer) -> None:
+        """Make the update; in fp16 not if a gradient has overflown."""
+        if self.scaler is None:
+            optimiser.step()
+        else:
+            self.scaler.step(optimiser)
+
+    def expects_overflow(self) -> bool:
+        """Whether gradients that are not finite are the scale's fault and mended by it."""
+        return self.scaler is not None and self.scaler.get_scale() > SMALLEST_SCALE
+
+    def end_step(self) -> None:
+        """Adapt the scale; after the updates of all optimisers, or where a step is left out."""
+        if self.scaler is not None and self._open:
+            self.scaler.update()
+            self._open = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values; empty without a scale."""
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        if self.scaler is not None and state:
+            self.scaler.load_state_dict(dict(state))
+
+
+def gradient_norm(optimiser: torch.optim.Optimizer, most: float | None = None) -> float:
+    """Norm of an optimiser's gradients; larger ones than ``most`` are scaled down to it."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.get_total_norm([item.grad for item in parameters if item.grad is not None])
+    if most is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return float(norm)
+
+
+WINDOW = 100  # steps over which the usual loss is taken
+FEWEST = 20  # steps before which none is usual
+
+
+class LeftOutError(Exception):
+    """The update of this step was not made; the message says why, so that "in n steps in a row" can follow."""
+
+
+class NotFiniteError(LeftOutError):
+    """A loss or gradient of this step is NaN or infinite."""
+
+
+class ExplodingError(LeftOutError):
+    """A loss of this step is far above what is usual."""
+
+
+def finite(**values: float | Tensor) -> None:
+    """Raise :class:`NotFiniteError` naming the values that are not finite."""
+    numbers = {name: value.item() if isinstance(value, Tensor) else value for name, value in values.items()}
+    wrong = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if wrong:
+        raise NotFiniteError(f"{', '.join(wrong)} not finite")
+
+
+class Guard:
+    """Knows what is usual of each loss: the median of the last steps. A stateful part of the training.
+
+    Args:
+        most: times the median above which a loss explodes; 0: never.
+    """
+
+    optional = True
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self.recent: dict[str, list[float]] = {}
+
+    def check(self, **losses: float) -> None:
+        """Raise for a loss that is not finite or explodes; take the others in as usual.
+
+        Raises:
+            NotFiniteError: NaN or infinite.
+            ExplodingError: above ``most`` times the median.
+        """
+        finite(**losses)
+        for name, value in losses.items():
+            recent = self.recent.setdefault(name, [])
+            if self.most and len(recent) >= FEWEST:
+                usual = statistics.median(recent)
+                if value > self.most * abs(usual):
+                    raise ExplodingError(f"{name} {value:.3g}, usual {usual:.3g}: exploding")
+            recent.append(value)
+            del recent[:-WINDOW]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"recent": self.recent}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self.recent = {name: list(values) for name, values in state["recent"].items()}
+
+
+log = logging.getLogger(__name__)
+Figures = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Items of a global batch that go through the network together.
+
+    Args:
+        first: position of the first item in the batch; also what the part's randomness is seeded by.
+        items: the items.
+        batch: all items of the global batch.
+        only: whether it is all that this process has to do for the batch.
+    """
+
+    first: int
+    items: list[int]
+    batch: list[int]
+    only: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is all of the batch."""
+        return len(self.items) == len(self.batch)
+
+    @property
+    def share(self) -> float:
+        """Share of the batch's items: weight of a mean over items."""
+        return len(self.items) / len(self.batch)
+
+    @property
+    def rows(self) -> slice:
+        """Where the items stand in the batch."""
+        return slice(self.first, self.first + len(self.items))
+
+
+def split(batch: Sequence[int], most: int = 0, low: int = 0, high: int | None = None) -> list[Part]:
+    """Cut the items from ``low`` to ``high`` of a batch into parts of nearly equal size, in order.
+
+    Args:
+        batch: all items.
+        most: items in a part; 0: one part.
+        low: first position.
+        high: position after the last one; None: the end.
+    """
+    high = len(batch) if high is None else high
+    count = -(-(high - low) // most) if most else min(1, high - low)
+    bounds = [low + (high - low) * index // max(1, count) for index in range(count + 1)]
+    return [Part(start, list(batch[start:end]), list(batch), count == 1) for start, end in pairwise(bounds)]
+
+
+class Accumulator:
+    """Goes through global batches in parts that fit into memory. A stateful part of the training.
+
+    Args:
+        micro_batch: most items that go through the network together; 0: the whole batch.
+        describe: name of an item, for messages.
+    """
+
+    optional = True  # a state without it is that of a training that took its batches whole
+
+    def __init__(self, micro_batch: int = 0, describe: Callable[[int], str] = str, world: World | None = None) -> None:
+        self.setting = self.size = micro_batch
+        self.describe, self.world = describe, world or World()
+        self.events: list[str] = []  # of the step at hand, for the history
+
+    def parts(self, batch: Sequence[int]) -> list[Part]:
+        """This process's parts of a global batch, at the size that is known to fit."""
+        return split(batch, self.size, *self.world.share(batch))
+
+    def at_most(self, count: int) -> int:
+        """``count``, or what is known to fit if that is less."""
+        return min(count, self.size or count)
+
+    def gradients(
+        self, batch: Sequence[int], work: Callable[[Part], Figures], optimiser: torch.optim.Optimizer
+    ) -> dict[str, float]:
+        """Leave the gradients of the whole batch in the optimiser's parameters; return the batch's figures.
+
+        Args:
+            batch: items.
+            work: forward and backward pass of one part, its losses weighted by its share of the batch; returns
+                detached scalars that add up to those of the batch. It may be called again for the same items.
+            optimiser: its gradients are cleared first.
+
+        Raises:
+            MemoryExhaustedError: not even one item fits.
+        """
+        while True:
+            optimiser.zero_grad(set_to_none=True)
+            answers = self.world.exchange(self._attempt(batch, work))
+            failed = [answer for answer in answers if isinstance(answer, Part)]
+            if not failed:
+                parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+                self.world.add_gradients(parameters)
+                return _sum(answer.items() for answer in answers if not isinstance(answer, Part))
+            optimiser.zero_grad(set_to_none=True)
+            release_memory()
+            self._back_off(failed[0])
+
+    def _attempt(self, batch: Sequence[int], work: Callable[[Part], Figures]) -> dict[str, float] | Part:
+        """This process's figures of the batch, or the part for which memory ran out."""
+        done = []
+        for part in self.parts(batch):
+            try:
+                done.append(work(part))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                log.warning("out of memory with %d utterances: %s", len(part.items), str(error).partition("\n")[0])
+                return part
+        return _sum(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True) for figures in done)
+
+    def _back_off(self, failed: Part) -> None:
+        """Halve the micro-batch, to the same size in all processes."""
+        before = min(self.size or len(failed.batch), -(-len(failed.batch) // self.world.size))
+        if before == 1:
+            raise MemoryExhaustedError(
+                f"memory is not enough for one utterance alone: {self.describe(failed.items[0])}",
+                "free the device for this training or take a larger one, set runtime.gradient_checkpointing, leave the "
+                "utterance out by a correction, or lower slice.max_seconds",
+            )
+        self.size = -(-before // 2)
+        self.events.append(f"out of memory: micro-batch {before} -> {self.size} utterances")
+        log.warning("%s; the step is done again, the effective batch stays the same", self.events[-1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"setting": self.setting, "size": self.size}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the size back that was found to fit, unless another one is asked for now."""
+        if state["setting"] == self.setting:
+            self.size = state["size"]
+
+
+def _sum(figures: Iterable[Iterable[tuple[str, float]]]) -> dict[str, float]:
+    """Sums by name, added in order."""
+    total: dict[str, float] = {}
+    for item in figures:
+        for name, value in item:
+            total[name] = total[name] + value if name in total else value
+    return total
+
+
+class Updates:
+    """Micro-batches, processes, number format and guard of a training, in the order in which a step needs them.
+
+    Args:
+        settings: of the training.
+        runtime: micro-batch, compilation.
+        device: where the training runs.
+        world: the processes.
+        describe: name of an item, for messages.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        runtime: RuntimeSettings,
+        device: torch.device,
+        world: World | None = None,
+        describe: Callable[[int], str] = str,
+    ) -> None:
+        self.settings, self.runtime, self.device = settings, runtime, device
+        self.world = world or World()
+        self.accumulator = Accumulator(runtime.micro_batch, describe, self.world)
+        self.precision = Precision(settings.precision, device)
+        self.guard = Guard(settings.explode_ratio)
+        self.parts: dict[str, Accumulator | Precision | Guard] = {
+            "micro_batch": self.accumulator,
+            "precision": self.precision,
+            "guard": self.guard,
+        }
+
+    @property
+    def fused(self) -> bool:
+        """Whether optimisers should update all parameters in one kernel: on CUDA, where it is faster and leaner."""
+        return self.device.type == "cuda"
+
+    def compile(self, *modules: torch.nn.Module, dynamic: bool | None = None) -> None:
+        """Have modules compiled at their first pass if the settings ask for it; names of parameters do not change."""
+        for module in modules if self.runtime.compile else ():
+            module.compile(dynamic=dynamic)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Context of a whole step; adapts the fp16 scale at its end, also where an update is left out."""
+        try:
+            yield
+        finally:
+            self.precision.end_step()
+
+    def gradients(
+        self,
+        batch: list[int],
+        work: Callable[[Part], Figures],
+        optimiser: torch.optim.Optimizer,
+        most: float | None = None,
+    ) -> dict[str, float]:
+        """Gradients of a whole batch, ready for :meth:`apply`; returns its figures.
+
+        Args:
+            batch: items.
+            work: forward and backward pass of a part, see :meth:`Accumulator.gradients`.
+            optimiser: of the parameters.
+            most: bound of the gradient's norm, which then is among the figures; None: no bound.
+
+        Raises:
+            LeftOutError: a figure or a gradient is not finite.
+        """
+        figures = self.accumulator.gradients(batch, work, optimiser)
+        finite(**figures)
+        self.precision.unscale(optimiser)
+        norm = gradient_norm(optimiser, most)
+        if not self.precision.expects_overflow():
+            finite(gradient=norm)
+        if most is not None and math.isfinite(norm):
+            figures["gradient_norm"] = norm
+        return figures
+
+    def apply(self, optimiser: torch.optim.Optimizer, **losses: float) -> None:
+        """Make an optimiser's update, unless a loss explodes.
+
+        Raises:
+            LeftOutError: it explodes; no update was made.
+            MemoryExhaustedError: there is no room for the update. Weights may be changed in part, so the training has
+                to continue from its last checkpoint.
+        """
+        self.guard.check(**losses)
+        try:
+            self.precision.update(optimiser)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryExhaustedError(
+                "memory is not enough for the optimiser's own figures",
+                "free the device for this training or take a larger one; it continues from its last checkpoint",
+            ) from error
+
+    def following(self, order: Order, step: int, part: Part, again: bool = False) -> tuple[int, Part] | None:
+        """Step and part that come after a part; ``again`` if the parts of its step are gone through once more."""
+        parts = self.accumulator.parts(part.batch)
+        later = [(step, other) for other in parts if other.first > part.first]
+        if again and not part.only:
+            later += [(step, parts[0])]
+        upcoming = self.accumulator.parts(order.batch(step + 1))
+        return next(iter([*later, *((step + 1, other) for other in upcoming)]), None)

@@ -292,8 +292,8 @@ def expected_steps(training: Training, work: Path, seconds: float) -> int:
 
 def hand_back(training: Training, carried: Path, work: Path, output: Path) -> None:
     """Pack the newest checkpoint, its averaged weights where there are any."""
-    from voiceclone.models.checkpoints import read_discriminator, read_gpt, read_sovits
     from voiceclone.models.packed import write_packed
+    from voiceclone.models.public_files import read_discriminator, read_gpt, read_sovits
 
     found = training.checkpoint(work)
     if found is None:

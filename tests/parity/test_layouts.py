@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from voiceclone.errors import AssetError
-from voiceclone.models.checkpoints import POSTERIOR, PublicFile, gpt_config, sovits_config, sovits_version
 from voiceclone.models.gpt import GPTConfig
+from voiceclone.models.public_files import POSTERIOR, PublicFile, gpt_config, sovits_config, sovits_version
 from voiceclone.models.sovits import SoVITSConfig
 
 

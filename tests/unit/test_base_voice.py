@@ -17,9 +17,9 @@ from voiceclone.base.pack import FILES, install_base, pack_base, pack_running
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.tokenizer import KEYS, Tokenizer, read_base
 from voiceclone.files import read_json, write_json
-from voiceclone.models.checkpoints import read_discriminator, read_gpt, read_sovits
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.public_files import read_discriminator, read_gpt, read_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.voice import load_voice
 from voiceclone.training import finetuning as training_base

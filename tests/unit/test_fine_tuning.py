@@ -17,8 +17,8 @@ from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.models.checkpoints import write_gpt
 from voiceclone.models.gpt import TextToSemantic
+from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.training import finetuning as memory
 from voiceclone.training import gpt, sovits

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from voiceclone.config.gpt import LoRASettings
-from voiceclone.models.decoder import ResidualBlock
-from voiceclone.models.encoders import GatedStack
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import GatedStack, SoVITSConfig, SynthesizerTrn
+from voiceclone.models.vocoder import ResidualBlock
 from voiceclone.training.finetuning import Adapters, recompute_activations
 
 torch.set_num_threads(1)

@@ -14,13 +14,20 @@ from safetensors.torch import load_file
 
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import AssetError, ConfigError
-from voiceclone.models import checkpoints, losses
+from voiceclone.models import losses
+from voiceclone.models import public_files as checkpoints
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
-from voiceclone.models.encoders import from_band, to_band
 from voiceclone.models.gpt import GPTConfig, TextToSemantic, attention_mask
 from voiceclone.models.mel import mel_spectrogram, spectrogram
-from voiceclone.models.quantizer import Quantizer
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, random_starts, take_slices
+from voiceclone.models.sovits import (
+    Quantizer,
+    SoVITSConfig,
+    SynthesizerTrn,
+    from_band,
+    random_starts,
+    take_slices,
+    to_band,
+)
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import read_json, read_jsonl
-from voiceclone.models.checkpoints import write_gpt
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.training import gpt, sovits
 from voiceclone.training.housekeeping import state_lines

@@ -22,10 +22,10 @@ from voiceclone.features.verification import WEIGHTS, VerificationEncoder
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.clip import SILENCE_AFTER, with_end_mark
 from voiceclone.inference.voices import Clip, asset_finder, open_models, with_trained_polyphones
-from voiceclone.models.checkpoints import POSTERIOR, write_gpt, write_sovits
 from voiceclone.models.eres2netv2 import ERes2NetV2
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.mel import spectrogram
+from voiceclone.models.public_files import POSTERIOR, write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.upstream import import_voice
 from voiceclone.models.voice import load_voice

@@ -18,8 +18,8 @@ from voiceclone.config.detector import DetectorSettings
 from voiceclone.features.store import open_store
 from voiceclone.files import read_tsv
 from voiceclone.inference.detector import find_faults
-from voiceclone.models.checkpoints import write_gpt, write_sovits
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.public_files import write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from public_models import project_with_public_models
 from voiceclone.files import read_json, read_tsv
-from voiceclone.models.checkpoints import read_gpt, read_sovits
+from voiceclone.models.public_files import read_gpt, read_sovits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -17,8 +17,8 @@ from workload import CODES, PHONES, phones_and_tokens
 
 from voiceclone.export.targets import Calibration, build_graphs
 from voiceclone.inference.torch_backend import TorchBackend
-from voiceclone.models.checkpoints import write_gpt, write_sovits
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.public_files import write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 GREEDY_TOKENS = 40

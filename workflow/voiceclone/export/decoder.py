@@ -20,10 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voiceclone.inference.source_filter import Frames
-from voiceclone.models.decoder import Decoder
-from voiceclone.models.source_filter import SourceFilterDecoder
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.models.synthesis import LOG_F0_CENTRE
+from voiceclone.models.vocoder import Decoder, SourceFilterDecoder
 
 
 class LatentEntry(nn.Module):

@@ -289,7 +289,7 @@ def _read_state(path: Path) -> dict[str, Floats]:
     if path.suffix == ".safetensors":
         store = open_store(path)
         return {key: np.asarray(store[key], dtype=np.float32) for key in KEYS if key in store}
-    from voiceclone.models.checkpoints import read_weights
+    from voiceclone.models.public_files import read_weights
 
     state = read_weights(path)
     return {key: state[key].numpy() for key in KEYS if key in state}

@@ -1,6 +1,6 @@
 """The vocoder by the kernels of this project, from the weights of a bundle's graphs.
 
-HiFi-GAN (Kong et al. 2020); see :mod:`voiceclone.models.decoder` for the network in torch.
+HiFi-GAN (Kong et al. 2020); see :mod:`voiceclone.models.vocoder` for the network in torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The waveform of a voice with a source-filter decoder: pulses and noise through the filter that a network gave.
 
-Numpy only: what torch trains in :mod:`voiceclone.models.source_filter`. The graphs of a bundle end at the parameters of
+Numpy only: what torch trains in :mod:`voiceclone.models.vocoder`. The graphs of a bundle end at the parameters of
 frames, so that F0 can be moved and an utterance made in parts that join without a seam.
 """
 

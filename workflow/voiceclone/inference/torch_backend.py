@@ -16,8 +16,8 @@ from voiceclone.inference.source_filter import Frames, Source
 from voiceclone.inference.token_loop import TokenLoop
 from voiceclone.inference.torch_static import StaticDecoder, choose_precision
 from voiceclone.models.gpt import TextToSemantic
-from voiceclone.models.source_filter import SourceFilterDecoder
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.vocoder import SourceFilterDecoder
 
 
 class TorchBackend:

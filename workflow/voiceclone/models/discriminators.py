@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voiceclone.models.base import Architecture
-from voiceclone.models.norm import weight_norm
+from voiceclone.models.architecture import Architecture
+from voiceclone.models.layers import weight_norm
 
 SLOPE = 0.1
 

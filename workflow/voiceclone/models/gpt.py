@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voiceclone.models.base import Architecture
-from voiceclone.models.masks import length_mask
+from voiceclone.models.architecture import Architecture
+from voiceclone.models.layers import length_mask
 
 
 @dataclass(frozen=True)

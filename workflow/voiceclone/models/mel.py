@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voiceclone.audio.spectra import slaney_filters
-from voiceclone.models.base import Architecture
+from voiceclone.models.architecture import Architecture
 
 LOG_FLOOR = 1e-5
 POWER_FLOOR = 1e-8

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from voiceclone.errors import AssetError, VoiceCloneError
 from voiceclone.files import atomic_path, canonical_json
-from voiceclone.models.base import Architecture
+from voiceclone.models.architecture import Architecture
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn

@@ -2,12 +2,21 @@
 
 The network of the public GPT-SoVITS (v2, v2Pro), key for key: a conditional variational autoencoder with a flow and
 a HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones; the size ``small`` has a
-source-filter decoder instead (:mod:`voiceclone.models.source_filter`). One module serves training
+source-filter decoder instead (:mod:`voiceclone.models.vocoder`). One module serves training
 (:meth:`SynthesizerTrn.forward_train`) and inference (:meth:`SynthesizerTrn.decode`), whose halves the export traces.
+
+Style encoder: one vector that says how a recording sounds (MelStyleEncoder of Meta-StyleSpeech, Min et al. 2021).
+
+The frozen vector quantiser: one codebook, nearest neighbour by Euclidean distance (EnCodec's layout of keys).
+
+Prior and posterior encoders of SoVITS: VITS (Kim et al. 2021) with GPT-SoVITS's attention of content to text.
+
+Normalising flow between prior and posterior: mean-only affine couplings (Dinh et al. 2017, VITS).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,16 +25,486 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voiceclone.errors import ConfigError
-from voiceclone.models.base import Architecture
-from voiceclone.models.decoder import Decoder
-from voiceclone.models.encoders import PosteriorEncoder, PriorEncoder
-from voiceclone.models.flow import Flow
-from voiceclone.models.masks import frame_mask
-from voiceclone.models.norm import remove_weight_norm
-from voiceclone.models.quantizer import Quantizer
-from voiceclone.models.source_filter import SourceFilterDecoder
-from voiceclone.models.style import StyleEncoder
+from voiceclone.models.architecture import Architecture
+from voiceclone.models.layers import frame_mask, remove_weight_norm, weight_norm
 from voiceclone.models.synthesis import SOURCE_FILTER
+from voiceclone.models.vocoder import Decoder, SourceFilterDecoder
+
+
+class Linear(nn.Module):
+    """Linear map under the public key ``fc``."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the last dimension."""
+        out: Tensor = self.fc(x)
+        return out
+
+
+class Convolution(nn.Module):
+    """Same-length convolution under the public key ``conv``."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, C, T)."""
+        out: Tensor = self.conv(x)
+        return out
+
+
+class GatedConvolution(nn.Module):
+    """Gated linear unit over time with a residual connection."""
+
+    def __init__(self, channels: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.conv1 = Convolution(channels, 2 * channels, kernel)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, T) to (B, C, T)."""
+        out: Tensor = x + self.dropout(F.glu(self.conv1(x), dim=1))
+        return out
+
+
+class StyleAttention(nn.Module):
+    """Self-attention whose scores are divided by the square root of the whole width, with a residual connection."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.w_qs = nn.Linear(dim, dim)
+        self.w_ks = nn.Linear(dim, dim)
+        self.w_vs = nn.Linear(dim, dim)
+        self.fc = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Attend over (B, T, dim) where ``valid`` bool (B, T)."""
+        query, key, value = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.w_qs, self.w_ks, self.w_vs)
+        )
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=valid[:, None, None, :],
+            dropout_p=self.dropout.p if self.training else 0.0, scale=1 / math.sqrt(x.shape[-1]),
+        )  # fmt: skip
+        out: Tensor = x + self.dropout(self.fc(mixed.transpose(1, 2).flatten(2)))
+        return out
+
+
+class StyleEncoder(nn.Module):
+    """Spectrogram to style vector.
+
+    Args:
+        bins: frequency bins it reads, from 0 Hz.
+        hidden: inner width.
+        outputs: size of the style.
+        kernel: of the gated convolutions.
+        heads: of the attention.
+        dropout: while training.
+    """
+
+    def __init__(
+        self, bins: int, hidden: int, outputs: int, kernel: int = 5, heads: int = 2, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.bins = bins
+        self.spectral = nn.Sequential(
+            Linear(bins, hidden), nn.Mish(), nn.Dropout(dropout),
+            Linear(hidden, hidden), nn.Mish(), nn.Dropout(dropout),
+        )  # fmt: skip
+        self.temporal = nn.Sequential(*(GatedConvolution(hidden, kernel, dropout) for _ in range(2)))
+        self.slf_attn = StyleAttention(hidden, heads, dropout)
+        self.fc = Linear(hidden, outputs)
+
+    def forward(self, spectrogram: Tensor, mask: Tensor) -> Tensor:
+        """Mean style (B, G, 1) of the valid frames.
+
+        Args:
+            spectrogram: magnitudes (B, at least ``bins``, F).
+            mask: 1 for valid frames (B, 1, F).
+        """
+        x = (spectrogram[:, : self.bins] * mask).transpose(1, 2)
+        x = self.temporal(self.spectral(x).transpose(1, 2))
+        x = self.slf_attn((x * mask).transpose(1, 2), mask[:, 0] > 0)
+        weights = mask.transpose(1, 2)
+        style = (self.fc(x) * weights).sum(1) / weights.sum(1)
+        return style.unsqueeze(-1)
+
+
+class Codebook(nn.Module):
+    """Table of vectors with the statistics that its fitting kept; all buffers, so that nothing trains it."""
+
+    inited: Tensor
+    cluster_size: Tensor
+    embed: Tensor
+    embed_avg: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        vectors = torch.randn(size, dim)
+        self.register_buffer("inited", torch.ones(1))
+        self.register_buffer("cluster_size", torch.ones(size))
+        self.register_buffer("embed", vectors)
+        self.register_buffer("embed_avg", vectors.clone())
+
+
+class _Layer(nn.Module):
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self._codebook = Codebook(size, dim)
+
+
+class _Residual(nn.Module):
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([_Layer(size, dim)])
+
+
+class Quantizer(nn.Module):
+    """Vectors to codes and back, under the public keys ``vq.layers.0._codebook.*``."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.vq = _Residual(size, dim)
+
+    @property
+    def table(self) -> Tensor:
+        """Vectors of the codes (K, D)."""
+        return self.vq.layers[0]._codebook.embed  # type: ignore[union-attr,return-value]
+
+    @torch.no_grad()
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Codes int64 (B, 1, T) nearest to vectors (B, D, T)."""
+        points, table = vectors.transpose(1, 2).float(), self.table.float()
+        # |x|² is the same for all codes and left out.
+        distances = table.square().sum(1) - 2 * points @ table.T
+        return distances.argmin(-1).unsqueeze(1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Vectors (B, D, T) of codes (B, 1, T)."""
+        return nn.functional.embedding(codes.squeeze(1), self.table).transpose(1, 2)
+
+
+#: Score of a masked key, as in VITS; small enough to vanish in the softmax, finite in half precision.
+MASKED_SCORE = -1e4
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of (B, C, T) with the public keys ``gamma`` and ``beta``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each frame."""
+        return F.layer_norm(x.transpose(1, 2), self.gamma.shape, self.gamma, self.beta).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention on channels-first sequences; relative positions (Shaw et al. 2018) if ``window`` > 0."""
+
+    def __init__(self, channels: int, heads: int, dropout: float = 0.0, window: int = 0) -> None:
+        super().__init__()
+        self.heads, self.window, self.width = heads, window, channels // heads
+        self.conv_q = nn.Conv1d(channels, channels, 1)
+        self.conv_k = nn.Conv1d(channels, channels, 1)
+        self.conv_v = nn.Conv1d(channels, channels, 1)
+        self.conv_o = nn.Conv1d(channels, channels, 1)
+        self.dropout = nn.Dropout(dropout)
+        for conv in (self.conv_q, self.conv_k, self.conv_v):
+            nn.init.xavier_uniform_(conv.weight)
+        if window:
+            self.emb_rel_k = nn.Parameter(torch.randn(1, 2 * window + 1, self.width) * self.width**-0.5)
+            self.emb_rel_v = nn.Parameter(torch.randn(1, 2 * window + 1, self.width) * self.width**-0.5)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            x: queries (B, C, T).
+            context: keys and values (B, C, S); the same as ``x`` with relative positions.
+            mask: 1 for valid frames of ``context`` (B, 1, S).
+        """
+        query = self._split(self.conv_q(x))
+        key, value = self._split(self.conv_k(context)), self._split(self.conv_v(context))
+        query = query / math.sqrt(self.width)
+        scores = query @ key.transpose(-2, -1)
+        if self.window:
+            scores = scores + to_band(query @ self.emb_rel_k.transpose(-2, -1))
+        scores = scores.masked_fill(mask.unsqueeze(1) == 0, MASKED_SCORE)
+        weights = self.dropout(torch.softmax(scores, dim=-1))
+        mixed = weights @ value
+        if self.window:
+            mixed = mixed + from_band(weights, 2 * self.window + 1) @ self.emb_rel_v
+        out: Tensor = self.conv_o(mixed.transpose(-2, -1).flatten(1, 2))
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Heads (B, heads, T, width) of (B, C, T)."""
+        # Not unflatten: the ONNX exporter turns its sizes into constants.
+        return x.reshape(x.shape[0], self.heads, x.shape[1] // self.heads, x.shape[2]).transpose(-2, -1)
+
+
+def to_band(values: Tensor) -> Tensor:
+    """Spread values per distance (B, H, T, 2 w + 1) to (B, H, T, T): entry (i, j) is values[i, j - i + w], or 0.
+
+    Rows padded to one more than the wanted width and read again at that width shift by one step each.
+    """
+    size, band = values.shape[-2], values.shape[-1]
+    flat = F.pad(values, (0, size)).flatten(-2)
+    rows = flat[..., : size * (size + band - 1)].reshape(*values.shape[:2], size, size + band - 1)
+    return rows[..., band // 2 : band // 2 + size]
+
+
+def from_band(matrix: Tensor, band: int) -> Tensor:
+    """Collect the diagonals of (B, H, T, T) by distance: (B, H, T, 2 w + 1); the inverse of :func:`to_band`."""
+    size = matrix.shape[-1]
+    flat = F.pad(F.pad(matrix, (band // 2, band // 2)).flatten(-2), (0, size))
+    return flat.reshape(*matrix.shape[:2], size, size + band)[..., :band]
+
+
+class FeedForward(nn.Module):
+    """Two convolutions with ReLU between."""
+
+    def __init__(self, channels: int, inner: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv1d(channels, inner, kernel, padding=kernel // 2)
+        self.conv_2 = nn.Conv1d(inner, channels, kernel, padding=kernel // 2)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Map (B, C, T) within the mask (B, 1, T)."""
+        x = self.dropout(F.relu(self.conv_1(x * mask)))
+        out: Tensor = self.conv_2(x * mask) * mask
+        return out
+
+
+class Encoder(nn.Module):
+    """Post-norm transformer on channels-first sequences."""
+
+    def __init__(
+        self, channels: int, inner: int, heads: int, layers: int, kernel: int, dropout: float, window: int = 4
+    ) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(dropout)
+        self.attn_layers = nn.ModuleList(Attention(channels, heads, dropout, window) for _ in range(layers))
+        self.norm_layers_1 = nn.ModuleList(ChannelNorm(channels) for _ in range(layers))
+        self.ffn_layers = nn.ModuleList(FeedForward(channels, inner, kernel, dropout) for _ in range(layers))
+        self.norm_layers_2 = nn.ModuleList(ChannelNorm(channels) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Encode (B, C, T) within the mask (B, 1, T)."""
+        x = x * mask
+        parts = zip(self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2, strict=True)
+        for attention, norm_1, feed_forward, norm_2 in parts:
+            x = norm_1(x + self.drop(attention(x, x, mask)))
+            x = norm_2(x + self.drop(feed_forward(x, mask)))
+        return x * mask
+
+
+class ContentTextStyle(nn.Module):
+    """Content attends to text, the style is added to every frame (MRTE)."""
+
+    def __init__(self, channels: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.cross_attention = Attention(hidden, heads)
+        self.c_pre = nn.Conv1d(channels, hidden, 1)
+        self.text_pre = nn.Conv1d(channels, hidden, 1)
+        self.c_post = nn.Conv1d(hidden, channels, 1)
+
+    def forward(self, content: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, style: Tensor) -> Tensor:
+        """Mix content (B, C, T), text (B, C, L) and style (B, hidden, 1) to (B, C, T)."""
+        content = self.c_pre(content * mask)
+        text = self.text_pre(text * text_mask)
+        mixed = self.cross_attention(content * mask, text * text_mask, text_mask) + content + style
+        out: Tensor = self.c_post(mixed * mask)
+        return out
+
+
+class PriorEncoder(nn.Module):
+    """Quantised content and phones to the Gaussian that the flow starts from (public key ``enc_p``)."""
+
+    def __init__(
+        self,
+        content_dim: int,
+        phones: int,
+        channels: int,
+        hidden: int,
+        inner: int,
+        heads: int,
+        layers: int,
+        kernel: int,
+        dropout: float,
+        style_hidden: int,
+        style_heads: int,
+    ) -> None:
+        super().__init__()
+
+        def encoder(depth: int) -> Encoder:
+            return Encoder(hidden, inner, heads, depth, kernel, dropout)
+
+        self.ssl_proj = nn.Conv1d(content_dim, hidden, 1)
+        self.encoder_ssl = encoder(layers // 2)
+        self.encoder_text = encoder(layers)
+        self.text_embedding = nn.Embedding(phones, hidden)
+        self.mrte = ContentTextStyle(hidden, style_hidden, style_heads)
+        self.encoder2 = encoder(layers // 2)
+        self.proj = nn.Conv1d(hidden, 2 * channels, 1)
+        nn.init.normal_(self.text_embedding.weight, 0.0, hidden**-0.5)
+
+    def forward(
+        self,
+        content: Tensor,
+        lengths: Tensor | None,
+        phones: Tensor,
+        phone_lengths: Tensor | None,
+        style: Tensor,
+        frames: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Encode.
+
+        Args:
+            content: quantised vectors (B, D, T).
+            lengths: valid frames (B,), None: all.
+            phones: int64 (B, L).
+            phone_lengths: valid phones (B,), None: all.
+            style: (B, style_hidden, 1).
+            frames: length to stretch or shorten the sequence to; None: as it is.
+
+        Returns:
+            Hidden states (B, hidden, T), mean and log standard deviation (B, C, T), mask (B, 1, T).
+        """
+        mask = frame_mask(lengths, content)
+        hidden = self.encoder_ssl(self.ssl_proj(content * mask) * mask, mask)
+        text = self.text_embedding(phones).transpose(1, 2)
+        text_mask = frame_mask(phone_lengths, text)
+        text = self.encoder_text(text, text_mask)
+        hidden = self.encoder2(self.mrte(hidden, mask, text, text_mask, style), mask)
+        if frames is not None:
+            hidden = F.interpolate(hidden, size=frames, mode="linear")
+            mask = F.interpolate(mask, size=frames, mode="nearest")
+        mean, log_deviation = (self.proj(hidden) * mask).chunk(2, dim=1)
+        return hidden, mean, log_deviation, mask
+
+
+class GatedStack(nn.Module):
+    """WaveNet-style gated convolutions conditioned on the style (WN of WaveGlow), weight-normalised."""
+
+    def __init__(self, channels: int, kernel: int, layers: int, style: int) -> None:
+        super().__init__()
+        self.in_layers = nn.ModuleList(
+            weight_norm(nn.Conv1d(channels, 2 * channels, kernel, padding=kernel // 2)) for _ in range(layers)
+        )
+        # The last layer feeds only the sum of skips.
+        widths = [2 * channels] * (layers - 1) + [channels]
+        self.res_skip_layers = nn.ModuleList(weight_norm(nn.Conv1d(channels, width, 1)) for width in widths)
+        self.cond_layer = weight_norm(nn.Conv1d(style, 2 * channels * layers, 1))
+
+    def forward(self, x: Tensor, mask: Tensor, style: Tensor) -> Tensor:
+        """Map (B, C, T) within the mask (B, 1, T), given the style (B, G, 1)."""
+        conditions = self.cond_layer(style).chunk(len(self.in_layers), dim=1)
+        total = torch.zeros_like(x)
+        for convolve, mix, condition in zip(self.in_layers, self.res_skip_layers, conditions, strict=True):
+            content, gate = (convolve(x) + condition).chunk(2, dim=1)
+            out = mix(torch.tanh(content) * torch.sigmoid(gate))
+            if mix is not self.res_skip_layers[-1]:
+                residual, out = out.chunk(2, dim=1)
+                x = (x + residual) * mask
+            total = total + out
+        return total * mask
+
+
+class PosteriorEncoder(nn.Module):
+    """Spectrogram to the Gaussian of the latent (public key ``enc_q``); used in training only.
+
+    With ``pitch`` it also reads that many numbers about F0 of each frame: bins of 16 Hz tell F0 only roughly. Their
+    weights begin at zero, so that a network that learnt without them can go on with them.
+    """
+
+    def __init__(
+        self, bins: int, channels: int, hidden: int, kernel: int, layers: int, style: int, pitch: int = 0
+    ) -> None:
+        super().__init__()
+        if pitch:
+            self.pitch = nn.Conv1d(pitch, hidden, 1, bias=False)
+            nn.init.zeros_(self.pitch.weight)
+        self.pre = nn.Conv1d(bins, hidden, 1)
+        self.enc = GatedStack(hidden, kernel, layers, style)
+        self.proj = nn.Conv1d(hidden, 2 * channels, 1)
+
+    def forward(
+        self,
+        spectrogram: Tensor,
+        mask: Tensor,
+        style: Tensor,
+        noise: Tensor | None = None,
+        pitch: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample (B, C, T), mean and log standard deviation; ``noise`` replaces the normal draw.
+
+        ``pitch`` (B, P, T) goes to a network that reads it.
+
+        The style gets no gradient from here, so that it does not learn to carry the content.
+        """
+        hidden = self.pre(spectrogram)
+        if pitch is not None:
+            hidden = hidden + self.pitch(pitch)
+        hidden = self.enc(hidden * mask, mask, style.detach())
+        mean, log_deviation = (self.proj(hidden) * mask).chunk(2, dim=1)
+        if noise is None:
+            noise = torch.randn_like(mean)
+        return (mean + noise * log_deviation.exp()) * mask, mean, log_deviation
+
+
+class Coupling(nn.Module):
+    """Shifts one half of the channels by a function of the other half."""
+
+    def __init__(self, channels: int, hidden: int, kernel: int, layers: int, style: int) -> None:
+        super().__init__()
+        self.pre = nn.Conv1d(channels // 2, hidden, 1)
+        self.enc = GatedStack(hidden, kernel, layers, style)
+        self.post = nn.Conv1d(hidden, channels // 2, 1)
+        for parameter in self.post.parameters():  # starts as the identity
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, mask: Tensor, style: Tensor, reverse: bool = False) -> Tensor:
+        """Map (B, C, T) within the mask (B, 1, T), given the style (B, G, 1)."""
+        first, second = x.chunk(2, dim=1)
+        shift = self.post(self.enc(self.pre(first) * mask, mask, style)) * mask
+        second = (second - shift) * mask if reverse else shift + second * mask
+        return torch.cat([first, second], dim=1)
+
+
+class Flip(nn.Module):
+    """Reverses the order of the channels, so that both halves get their turn."""
+
+    def forward(self, x: Tensor, mask: Tensor, style: Tensor, reverse: bool = False) -> Tensor:
+        """Map (B, C, T)."""
+        return x.flip(1)
+
+
+class Flow(nn.Module):
+    """Couplings with a flip after each (public keys ``flows.0``, ``flows.2`` ...)."""
+
+    def __init__(self, channels: int, hidden: int, kernel: int, layers: int, couplings: int, style: int) -> None:
+        super().__init__()
+        self.flows = nn.ModuleList(
+            module for _ in range(couplings) for module in (Coupling(channels, hidden, kernel, layers, style), Flip())
+        )
+
+    def forward(self, x: Tensor, mask: Tensor, style: Tensor, reverse: bool = False) -> Tensor:
+        """Posterior to prior (B, C, T) within the mask (B, 1, T); prior to posterior if ``reverse``."""
+        for module in reversed(self.flows) if reverse else self.flows:
+            x = module(x, mask, style, reverse)
+        return x
+
 
 #: Content frames (50 Hz) per semantic token (25 Hz).
 FRAMES_PER_TOKEN = 2

@@ -1,6 +1,6 @@
 """Numbers of the source-filter synthesis, which torch (training) and numpy (speaking) share.
 
-:mod:`voiceclone.models.source_filter` and :mod:`voiceclone.inference.source_filter` have the two.
+:mod:`voiceclone.models.vocoder` and :mod:`voiceclone.inference.source_filter` have the two.
 """
 
 from __future__ import annotations

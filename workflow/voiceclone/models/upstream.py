@@ -18,8 +18,8 @@ from voiceclone.errors import AssetError, DataError
 from voiceclone.features.tokenizer import KEYS as TOKENIZER_KEYS
 from voiceclone.files import atomic_folder, read_json, sha256_file, write_json, write_jsonl
 from voiceclone.lineage.fingerprint import Fingerprint
-from voiceclone.models.base import Architecture
-from voiceclone.models.checkpoints import (
+from voiceclone.models.architecture import Architecture
+from voiceclone.models.public_files import (
     CODEBOOK,
     PublicFile,
     State,

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest, read_json, sha256_file
-from voiceclone.models.checkpoints import POSTERIOR, read_gpt, read_sovits
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import SUFFIX
+from voiceclone.models.public_files import POSTERIOR, read_gpt, read_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -54,7 +54,7 @@ def read_base(asset: Asset, read: Callable[[Path], tuple[Config, State]]) -> tup
 
     Args:
         asset: the model.
-        read: reader of :mod:`voiceclone.models.checkpoints` for its kind.
+        read: reader of :mod:`voiceclone.models.public_files` for its kind.
 
     Raises:
         AssetError: no such file, or more than one, or of another kind.

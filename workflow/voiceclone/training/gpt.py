@@ -28,9 +28,9 @@ from voiceclone.assets import Asset
 from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.models.checkpoints import read_gpt
 from voiceclone.models.gpt import GPTConfig, Layer, Pointer, TextToSemantic
 from voiceclone.models.losses import pointer_hits, pointer_loss, token_loss, top_k_accuracy
+from voiceclone.models.public_files import read_gpt
 from voiceclone.progress import announce
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (

@@ -18,21 +18,20 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.features.verification import vector_kind
-from voiceclone.models.checkpoints import CODEBOOK, read_discriminator, read_sovits
-from voiceclone.models.decoder import ResidualBlock
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
-from voiceclone.models.encoders import GatedStack
 from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
-from voiceclone.models.source_filter import ConvNeXtBlock
+from voiceclone.models.public_files import CODEBOOK, read_discriminator, read_sovits
 from voiceclone.models.sovits import (
     SOURCE_FILTER,
+    GatedStack,
     SoVITSConfig,
     SynthesizerTrn,
     TrainingOutput,
     random_starts,
     take_slices,
 )  # fmt: skip
+from voiceclone.models.vocoder import ConvNeXtBlock, ResidualBlock
 from voiceclone.progress import announce
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (

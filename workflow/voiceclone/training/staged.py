@@ -36,9 +36,9 @@ from voiceclone.models.losses import (
     stft_loss,
 )  # fmt: skip
 from voiceclone.models.mel import spectrogram, training_mel
-from voiceclone.models.source_filter import SourceFilterDecoder
 from voiceclone.models.sovits import FRAMES_PER_TOKEN, SoVITSConfig, SynthesizerTrn, random_starts, take_slices
 from voiceclone.models.synthesis import LOG_F0_RANGE, UPSAMPLING
+from voiceclone.models.vocoder import SourceFilterDecoder
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (
     FeatureStore,

@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.quantize import blockwise, columnwise, half, restore
-from voiceclone.export.standard import within_int32
-from voiceclone.export.text_to_semantic import TextToSemanticGraph
 from voiceclone.inference.backend import MARGIN_FRAMES, KeyValueCache, in_parts
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.text_to_semantic.graph import TextToSemanticGraph
+from voiceclone.text_to_semantic.standard_graph import within_int32
 
 from .voice_fixture import random_gpt
 

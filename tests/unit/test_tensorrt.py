@@ -29,7 +29,6 @@ from voiceclone.export import bundle as bundles
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.profiles import Sizes, build_script, not_covered, profiles, ranges
-from voiceclone.export.standard import StandardTextToSemanticGraph, within_int32
 from voiceclone.export.tensorrt import build_engines, remove_outdated
 from voiceclone.files import read_json, read_tsv
 from voiceclone.inference.backend import CACHE_STEP
@@ -37,6 +36,7 @@ from voiceclone.inference.bundle import Reference, read_bundle, verify_bundle
 from voiceclone.inference.engine_cache import Engine, Machine, engines_of, read_recorded, why_not, write_recorded
 from voiceclone.inference.standard import HIDDEN_SCORE, StandardOnnxBackend
 from voiceclone.models.gpt import TextToSemantic
+from voiceclone.text_to_semantic.standard_graph import StandardTextToSemanticGraph, within_int32
 
 from .voice_fixture import make_voice, random_gpt
 

@@ -18,8 +18,8 @@ from voiceclone.inference.sampling import SamplingSettings, sample
 from voiceclone.inference.token_loop import TokenLoop
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.inference.torch_sampling import RowSettings, sample_rows
-from voiceclone.inference.torch_static import StaticDecoder
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.text_to_semantic.torch_static import StaticDecoder
 
 CODES = 48
 

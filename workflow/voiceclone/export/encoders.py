@@ -25,7 +25,6 @@ from voiceclone.errors import AssetError, VoiceCloneError
 from voiceclone.export.decoder import trace
 from voiceclone.export.lint import lint_stored
 from voiceclone.export.storage import store_bytes, store_exact_halves, store_halves
-from voiceclone.export.text_to_semantic import Format
 from voiceclone.files import atomic_path, sha256_file, write_json
 from voiceclone.inference.graph_encoders import (
     FILTER_BANK,
@@ -40,6 +39,7 @@ from voiceclone.inference.graph_encoders import (
     GraphSpeaker,
 )
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.text_to_semantic.graph import Format
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

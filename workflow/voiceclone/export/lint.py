@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 from voiceclone.export.builder import MICROSOFT
 from voiceclone.export.profiles import Profiles, not_covered
 from voiceclone.export.tensorrt_lint import graphs_of, not_for_tensorrt
-from voiceclone.export.text_to_semantic import Format
+from voiceclone.text_to_semantic.graph import Format
 
 #: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.
 SMALL = 16_384

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
-from voiceclone.export.text_to_semantic import Format
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
 from voiceclone.inference.backend import Backend
@@ -23,6 +22,7 @@ from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
 from voiceclone.inference.reference import has_bert
 from voiceclone.inference.sampling import softmax
 from voiceclone.inference.source_filter import Frames, Source
+from voiceclone.text_to_semantic.graph import Format
 
 Floats = npt.NDArray[np.float32]
 

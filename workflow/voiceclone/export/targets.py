@@ -13,11 +13,11 @@ import onnx
 
 from voiceclone.export.decoder import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.export.quantize import dynamic_int8, half, static_int8
-from voiceclone.export.text_to_semantic import Format, TextToSemanticGraph
 from voiceclone.files import digest
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.models.synthesis import SOURCE_FILTER
+from voiceclone.text_to_semantic.graph import Format, TextToSemanticGraph
 
 Inputs = Mapping[str, npt.NDArray[Any]]
 

@@ -14,12 +14,12 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from voiceclone.errors import VoiceCloneError
 from voiceclone.export.decoder import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.export.quantize import half
-from voiceclone.export.standard import StandardTextToSemanticGraph, within_int32
 from voiceclone.export.targets import Calibration, eight_bits
-from voiceclone.export.text_to_semantic import Format
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.models.synthesis import SOURCE_FILTER
+from voiceclone.text_to_semantic.graph import Format
+from voiceclone.text_to_semantic.standard_graph import StandardTextToSemanticGraph, within_int32
 
 #: Operator sets that TensorRT 10.0 reads, the first in which scales of Q and DQ may be in half precision.
 LATEST_OPSET, HALF_SCALES_OPSET = 20, 19

@@ -17,11 +17,11 @@ from voiceclone.inference.backend import (
     threads_to_use,
 )
 from voiceclone.inference.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
-from voiceclone.inference.kernel_gpt import KernelGPT
 from voiceclone.inference.kernel_vocoder import KernelVocoder
 from voiceclone.inference.onnx_weights import OnnxWeights, read_pointer
 from voiceclone.inference.source_filter import Frames, Source
 from voiceclone.kernels.binding import PANEL, load_kernels
+from voiceclone.text_to_semantic.kernels import KernelGPT
 
 
 def runs_with_kernels(description: dict[str, Any]) -> bool:

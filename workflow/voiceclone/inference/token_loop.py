@@ -14,7 +14,7 @@ import torch
 
 from voiceclone.inference.drawing import FIRST_END_STEP, Draw
 from voiceclone.inference.torch_sampling import RowGuides, RowSettings, sample_rows
-from voiceclone.inference.torch_static import StaticDecoder
+from voiceclone.text_to_semantic.torch_static import StaticDecoder
 
 #: Steps between two looks at the tokens: a look waits for the device, a step too many is thrown away.
 STEPS_ON_CPU, STEPS_ON_CUDA = 1, 5

@@ -14,10 +14,10 @@ from voiceclone.inference.backend import Floats, Tokens
 from voiceclone.inference.guidance import GUIDANCE, known_emission
 from voiceclone.inference.source_filter import Frames, Source
 from voiceclone.inference.token_loop import TokenLoop
-from voiceclone.inference.torch_static import StaticDecoder, choose_precision
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.models.vocoder import SourceFilterDecoder
+from voiceclone.text_to_semantic.torch_static import StaticDecoder, choose_precision
 
 
 class TorchBackend:

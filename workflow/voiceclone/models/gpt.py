@@ -6,7 +6,8 @@ predicted from the position before it, so the first one comes from the last phon
 
 One module serves training (:meth:`TextToSemantic.forward`) and generation with a key-value cache
 (:meth:`TextToSemantic.forward_cached`). What is exported is the same sums written again as graphs
-(:mod:`voiceclone.export.text_to_semantic`, :mod:`voiceclone.export.standard`), which the export compares with it.
+(:mod:`voiceclone.text_to_semantic.graph`, :mod:`voiceclone.text_to_semantic.standard_graph`), which the export
+compares with it.
 """
 
 from __future__ import annotations

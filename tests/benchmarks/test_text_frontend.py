@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from voiceclone.features.bert import BertEncoder
 from voiceclone.files import canonical_json
+from voiceclone.listeners.bert import BertEncoder
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import to_phones
 

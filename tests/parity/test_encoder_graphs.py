@@ -10,9 +10,8 @@ import torch
 from voiceclone.audio.spectra import filter_bank, magnitudes
 from voiceclone.export.encoders import EXPORTERS, voice_graphs
 from voiceclone.export.storage import store_exact_halves
-from voiceclone.features.verification import WEIGHTS
 from voiceclone.inference.graph_encoders import Graph, GraphSpeaker
-from voiceclone.models.eres2netv2 import ERes2NetV2
+from voiceclone.listeners.eres2netv2 import WEIGHTS, ERes2NetV2
 
 ACTIVATION, SPEAKER = 2e-4, 1e-3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from voiceclone.models.eres2netv2 import ERes2NetV2
+from voiceclone.listeners.eres2netv2 import ERes2NetV2
 
 LIMIT = 1e-3
 
@@ -21,7 +21,7 @@ def test_keys_and_outputs(golden, close):
 
 
 def test_filter_bank(golden, close):
-    from voiceclone.features.campplus import kaldi_fbank
+    from voiceclone.listeners.campplus import kaldi_fbank
 
     recorded = golden.read("speaker_embedding")
     close(kaldi_fbank(recorded["wav16k"]), recorded["fbank"], LIMIT)

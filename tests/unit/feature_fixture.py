@@ -10,8 +10,8 @@ import numpy as np
 from voiceclone.assets import Asset
 from voiceclone.assets.asset import content_digest
 from voiceclone.audio.io import write_flac
-from voiceclone.features.campplus import WEIGHTS, CAMPlusPlus
 from voiceclone.files import sha256_file, write_json, write_tsv
+from voiceclone.listeners.campplus import WEIGHTS, CAMPlusPlus
 
 COLUMNS = ["utterance", "path", "sha256", "seconds", "language", "text", "split"]
 

@@ -13,8 +13,8 @@ import torch
 
 from voiceclone.assets import Asset, open_asset
 from voiceclone.errors import AssetError, DataError
-from voiceclone.features import campplus
-from voiceclone.features.campplus import DIMENSION, CAMPlusPlus, SpeakerEncoder, kaldi_fbank
+from voiceclone.listeners import campplus
+from voiceclone.listeners.campplus import DIMENSION, CAMPlusPlus, SpeakerEncoder, kaldi_fbank
 
 
 @pytest.fixture(scope="module")

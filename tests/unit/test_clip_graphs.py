@@ -19,11 +19,11 @@ from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, DataError, VoiceCloneError
 from voiceclone.export.encoders import check_voice_graphs, export_encoder
 from voiceclone.export.lint import lint_stored
-from voiceclone.features.bert import BertEncoder
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.bundle import read_bundle
 from voiceclone.inference.encoders import BundleEncoders
 from voiceclone.inference.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
+from voiceclone.listeners.bert import BertEncoder
 from voiceclone.text.frontend import to_phones
 
 from .encoder_fixture import export, make_exported_voice, sound

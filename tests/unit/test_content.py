@@ -11,7 +11,7 @@ import soundfile
 
 from voiceclone.assets import Asset, open_asset
 from voiceclone.errors import AssetError, DataError
-from voiceclone.features.content import check_finite, fit_length, in_windows, load_encoder
+from voiceclone.listeners.content import check_finite, fit_length, in_windows, load_encoder
 
 from .feature_fixture import random_hubert
 

@@ -11,8 +11,8 @@ import pytest
 from voiceclone.assets import open_asset
 from voiceclone.audio.io import read_mono, resample
 from voiceclone.evaluation.prosody import pitch
-from voiceclone.evaluation.quality import RATE, DistillMos, Dnsmos, listening_signal
 from voiceclone.evaluation.similarity import Ge2eEncoder, centroid, cosine
+from voiceclone.listeners.mos import RATE, DistillMos, Dnsmos, listening_signal
 
 
 @pytest.mark.parametrize("hertz", [75.0, 137.3, 210.0, 420.0])

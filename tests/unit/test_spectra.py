@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.audio.spectra import filter_bank, magnitudes, whisper_mel
-from voiceclone.features.campplus import kaldi_fbank
+from voiceclone.listeners.campplus import kaldi_fbank
 from voiceclone.models.mel import spectrogram
 
 

@@ -19,7 +19,6 @@ from voiceclone.config.export import ExportSettings
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.parity import check, compare, held_out_sentences, text_features
-from voiceclone.features.bert import BertEncoder
 from voiceclone.features.store import open_store
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.bundle import read_bundle, verify_bundle
@@ -28,6 +27,7 @@ from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.lineage.rights import Rights
+from voiceclone.listeners.bert import BertEncoder
 from voiceclone.models.voice import load_gpt, load_sovits
 from voiceclone.text.frontend import to_phones
 

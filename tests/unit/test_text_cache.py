@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from voiceclone.assets import Asset
 from voiceclone.errors import DataError
-from voiceclone.features.bert import BertEncoder, LazyBert
+from voiceclone.listeners.bert import BertEncoder, LazyBert
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon

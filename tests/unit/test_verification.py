@@ -14,9 +14,8 @@ from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.features.extract import extract_features
 from voiceclone.features.store import open_store
-from voiceclone.features.verification import WEIGHTS, VerificationEncoder, vector_kind
 from voiceclone.files import read_tsv
-from voiceclone.models.eres2netv2 import STYLE_SIZE, ERes2NetV2
+from voiceclone.listeners.eres2netv2 import STYLE_SIZE, WEIGHTS, ERes2NetV2, VerificationEncoder, vector_kind
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.training.sovits import SoVITSData
 

@@ -17,12 +17,11 @@ from voiceclone.cli import app
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.export.bundle import export_voice
-from voiceclone.features.content import HubertContent
-from voiceclone.features.verification import WEIGHTS, VerificationEncoder
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.inference.clip import SILENCE_AFTER, with_end_mark
 from voiceclone.inference.voices import Clip, asset_finder, open_models, with_trained_polyphones
-from voiceclone.models.eres2netv2 import ERes2NetV2
+from voiceclone.listeners.content import HubertContent
+from voiceclone.listeners.eres2netv2 import WEIGHTS, ERes2NetV2, VerificationEncoder
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.mel import spectrogram
 from voiceclone.models.public_files import POSTERIOR, write_gpt, write_sovits

@@ -19,8 +19,8 @@ from torch import Tensor
 from project import Project
 from voiceclone.config.demo import DemoSettings
 from voiceclone.files import sha256_file
+from voiceclone.listeners.eres2netv2 import ERes2NetV2
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
-from voiceclone.models.eres2netv2 import ERes2NetV2
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn

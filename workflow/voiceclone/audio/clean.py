@@ -23,8 +23,8 @@ from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
-    from voiceclone.evaluation.quality import Dnsmos
-    from voiceclone.features.campplus import SpeakerEncoder
+    from voiceclone.listeners.campplus import SpeakerEncoder
+    from voiceclone.listeners.mos import Dnsmos
 
 log = logging.getLogger(__name__)
 TRAINING_RATE = 32_000
@@ -146,11 +146,11 @@ def open_judge(settings: CleanSettings, dnsmos: Asset | None, encoder: Asset | N
     """Load the models that were given; both are optional."""
     quality = speaker = None
     if dnsmos is not None:
-        from voiceclone.evaluation.quality import Dnsmos
+        from voiceclone.listeners.mos import Dnsmos
 
         quality = Dnsmos(dnsmos)
     if encoder is not None:
-        from voiceclone.features.campplus import SpeakerEncoder
+        from voiceclone.listeners.campplus import SpeakerEncoder
 
         speaker = SpeakerEncoder(encoder)
     return Judge(quality, speaker, settings.score_seconds)

@@ -1,6 +1,6 @@
 """Spectra as the encoders read them, in numpy: what a voice without torch hears of a clip.
 
-The same numbers as :mod:`voiceclone.models.mel` and :mod:`voiceclone.features.campplus` compute with torch.
+The same numbers as :mod:`voiceclone.models.mel` and :mod:`voiceclone.listeners.campplus` compute with torch.
 """
 
 from __future__ import annotations

@@ -83,9 +83,9 @@ class Ears:
 
 def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears:
     """What listens, from the assets ``campplus``, ``distillmos`` and a recogniser."""
-    from voiceclone.evaluation.asr import ScoringRecogniser as Recogniser
-    from voiceclone.evaluation.quality import DistillMos
-    from voiceclone.features.campplus import SpeakerEncoder
+    from voiceclone.listeners.campplus import SpeakerEncoder
+    from voiceclone.listeners.mos import DistillMos
+    from voiceclone.listeners.recogniser import ScoringRecogniser as Recogniser
 
     by_name = {asset.name: asset for asset in assets}
     known = digest([beam_size, *(by_name[name].digest for name in sorted(by_name))])

@@ -18,10 +18,10 @@ from voiceclone.assets import Asset
 from voiceclone.audio.io import Waveform, read_mono
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.transcribe import TranscribeSettings
-from voiceclone.corpus.recogniser import RATE, Recogniser, Sound
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_jsonl, write_tsv
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -112,14 +112,14 @@ class Meters:
 
     @cached_property
     def _recogniser(self) -> Any:
-        from voiceclone.evaluation.asr import ScoringRecogniser as Recogniser
+        from voiceclone.listeners.recogniser import ScoringRecogniser as Recogniser
 
         return Recogniser(self.assets.asr, self.threads, self.beam_size)
 
     @cached_property
     def campplus(self) -> Any:
         """CAM++ speaker encoder."""
-        from voiceclone.features.campplus import SpeakerEncoder
+        from voiceclone.listeners.campplus import SpeakerEncoder
 
         return SpeakerEncoder(self.assets.speaker_encoder)
 
@@ -132,13 +132,13 @@ class Meters:
 
     @cached_property
     def _dnsmos(self) -> Any:
-        from voiceclone.evaluation.quality import Dnsmos
+        from voiceclone.listeners.mos import Dnsmos
 
         return Dnsmos(self.assets.dnsmos, self.threads)
 
     @cached_property
     def _distillmos(self) -> Any:
-        from voiceclone.evaluation.quality import DistillMos
+        from voiceclone.listeners.mos import DistillMos
 
         return DistillMos(self.assets.distillmos)
 

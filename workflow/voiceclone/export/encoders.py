@@ -149,7 +149,7 @@ class _UnitVector(nn.Module):
 
 
 def _hubert(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
-    from voiceclone.features.content import HubertContent
+    from voiceclone.listeners.content import HubertContent
 
     encoder = HubertContent(asset)
     for module in encoder.model.modules():
@@ -161,8 +161,8 @@ def _hubert(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
 
 
 def _whisper(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
-    from voiceclone.features.content import WhisperContent
-    from voiceclone.models.whisper import WhisperEncoder, read_ctranslate2
+    from voiceclone.listeners.content import WhisperContent
+    from voiceclone.listeners.whisper import WhisperEncoder, read_ctranslate2
 
     network = WhisperEncoder(read_ctranslate2(asset.file("model.bin")))
     axes = {MEL: {2: "steps"}, "content": {2: "frames"}}
@@ -171,7 +171,7 @@ def _whisper(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
 
 
 def _campplus(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
-    from voiceclone.features.campplus import WINDOW_SECONDS, SpeakerEncoder
+    from voiceclone.listeners.campplus import WINDOW_SECONDS, SpeakerEncoder
 
     encoder = SpeakerEncoder(asset)
     graph = _speaker(_UnitVector(encoder.network))
@@ -180,7 +180,7 @@ def _campplus(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
 
 
 def _eres2netv2(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
-    from voiceclone.features.verification import VerificationEncoder
+    from voiceclone.listeners.eres2netv2 import VerificationEncoder
 
     encoder = VerificationEncoder(asset)
     graph = _speaker(encoder.network)
@@ -192,7 +192,7 @@ def _speaker(network: nn.Module) -> onnx.ModelProto:
 
 
 def _bert(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
-    from voiceclone.features.bert import BertEncoder, CharacterEncoder
+    from voiceclone.listeners.bert import BertEncoder, CharacterEncoder
 
     encoder = BertEncoder(asset)
     shape = {0: "texts", 1: "characters"}

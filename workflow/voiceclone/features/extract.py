@@ -14,18 +14,18 @@ import numpy as np
 from voiceclone.audio.io import resample
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
-from voiceclone.features.bert import BertEncoder, check_finite
-from voiceclone.features.campplus import DIMENSION, SpeakerEncoder
-from voiceclone.features.content import RATE, ContentEncoder, fit_length, load_encoder
 from voiceclone.features.phones import PhonesCache, phones_key
 from voiceclone.features.pitch import PER_FRAME, track_pitch
 from voiceclone.features.spectrogram import BINS, HOP, magnitudes, to_float, training_audio
 from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
-from voiceclone.features.verification import VerificationEncoder
 from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv
 from voiceclone.languages import WITH_BERT
 from voiceclone.lineage.cache import item_key
+from voiceclone.listeners.bert import BertEncoder, check_finite
+from voiceclone.listeners.campplus import DIMENSION, SpeakerEncoder
+from voiceclone.listeners.content import RATE, ContentEncoder, fit_length, load_encoder
+from voiceclone.listeners.eres2netv2 import VerificationEncoder
 from voiceclone.progress import Progress
 from voiceclone.text.cache import hit_rate
 from voiceclone.text.frontend import Phones
@@ -311,7 +311,7 @@ def with_polyphones(
     """
     if not settings.polyphones:
         return lexicon
-    from voiceclone.text.g2pw import G2PW
+    from voiceclone.listeners.g2pw import G2PW
 
     model = _asset(assets, settings.polyphones, "features.polyphones")
     vocabulary = _asset(assets, settings.bert, "features.bert")

@@ -25,7 +25,7 @@ from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon
 
 if TYPE_CHECKING:
-    from voiceclone.features.bert import LazyEncoder
+    from voiceclone.listeners.bert import LazyEncoder
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from voiceclone.audio.io import Waveform
 from voiceclone.errors import AssetError, DataError
-from voiceclone.features.bert import LazyEncoder
 from voiceclone.files import contained_path, digest, sha256_file
 from voiceclone.inference.bundle import QUANTISER, STYLE
 from voiceclone.inference.graph_encoders import Graph, GraphBert, GraphContent, GraphSpeaker, give_back_memory
+from voiceclone.listeners.bert import LazyEncoder
 
 Floats = npt.NDArray[np.float32]
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from voiceclone.audio.io import Waveform
 from voiceclone.audio.spectra import filter_bank, whisper_mel
 from voiceclone.errors import AssetError
-from voiceclone.features.bert import CharacterEncoder
-from voiceclone.features.content import (
+from voiceclone.listeners.bert import CharacterEncoder
+from voiceclone.listeners.content import (
     OVERLAP_SECONDS,
     RATE,
     STEP,
@@ -86,7 +86,7 @@ def give_back_memory() -> None:
 
 
 class GraphContent:
-    """An encoder of speech content, as :class:`voiceclone.features.content.ContentEncoder`."""
+    """An encoder of speech content, as :class:`voiceclone.listeners.content.ContentEncoder`."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -101,7 +101,7 @@ class GraphContent:
         return fit_length(self._graph(samples=padded[None])[0], max(1, len(samples) // STEP))
 
     def _bands(self, samples: Waveform) -> Floats:
-        """One to two seconds of silence follow the sound, as :class:`voiceclone.features.content.WhisperContent` has
+        """One to two seconds of silence follow the sound, as :class:`voiceclone.listeners.content.WhisperContent` has
         it."""
         seconds = min(len(samples) // RATE + OVERLAP_SECONDS, WINDOW_SECONDS)
         padded = np.zeros(seconds * RATE, np.float32)

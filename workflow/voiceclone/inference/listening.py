@@ -30,7 +30,7 @@ def best_recogniser(root: Path) -> str:
 
 def open_listener(asset: Asset, settings: DetectorSettings, threads: int = 0) -> Listener:
     """A listener with a recogniser."""
-    from voiceclone.evaluation.asr import ScoringRecogniser as Recogniser
+    from voiceclone.listeners.recogniser import ScoringRecogniser as Recogniser
 
     recogniser = Recogniser(asset, threads)
 

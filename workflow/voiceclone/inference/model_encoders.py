@@ -36,7 +36,7 @@ def content_encoder(ssl_dim: int) -> str:
 
 def speaker_encoder(speaker_vector_size: int) -> str:
     """Name of the speaker encoder that a SoVITS with vectors of this size needs; empty: none."""
-    from voiceclone.features.verification import vector_kind
+    from voiceclone.listeners.eres2netv2 import vector_kind
 
     return SPEAKER_ENCODERS.get(vector_kind(speaker_vector_size), "")
 
@@ -93,9 +93,9 @@ class ModelEncoders:
 
 
 def _load(asset: Asset, device: str) -> Any:
-    from voiceclone.features.campplus import SpeakerEncoder
-    from voiceclone.features.content import load_encoder
-    from voiceclone.features.verification import VerificationEncoder
+    from voiceclone.listeners.campplus import SpeakerEncoder
+    from voiceclone.listeners.content import load_encoder
+    from voiceclone.listeners.eres2netv2 import VerificationEncoder
 
     loaders: dict[str, Callable[[Asset, str], Any]] = {"campplus": SpeakerEncoder, "eres2netv2": VerificationEncoder}
     return loaders.get(asset.name, load_encoder)(asset, device)

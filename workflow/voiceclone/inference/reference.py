@@ -86,7 +86,7 @@ def spectrogram_and_vector(
     sovits: Any, features_dir: Path, row: Row
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
     """What the style of an utterance is made of: float32 (1025, F), and the speaker vector (S,) where there is one."""
-    from voiceclone.features.verification import vector_kind
+    from voiceclone.listeners.eres2netv2 import vector_kind
 
     vectors = vector_kind(sovits.config.speaker_vector_size)
     spectrogram = _read(features_dir, "spectrogram", row).astype(np.float32)

@@ -146,8 +146,8 @@ class Synthesizer:
             lexicon: the user's pronunciations.
             bert: the encoder of Chinese text that the features were made with.
         """
-        from voiceclone.features.bert import LazyBert
         from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
+        from voiceclone.listeners.bert import LazyBert
         from voiceclone.models.voice import load_voice
 
         models = load_voice(models_dir)

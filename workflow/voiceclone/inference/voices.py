@@ -16,9 +16,9 @@ from voiceclone.text.lexicon import Lexicon, read_lexicon
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
-    from voiceclone.features.bert import LazyEncoder
     from voiceclone.inference.clip import ClipReader
     from voiceclone.inference.encoders import EncoderFiles
+    from voiceclone.listeners.bert import LazyEncoder
     from voiceclone.models.voice import VoiceModels
 
 log = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ def _with_polyphones(lexicon: Lexicon, find: Callable[[str], Asset] | None) -> L
             error.message,
         )
         return lexicon
-    from voiceclone.text.g2pw import G2PW
+    from voiceclone.listeners.g2pw import G2PW
 
     return lexicon.with_polyphones(G2PW(model.folder, vocabulary.folder, model.digest))
 
@@ -259,6 +259,6 @@ def _usual_language(features: Path) -> str:
 def _text_encoder(root: Path, find: Callable[[str], Asset]) -> LazyEncoder | None:
     """The BERT of Chinese text, where it was fetched."""
     from voiceclone.assets.preflight import MODELS
-    from voiceclone.features.bert import LazyBert
+    from voiceclone.listeners.bert import LazyBert
 
     return LazyBert(find(BERT)) if (root / MODELS / BERT / "asset.json").is_file() else None

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 @runtime_checkable
 class BatchEncoder(Protocol):
-    """Encodes several texts at once, as :class:`voiceclone.features.bert.LazyBert` does."""
+    """Encodes several texts at once, as :class:`voiceclone.listeners.bert.LazyBert` does."""
 
     def encode_all(self, texts: Sequence[Phones]) -> list[Array]:
         """Vectors (dimension, P) of each text."""

@@ -1,7 +1,7 @@
 """Mandarin front end: normalise, find words, read characters, change tones, one pair of phones per character.
 
-Readings of polyphonic characters come from a model that reads the sentence (:mod:`voiceclone.text.g2pw`) where there
-is one, else from pypinyin's dictionary of phrases, word by word; a small table of phrases that cross words
+Readings of polyphonic characters come from a model that reads the sentence (:mod:`voiceclone.listeners.g2pw`) where
+there is one, else from pypinyin's dictionary of phrases, word by word; a small table of phrases that cross words
 (``mandarin_polyphones.tsv``) and the user's lexicon go before both.
 """
 

@@ -17,7 +17,7 @@ from voiceclone.assets import Asset
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError
-from voiceclone.features.verification import vector_kind
+from voiceclone.listeners.eres2netv2 import vector_kind
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram

@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.audio.slice import slice_speaker
 from voiceclone.config.slice import SliceSettings
+from voiceclone.sound.slice import slice_speaker
 from voiceclone.stage import parse_settings, run_stage, stage_parser
 
 

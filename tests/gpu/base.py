@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from voiceclone.audio.io import resample
 from voiceclone.base.pack import FILES, pack_running
 from voiceclone.features.store import Entry, Store, open_store, write_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.sound.io import resample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RATE, HOP = 32_000, 640

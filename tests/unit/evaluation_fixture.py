@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from voiceclone.audio.io import read_mono, resample
 from voiceclone.features.store import Entry, write_store
 from voiceclone.files import write_tsv
+from voiceclone.sound.io import read_mono, resample
 
 CORPUS = ("utterance", "take", "path", "sha256", "seconds", "language", "text", "split")
 

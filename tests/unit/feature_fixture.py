@@ -9,9 +9,9 @@ import numpy as np
 
 from voiceclone.assets import Asset
 from voiceclone.assets.asset import content_digest
-from voiceclone.audio.io import write_flac
 from voiceclone.files import sha256_file, write_json, write_tsv
 from voiceclone.listeners.campplus import WEIGHTS, CAMPlusPlus
+from voiceclone.sound.io import write_flac
 
 COLUMNS = ["utterance", "path", "sha256", "seconds", "language", "text", "split"]
 

@@ -12,7 +12,6 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from voiceclone.audio.io import write_flac
 from voiceclone.base.card import write_card
 from voiceclone.base.gates import BaseUnderTest, Ears, phone_edits, run_gates
 from voiceclone.base.pack import FILES, pack_tokenizer
@@ -27,6 +26,7 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import write_packed
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.sound.io import write_flac
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.symbols import SYMBOL_IDS
 

@@ -13,7 +13,11 @@ import pytest
 import soundfile
 from scipy.signal import fftconvolve
 
-from voiceclone.audio.channels import (
+from voiceclone.config.takes import TakesSettings
+from voiceclone.corpus.takes import ingest
+from voiceclone.errors import DataError
+from voiceclone.files import read_tsv
+from voiceclone.sound.channels import (
     SAME_EVENTS,
     TURNS,
     Array,
@@ -26,11 +30,7 @@ from voiceclone.audio.channels import (
     smooth,
     turns,
 )
-from voiceclone.audio.io import Waveform, probe, read_audio, resample
-from voiceclone.config.takes import TakesSettings
-from voiceclone.corpus.takes import ingest
-from voiceclone.errors import DataError
-from voiceclone.files import read_tsv
+from voiceclone.sound.io import Waveform, probe, read_audio, resample
 
 SECONDS = 15
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from voiceclone.audio.io import write_flac
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.extract import extract_features
@@ -20,6 +19,7 @@ from voiceclone.features.store import ArrayCache, Entry, open_store, write_store
 from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.listeners.bert import BertEncoder
 from voiceclone.models.mel import spectrogram
+from voiceclone.sound.io import write_flac
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.lexicon import Lexicon
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from voiceclone.audio.loudness import loudness
 from voiceclone.config.corpora import CorporaSettings
 from voiceclone.corpus.gather import check_held_out, gather_corpus, split_of, trim
 from voiceclone.corpus.sources import HELD_OUT_PEOPLE, person, read_source
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, read_tsv, write_tsv
+from voiceclone.sound.loudness import loudness
 
 RATE = 16_000
 

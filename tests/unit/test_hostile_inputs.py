@@ -14,7 +14,6 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
-from voiceclone.audio.channels import read_voice
 from voiceclone.cli import app
 from voiceclone.config import load_config
 from voiceclone.config.takes import TakesSettings
@@ -27,6 +26,7 @@ from voiceclone.evaluation.evaluate import read_sentences
 from voiceclone.files import check_speaker, read_tsv
 from voiceclone.inference.batch import Defaults, read_jobs
 from voiceclone.lineage.rights import read_rights
+from voiceclone.sound.channels import read_voice
 from voiceclone.text.lexicon import read_lexicon
 
 UTTERANCE = "a-0000490-0003090"

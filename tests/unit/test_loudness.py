@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voiceclone.audio.io import Waveform
-from voiceclone.audio.loudness import (
-    SILENCE_LUFS,
-    limit_peaks,
-    loudness,
-    set_loudness,
-    true_peak_dbtp,
-)
 from voiceclone.errors import DataError
+from voiceclone.sound.io import Waveform
+from voiceclone.sound.loudness import SILENCE_LUFS, limit_peaks, loudness, set_loudness, true_peak_dbtp
 
 RATE = 32_000
 
@@ -55,7 +49,7 @@ def test_true_peak_lies_between_the_samples() -> None:
 def test_true_peak_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     wave = speech_like(3.0)
     whole = true_peak_dbtp(wave, RATE)
-    monkeypatch.setattr("voiceclone.audio.loudness._BLOCK_SECONDS", 0.31)
+    monkeypatch.setattr("voiceclone.sound.loudness._BLOCK_SECONDS", 0.31)
     assert true_peak_dbtp(wave, RATE) == pytest.approx(whole, abs=1e-6)
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyloudnorm
 import pytest
 
-from voiceclone.audio.io import read_mono, resample
-from voiceclone.audio.measure import Measures, Meter, measure
+from voiceclone.sound.io import read_mono, resample
+from voiceclone.sound.measure import Measures, Meter, measure
 
 Samples = npt.NDArray[np.float32]
 

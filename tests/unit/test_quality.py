@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import open_asset
-from voiceclone.audio.io import read_mono, resample
 from voiceclone.evaluation.prosody import pitch
 from voiceclone.evaluation.similarity import Ge2eEncoder, centroid, cosine
 from voiceclone.listeners.mos import RATE, DistillMos, Dnsmos, listening_signal
+from voiceclone.sound.io import read_mono, resample
 
 
 @pytest.mark.parametrize("hertz", [75.0, 137.3, 210.0, 420.0])

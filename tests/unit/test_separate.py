@@ -12,12 +12,12 @@ import pytest
 import soundfile
 
 from voiceclone.assets import open_asset
-from voiceclone.audio.accompaniment import Accompaniment, moving_tones
-from voiceclone.audio.io import Waveform, read_audio, resample
-from voiceclone.audio.separate import Toolbox, apply_chain, separate_speaker, separate_take
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
+from voiceclone.sound.accompaniment import Accompaniment, moving_tones
+from voiceclone.sound.io import Waveform, read_audio, resample
+from voiceclone.sound.separate import Toolbox, apply_chain, separate_speaker, separate_take
 
 RATE = 16_000
 
@@ -181,7 +181,7 @@ def test_auto_finds_music_and_leaves_the_rest(
 
 
 def test_audio_separator_folder_names_exactly_the_asset(tmp_path: Path, asset: Callable[[str], Path]) -> None:
-    from voiceclone.audio.separator_backend import prepare_folder
+    from voiceclone.sound.separators import prepare_folder
 
     assert prepare_folder(open_asset(asset("uvr-denoise-lite")), tmp_path) == "UVR-DeNoise-Lite.pth"
     lists = json.loads((tmp_path / "download_checks.json").read_text())
@@ -190,7 +190,7 @@ def test_audio_separator_folder_names_exactly_the_asset(tmp_path: Path, asset: C
 
 
 def test_audio_separator_refuses_an_asset_that_is_no_model(tmp_path: Path, asset: Callable[[str], Path]) -> None:
-    from voiceclone.audio.separator_backend import prepare_folder
+    from voiceclone.sound.separators import prepare_folder
 
     with pytest.raises(AssetError, match="2 model files"):
         prepare_folder(open_asset(asset("spleeter-2stems")), tmp_path)

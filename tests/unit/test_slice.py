@@ -12,8 +12,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voiceclone.audio.io import read_mono, write_flac
-from voiceclone.audio.slice import (
+from voiceclone.config.slice import SliceSettings
+from voiceclone.errors import DataError
+from voiceclone.files import read_tsv, sha256_file, write_tsv
+from voiceclone.sound.io import read_mono, write_flac
+from voiceclone.sound.slice import (
     FRAME_MS,
     Span,
     check_account,
@@ -26,9 +29,6 @@ from voiceclone.audio.slice import (
     slice_samples,
     slice_speaker,
 )
-from voiceclone.config.slice import SliceSettings
-from voiceclone.errors import DataError
-from voiceclone.files import read_tsv, sha256_file, write_tsv
 
 RATE = 32000
 DEFAULT = SliceSettings()
@@ -260,7 +260,7 @@ def test_tables_and_files(tmp_path: Path) -> None:
 def test_other_takes_do_not_move_utterances(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, second = pattern([(3.0, 1.5), (4.0, 1.0)]), pattern([(2.0, 1.1), (5.0, 1.0)])
     before, _ = run(tmp_path, {"a": first})
-    caplog.set_level("INFO", logger="voiceclone.audio.slice")
+    caplog.set_level("INFO", logger="voiceclone.sound.slice")
     both, _ = run(tmp_path, {"a": first, "b": second})
     assert [row for row in both if row["take"] == "a"] == before
     assert "a: cached" in caplog.text and "b: made" in caplog.text

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voiceclone.audio.io import Waveform
-from voiceclone.audio.measure import measure
-from voiceclone.audio.snr import estimate_snr, snr_of_powers
+from voiceclone.sound.io import Waveform
+from voiceclone.sound.measure import estimate_snr, measure, snr_of_powers
 
 RATE = 16_000
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceclone.audio.spectra import filter_bank, magnitudes, whisper_mel
 from voiceclone.listeners.campplus import kaldi_fbank
 from voiceclone.models.mel import spectrogram
+from voiceclone.sound.spectra import filter_bank, magnitudes, whisper_mel
 
 
 def sound(samples: int, seed: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from voiceclone.assets import open_asset
-from voiceclone.audio.io import Waveform, read_audio, resample
-from voiceclone.audio.segments import excerpt_slices, in_segments, segment_starts
-from voiceclone.audio.spleeter import UNet, load_checkpoint
 from voiceclone.errors import AssetError
+from voiceclone.sound.accompaniment import excerpt_slices, in_segments, segment_starts
+from voiceclone.sound.io import Waveform, read_audio, resample
+from voiceclone.sound.spleeter import UNet, load_checkpoint
 
 
 def si_sdr(estimate: Waveform, target: Waveform) -> float:
@@ -56,7 +56,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
 def test_speech_out_of_music(
     asset: Callable[[str], Path], shared_data: Path, speaker: str, music: str, gain: float
 ) -> None:
-    from voiceclone.audio.spleeter import Spleeter
+    from voiceclone.sound.spleeter import Spleeter
 
     spleeter = Spleeter(open_asset(asset("spleeter-2stems")))
     samples, rate = read_audio(shared_data / "speakers" / speaker / "take_02.flac")
@@ -70,7 +70,7 @@ def test_speech_out_of_music(
 
 
 def test_silence_and_level(asset: Callable[[str], Path], shared_data: Path) -> None:
-    from voiceclone.audio.spleeter import Spleeter
+    from voiceclone.sound.spleeter import Spleeter
 
     spleeter = Spleeter(open_asset(asset("spleeter-2stems")))
     voice, rest = spleeter.split(np.zeros((16_000, 1), np.float32), 16_000)

@@ -12,7 +12,6 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from voiceclone.audio.io import read_mono, resample
 from voiceclone.cli import app
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, ConfigError, DataError
@@ -28,6 +27,7 @@ from voiceclone.models.public_files import POSTERIOR, write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.upstream import import_voice
 from voiceclone.models.voice import load_voice
+from voiceclone.sound.io import read_mono, resample
 from voiceclone.text.lexicon import Lexicon
 
 from .encoder_fixture import sound

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from voiceclone.audio.io import read_audio, resample
+from voiceclone.sound.io import read_audio, resample
 
 #: File name → reason expected in rejected.tsv; None: the recording is good and must come through.
 EXPECTED: dict[str, str | None] = {

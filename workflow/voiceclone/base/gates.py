@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.assets import Asset
-from voiceclone.audio.io import Waveform, write_flac
 from voiceclone.config.gates import GatesSettings
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
@@ -41,6 +40,7 @@ from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
+from voiceclone.sound.io import Waveform, write_flac
 from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
-from voiceclone.audio.loudness import set_loudness
 from voiceclone.config.corpora import EVERYBODY, CorporaSettings, CorpusSource
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.sources import HELD_OUT_PEOPLE, Clip, read_source
@@ -29,6 +27,8 @@ from voiceclone.files import Row, sha256_file, write_json, write_tsv
 from voiceclone.languages import SUPPORTED
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
+from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
+from voiceclone.sound.loudness import set_loudness
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.assets import Asset
-from voiceclone.audio.io import Waveform, read_mono
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.errors import DataError
@@ -23,6 +22,7 @@ from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_j
 from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
 from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
+from voiceclone.sound.io import Waveform, read_mono
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 
-from voiceclone.audio.io import Waveform, resample
+from voiceclone.sound.io import Waveform, resample
 
 Points = Sequence[tuple[float, float]]
 MOST_POINTS = 160  # per line: more cannot be told apart at this size

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from voiceclone.assets import Asset
-from voiceclone.audio.io import Waveform
 from voiceclone.errors import ConfigError
 from voiceclone.evaluation.prosody import pitch
 from voiceclone.evaluation.similarity import Embedding, centroid, cosine
 from voiceclone.evaluation.wer import normalise_for_scoring, word_errors
+from voiceclone.sound.io import Waveform
 
 #: What a target's table reports per sentence, beside the error rates (lower is better for none of them by itself).
 MEASURES = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform, resample
+from voiceclone.sound.io import Waveform, resample
 
 RATE = 16_000
 FRAME, HOP = 640, 160  # 40 ms hold two periods down to 60 Hz; a step of 10 ms

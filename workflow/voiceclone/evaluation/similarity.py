@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.assets import Asset
-from voiceclone.audio.io import Waveform, resample
+from voiceclone.sound.io import Waveform, resample
 
 Embedding = npt.NDArray[np.float32]
 _GE2E_RATE = 16_000

@@ -48,9 +48,9 @@ from voiceclone.inference.voices import BERT, trained_polyphones
 from voiceclone.lineage.rights import Rights
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
-from voiceclone.models.synthesis import SOURCE_FILTER
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
+from voiceclone.sound.spectra import SOURCE_FILTER
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from voiceclone.inference.source_filter import Frames
 from voiceclone.models.sovits import SynthesizerTrn
-from voiceclone.models.synthesis import LOG_F0_CENTRE
 from voiceclone.models.vocoder import Decoder, SourceFilterDecoder
+from voiceclone.sound.spectra import LOG_F0_CENTRE
 
 
 class LatentEntry(nn.Module):

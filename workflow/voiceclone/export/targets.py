@@ -16,7 +16,7 @@ from voiceclone.export.quantize import dynamic_int8, half, static_int8
 from voiceclone.files import digest
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
-from voiceclone.models.synthesis import SOURCE_FILTER
+from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.text_to_semantic.graph import Format, TextToSemanticGraph
 
 Inputs = Mapping[str, npt.NDArray[Any]]

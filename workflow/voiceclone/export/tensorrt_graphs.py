@@ -17,7 +17,7 @@ from voiceclone.export.quantize import half
 from voiceclone.export.targets import Calibration, eight_bits
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
-from voiceclone.models.synthesis import SOURCE_FILTER
+from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.text_to_semantic.graph import Format
 from voiceclone.text_to_semantic.standard_graph import StandardTextToSemanticGraph, within_int32
 

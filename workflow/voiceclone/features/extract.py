@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.audio.io import resample
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.phones import PhonesCache, phones_key
@@ -27,6 +26,7 @@ from voiceclone.listeners.campplus import DIMENSION, SpeakerEncoder
 from voiceclone.listeners.content import RATE, ContentEncoder, fit_length, load_encoder
 from voiceclone.listeners.eres2netv2 import VerificationEncoder
 from voiceclone.progress import Progress
+from voiceclone.sound.io import resample
 from voiceclone.text.cache import hit_rate
 from voiceclone.text.frontend import Phones
 from voiceclone.text.lexicon import Lexicon

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform
 from voiceclone.features.spectrogram import HOP
+from voiceclone.sound.io import Waveform
 
 PER_FRAME = 2  # values of F0 in a frame of 20 ms
 STEP = 0.01

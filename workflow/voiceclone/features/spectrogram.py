@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import read_mono
 from voiceclone.errors import DataError
+from voiceclone.sound.io import read_mono
 
 RATE = 32000
 HOP = 640

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, digest, read_json, sha256_file
-from voiceclone.models.synthesis import SOURCE_FILTER
+from voiceclone.sound.spectra import SOURCE_FILTER
 
 #: Versions that this program reads; bundles with a source-filter decoder are of the second.
 FORMAT_VERSION, SOURCE_FILTER_VERSION = 3, 4

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voiceclone.audio.channels import read_voice
-from voiceclone.audio.io import Waveform, resample
-from voiceclone.audio.spectra import magnitudes
 from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import DataError
 from voiceclone.files import digest, sha256_file
@@ -21,6 +18,9 @@ from voiceclone.inference.reference_cache import ReferenceCache
 from voiceclone.inference.splitting import CLAUSE_MARKS
 from voiceclone.languages import WITH_BERT
 from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.sound.channels import read_voice
+from voiceclone.sound.io import Waveform, resample
+from voiceclone.sound.spectra import magnitudes
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon
 

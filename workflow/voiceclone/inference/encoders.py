@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import contained_path, digest, sha256_file
 from voiceclone.inference.bundle import QUANTISER, STYLE
 from voiceclone.inference.graph_encoders import Graph, GraphBert, GraphContent, GraphSpeaker, give_back_memory
 from voiceclone.listeners.bert import LazyEncoder
+from voiceclone.sound.io import Waveform
 
 Floats = npt.NDArray[np.float32]
 

@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform
-from voiceclone.audio.spectra import filter_bank, whisper_mel
 from voiceclone.errors import AssetError
 from voiceclone.listeners.bert import CharacterEncoder
 from voiceclone.listeners.content import (
@@ -29,6 +27,8 @@ from voiceclone.listeners.content import (
     fit_length,
     in_windows,
 )
+from voiceclone.sound.io import Waveform
+from voiceclone.sound.spectra import filter_bank, whisper_mel
 
 Floats = npt.NDArray[np.float32]
 

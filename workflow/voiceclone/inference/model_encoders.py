@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform
 from voiceclone.errors import ConfigError
 from voiceclone.files import digest
+from voiceclone.sound.io import Waveform
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

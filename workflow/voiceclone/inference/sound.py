@@ -24,7 +24,7 @@ def check_format(path: Path, name: str = "--output") -> Path:
 
 def write_speech(path: Path, speech: Speech) -> None:
     """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
-    from voiceclone.audio.io import write_sound
+    from voiceclone.sound.io import write_sound
 
     kind = check_format(path).suffix[1:].upper()
     write_sound(path, speech.samples, speech.rate, kind, comment=GENERATED_NOTICE)

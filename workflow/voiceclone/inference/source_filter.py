@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.kernels.binding import KERNEL_HOP, Shaping
-from voiceclone.models.synthesis import (
+from voiceclone.sound.spectra import (
     BAND,
     LEAD,
     LOG_F0_CENTRE,

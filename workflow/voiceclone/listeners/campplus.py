@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voiceclone.audio.io import Waveform, resample
 from voiceclone.errors import AssetError, DataError
+from voiceclone.sound.io import Waveform, resample
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform
 from voiceclone.errors import AssetError, DataError
+from voiceclone.sound.io import Waveform
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

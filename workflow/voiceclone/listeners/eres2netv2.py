@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from voiceclone.audio.io import Waveform, resample
 from voiceclone.errors import DataError
 from voiceclone.listeners.campplus import RATE, kaldi_fbank, load_published, one_channel
+from voiceclone.sound.io import Waveform, resample
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

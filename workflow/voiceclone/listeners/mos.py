@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.assets import Asset
-from voiceclone.audio.io import Waveform, resample
 from voiceclone.errors import AssetError
+from voiceclone.sound.io import Waveform, resample
 
 RATE = 16_000
 WINDOW = int(9.01 * RATE)  # the network's fixed input

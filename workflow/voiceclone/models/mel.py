@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from voiceclone.audio.spectra import slaney_filters
 from voiceclone.models.architecture import Architecture
+from voiceclone.sound.spectra import slaney_filters
 
 LOG_FLOOR = 1e-5
 POWER_FLOOR = 1e-8

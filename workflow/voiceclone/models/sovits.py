@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from voiceclone.errors import ConfigError
 from voiceclone.models.architecture import Architecture
 from voiceclone.models.layers import frame_mask, remove_weight_norm, weight_norm
-from voiceclone.models.synthesis import SOURCE_FILTER
 from voiceclone.models.vocoder import Decoder, SourceFilterDecoder
+from voiceclone.sound.spectra import SOURCE_FILTER
 
 
 class Linear(nn.Module):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voiceclone.models.layers import weight_norm
-from voiceclone.models.synthesis import (
+from voiceclone.sound.spectra import (
     BAND,
     LEAD,
     LOG_F0_CENTRE,

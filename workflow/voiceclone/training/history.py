@@ -79,7 +79,7 @@ class History:
 
     def add_sound(self, sound: torch.Tensor, rate: int, step: int) -> None:
         """Keep speech ``(N,)`` of a step as ``samples/step-N.flac``, with the notice in its comment, and as a curve."""
-        from voiceclone.audio.io import write_flac
+        from voiceclone.sound.io import write_flac
 
         samples = sound.detach().float().cpu().clamp(-1, 1)
         try:

@@ -37,8 +37,8 @@ from voiceclone.models.losses import (
 )  # fmt: skip
 from voiceclone.models.mel import spectrogram, training_mel
 from voiceclone.models.sovits import FRAMES_PER_TOKEN, SoVITSConfig, SynthesizerTrn, random_starts, take_slices
-from voiceclone.models.synthesis import LOG_F0_RANGE, UPSAMPLING
 from voiceclone.models.vocoder import SourceFilterDecoder
+from voiceclone.sound.spectra import LOG_F0_RANGE, UPSAMPLING
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (
     FeatureStore,

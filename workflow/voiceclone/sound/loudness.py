@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform
 from voiceclone.errors import DataError
+from voiceclone.sound.io import Waveform
 
 OVERSAMPLING = 4
 SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: nothing below counts as sound

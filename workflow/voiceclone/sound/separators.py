@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from voiceclone.audio.io import Waveform, read_mono, resample
 from voiceclone.errors import AssetError
+from voiceclone.sound.io import Waveform, read_mono, resample
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

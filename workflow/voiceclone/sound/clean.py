@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.audio.denoise import Denoiser, checked, make_denoiser
-from voiceclone.audio.each_take import each_take
-from voiceclone.audio.io import Waveform, read_mono, resample, write_flac
-from voiceclone.audio.loudness import loudness, set_loudness, true_peak_dbtp
-from voiceclone.audio.segments import excerpt_slices
-from voiceclone.audio.snr import estimate_snr
 from voiceclone.config.clean import CleanSettings
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
+from voiceclone.sound.accompaniment import excerpt_slices
+from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
+from voiceclone.sound.each_take import each_take
+from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
+from voiceclone.sound.loudness import loudness, set_loudness, true_peak_dbtp
+from voiceclone.sound.measure import estimate_snr
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

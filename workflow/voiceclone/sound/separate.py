@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.audio.accompaniment import Accompaniment, Splitter, measure
-from voiceclone.audio.channels import Mix, mix_of
-from voiceclone.audio.each_take import each_take
-from voiceclone.audio.io import Waveform, read_audio, resample, write_flac
-from voiceclone.audio.segments import in_segments
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.corpus.inventory import unescape
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
+from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments, measure
+from voiceclone.sound.channels import Mix, mix_of
+from voiceclone.sound.each_take import each_take
+from voiceclone.sound.io import Waveform, read_audio, resample, write_flac
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
@@ -63,7 +62,7 @@ def open_toolbox(
         if name == "spleeter" and spleeter is not None:
             loaded[name] = _spleeter(spleeter, device)
         elif name in separators:
-            from voiceclone.audio.separator_backend import SeparatorModel
+            from voiceclone.sound.separators import SeparatorModel
 
             loaded[name] = SeparatorModel(separators[name])
         else:
@@ -80,7 +79,7 @@ def open_toolbox(
 
 
 def _spleeter(asset: Asset, device: str) -> Splitter:
-    from voiceclone.audio.spleeter import Spleeter
+    from voiceclone.sound.spleeter import Spleeter
 
     return Spleeter(asset, device)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.audio.io import Waveform, read_audio, resample
-from voiceclone.audio.snr import snr_of_powers
 from voiceclone.errors import DataError
+from voiceclone.sound.io import Waveform, read_audio, resample
+from voiceclone.sound.measure import snr_of_powers
 
 Array = npt.NDArray[np.float64]
 

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from voiceclone.audio.io import Waveform, resample
 from voiceclone.errors import AssetError
+from voiceclone.sound.io import Waveform, resample
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

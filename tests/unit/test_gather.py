@@ -11,8 +11,7 @@ import pytest
 import soundfile
 
 from voiceclone.config.corpora import CorporaSettings
-from voiceclone.corpus.gather import check_held_out, gather_corpus, split_of, trim
-from voiceclone.corpus.sources import HELD_OUT_PEOPLE, person, read_source
+from voiceclone.corpus.gather import HELD_OUT_PEOPLE, check_held_out, gather_corpus, person, read_source, split_of, trim
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, read_tsv, write_tsv

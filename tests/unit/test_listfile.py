@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 from voiceclone.commands.corrections import register
 from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.corrections import read_corrections
-from voiceclone.corpus.listfile import ListEntry, read_list, write_list
-from voiceclone.corpus.listimport import Imported, import_as_corrections
+from voiceclone.corpus.listfile import Imported, ListEntry, import_as_corrections, read_list, write_list
 from voiceclone.errors import DataError
 
 from .corpus_fixture import TAKE, Results, utterance_id

@@ -14,7 +14,7 @@ from voiceclone.assets import load_registry
 from voiceclone.config import resolve
 from voiceclone.config.teachers import is_file
 from voiceclone.corpus.inventory import take_inventory
-from voiceclone.corpus.sources import index_files
+from voiceclone.corpus.gather import index_files
 from voiceclone.errors import VoiceCloneError, explain
 from voiceclone.files import check_speaker
 from voiceclone.lineage.contents import record_times, restore_times

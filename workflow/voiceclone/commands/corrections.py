@@ -84,7 +84,7 @@ def import_list(
 
     Utterances are found by the names of the audio files; only what differs from the corpus becomes a correction.
     """
-    from voiceclone.corpus.listimport import import_as_corrections
+    from voiceclone.corpus.listfile import import_as_corrections
     from voiceclone.files import check_speaker
 
     done = import_as_corrections(file, results / check_speaker(speaker), folder / f"{speaker}.tsv")

@@ -13,8 +13,7 @@ from safetensors import safe_open
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.extract import extract_features
-from voiceclone.features.pitch import track_pitch
-from voiceclone.features.spectrogram import magnitudes, training_audio
+from voiceclone.features.spectrogram import magnitudes, track_pitch, training_audio
 from voiceclone.features.store import ArrayCache, Entry, open_store, write_store
 from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.listeners.bert import BertEncoder

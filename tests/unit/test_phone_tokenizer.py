@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from voiceclone.config.tokenizer import TokenizerSettings
-from voiceclone.features.clustering import kmeans, nearest
 from voiceclone.features.phone_tokenizer import (
     PHONES,
     Speech,
     fit_phone_tokenizer,
+    kmeans,
+    nearest,
     phone_error_rate,
     pitch_levels,
     read_phones,

@@ -10,7 +10,7 @@ import torch
 
 from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.errors import AssetError, DataError
-from voiceclone.features.clustering import kmeans, nearest
+from voiceclone.features.phone_tokenizer import kmeans, nearest
 from voiceclone.features.store import Entry, open_store, write_store
 from voiceclone.features.tokenizer import (
     CODEBOOK,

@@ -14,8 +14,7 @@ import numpy as np
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.phones import PhonesCache, phones_key
-from voiceclone.features.pitch import PER_FRAME, track_pitch
-from voiceclone.features.spectrogram import BINS, HOP, magnitudes, to_float, training_audio
+from voiceclone.features.spectrogram import BINS, HOP, PER_FRAME, magnitudes, to_float, track_pitch, training_audio
 from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
 from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.errors import AssetError, DataError
-from voiceclone.features.clustering import kmeans, nearest
+from voiceclone.features.phone_tokenizer import kmeans, nearest
 from voiceclone.features.store import Entry, Store, open_store, write_store
 from voiceclone.files import Row, atomic_path, read_tsv, sha256_file, write_json
 from voiceclone.progress import announce

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.revisions import REVISIONS
 
 

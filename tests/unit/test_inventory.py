@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from voiceclone.corpus.inventory import escape, read_inventory, take_inventory, unescape
 from voiceclone.files import sha256_file
-from voiceclone.lineage.contents import TABLE, record_times, restore_times
-from voiceclone.lineage.handover import Handover
+from voiceclone.lineage.handover import TABLE, Handover, record_times, restore_times
 
 
 @given(st.binary(min_size=1, max_size=60))

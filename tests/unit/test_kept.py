@@ -16,7 +16,7 @@ from voiceclone.config.clean import CleanSettings
 from voiceclone.config.separate import SeparateSettings
 from voiceclone.config.slice import SliceSettings
 from voiceclone.config.transcribe import TranscribeSettings
-from voiceclone.lineage.cache import item_key
+from voiceclone.lineage.items import item_key
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig

@@ -17,7 +17,7 @@ from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.gather import index_files
 from voiceclone.errors import VoiceCloneError, explain
 from voiceclone.files import check_speaker
-from voiceclone.lineage.contents import record_times, restore_times
+from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
 from voiceclone.lineage.revisions import REVISIONS
 from voiceclone.lineage.rights import record_rights

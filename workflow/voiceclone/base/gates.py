@@ -36,7 +36,7 @@ from voiceclone.inference.bundle import Reference
 from voiceclone.inference.sampling import SamplingSettings
 from voiceclone.inference.speaking import Speaking
 from voiceclone.inference.synthesizer import Synthesizer
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce

@@ -28,7 +28,7 @@ from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.languages import SUPPORTED
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.sound.loudness import set_loudness

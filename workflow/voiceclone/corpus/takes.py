@@ -15,7 +15,7 @@ from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory, unescape
 from voiceclone.errors import DataError
 from voiceclone.files import check_speaker, sha256_file, write_tsv
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.channels import ChannelMeter, Mix, TwoVoicesError
 from voiceclone.sound.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, stream

@@ -19,7 +19,7 @@ from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_jsonl, write_tsv
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, read_mono

@@ -33,7 +33,7 @@ from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.inference.engine_cache import Machine
 from voiceclone.inference.standard import is_tensorrt
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, write_flac

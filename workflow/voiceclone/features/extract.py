@@ -19,7 +19,7 @@ from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
 from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv
 from voiceclone.languages import WITH_BERT
-from voiceclone.lineage.cache import item_key
+from voiceclone.lineage.items import item_key
 from voiceclone.listeners.bert import BertEncoder, check_finite
 from voiceclone.listeners.campplus import DIMENSION, SpeakerEncoder
 from voiceclone.listeners.content import RATE, ContentEncoder, fit_length, load_encoder

@@ -7,7 +7,7 @@ from typing import Any
 
 from voiceclone.errors import DataError
 from voiceclone.files import canonical_json, read_json, write_json
-from voiceclone.lineage.cache import item_key
+from voiceclone.lineage.items import item_key
 from voiceclone.text.frontend import Phones, Segment, to_phones
 from voiceclone.text.lexicon import Lexicon
 from voiceclone.text.symbols import symbols_to_ids

@@ -22,7 +22,7 @@ from voiceclone.inference.synthesizer import Course
 from voiceclone.inference.together import loop_of, speak_one_by_one, speak_together
 from voiceclone.inference.voices import Clip, Voice
 from voiceclone.interrupts import StopRequest
-from voiceclone.lineage.cache import read_sidecar, write_sidecar
+from voiceclone.lineage.items import read_sidecar, write_sidecar
 from voiceclone.lineage.revisions import CACHE_REVISIONS
 from voiceclone.progress import Progress
 from voiceclone.usertext import read_user_text, unquoted

@@ -9,7 +9,7 @@ from typing import Any
 
 from voiceclone.config.base import Block
 from voiceclone.files import Row, write_tsv
-from voiceclone.lineage.cache import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -434,7 +434,7 @@ class Web(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Web]]]:
-    monkeypatch.setattr("voiceclone.assets.download.PAUSE", 0.0)
+    monkeypatch.setattr("voiceclone.assets.sources.PAUSE", 0.0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     lists: dict[str, Any] = {"files": {}, "moved": {}, "cut": [], "busy": [], "asked": []}

@@ -11,7 +11,7 @@ import pytest
 
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.inline import Mark, parts, plain
-from voiceclone.text.pinyin import to_pair
+from voiceclone.text.mandarin import to_pair
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from voiceclone.text.english import normalise, to_symbols
-from voiceclone.text.english_g2p import NeuralG2P, dictionary, pronounce, pronounce_all, spell
+from voiceclone.text.english_g2p import NeuralG2P, dictionary, english_tagger, pronounce, pronounce_all, spell
 from voiceclone.text.packages import package_file
-from voiceclone.text.tagger import english_tagger
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from voiceclone.errors import DataError
 from voiceclone.languages import SUPPORTED, check_language
-from voiceclone.text.pinyin import SYLLABLES, to_pair
+from voiceclone.text.mandarin import SYLLABLES, to_pair
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS, SYMBOLS, UNKNOWN, ids_to_symbols, symbols_to_ids
 
 

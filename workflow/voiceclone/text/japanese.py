@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
-from voiceclone.text.english_numbers import roman
+from voiceclone.text.english_quantities import roman
 from voiceclone.text.symbols import SYMBOL_IDS, UNKNOWN
 
 __all__ = ["normalise", "to_symbols"]

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from voiceclone.text.english_numbers import roman
+from voiceclone.text.english_quantities import roman
 
 _SINO = dict(zip("0123456789", "영일이삼사오육칠팔구", strict=True))
 _ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")

@@ -92,7 +92,7 @@ def is_reading(language: str, word: str, phones: tuple[str, ...]) -> bool:
         return False
     if language in ("zh", "yue"):
         from voiceclone.text.cantonese import check_syllable
-        from voiceclone.text.pinyin import SYLLABLES
+        from voiceclone.text.mandarin import SYLLABLES
 
         if len(phones) != len(word) or not re.fullmatch(f"[{HAN}]+", word):
             return False

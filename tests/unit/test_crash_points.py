@@ -37,7 +37,6 @@ from voiceclone.evaluation.report import build_report
 from voiceclone.features.extract import extract_features
 from voiceclone.files import sha256_file, write_json, write_tsv
 from voiceclone.inference.clip import ClipReader
-from voiceclone.inference.engine_cache import read_recorded, write_recorded
 from voiceclone.inference.reference_cache import ReferenceCache
 from voiceclone.kernels import binding
 from voiceclone.models.discriminators import DiscriminatorConfig
@@ -45,6 +44,7 @@ from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.progress import Progress
 from voiceclone.stage import run_stage, stage_parser
+from voiceclone.tensorrt.engines import read_recorded, write_recorded
 from voiceclone.training import checkpoints as saving
 from voiceclone.training import gpt, sovits
 from voiceclone.training.run import OutputFiles, write_weights

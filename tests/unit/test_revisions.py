@@ -23,7 +23,7 @@ SCRIPTS = {stage: f"scripts/{stage}.py" for stage in REVISIONS} | {
     "tokenize": "scripts/tokenize_features.py",
     "clip": "workflow/voiceclone/inference/clip.py",
     "batch": "workflow/voiceclone/inference/batch.py",
-    "engine": "workflow/voiceclone/export/tensorrt.py",
+    "engine": "workflow/voiceclone/tensorrt/engines.py",
 }
 ALL = REVISIONS | CACHE_REVISIONS
 GROUND = (

@@ -28,14 +28,22 @@ from voiceclone.evaluation.measure import MeterAssets
 from voiceclone.export import bundle as bundles
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.lint import lint, not_for_tensorrt
-from voiceclone.export.profiles import Sizes, build_script, not_covered, profiles, ranges
-from voiceclone.export.tensorrt import build_engines, remove_outdated
 from voiceclone.files import read_json, read_tsv
 from voiceclone.inference.backend import CACHE_STEP
 from voiceclone.inference.bundle import Reference, read_bundle, verify_bundle
-from voiceclone.inference.engine_cache import Engine, Machine, engines_of, read_recorded, why_not, write_recorded
-from voiceclone.inference.standard import HIDDEN_SCORE, StandardOnnxBackend
 from voiceclone.models.gpt import TextToSemantic
+from voiceclone.tensorrt.engines import (
+    Engine,
+    Machine,
+    build_engines,
+    engines_of,
+    read_recorded,
+    remove_outdated,
+    why_not,
+    write_recorded,
+)
+from voiceclone.tensorrt.profiles import Sizes, build_script, not_covered, profiles, ranges
+from voiceclone.tensorrt.standard import HIDDEN_SCORE, StandardOnnxBackend
 from voiceclone.text_to_semantic.standard_graph import StandardTextToSemanticGraph, within_int32
 
 from .voice_fixture import make_voice, random_gpt
@@ -370,7 +378,7 @@ def test_buffers_grow_and_keep_what_they_hold(voice: Path, monkeypatch: pytest.M
         return np.stack(seen)
 
     whole = spoken()
-    monkeypatch.setattr("voiceclone.inference.standard.CACHE_STEP", 4)
+    monkeypatch.setattr("voiceclone.tensorrt.standard.CACHE_STEP", 4)
     np.testing.assert_allclose(spoken(), whole, atol=2e-2)
 
 

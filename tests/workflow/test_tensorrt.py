@@ -10,7 +10,7 @@ import pytest
 
 from voiceclone.evaluation.evaluate import COLUMNS
 from voiceclone.files import read_json, write_tsv
-from voiceclone.inference.engine_cache import why_not
+from voiceclone.tensorrt.engines import why_not
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from unit.voice_fixture import make_voice

@@ -154,10 +154,10 @@ def verify(
 ) -> None:
     """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
     from voiceclone.inference.bundle import read_bundle, verify_bundle
-    from voiceclone.inference.engine_cache import why_not
-    from voiceclone.inference.standard import is_tensorrt
     from voiceclone.inference.voices import encoder_files, open_bundle
     from voiceclone.lineage.rights import NONE_GIVEN
+    from voiceclone.tensorrt.engines import why_not
+    from voiceclone.tensorrt.standard import is_tensorrt
 
     description = verify_bundle(bundle)
     files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
@@ -181,8 +181,8 @@ def verify(
 @bundle_app.command()
 def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
     """Build the TensorRT engines of a bundle for this machine's GPU; what is there is kept."""
-    from voiceclone.export.tensorrt import build_engines
     from voiceclone.inference.bundle import read_bundle
+    from voiceclone.tensorrt.engines import build_engines
 
     description, folder = read_bundle(bundle)
     machine = build_engines(folder, description)

@@ -31,12 +31,12 @@ from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstr
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
-from voiceclone.inference.engine_cache import Machine
-from voiceclone.inference.standard import is_tensorrt
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, write_flac
+from voiceclone.tensorrt.engines import Machine
+from voiceclone.tensorrt.standard import is_tensorrt
 from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def open_target(
         raise ConfigError(
             f"target {target!r}: needs --bundle", "targets without one: recordings, resynthesis, torch-fp32"
         )
-    from voiceclone.export.tensorrt import build_engines
     from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.tensorrt.engines import build_engines
 
     if is_tensorrt(target):
         build_engines(bundle.parent, read_json(bundle))

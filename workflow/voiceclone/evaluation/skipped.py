@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.files import write_json, write_tsv
-from voiceclone.inference.engine_cache import why_not
-from voiceclone.inference.standard import is_tensorrt
 from voiceclone.progress import announce
+from voiceclone.tensorrt.engines import why_not
+from voiceclone.tensorrt.standard import is_tensorrt
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,7 @@ from voiceclone.errors import VoiceCloneError
 from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences, text_features
-from voiceclone.export.profiles import SCRIPT, Sizes, build_script, profiles
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
-from voiceclone.export.tensorrt import engine_note
-from voiceclone.export.tensorrt_graphs import tensorrt_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
 from voiceclone.inference.bundle import (
     BUNDLE_FILE,
@@ -42,7 +39,6 @@ from voiceclone.inference.reference import (
     spectrogram_and_vector,
     usual_rates,
 )
-from voiceclone.inference.standard import is_tensorrt
 from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.inference.voices import BERT, trained_polyphones
 from voiceclone.lineage.rights import Rights
@@ -51,6 +47,10 @@ from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 from voiceclone.sound.spectra import SOURCE_FILTER
+from voiceclone.tensorrt.engines import engine_note
+from voiceclone.tensorrt.graphs import tensorrt_graphs
+from voiceclone.tensorrt.profiles import SCRIPT, Sizes, build_script, profiles
+from voiceclone.tensorrt.standard import is_tensorrt
 
 log = logging.getLogger(__name__)
 

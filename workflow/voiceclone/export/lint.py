@@ -12,8 +12,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from voiceclone.export.builder import MICROSOFT
-from voiceclone.export.profiles import Profiles, not_covered
-from voiceclone.export.tensorrt_lint import graphs_of, not_for_tensorrt
+from voiceclone.tensorrt.operators import graphs_of, not_for_tensorrt
+from voiceclone.tensorrt.profiles import Profiles, not_covered
 from voiceclone.text_to_semantic.graph import Format
 
 #: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.

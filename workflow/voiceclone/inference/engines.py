@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from voiceclone.errors import ConfigError
 from voiceclone.inference.backend import Backend, OnnxBackend
-from voiceclone.inference.standard import StandardOnnxBackend, is_tensorrt
+from voiceclone.tensorrt.standard import StandardOnnxBackend, is_tensorrt
 
 Engine = Literal["auto", "kernels", "onnxruntime"]
 ENGINES = get_args(Engine)
@@ -48,7 +48,7 @@ def open_backend(
 def _open_tensorrt(folder: Path, description: dict[str, Any], threads: int, on_cpu: bool) -> Backend:
     if on_cpu:
         return StandardOnnxBackend(folder, description, threads)
-    from voiceclone.inference.engine_cache import why_not
+    from voiceclone.tensorrt.engines import why_not
 
     reason = why_not()
     if reason:
@@ -56,6 +56,6 @@ def _open_tensorrt(folder: Path, description: dict[str, Any], threads: int, on_c
             f"bundle {description['target']}: {reason}",
             "speak on one that has it, with another bundle, or with --engine onnxruntime: slowly, on the CPU",
         )
-    from voiceclone.inference.tensorrt import TensorRTBackend
+    from voiceclone.tensorrt.runtime import TensorRTBackend
 
     return TensorRTBackend(folder, description)

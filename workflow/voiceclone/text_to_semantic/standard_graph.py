@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from voiceclone.export.builder import Array, GraphBuilder
-from voiceclone.inference.standard import HIDDEN_SCORE
+from voiceclone.tensorrt.standard import HIDDEN_SCORE
 
 NORM_EPSILON = 1e-5
 LAST = np.iinfo(np.int32).max

@@ -15,7 +15,7 @@ import onnx
 
 from voiceclone.inference.backend import CACHE_STEP, MARGIN_FRAMES
 from voiceclone.inference.bundle import Reference
-from voiceclone.inference.standard import PART_FRAMES
+from voiceclone.tensorrt.standard import PART_FRAMES
 
 Shape = list[int]
 #: For each profile of a graph, for each input: the shapes ``min``, ``opt`` and ``max``.

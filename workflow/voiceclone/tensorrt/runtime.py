@@ -15,8 +15,8 @@ import numpy as np
 
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.inference.backend import Floats
-from voiceclone.inference.engine_cache import Machine, engines_of, read_recorded
-from voiceclone.inference.standard import Array, StandardBackend
+from voiceclone.tensorrt.engines import Machine, engines_of, read_recorded
+from voiceclone.tensorrt.standard import Array, StandardBackend
 
 
 class TensorRTBackend(StandardBackend):

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from voiceclone.inference.drawing import Draw, draw
-from voiceclone.inference.sampling import SamplingSettings, sample
-from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.speaking.sampling import SamplingSettings, sample
+from voiceclone.speaking.tokens import Draw, draw
+from voiceclone.speaking.torch_backend import TorchBackend
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1200)]
 

@@ -9,9 +9,9 @@ import torch
 
 from voiceclone.export.encoders import EXPORTERS, voice_graphs
 from voiceclone.export.storage import store_exact_halves
-from voiceclone.inference.graph_encoders import Graph, GraphSpeaker
 from voiceclone.listeners.eres2netv2 import WEIGHTS, ERes2NetV2
 from voiceclone.sound.spectra import filter_bank, magnitudes
+from voiceclone.speaking.encoders import Graph, GraphSpeaker
 
 ACTIVATION, SPEAKER = 2e-4, 1e-3
 

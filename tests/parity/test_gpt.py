@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from voiceclone.inference.sampling import SamplingSettings, draw, penalise, probabilities
 from voiceclone.models.gpt import attention_mask
 from voiceclone.models.losses import token_loss
+from voiceclone.speaking.sampling import SamplingSettings, draw, penalise, probabilities
 
 LOGITS = 2e-4
 LOSS = 1e-5

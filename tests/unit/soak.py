@@ -11,7 +11,7 @@ import random
 import sys
 from pathlib import Path
 
-from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.speaking.synthesizer import Synthesizer
 
 WORDS = ("the", "river", "carries", "small", "boats", "past", "old", "stone", "houses", "while", "children", "wave")
 MOST_WORDS = 14

@@ -11,12 +11,12 @@ import soundfile
 
 from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.files import read_tsv
-from voiceclone.inference.batch import Defaults, Job, Refused, read_jobs, speak_table
-from voiceclone.inference.clip import ClipReader
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.synthesizer import Synthesizer
-from voiceclone.inference.voices import Voice
+from voiceclone.speaking.batch import Defaults, Job, Refused, read_jobs, speak_table
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.reference import ClipReader
+from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.voices import Voice
 from voiceclone.text.lexicon import Lexicon
 
 from .toy_voice import ToyEncoders, toy_voice

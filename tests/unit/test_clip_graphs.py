@@ -20,10 +20,10 @@ from voiceclone.errors import AssetError, DataError, VoiceCloneError
 from voiceclone.export.encoders import check_voice_graphs, export_encoder
 from voiceclone.export.lint import lint_stored
 from voiceclone.files import read_json, read_tsv, write_json
-from voiceclone.inference.bundle import read_bundle
-from voiceclone.inference.encoders import BundleEncoders
-from voiceclone.inference.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
 from voiceclone.listeners.bert import BertEncoder
+from voiceclone.speaking.bundle import read_bundle
+from voiceclone.speaking.encoders import BundleEncoders
+from voiceclone.speaking.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
 from voiceclone.text.frontend import to_phones
 
 from .encoder_fixture import export, make_exported_voice, sound

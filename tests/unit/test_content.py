@@ -88,7 +88,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_the_graph_of_whisper_hears_what_the_model_hears(asset: Callable[[str], Path], tmp_path: Path) -> None:
     from voiceclone.export.encoders import export_encoder
-    from voiceclone.inference.graph_encoders import Graph, GraphContent
+    from voiceclone.speaking.encoders import Graph, GraphContent
 
     whisper = open_asset(asset("whisper-base"))
     described = export_encoder(whisper, tmp_path)

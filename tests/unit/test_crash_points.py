@@ -36,13 +36,12 @@ from voiceclone.evaluation.evaluate import Item, Spoken, speak_items
 from voiceclone.evaluation.report import build_report
 from voiceclone.features.extract import extract_features
 from voiceclone.files import sha256_file, write_json, write_tsv
-from voiceclone.inference.clip import ClipReader
-from voiceclone.inference.reference_cache import ReferenceCache
 from voiceclone.kernels import binding
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.progress import Progress
+from voiceclone.speaking.reference import ClipReader, ReferenceCache
 from voiceclone.stage import run_stage, stage_parser
 from voiceclone.tensorrt.engines import read_recorded, write_recorded
 from voiceclone.training import checkpoints as saving

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceclone.config.detector import DetectorSettings
 from voiceclone.files import read_tsv
-from voiceclone.inference.detector import find_faults, longest_common, score
+from voiceclone.speaking.detector import DetectorSettings, find_faults, longest_common, score
 from voiceclone.text.symbols import symbols_to_ids
 
 SETTINGS = DetectorSettings()

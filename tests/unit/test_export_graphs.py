@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.quantize import blockwise, columnwise, half, restore
-from voiceclone.inference.backend import MARGIN_FRAMES, KeyValueCache, in_parts
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.speaking.backend import MARGIN_FRAMES, KeyValueCache, in_parts
 from voiceclone.text_to_semantic.graph import TextToSemanticGraph
 from voiceclone.text_to_semantic.standard_graph import within_int32
 
@@ -85,7 +85,7 @@ def test_first_pass_and_steps_follow_the_module(gpt: TextToSemantic, form: Any, 
 
 
 def test_buffers_grow_and_keep_what_they_hold(gpt: TextToSemantic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voiceclone.inference.backend.CACHE_STEP", 4)
+    monkeypatch.setattr("voiceclone.speaking.backend.CACHE_STEP", 4)
     test_first_pass_and_steps_follow_the_module(gpt, "fp32", 3, 2)
 
 

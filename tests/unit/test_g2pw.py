@@ -18,8 +18,8 @@ from voiceclone.errors import AssetError
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.extract import with_polyphones
 from voiceclone.files import read_tsv, write_tsv
-from voiceclone.inference.voices import BERT, open_bundle
 from voiceclone.listeners.g2pw import G2PW
+from voiceclone.speaking.voices import BERT, open_bundle
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.lexicon import Lexicon
 from voiceclone.text.mandarin import to_symbols

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from voiceclone.export.targets import Calibration, build_graphs
-from voiceclone.inference.backend import OnnxBackend
-from voiceclone.inference.detector import find_detours
-from voiceclone.inference.drawing import Draw, draw, make_guide
-from voiceclone.inference.guidance import END_TOKENS, Guide
-from voiceclone.inference.kernel_backend import KernelBackend
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.speaking.backend import OnnxBackend
+from voiceclone.speaking.detector import find_detours
+from voiceclone.speaking.guidance import END_TOKENS, Guide
+from voiceclone.speaking.kernel_backend import KernelBackend
+from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.tokens import Draw, draw, make_guide
+from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.tensorrt.graphs import tensorrt_graphs
 from voiceclone.tensorrt.standard import StandardOnnxBackend
 

@@ -24,9 +24,9 @@ from voiceclone.corpus.takes import ingest
 from voiceclone.errors import VoiceCloneError
 from voiceclone.evaluation.evaluate import read_sentences
 from voiceclone.files import check_speaker, read_tsv
-from voiceclone.inference.batch import Defaults, read_jobs
 from voiceclone.lineage.rights import read_rights
 from voiceclone.sound.channels import read_voice
+from voiceclone.speaking.batch import Defaults, read_jobs
 from voiceclone.text.lexicon import read_lexicon
 
 UTTERANCE = "a-0000490-0003090"

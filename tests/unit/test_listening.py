@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import open_asset
-from voiceclone.config.detector import DetectorSettings
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.listening import RECOGNISERS, best_recogniser, compare, open_listener
 from voiceclone.sound.io import read_mono
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.detector import DetectorSettings
+from voiceclone.speaking.listening import RECOGNISERS, best_recogniser, compare, open_listener
 
 SETTINGS = DetectorSettings()
 PROMPT = "The prompt was about the weather."

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voiceclone.inference import reference_cache
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.clip import ClipReader
-from voiceclone.inference.reference_cache import ReferenceCache, cache_folder
+from voiceclone.speaking import reference as reference_cache
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder
 
 from .encoder_fixture import sound
 from .toy_voice import ToyEncoders

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voiceclone.config.detector import DetectorSettings
 from voiceclone.errors import ConfigError
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.detector import Finding, score
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.speaking import Speaking
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.detector import DetectorSettings, Finding, score
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.sampling import SamplingSettings
 
 from .toy_voice import NOTHING, toy_voice
 

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("stage_digests.json")
 SCRIPTS = {stage: f"scripts/{stage}.py" for stage in REVISIONS} | {
     "tokenize": "scripts/tokenize_features.py",
-    "clip": "workflow/voiceclone/inference/clip.py",
-    "batch": "workflow/voiceclone/inference/batch.py",
+    "clip": "workflow/voiceclone/speaking/reference.py",
+    "batch": "workflow/voiceclone/speaking/batch.py",
     "engine": "workflow/voiceclone/tensorrt/engines.py",
 }
 ALL = REVISIONS | CACHE_REVISIONS

@@ -17,16 +17,16 @@ from voiceclone.errors import ConfigError, DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.parity import MOST_CENTS, check
 from voiceclone.files import read_json, write_json
-from voiceclone.inference.batch import Defaults, Job, read_jobs
-from voiceclone.inference.bundle import read_bundle
-from voiceclone.inference.kernel_backend import KernelBackend
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.source_filter import Frames, Source
-from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.streaming import Streaming, stream
-from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.speaking.batch import Defaults, Job, read_jobs
+from voiceclone.speaking.bundle import read_bundle
+from voiceclone.speaking.kernel_backend import KernelBackend
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.streaming import Streaming, stream
+from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.waveform import Frames, Source
 
 from .toy_voice import toy_voice
 from .voice_fixture import make_voice

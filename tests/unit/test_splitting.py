@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.errors import ConfigError
-from voiceclone.inference.splitting import ALIASES, AUTO, METHODS, joined_lines, pieces_of, public_pieces, split_text
+from voiceclone.speaking.splitting import ALIASES, AUTO, METHODS, joined_lines, pieces_of, public_pieces, split_text
 
 ANY_TEXT = st.text(alphabet="ab ,.!。，…\n3", max_size=300)
 

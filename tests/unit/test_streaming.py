@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.streaming import Streaming, stream
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.streaming import Streaming, stream
 
 from .toy_voice import ChanceBackend, toy_voice
 

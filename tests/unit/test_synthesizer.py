@@ -21,14 +21,14 @@ from voiceclone.export.bundle import export_voice
 from voiceclone.export.parity import check, compare, held_out_sentences, text_features
 from voiceclone.features.store import open_store
 from voiceclone.files import read_json, read_tsv, write_json
-from voiceclone.inference.bundle import read_bundle, verify_bundle
-from voiceclone.inference.reference import make_reference
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.synthesizer import Synthesizer
-from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.lineage.rights import Rights
 from voiceclone.listeners.bert import BertEncoder
 from voiceclone.models.voice import load_gpt, load_sovits
+from voiceclone.speaking.bundle import read_bundle, verify_bundle
+from voiceclone.speaking.reference import make_reference
+from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.text.frontend import to_phones
 
 from .feature_fixture import random_bert

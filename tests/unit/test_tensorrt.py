@@ -29,9 +29,9 @@ from voiceclone.export import bundle as bundles
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.files import read_json, read_tsv
-from voiceclone.inference.backend import CACHE_STEP
-from voiceclone.inference.bundle import Reference, read_bundle, verify_bundle
 from voiceclone.models.gpt import TextToSemantic
+from voiceclone.speaking.backend import CACHE_STEP
+from voiceclone.speaking.bundle import Reference, read_bundle, verify_bundle
 from voiceclone.tensorrt.engines import (
     Engine,
     Machine,

@@ -12,13 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voiceclone.errors import ConfigError
-from voiceclone.inference.backend import CACHE_STEP
-from voiceclone.inference.drawing import Draw, Loop, draw
-from voiceclone.inference.sampling import SamplingSettings, sample
-from voiceclone.inference.token_loop import TokenLoop
-from voiceclone.inference.torch_backend import TorchBackend
-from voiceclone.inference.torch_sampling import RowSettings, sample_rows
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.speaking.backend import CACHE_STEP
+from voiceclone.speaking.sampling import SamplingSettings, sample
+from voiceclone.speaking.tokens import Draw, Loop, draw
+from voiceclone.speaking.torch_backend import RowSettings, TokenLoop, TorchBackend, sample_rows
 from voiceclone.text_to_semantic.torch_static import StaticDecoder
 
 CODES = 48

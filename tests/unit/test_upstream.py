@@ -22,13 +22,13 @@ from voiceclone.errors import AssetError, DataError
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.tokenizer import Tokenizer
 from voiceclone.files import read_json, write_json
-from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import POSTERIOR, read_gpt, read_public, read_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.upstream import export_upstream, import_voice
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
+from voiceclone.speaking.synthesizer import Synthesizer
 
 from .synthetic_features import make_features
 

@@ -17,8 +17,6 @@ from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.export.bundle import export_voice
 from voiceclone.files import read_json, read_tsv, write_json
-from voiceclone.inference.clip import SILENCE_AFTER, with_end_mark
-from voiceclone.inference.voices import Clip, asset_finder, open_models, with_trained_polyphones
 from voiceclone.listeners.content import HubertContent
 from voiceclone.listeners.eres2netv2 import WEIGHTS, ERes2NetV2, VerificationEncoder
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
@@ -28,6 +26,8 @@ from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.upstream import import_voice
 from voiceclone.models.voice import load_voice
 from voiceclone.sound.io import read_mono, resample
+from voiceclone.speaking.reference import SILENCE_AFTER, with_end_mark
+from voiceclone.speaking.voices import Clip, asset_finder, open_models, with_trained_polyphones
 from voiceclone.text.lexicon import Lexicon
 
 from .encoder_fixture import sound
@@ -86,7 +86,7 @@ def test_public_voices_speak_on_from_a_clip(root: Path, clip: Path, place: str) 
 
 
 def test_what_a_clip_becomes_is_what_the_networks_make_of_it(root: Path, clip: Path) -> None:
-    from voiceclone.inference.voices import asset_finder
+    from voiceclone.speaking.voices import asset_finder
 
     other = sound(clip.with_name("other.flac"), 1.0, level=3.0, seed=1)
     voice = open_models(root / "public" / "v2Pro", root, clip=Clip(clip, WORDS, "en", (other,)))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.synthesizer import Synthesizer
 
 CODES = 64
 NOTHING = np.zeros(0, np.int64)

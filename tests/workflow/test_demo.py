@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from voiceclone.files import read_tsv, sha256_file
-from voiceclone.inference.bundle import verify_bundle
+from voiceclone.speaking.bundle import verify_bundle
 from voiceclone.training.state import holder
 
 pytestmark = pytest.mark.timeout(1800)

@@ -55,7 +55,7 @@ def test_every_target_was_evaluated(voice) -> None:
 
 
 def test_the_bundle_speaks(voice) -> None:
-    from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.speaking.synthesizer import Synthesizer
 
     bundle = voice.results / "joe" / "export" / "onnx-fp32"
     description = read_json(bundle / "bundle.json")

@@ -14,13 +14,12 @@ from typer.testing import CliRunner
 from public_models import pin, write_public_models
 from voiceclone.assets import fetch_asset
 from voiceclone.cli import app
-from voiceclone.config.detector import DetectorSettings
 from voiceclone.features.store import open_store
 from voiceclone.files import read_tsv
-from voiceclone.inference.detector import find_faults
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.speaking.detector import DetectorSettings, find_faults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

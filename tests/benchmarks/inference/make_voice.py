@@ -16,10 +16,10 @@ import torch
 from workload import CODES, PHONES, phones_and_tokens
 
 from voiceclone.export.targets import Calibration, build_graphs
-from voiceclone.inference.torch_backend import TorchBackend
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.speaking.torch_backend import TorchBackend
 
 GREEDY_TOKENS = 40
 OPSET = 17

@@ -23,12 +23,12 @@ from workload import (
 from workload import Speaker as Engine
 
 from voiceclone.files import read_json
-from voiceclone.inference.backend import Backend
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.engines import open_backend
-from voiceclone.inference.sampling import SamplingSettings, sample
-from voiceclone.inference.streaming import stream
-from voiceclone.inference.synthesizer import Synthesizer
+from voiceclone.speaking.backend import Backend
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.engines import open_backend
+from voiceclone.speaking.sampling import SamplingSettings, sample
+from voiceclone.speaking.streaming import stream
+from voiceclone.speaking.synthesizer import Synthesizer
 
 #: Samples of a second.
 SECOND = 32_000

@@ -14,14 +14,14 @@ import numpy as np
 from workload import NEW_TOKENS, PHONES, RUNS, SECONDS, TEXT_PHONES, THREADS, megabytes_on_disk, memory, report, timed
 
 from voiceclone.files import read_json
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.drawing import make_guide
-from voiceclone.inference.kernel_backend import KernelBackend
-from voiceclone.inference.sampling import SamplingSettings, sample
-from voiceclone.inference.source_filter import Source
-from voiceclone.inference.streaming import stream
-from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.kernels.binding import load_kernels
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.kernel_backend import KernelBackend
+from voiceclone.speaking.sampling import SamplingSettings, sample
+from voiceclone.speaking.streaming import stream
+from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.tokens import make_guide
+from voiceclone.speaking.waveform import Source
 
 SENTENCE = "The birch canoe slid on the smooth planks while the old sailor told his story of the northern sea."
 #: Of the style of this architecture.
@@ -30,7 +30,7 @@ NOBODY = np.zeros(0, np.int64)
 
 
 def draw(backend: KernelBackend, phones: Any, end_token: int) -> None:
-    """As many tokens as ten seconds have, as :func:`voiceclone.inference.drawing.draw` draws them; none is the end."""
+    """As many tokens as ten seconds have, as :func:`voiceclone.speaking.tokens.draw` draws them; none is the end."""
     guide, rng, settings = make_guide(backend, phones, 0, None), np.random.default_rng(0), SamplingSettings()
     assert guide is not None
     logits, cache = backend.start(phones, None, NOBODY)

@@ -32,15 +32,15 @@ from voiceclone.evaluation.statistics import Interval, bootstrap_ratio
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_json, write_text
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, write_flac
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
 
 log = logging.getLogger(__name__)

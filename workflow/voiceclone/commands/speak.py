@@ -29,10 +29,10 @@ from voiceclone.commands.options import (
 from voiceclone.errors import EXIT_FAILURE, ConfigError
 
 if TYPE_CHECKING:
-    from voiceclone.config.detector import DetectorSettings
-    from voiceclone.inference.speaking import Speaking
-    from voiceclone.inference.speech import Listener, Speech
-    from voiceclone.inference.voices import Clip, Voice
+    from voiceclone.speaking.detector import DetectorSettings
+    from voiceclone.speaking.options import Speaking
+    from voiceclone.speaking.speech import Listener, Speech
+    from voiceclone.speaking.voices import Clip, Voice
 
 #: Pieces of a text from which its progress is shown.
 LONG_TEXT = 10
@@ -61,7 +61,7 @@ def say(
     machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
-    from voiceclone.inference.sound import check_format, write_speech
+    from voiceclone.speaking.batch import check_format, write_speech
 
     check_format(output)
     words = _words(text)
@@ -89,9 +89,9 @@ def stream(
     machine: MachineOptions,
 ) -> None:
     """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
-    from voiceclone.inference.speaking import Speaking
-    from voiceclone.inference.streaming import stream as parts_of
     from voiceclone.lineage.rights import GENERATED_NOTICE
+    from voiceclone.speaking.options import Speaking
+    from voiceclone.speaking.streaming import stream as parts_of
 
     manner = Speaking(pitch=pitch.pitch, pitch_range=pitch.pitch_range)
     words = _words(text)
@@ -127,8 +127,8 @@ def batch(
     machine: MachineOptions,
 ) -> None:
     """Speak every row of a table; rows that are there are not spoken again. Ends with 1 if a row failed."""
-    from voiceclone.inference.batch import Defaults, check_free, read_jobs, speak_table
     from voiceclone.progress import Progress
+    from voiceclone.speaking.batch import Defaults, check_free, read_jobs, speak_table
 
     check_free(output_dir)
     speaking = _speaking(manner)
@@ -153,9 +153,9 @@ def verify(
     root: RootOption = Path(),
 ) -> None:
     """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
-    from voiceclone.inference.bundle import read_bundle, verify_bundle
-    from voiceclone.inference.voices import encoder_files, open_bundle
     from voiceclone.lineage.rights import NONE_GIVEN
+    from voiceclone.speaking.bundle import read_bundle, verify_bundle
+    from voiceclone.speaking.voices import encoder_files, open_bundle
     from voiceclone.tensorrt.engines import why_not
     from voiceclone.tensorrt.standard import is_tensorrt
 
@@ -181,7 +181,7 @@ def verify(
 @bundle_app.command()
 def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
     """Build the TensorRT engines of a bundle for this machine's GPU; what is there is kept."""
-    from voiceclone.inference.bundle import read_bundle
+    from voiceclone.speaking.bundle import read_bundle
     from voiceclone.tensorrt.engines import build_engines
 
     description, folder = read_bundle(bundle)
@@ -206,11 +206,11 @@ def _words(options: TextOptions) -> str:
 def _speaking(options: MannerOptions) -> Speaking:
     from pydantic import ValidationError
 
-    from voiceclone.config.detector import DetectorSettings
-    from voiceclone.inference.batch import MANNER as FIELDS
-    from voiceclone.inference.batch import SAMPLING
-    from voiceclone.inference.sampling import SamplingSettings
-    from voiceclone.inference.speaking import Speaking
+    from voiceclone.speaking.batch import MANNER as FIELDS
+    from voiceclone.speaking.batch import SAMPLING
+    from voiceclone.speaking.detector import DetectorSettings
+    from voiceclone.speaking.options import Speaking
+    from voiceclone.speaking.sampling import SamplingSettings
 
     limits = {}
     for pair in options.detector or []:
@@ -231,7 +231,7 @@ def _speaking(options: MannerOptions) -> Speaking:
 
 
 def _clip(options: ClipOptions, styles: StyleOptions) -> Clip | None:
-    from voiceclone.inference.voices import Clip
+    from voiceclone.speaking.voices import Clip
 
     if options.reference is None:
         if options.reference_text or options.reference_language or styles.style_reference:
@@ -242,7 +242,7 @@ def _clip(options: ClipOptions, styles: StyleOptions) -> Clip | None:
 
 
 def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) -> Voice:
-    from voiceclone.inference.voices import open_bundle, open_models
+    from voiceclone.speaking.voices import open_bundle, open_models
 
     if options.bundle is not None and options.models is None:
         if machine.precision != "fp32" or machine.compile:
@@ -269,8 +269,8 @@ def _listener(check: str, settings: DetectorSettings, machine: MachineOptions) -
     """What listens to pieces, and its name."""
     if check != "asr":
         return None, ""
-    from voiceclone.inference.listening import best_recogniser, open_listener
-    from voiceclone.inference.voices import asset_finder
+    from voiceclone.speaking.listening import best_recogniser, open_listener
+    from voiceclone.speaking.voices import asset_finder
 
     asset = asset_finder(machine.root)(best_recogniser(machine.root))
     return open_listener(asset, settings, machine.threads), f"{asset.name} {asset.digest}"

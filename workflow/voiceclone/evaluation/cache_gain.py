@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.inference.backend import Floats, Tokens
-from voiceclone.inference.drawing import Draw, draw, wanted_tokens
-from voiceclone.inference.splitting import AUTO, pieces_of
+from voiceclone.speaking.backend import Floats, Tokens
+from voiceclone.speaking.splitting import AUTO, pieces_of
+from voiceclone.speaking.tokens import Draw, draw, wanted_tokens
 
 if TYPE_CHECKING:
-    from voiceclone.inference.synthesizer import Synthesizer
-    from voiceclone.inference.torch_backend import TorchBackend
+    from voiceclone.speaking.synthesizer import Synthesizer
+    from voiceclone.speaking.torch_backend import TorchBackend
 
 #: Tokens that are drawn: without a cache each costs as much as reading all that is before it.
 TOKENS = 32
@@ -29,11 +29,11 @@ class WithoutCache:
         self._backend = backend
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Everything]:
-        """See :class:`voiceclone.inference.backend.Backend`; the cache is all that was read."""
+        """See :class:`voiceclone.speaking.backend.Backend`; the cache is all that was read."""
         return self._backend.read(phones, bert, prompt), (phones, bert, prompt)
 
     def step(self, token: int, position: int, cache: Everything) -> tuple[Floats, Everything]:
-        """See :class:`voiceclone.inference.backend.Backend`."""
+        """See :class:`voiceclone.speaking.backend.Backend`."""
         phones, bert, tokens = cache
         return self.start(phones, bert, np.append(tokens, token))
 
@@ -51,7 +51,7 @@ def cache_gain(synthesizer: Synthesizer, text: str, language: str, seed: int) ->
         ``tokens`` drawn after ``positions`` of phones and prompt, ``with_ms``, ``without_ms``, their ``ratio``, and
         whether both drew the ``same_tokens``.
     """
-    from voiceclone.inference.torch_backend import TorchBackend
+    from voiceclone.speaking.torch_backend import TorchBackend
 
     backend = synthesizer.backend
     assert isinstance(backend, TorchBackend)

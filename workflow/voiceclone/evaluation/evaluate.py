@@ -40,7 +40,7 @@ from voiceclone.tensorrt.standard import is_tensorrt
 from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
-    from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.speaking.synthesizer import Synthesizer
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def open_target(
         raise ConfigError(
             f"target {target!r}: needs --bundle", "targets without one: recordings, resynthesis, torch-fp32"
         )
-    from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.speaking.synthesizer import Synthesizer
     from voiceclone.tensorrt.engines import build_engines
 
     if is_tensorrt(target):
@@ -162,8 +162,8 @@ def open_target(
 
 def trained_voice(features_dir: Path, models_dir: Path, bert: Asset | None) -> Synthesizer:
     """The trained models, in torch on the CPU."""
-    from voiceclone.inference.synthesizer import Synthesizer
-    from voiceclone.inference.voices import with_trained_polyphones
+    from voiceclone.speaking.synthesizer import Synthesizer
+    from voiceclone.speaking.voices import with_trained_polyphones
     from voiceclone.text.lexicon import Lexicon
 
     lexicon = with_trained_polyphones(Lexicon(), features_dir, None)
@@ -172,7 +172,7 @@ def trained_voice(features_dir: Path, models_dir: Path, bert: Asset | None) -> S
 
 def _speaker(synthesizer: Synthesizer, seed: int) -> Voice:
     """Speaks whole sentences, then again as a stream, whose first sound is waited for."""
-    from voiceclone.inference.streaming import stream
+    from voiceclone.speaking.streaming import stream
 
     def say(item: Item) -> Spoken:
         synthesizer.forget_texts()  # that of the warm-up, or a sentence that comes twice

@@ -18,7 +18,13 @@ from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences, text_features
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
-from voiceclone.inference.bundle import (
+from voiceclone.lineage.rights import Rights
+from voiceclone.models.gpt import GPTConfig
+from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.models.voice import has_base, load_gpt, load_sovits
+from voiceclone.progress import announce
+from voiceclone.sound.spectra import SOURCE_FILTER
+from voiceclone.speaking.bundle import (
     BUNDLE_FILE,
     FORMAT_VERSION,
     QUANTISER,
@@ -29,24 +35,18 @@ from voiceclone.inference.bundle import (
     graph_files,
     read_bundle,
 )
-from voiceclone.inference.encoders import CONTENT, SPEAKER, TEXT
-from voiceclone.inference.guidance import GUIDANCE
-from voiceclone.inference.model_encoders import content_encoder, speaker_encoder
-from voiceclone.inference.reference import (
+from voiceclone.speaking.encoders import CONTENT, SPEAKER, TEXT
+from voiceclone.speaking.guidance import GUIDANCE
+from voiceclone.speaking.model_encoders import content_encoder, speaker_encoder
+from voiceclone.speaking.reference import (
     choose_reference,
     has_bert,
     make_reference,
     spectrogram_and_vector,
     usual_rates,
 )
-from voiceclone.inference.torch_backend import TorchBackend
-from voiceclone.inference.voices import BERT, trained_polyphones
-from voiceclone.lineage.rights import Rights
-from voiceclone.models.gpt import GPTConfig
-from voiceclone.models.sovits import SoVITSConfig
-from voiceclone.models.voice import has_base, load_gpt, load_sovits
-from voiceclone.progress import announce
-from voiceclone.sound.spectra import SOURCE_FILTER
+from voiceclone.speaking.torch_backend import TorchBackend
+from voiceclone.speaking.voices import BERT, trained_polyphones
 from voiceclone.tensorrt.engines import engine_note
 from voiceclone.tensorrt.graphs import tensorrt_graphs
 from voiceclone.tensorrt.profiles import SCRIPT, Sizes, build_script, profiles

@@ -26,7 +26,8 @@ from voiceclone.export.decoder import trace
 from voiceclone.export.lint import lint_stored
 from voiceclone.export.storage import store_bytes, store_exact_halves, store_halves
 from voiceclone.files import atomic_path, sha256_file, write_json
-from voiceclone.inference.graph_encoders import (
+from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.speaking.encoders import (
     FILTER_BANK,
     IDS,
     MEL,
@@ -38,7 +39,6 @@ from voiceclone.inference.graph_encoders import (
     GraphContent,
     GraphSpeaker,
 )
-from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.text_to_semantic.graph import Format
 
 if TYPE_CHECKING:

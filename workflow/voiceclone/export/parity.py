@@ -14,14 +14,14 @@ from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
-from voiceclone.inference.backend import Backend
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.drawing import joined_features
-from voiceclone.inference.engines import open_backend
-from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
-from voiceclone.inference.reference import has_bert
-from voiceclone.inference.sampling import softmax
-from voiceclone.inference.source_filter import Frames, Source
+from voiceclone.speaking.backend import Backend
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.engines import open_backend
+from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
+from voiceclone.speaking.reference import has_bert
+from voiceclone.speaking.sampling import softmax
+from voiceclone.speaking.tokens import joined_features
+from voiceclone.speaking.waveform import Frames, Source
 from voiceclone.text_to_semantic.graph import Format
 
 Floats = npt.NDArray[np.float32]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from voiceclone.inference.backend import CACHE_STEP, MARGIN_FRAMES
-from voiceclone.inference.bundle import Reference
+from voiceclone.speaking.backend import CACHE_STEP, MARGIN_FRAMES
+from voiceclone.speaking.bundle import Reference
 from voiceclone.tensorrt.standard import PART_FRAMES
 
 Shape = list[int]

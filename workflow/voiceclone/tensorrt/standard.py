@@ -16,17 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.inference.backend import (
-    BERT_CHANNELS,
-    CACHE_STEP,
-    MARGIN_FRAMES,
-    Floats,
-    Tokens,
-    in_parts,
-)
-from voiceclone.inference.bundle import TEXT_TO_SEMANTIC, graph_files, is_source_filter
-from voiceclone.inference.onnx_weights import OnnxWeights, read_pointer
-from voiceclone.inference.source_filter import Frames, Source
+from voiceclone.speaking.backend import BERT_CHANNELS, CACHE_STEP, MARGIN_FRAMES, Floats, Tokens, in_parts
+from voiceclone.speaking.bundle import TEXT_TO_SEMANTIC, graph_files, is_source_filter
+from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
+from voiceclone.speaking.waveform import Frames, Source
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +33,7 @@ FIRST, STEP = 0, 1
 
 
 class StandardBackend(ABC):
-    """A :class:`voiceclone.inference.backend.Backend` over graphs of standard operators in half precision.
+    """A :class:`voiceclone.speaking.backend.Backend` over graphs of standard operators in half precision.
 
     Subclasses say where arrays live and what runs a graph. Arrays are of numpy or of torch: all that is done with them
     here is to write into parts of them.
@@ -50,7 +43,7 @@ class StandardBackend(ABC):
         description: its ``bundle.json``.
 
     Attributes:
-        emission, guidance: see :class:`voiceclone.inference.guidance.PointingBackend`.
+        emission, guidance: see :class:`voiceclone.speaking.guidance.PointingBackend`.
     """
 
     name: str
@@ -95,7 +88,7 @@ class StandardBackend(ABC):
         return nullcontext()
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
-        """See :class:`voiceclone.inference.backend.Backend`; the cache of the sentence before is lost."""
+        """See :class:`voiceclone.speaking.backend.Backend`; the cache of the sentence before is lost."""
         count = len(phones) + len(prompt)
         features = np.zeros((1, count, BERT_CHANNELS), np.float16)
         if bert is not None:
@@ -117,7 +110,7 @@ class StandardBackend(ABC):
             return self._keep(rows, 0), count
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
-        """See :class:`voiceclone.inference.backend.Backend`; ``cache`` is the number of positions that are filled."""
+        """See :class:`voiceclone.speaking.backend.Backend`; ``cache`` is the number of positions that are filled."""
         with self.scope():
             self._last["ids"][...] = token + self._phones
             self._last["positions"][...] = position
@@ -125,7 +118,7 @@ class StandardBackend(ABC):
             return self._keep(self._row, cache), cache + 1
 
     def point(self) -> Floats:
-        """See :class:`voiceclone.inference.guidance.PointingBackend`."""
+        """See :class:`voiceclone.speaking.guidance.PointingBackend`."""
         with self.scope():
             return np.asarray(self._phone_keys @ self.download(self._query)[0] * np.float32(self._dim**-0.5))
 
@@ -164,19 +157,19 @@ class StandardBackend(ABC):
     def decode(
         self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
     ) -> Floats:
-        """See :class:`voiceclone.inference.backend.Backend`."""
+        """See :class:`voiceclone.speaking.backend.Backend`."""
         return self.vocode(self.latent(codes, phones, style, noise), style, source)
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """See :class:`voiceclone.inference.backend.Backend`."""
+        """See :class:`voiceclone.speaking.backend.Backend`."""
         return self._infer("latent", codes=codes[None, None], phones=phones[None], style=style, noise=noise)["latent"]
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
-        """See :class:`voiceclone.inference.backend.Backend`."""
+        """See :class:`voiceclone.speaking.backend.Backend`."""
         return Frames.of_graph(self._infer("frames", latent=latent, style=style))
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
-        """See :class:`voiceclone.inference.backend.Backend`; a HiFi-GAN in parts, so that memory does not grow with the
+        """See :class:`voiceclone.speaking.backend.Backend`; a HiFi-GAN in parts, so that memory does not grow with the
         piece."""
         if self.pitched:
             return (source or Source()).wave(self.frames(latent, style), self._sample_rate)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voiceclone.errors import ConfigError
-from voiceclone.inference.backend import CACHE_STEP
 from voiceclone.models.gpt import Layer, TextToSemantic, attention_mask
+from voiceclone.speaking.backend import CACHE_STEP
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

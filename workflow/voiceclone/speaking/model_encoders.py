@@ -42,7 +42,7 @@ def speaker_encoder(speaker_vector_size: int) -> str:
 
 
 class ModelEncoders:
-    """See :class:`voiceclone.inference.encoders.Encoders`; each is loaded when a clip needs it.
+    """See :class:`voiceclone.speaking.encoders.Encoders`; each is loaded when a clip needs it.
 
     Args:
         models: the voice.
@@ -57,7 +57,7 @@ class ModelEncoders:
         self._loaded: dict[str, Any] = {}
 
     def tokens(self, sound: Waveform) -> npt.NDArray[np.int64]:
-        """See :class:`voiceclone.inference.encoders.Encoders`."""
+        """See :class:`voiceclone.speaking.encoders.Encoders`."""
         import torch
 
         encoder = self._encoder(content_encoder(self._models.sovits.config.ssl_dim))
@@ -66,7 +66,7 @@ class ModelEncoders:
         return codes
 
     def style(self, magnitudes: Floats, sound: Waveform) -> Floats:
-        """See :class:`voiceclone.inference.encoders.Encoders`."""
+        """See :class:`voiceclone.speaking.encoders.Encoders`."""
         import torch
 
         vector = None
@@ -77,7 +77,7 @@ class ModelEncoders:
             return np.asarray(self._models.sovits.style(spectrogram, vector).float().cpu().numpy())
 
     def key(self, words: bool) -> str:
-        """See :class:`voiceclone.inference.encoders.Encoders`.
+        """See :class:`voiceclone.speaking.encoders.Encoders`.
 
         Raises:
             AssetError: an encoder is not there; says how to fetch it.

@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from voiceclone.errors import ConfigError, Interrupted
-from voiceclone.inference.backend import Backend, Tokens
-from voiceclone.inference.drawing import DrawingBackend, Loop
-from voiceclone.inference.speech import Speech
-from voiceclone.inference.synthesizer import Course, Synthesizer
+from voiceclone.speaking.backend import Backend, Tokens
+from voiceclone.speaking.speech import Speech
+from voiceclone.speaking.synthesizer import Course, Synthesizer
+from voiceclone.speaking.tokens import DrawingBackend, Loop
 
 Key = TypeVar("Key")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from voiceclone.errors import ConfigError
-from voiceclone.inference.backend import Backend, OnnxBackend
+from voiceclone.speaking.backend import Backend, OnnxBackend
 from voiceclone.tensorrt.standard import StandardOnnxBackend, is_tensorrt
 
 Engine = Literal["auto", "kernels", "onnxruntime"]
@@ -32,7 +32,7 @@ def open_backend(
         raise ConfigError(f"engine {engine!r}: one of {', '.join(ENGINES)} expected")
     if is_tensorrt(description["target"]):
         return _open_tensorrt(folder, description, threads, device == "cpu" or engine == "onnxruntime")
-    from voiceclone.inference.kernel_backend import KernelBackend, runs_with_kernels
+    from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
 
     fits = device != "cuda" and engine != "onnxruntime" and runs_with_kernels(description)
     if engine == "kernels" and not fits:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceclone.errors import AssetError, ConfigError
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.synthesizer import Synthesizer
 from voiceclone.languages import SUPPORTED
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.lexicon import Lexicon, read_lexicon
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
-    from voiceclone.inference.clip import ClipReader
-    from voiceclone.inference.encoders import EncoderFiles
     from voiceclone.listeners.bert import LazyEncoder
     from voiceclone.models.voice import VoiceModels
+    from voiceclone.speaking.encoders import EncoderFiles
+    from voiceclone.speaking.reference import ClipReader
 
 log = logging.getLogger(__name__)
 BERT = "chinese-roberta-wwm-ext-large"
@@ -30,7 +30,7 @@ ANY_LANGUAGE = "auto"
 
 @dataclass(frozen=True)
 class Clip:
-    """A reference clip that the user gives; see :meth:`voiceclone.inference.clip.ClipReader.read`."""
+    """A reference clip that the user gives; see :meth:`voiceclone.speaking.reference.ClipReader.read`."""
 
     path: Path
     text: str = ""
@@ -95,15 +95,14 @@ def open_bundle(
         clip: to speak like; None: the voice's own clip.
         encoders: folder of the encoders, where they are neither in the bundle nor beside it nor below ``root``.
         device: and
-        engine: see :func:`voiceclone.inference.engines.open_backend`.
+        engine: see :func:`voiceclone.speaking.engines.open_backend`.
 
     Raises:
         AssetError: a clip needs an encoder that is not there; says how to get it.
     """
-    from voiceclone.inference.bundle import read_bundle
-    from voiceclone.inference.clip import ClipReader
-    from voiceclone.inference.encoders import BundleEncoders
-    from voiceclone.inference.reference_cache import ReferenceCache, cache_folder
+    from voiceclone.speaking.bundle import read_bundle
+    from voiceclone.speaking.encoders import BundleEncoders
+    from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder
 
     description, folder = read_bundle(bundle)
     files = encoder_files(folder, description, root, encoders)
@@ -124,7 +123,7 @@ def encoder_files(
     folder: Path, description: Mapping[str, Any], root: Path = Path(), named: Path | None = None
 ) -> EncoderFiles:
     """Where the encoders of a bundle are looked for: in it, beside it, in a named folder, below the working folder."""
-    from voiceclone.inference.encoders import WRITTEN, EncoderFiles
+    from voiceclone.speaking.encoders import WRITTEN, EncoderFiles
 
     return EncoderFiles(folder, description, [place for place in (named, root / WRITTEN) if place is not None])
 
@@ -152,18 +151,16 @@ def open_models(
         features: features of the training, for the voice's own reference clip; None: beside the models.
         clip: to speak like; None: the voice's own clip.
         device: ``cpu`` or ``cuda``.
-        precision: see :class:`voiceclone.inference.torch_backend.TorchBackend`.
+        precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
         compiled: the same.
 
     Raises:
         ConfigError: there are no models, half precision on the CPU, or there is no clip.
         AssetError: an encoder is not there.
     """
-    from voiceclone.inference.clip import ClipReader
-    from voiceclone.inference.model_encoders import ModelEncoders
-    from voiceclone.inference.reference import usual_rates
-    from voiceclone.inference.reference_cache import ReferenceCache, cache_folder
     from voiceclone.models.voice import load_voice
+    from voiceclone.speaking.model_encoders import ModelEncoders
+    from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder, usual_rates
 
     find, lexicon = asset_finder(root), user_lexicon(root)
     loaded = load_voice(models, find)
@@ -244,7 +241,7 @@ def _features_of(models: Path, features: Path | None) -> Path | None:
 
 
 def _own_reference(models: VoiceModels, features: Path) -> Reference:
-    from voiceclone.inference.reference import choose_reference, make_reference
+    from voiceclone.speaking.reference import choose_reference, make_reference
 
     return make_reference(models.sovits, features, choose_reference(features), models.prompt)
 

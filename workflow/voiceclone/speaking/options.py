@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from voiceclone.config.detector import DetectorSettings
 from voiceclone.errors import ConfigError
-from voiceclone.inference.sampling import SamplingSettings
-from voiceclone.inference.splitting import AUTO, check_method
+from voiceclone.speaking.detector import DetectorSettings
+from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.splitting import AUTO, check_method
 
 SPEEDS = (0.25, 4.0)
 
@@ -23,12 +23,12 @@ class Speaking:
         pitch: semitones by which the voice is raised; of voices with a source-filter decoder alone.
         pitch_range: factor of how far F0 moves from its mean, as a logarithm; the same.
         pause_seconds: silence between pieces.
-        split: how the text is cut into pieces, see :func:`voiceclone.inference.splitting.pieces_of`.
+        split: how the text is cut into pieces, see :func:`voiceclone.speaking.splitting.pieces_of`.
         max_tokens_per_phone: length limit of a piece; a model that never ends is cut there.
         attempts: a piece that the detector suspects is spoken anew with another seed, up to so many times in all, and
             the best one is kept.
         detector: what is suspected.
-        guidance: weight of guided decoding, see :mod:`voiceclone.inference.guidance`; 0: off; None: the usual one for
+        guidance: weight of guided decoding, see :mod:`voiceclone.speaking.guidance`; 0: off; None: the usual one for
             voices with a pointer.
 
     Raises:

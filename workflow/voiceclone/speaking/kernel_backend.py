@@ -1,4 +1,6 @@
-"""The vocoder by the kernels of this project, from the weights of a bundle's graphs.
+"""Runs a bundle on the CPU with the kernels of this project where they are faster than onnxruntime's.
+
+The vocoder by the kernels of this project, from the weights of a bundle's graphs.
 
 HiFi-GAN (Kong et al. 2020); see :mod:`voiceclone.models.vocoder` for the network in torch.
 """
@@ -6,14 +8,30 @@ HiFi-GAN (Kong et al. 2020); see :mod:`voiceclone.models.vocoder` for the networ
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from voiceclone.inference.backend import MARGIN_FRAMES, PART_FRAMES, Floats, in_parts
-from voiceclone.inference.onnx_weights import OnnxWeights
-from voiceclone.inference.source_filter import Source
+from voiceclone.kernels.binding import PANEL, load_kernels
 from voiceclone.kernels.packing import Packed, pack_upsampling, pack_windows, toom_cook, up_to_panels
+from voiceclone.speaking.backend import (
+    MARGIN_FRAMES,
+    PART_FRAMES,
+    Floats,
+    OnnxSession,
+    SourceFilterVocoder,
+    Tokens,
+    Vocoder,
+    in_parts,
+    open_vocoder,
+    threads_to_use,
+)
+from voiceclone.speaking.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
+from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
+from voiceclone.speaking.waveform import Frames, Source
+from voiceclone.text_to_semantic.kernels import KernelGPT
 
 #: Of the leaky ReLUs, and of the one before the last convolution.
 SLOPE, LAST_SLOPE = 0.1, 0.01
@@ -51,7 +69,7 @@ class KernelVocoder:
             )  # fmt: skip
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
-        """See :class:`voiceclone.inference.backend.Vocoder`; in parts, so that what is between stays in the cache."""
+        """See :class:`voiceclone.speaking.backend.Vocoder`; in parts, so that what is between stays in the cache."""
         upsampled = self.head(latent, style).T[None]
         size, margin = PART_FRAMES * self._rates[0], MARGIN_FRAMES * self._rates[0]
         return in_parts(lambda part: self.tail(np.ascontiguousarray(part[0].T)), upsampled, size, margin)
@@ -128,3 +146,80 @@ def _pair(weights: OnnxWeights, block: str, index: int, dilation: int) -> tuple[
         for name, steps in zip(names, (dilation, 1), strict=True)
     )
     return dilated, plain
+
+
+def runs_with_kernels(description: dict[str, Any]) -> bool:
+    """Whether there are kernels on this machine that fit a bundle."""
+    fits = description["cache"]["head_width"] % PANEL == 0
+    fits = fits and ("vocoder" in description or is_source_filter(description))
+    return fits and description["target"].startswith("onnx-") and load_kernels() is not None
+
+
+class KernelBackend:
+    """Text-to-semantic and vocoder by kernels, what is between by onnxruntime; one sentence at a time.
+
+    The weights are those of the bundle's graphs. In the vocoder integers become float32, for which the kernels need
+    fewer multiplications; in the text-to-semantic network they stay, since reading them is what takes time. The graph
+    of a source-filter decoder is onnxruntime's: matrix products take its time.
+
+    Args:
+        folder: the bundle's folder.
+        description: its ``bundle.json``.
+        threads: 0: as OMP_NUM_THREADS says, else all cores.
+    """
+
+    name = "kernels"
+
+    def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0) -> None:
+        threads = threads_to_use(threads)
+        kernels = load_kernels()
+        assert kernels is not None, "runs_with_kernels was not asked"
+        kernels.start_team(threads)
+        weights = OnnxWeights(folder / TEXT_TO_SEMANTIC)
+        self._gpt = KernelGPT(kernels, weights, description["cache"], description.get("pointer"))
+        self.emission, self.guidance = read_pointer(weights, description)
+        self.pitched = is_source_filter(description)
+        self._vocoder: Vocoder
+        if self.pitched:
+            self._vocoder = open_vocoder(folder, description, threads, kernels=kernels)
+        else:
+            head, tail = OnnxWeights(folder / HEAD), OnnxWeights(folder / TAIL)
+            self._vocoder = KernelVocoder(kernels, head, tail, description["vocoder"])
+        self._latent = OnnxSession(folder / LATENT, threads, description["half"])
+
+    def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
+        """See :class:`voiceclone.speaking.backend.Backend`; the cache of the sentence before is lost."""
+        return self._gpt.start(phones, bert, prompt)
+
+    def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
+        """See :class:`voiceclone.speaking.backend.Backend`; ``cache`` is the number of positions that are filled."""
+        return self._gpt.step(token, position, cache)
+
+    def point(self) -> Floats:
+        """See :class:`voiceclone.speaking.guidance.PointingBackend`."""
+        return self._gpt.point()
+
+    def decode(
+        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
+    ) -> Floats:
+        """See :class:`voiceclone.speaking.backend.Backend`."""
+        return self.vocode(self.latent(codes, phones, style, noise), style, source)
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`voiceclone.speaking.backend.Backend`."""
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "codes": codes[None, None],
+            "phones": phones[None],
+            "style": style,
+            "noise": noise,
+        }
+        return self._latent.run("latent", inputs)
+
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`voiceclone.speaking.backend.Backend`."""
+        return self._vocoder.vocode(latent, style, source)
+
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """See :class:`voiceclone.speaking.backend.Backend`."""
+        assert isinstance(self._vocoder, SourceFilterVocoder)
+        return self._vocoder.frames(latent, style)

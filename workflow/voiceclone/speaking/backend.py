@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import ConfigError
-from voiceclone.inference.source_filter import Frames, Source
+from voiceclone.speaking.waveform import Frames, Source
 
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
@@ -95,8 +95,8 @@ class OnnxBackend:
     name = "onnxruntime"
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
-        from voiceclone.inference.bundle import LATENT, TEXT_TO_SEMANTIC
-        from voiceclone.inference.onnx_weights import OnnxWeights, read_pointer
+        from voiceclone.speaking.bundle import LATENT, TEXT_TO_SEMANTIC
+        from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
@@ -120,7 +120,7 @@ class OnnxBackend:
         return found
 
     def point(self) -> Floats:
-        """See :class:`voiceclone.inference.guidance.PointingBackend`."""
+        """See :class:`voiceclone.speaking.guidance.PointingBackend`."""
         return self._phone_keys @ self._query[0] * np.float32(self._query.shape[1] ** -0.5)
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
@@ -245,7 +245,7 @@ def open_vocoder(
     kernels: Any | None = None,
 ) -> HiFiGANVocoder | SourceFilterVocoder:
     """The vocoder of a bundle, run by onnxruntime; a source-filter decoder's waveform by ``kernels`` if given."""
-    from voiceclone.inference.bundle import FRAMES, HEAD, TAIL, is_source_filter
+    from voiceclone.speaking.bundle import FRAMES, HEAD, TAIL, is_source_filter
 
     def session(name: str) -> OnnxSession:
         return OnnxSession(folder / name, threads, description["half"], providers)

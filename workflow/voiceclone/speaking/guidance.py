@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.inference.sampling import Floats, Tokens, softmax
+from voiceclone.speaking.sampling import Floats, Tokens, softmax
 
 #: Weight of the table where the caller names none, for networks that learnt with a pointer; others are not guided.
 GUIDANCE = 0.8

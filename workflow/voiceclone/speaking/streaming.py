@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.inference.backend import Floats
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.splitting import pieces_of
+from voiceclone.speaking.backend import Floats
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.splitting import pieces_of
 
 if TYPE_CHECKING:
-    from voiceclone.inference.synthesizer import Synthesizer
+    from voiceclone.speaking.synthesizer import Synthesizer
 
 FRAMES_PER_TOKEN = 2
 

@@ -2,6 +2,8 @@
 
 A row that fails never stops the others. What is there already, spoken of the same text with the same settings by the
 same voice, is not spoken again.
+
+Spoken sound to a file, marked as generated.
 """
 
 from __future__ import annotations
@@ -15,20 +17,41 @@ from typing import Any, get_args, get_type_hints
 
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
 from voiceclone.files import contained_path, digest, sha256_file, write_tsv
-from voiceclone.inference.sound import write_speech
-from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.speech import Listener, Speech
-from voiceclone.inference.synthesizer import Course
-from voiceclone.inference.together import loop_of, speak_one_by_one, speak_together
-from voiceclone.inference.voices import Clip, Voice
 from voiceclone.interrupts import StopRequest
 from voiceclone.lineage.items import read_sidecar, write_sidecar
 from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.speech import Listener, Speech
+from voiceclone.speaking.synthesizer import Course
+from voiceclone.speaking.together import loop_of, speak_one_by_one, speak_together
+from voiceclone.speaking.voices import Clip, Voice
 from voiceclone.usertext import read_user_text, unquoted
 
-log = logging.getLogger(__name__)
+FORMATS = (".wav", ".flac", ".ogg")
 
+
+def check_format(path: Path, name: str = "--output") -> Path:
+    """The path of a sound file that can be written.
+
+    Raises:
+        ConfigError: its ending names no known format.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{name} {path}: unknown format {path.suffix!r}, expected .wav, .flac or .ogg")
+    return path
+
+
+def write_speech(path: Path, speech: Speech) -> None:
+    """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
+    from voiceclone.sound.io import write_sound
+
+    kind = check_format(path).suffix[1:].upper()
+    write_sound(path, speech.samples, speech.rate, kind, comment=GENERATED_NOTICE)
+
+
+log = logging.getLogger(__name__)
 REQUIRED = ("name", "text")
 SAMPLING = ("top_k", "top_p", "temperature", "repetition_penalty")
 MANNER = ("speed", "noise_scale", "pitch", "pitch_range", "guidance", "pause_seconds", "split", "attempts")

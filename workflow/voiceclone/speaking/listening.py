@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceclone.config.detector import DetectorSettings
-from voiceclone.inference.backend import Floats
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.detector import WORST, Finding
-from voiceclone.inference.speech import Listener
+from voiceclone.speaking.backend import Floats
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.detector import WORST, DetectorSettings, Finding
+from voiceclone.speaking.speech import Listener
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
-from voiceclone.inference.guidance import known_emission
+from voiceclone.speaking.guidance import known_emission
 
 #: Numbers of the fields, of onnx.proto: ModelProto.graph, GraphProto.initializer, and those of TensorProto.
 GRAPH, INITIALIZER = 7, 5
@@ -22,7 +22,7 @@ TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 10: n
 
 
 def read_pointer(weights: OnnxWeights, description: Mapping[str, Any]) -> tuple[npt.NDArray[np.float32] | None, float]:
-    """``emission`` and ``guidance`` of a :class:`voiceclone.inference.guidance.PointingBackend` over a bundle.
+    """``emission`` and ``guidance`` of a :class:`voiceclone.speaking.guidance.PointingBackend` over a bundle.
 
     Args:
         weights: of its text-to-semantic graph.

@@ -8,11 +8,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from voiceclone.inference.backend import BERT_CHANNELS, Backend, Floats, Tokens
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.guidance import Guide, PointingBackend
-from voiceclone.inference.sampling import SamplingSettings, sample
-from voiceclone.inference.speaking import Speaking
+from voiceclone.speaking.backend import BERT_CHANNELS, Backend, Floats, Tokens
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.guidance import Guide, PointingBackend
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.sampling import SamplingSettings, sample
 from voiceclone.text.frontend import Phones
 
 #: Semantic tokens per second.

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from voiceclone.inference.backend import Floats, Tokens
-from voiceclone.inference.bundle import Reference
-from voiceclone.inference.detector import Finding
+from voiceclone.speaking.backend import Floats, Tokens
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.detector import Finding
 
 #: Stages of which the milliseconds are counted.
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")

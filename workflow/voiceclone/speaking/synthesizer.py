@@ -13,17 +13,17 @@ import numpy.typing as npt
 
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest
-from voiceclone.inference.backend import Backend, Floats, Tokens, frames_at
-from voiceclone.inference.bundle import REFERENCE, Reference, read_bundle, read_reference
-from voiceclone.inference.detector import Finding, find_detours, find_faults, score
-from voiceclone.inference.drawing import Draw, Request, draw, wanted_tokens
-from voiceclone.inference.engines import open_backend
-from voiceclone.inference.guidance import Guide
-from voiceclone.inference.source_filter import Source
-from voiceclone.inference.speaking import Speaking
-from voiceclone.inference.speech import Listener, Piece, Speech, joined
-from voiceclone.inference.splitting import pieces_of
 from voiceclone.languages import WITH_BERT
+from voiceclone.speaking.backend import Backend, Floats, Tokens, frames_at
+from voiceclone.speaking.bundle import REFERENCE, Reference, read_bundle, read_reference
+from voiceclone.speaking.detector import Finding, find_detours, find_faults, score
+from voiceclone.speaking.engines import open_backend
+from voiceclone.speaking.guidance import Guide
+from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.speech import Listener, Piece, Speech, joined
+from voiceclone.speaking.splitting import pieces_of
+from voiceclone.speaking.tokens import Draw, Request, draw, wanted_tokens
+from voiceclone.speaking.waveform import Source
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
 from voiceclone.text.lexicon import Lexicon
@@ -113,9 +113,9 @@ class Synthesizer:
             encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
                 working folder.
             device: and
-            engine: see :func:`voiceclone.inference.engines.open_backend`.
+            engine: see :func:`voiceclone.speaking.engines.open_backend`.
         """
-        from voiceclone.inference.encoders import WRITTEN, EncoderFiles
+        from voiceclone.speaking.encoders import WRITTEN, EncoderFiles
 
         description, folder = read_bundle(bundle)
         encode_text = encode_text or EncoderFiles(folder, description, [WRITTEN]).text_encoder(threads)
@@ -146,9 +146,9 @@ class Synthesizer:
             lexicon: the user's pronunciations.
             bert: the encoder of Chinese text that the features were made with.
         """
-        from voiceclone.inference.reference import choose_reference, has_bert, make_reference, usual_rates
         from voiceclone.listeners.bert import LazyBert
         from voiceclone.models.voice import load_voice
+        from voiceclone.speaking.reference import choose_reference, has_bert, make_reference, usual_rates
 
         models = load_voice(models_dir)
         row = choose_reference(features_dir)
@@ -183,11 +183,11 @@ class Synthesizer:
             reference: the default reference clip.
             language: used where the caller names none.
             device: where the models are.
-            precision: see :class:`voiceclone.inference.torch_backend.TorchBackend`.
+            precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
             compiled: the same.
             more: further arguments of the class.
         """
-        from voiceclone.inference.torch_backend import TorchBackend
+        from voiceclone.speaking.torch_backend import TorchBackend
 
         return cls(
             TorchBackend(models.gpt, models.sovits, device, precision, compiled),
@@ -305,7 +305,7 @@ class Synthesizer:
         return Request(text, self._features_of(text), manner or Speaking(), reference or self.reference)
 
     def draw(self, request: Request, rng: np.random.Generator) -> Iterator[int]:
-        """Semantic tokens of a piece, see :func:`voiceclone.inference.drawing.draw`."""
+        """Semantic tokens of a piece, see :func:`voiceclone.speaking.tokens.draw`."""
         return draw(self.backend, wanted_tokens(request, rng, self.backend), self.end_token)
 
     def _say_piece(

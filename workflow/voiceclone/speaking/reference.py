@@ -1,0 +1,347 @@
+"""A sound file as reference clip: read, encoded by the networks that the voice was trained with.
+
+References of clips that were read before, by content: in memory, and in the user's cache folder.
+
+An entry's name is the digest of all that decides it: the bytes of the clips, the networks, the phones of the words.
+
+A voice's own reference clip: the utterance that sounds most like the speaker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from voiceclone.corpus.tiers import CLIP_SECONDS
+from voiceclone.errors import DataError
+from voiceclone.features.store import open_store
+from voiceclone.files import Row, atomic_path, digest, read_tsv, sha256_file
+from voiceclone.languages import WITH_BERT
+from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.sound.channels import read_voice
+from voiceclone.sound.io import Waveform, resample
+from voiceclone.sound.spectra import magnitudes
+from voiceclone.speaking.bundle import Reference
+from voiceclone.speaking.encoders import Encoders
+from voiceclone.speaking.splitting import CLAUSE_MARKS
+from voiceclone.text.frontend import Phones, to_phones
+from voiceclone.text.lexicon import Lexicon
+
+if TYPE_CHECKING:
+    from voiceclone.listeners.bert import LazyEncoder
+
+log = logging.getLogger(__name__)
+#: Names the folder in place of the usual one; empty: nothing is kept on disk.
+VARIABLE = "VOICECLONE_CACHE"
+#: Entries that are kept in memory and on disk.
+IN_MEMORY, ON_DISK = 64, 500
+
+
+def cache_folder() -> Path | None:
+    """Where references are kept: ``$VOICECLONE_CACHE``, else ``voiceclone`` in the user's cache; None: nowhere."""
+    named = os.environ.get(VARIABLE)
+    if named is not None:
+        return Path(named) / "references" if named else None
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone" / "references"
+
+
+class ReferenceCache:
+    """References by key.
+
+    Args:
+        folder: of the entries on disk; None: memory alone.
+
+    Attributes:
+        asked: references that were asked for.
+        in_memory: of those, how many were in memory.
+        on_disk: of those, how many were on disk.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._recent: OrderedDict[str, Reference] = OrderedDict()
+        self.asked = self.in_memory = self.on_disk = 0
+
+    def get(self, key: str, make: Callable[[], Reference]) -> Reference:
+        """The reference of a key; made, and kept, where it is not there."""
+        self.asked += 1
+        found = self._recent.get(key)
+        if found is not None:
+            self.in_memory += 1
+        elif (found := self._read(key)) is not None:
+            self.on_disk += 1
+        else:
+            found = make()
+            self._write(key, found)
+        self._recent[key] = found
+        self._recent.move_to_end(key)
+        if len(self._recent) > IN_MEMORY:
+            self._recent.popitem(last=False)
+        return found
+
+    def summary(self) -> str:
+        """The hit rate, for the log: ``references: 3 of 4 from the cache (75.0 %), 1 of them from disk``."""
+        found = self.in_memory + self.on_disk
+        share = 100 * found / max(self.asked, 1)
+        return f"references: {found} of {self.asked} from the cache ({share:.1f} %), {self.on_disk} of them from disk"
+
+    def _path(self, key: str) -> Path | None:
+        return None if self._folder is None else self._folder / f"{key}.safetensors"
+
+    def _read(self, key: str) -> Reference | None:
+        path = self._path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                notes, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            reference = Reference(
+                tensors["tokens"], tensors["phones"], tensors["style"], tensors.get("bert"), notes["text"]
+            )
+            if _digest(reference) != notes["digest"]:
+                raise ValueError("its digest differs")
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            log.warning("%s: damaged (%s), the clip is read again", path, error)
+            return None
+        with suppress(OSError):
+            path.touch()  # the oldest entries go first
+        return reference
+
+    def _write(self, key: str, reference: Reference) -> None:
+        path = self._path(key)
+        if path is None:
+            return
+        notes = {"text": reference.text, "digest": _digest(reference)}
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # how somebody sounds is nobody else's business
+            with atomic_path(path) as temporary:
+                save_file(reference.tensors(), temporary, metadata=notes)
+            for old in sorted(path.parent.glob("*.safetensors"), key=_time)[:-ON_DISK]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: cannot be written (%s), references are kept in memory alone", path, error)
+            self._folder = None
+
+
+def _time(entry: Path) -> float:
+    """When an entry was used last; 0 where another process has just removed it."""
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _digest(reference: Reference) -> str:
+    return digest([reference.digest, reference.text])
+
+
+def choose_reference(features_dir: Path) -> Row:
+    """Row of ``features/manifest.tsv`` of the training utterance nearest to the speaker's centroid.
+
+    Utterances of 3 to 10 seconds are preferred; where there is none, the one nearest to that range is taken.
+
+    Raises:
+        DataError: no training utterance at all.
+    """
+    rows = [row for row in read_tsv(features_dir / "manifest.tsv") if row["split"] == "train"]
+    if not rows:
+        raise DataError(f"{features_dir}/manifest.tsv: no training utterance to take as reference")
+    speaker = open_store(features_dir / "speaker.safetensors")
+    vectors = np.stack([np.asarray(speaker[row["utterance"]]) for row in rows])
+    likeness = vectors @ vectors.mean(axis=0)
+
+    def rank(index: int) -> tuple[float, float, str]:
+        seconds = float(rows[index]["seconds"])
+        outside = max(CLIP_SECONDS[0] - seconds, seconds - CLIP_SECONDS[1], 0.0)
+        return outside, -float(likeness[index]), rows[index]["utterance"]
+
+    return rows[min(range(len(rows)), key=rank)]
+
+
+def has_bert(features_dir: Path) -> bool:
+    """Whether a training on these features reads BERT vectors of some utterances."""
+    return (features_dir / "bert.safetensors").is_file()
+
+
+def usual_rates(features_dir: Path) -> dict[str, float]:
+    """Median of semantic tokens per phone by language, over the utterances of a training."""
+    tokens, phones = (open_store(features_dir / f"{kind}.safetensors") for kind in ("semantic", "phones"))
+    found: dict[str, list[float]] = {}
+    for row in read_tsv(features_dir / "manifest.tsv", ["utterance", "language"]):
+        name = row["utterance"]
+        found.setdefault(row["language"], []).append(tokens.shape(name)[0] / phones.shape(name)[0])
+    return {language: round(median(values), 4) for language, values in sorted(found.items())}
+
+
+def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> Reference:
+    """The chosen utterance as the models see it.
+
+    Args:
+        sovits: the trained :class:`voiceclone.models.sovits.SynthesizerTrn`.
+        features_dir: folder of the feature stores.
+        row: its row of ``features/manifest.tsv``.
+        prompt: whether the clip's words come before the text. A model trained from scratch heard one utterance at a
+            time and ends after the prompt; it speaks from the text alone, in the clip's style.
+    """
+    import torch
+
+    bert = open_store(features_dir / "bert.safetensors") if has_bert(features_dir) else {}
+    spectrogram, vector = spectrogram_and_vector(sovits, features_dir, row)
+    with torch.inference_mode():
+        style = sovits.style(
+            torch.from_numpy(spectrogram)[None], None if vector is None else torch.from_numpy(vector)[None]
+        )
+    if not prompt:
+        return Reference(np.zeros(0, np.int64), np.zeros(0, np.int64), style.numpy())
+    return Reference(
+        tokens=_read(features_dir, "semantic", row).astype(np.int64),
+        phones=_read(features_dir, "phones", row).astype(np.int64),
+        style=style.numpy(),
+        bert=np.asarray(bert[row["utterance"]], np.float32) if row["utterance"] in bert else None,
+    )
+
+
+def spectrogram_and_vector(
+    sovits: Any, features_dir: Path, row: Row
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """What the style of an utterance is made of: float32 (1025, F), and the speaker vector (S,) where there is one."""
+    from voiceclone.listeners.eres2netv2 import vector_kind
+
+    vectors = vector_kind(sovits.config.speaker_vector_size)
+    spectrogram = _read(features_dir, "spectrogram", row).astype(np.float32)
+    return spectrogram, _read(features_dir, vectors, row).astype(np.float32) if vectors else None
+
+
+def _read(features_dir: Path, kind: str, row: Row) -> npt.NDArray[Any]:
+    return np.array(open_store(features_dir / f"{kind}.safetensors")[row["utterance"]])
+
+
+RATE, ENCODER_RATE = 32000, 16000
+#: Silence after the prompt's sound, at the encoder's rate; the public program appends as much.
+SILENCE_AFTER = 9600
+#: Shortest clip whose sound can be taken on.
+STYLE_SECONDS = 0.5
+SILENT = 1e-4
+
+
+class ClipReader:
+    """Makes references of sound files for one voice; each is made once.
+
+    Args:
+        encoders: the networks.
+        lexicon: the user's pronunciations.
+        encode_text: gives the BERT features of phones; None: none.
+        cache: of references; None: one in memory.
+    """
+
+    def __init__(
+        self,
+        encoders: Encoders,
+        lexicon: Lexicon | None = None,
+        encode_text: LazyEncoder | None = None,
+        cache: ReferenceCache | None = None,
+    ) -> None:
+        self._encoders, self._lexicon, self._encode_text = encoders, lexicon, encode_text
+        self.cache = cache or ReferenceCache()
+
+    def read(
+        self, clip: Path, text: str = "", language: str = "", styles: Sequence[Path] = (), any_length: bool = False
+    ) -> Reference:
+        """A reference of a clip.
+
+        Args:
+            clip: sound of any format and rate; 3 to 10 s, which the public models were made for.
+            text: what is said in it; empty: only its sound is taken on, nothing is spoken on from it. A voice that was
+                trained from scratch cannot speak on either.
+            language: of the text, or a mode of the text front end; empty: ``auto``.
+            styles: more clips, whose sound is averaged with that of the first.
+            any_length: take a clip of another length too.
+
+        Raises:
+            DataError: a clip cannot be read, is silent or has another length.
+            AssetError: an encoder is not there; says how to get it.
+        """
+        words, phones = "", None
+        if text.strip() and self._encoders.prompt:
+            words = with_end_mark(text, language)
+            phones = to_phones(words, language or "auto", self._lexicon)
+        elif text.strip():
+            log.warning(
+                "this voice was trained from scratch, on single utterances: it takes on the sound of the clip, but "
+                "does not speak on from its words"
+            )
+        key = self._key([clip, *styles], words, phones, any_length)
+        return self.cache.get(key, lambda: self._make([clip, *styles], words, phones, any_length))
+
+    def _key(self, clips: Sequence[Path], words: str, phones: Phones | None, any_length: bool) -> str:
+        sounds = [sha256_file(check_there(path)) for path in clips]
+        networks = [self._encoders.key(phones is not None)]
+        spoken = None
+        if phones is not None:
+            spoken = [words, *([run.language, run.normalised, *run.symbols] for run in phones.segments)]
+            networks += [] if self._encode_text is None else [self._encode_text.digest]
+        return digest([CACHE_REVISIONS["clip"], sounds, networks, spoken, any_length], length=32)
+
+    def _make(self, clips: Sequence[Path], words: str, phones: Phones | None, any_length: bool) -> Reference:
+        sounds = [read_clip(path) for path in clips]
+        seconds = len(sounds[0]) / RATE
+        if not any_length and not CLIP_SECONDS[0] <= seconds <= CLIP_SECONDS[1]:
+            raise DataError(
+                f"{clips[0]}: {seconds:.1f} s, expected {CLIP_SECONDS[0]:g} to {CLIP_SECONDS[1]:g} s of speech",
+                "cut the clip, or add --any-length to take it as it is",
+            )
+        at_16_khz = [resample(sound, RATE, ENCODER_RATE) for sound in sounds]
+        styles = [self._encoders.style(magnitudes(sound), low) for sound, low in zip(sounds, at_16_khz, strict=True)]
+        style = np.stack(styles).mean(axis=0)
+        if phones is None:
+            return Reference(np.zeros(0, np.int64), np.zeros(0, np.int64), style)
+        tokens = self._encoders.tokens(np.pad(at_16_khz[0], (0, SILENCE_AFTER)))
+        bert = None
+        if self._encode_text is not None and any(run.language in WITH_BERT for run in phones.segments):
+            bert = np.asarray(self._encode_text(phones), np.float32)
+        return Reference(tokens, phones.ids, style, bert, words)
+
+
+def check_there(path: Path) -> Path:
+    """The path.
+
+    Raises:
+        DataError: no file is there.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file", "name a sound file")
+    return path
+
+
+def read_clip(path: Path) -> Waveform:
+    """Sound float32 (n,) at 32 kHz, scaled down where it goes beyond full scale, as the public program does.
+
+    Raises:
+        DataError: unreadable, of two voices, shorter than half a second, silent or not finite.
+    """
+    sound = read_voice(check_there(path), RATE)
+    if not np.isfinite(sound).all():
+        raise DataError(f"{path}: has samples that are not finite numbers")
+    if len(sound) < STYLE_SECONDS * RATE:
+        raise DataError(f"{path}: {len(sound) / RATE:.2f} s, expected at least {STYLE_SECONDS} s")
+    peak = float(np.abs(sound).max())
+    if peak < SILENT:
+        raise DataError(f"{path}: silent")
+    return np.asarray(sound / min(2.0, peak) if peak > 1.0 else sound, np.float32)
+
+
+def with_end_mark(text: str, language: str) -> str:
+    """The text of a clip, with a full stop where it ends without a mark: otherwise the next words join its last."""
+    text = text.strip()
+    return text if text[-1] in CLAUSE_MARKS else text + ("." if language == "en" else "。")

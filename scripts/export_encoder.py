@@ -8,7 +8,7 @@ from voiceclone.stage import run_stage, stage_parser
 
 def main(args: Namespace) -> None:
     from voiceclone.assets import open_asset
-    from voiceclone.export.encoders import export_encoder
+    from voiceclone.export.encoder_graphs import export_encoder
 
     export_encoder(open_asset(args.asset), args.output_dir)
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from voiceclone.config.export import ExportSettings
 from voiceclone.export.bundle import export_voice
-from voiceclone.export.encoders import export_encoder
+from voiceclone.export.encoder_graphs import export_encoder
 from voiceclone.files import read_json, write_json
 from voiceclone.models.sovits import SoVITSConfig
 

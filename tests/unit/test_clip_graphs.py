@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from voiceclone.cli import app
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, DataError, VoiceCloneError
-from voiceclone.export.encoders import check_voice_graphs, export_encoder
+from voiceclone.export.encoder_graphs import check_voice_graphs, export_encoder
 from voiceclone.export.lint import lint_stored
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.listeners.bert import BertEncoder

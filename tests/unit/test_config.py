@@ -227,7 +227,7 @@ def test_blocks_cannot_be_changed() -> None:
 
 
 def test_encoders_are_those_that_a_voice_needs() -> None:
-    from voiceclone.export.encoders import EXPORTERS
+    from voiceclone.export.encoder_graphs import EXPORTERS
 
     public = ["chinese-hubert-base", "eres2netv2", "chinese-roberta-wwm-ext-large"]
     found = {name: resolve({"preset": name}, PRESETS).encoders() for name in NAMES}

@@ -87,7 +87,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_graph_of_whisper_hears_what_the_model_hears(asset: Callable[[str], Path], tmp_path: Path) -> None:
-    from voiceclone.export.encoders import export_encoder
+    from voiceclone.export.encoder_graphs import export_encoder
     from voiceclone.speaking.encoders import Graph, GraphContent
 
     whisper = open_asset(asset("whisper-base"))

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from voiceclone.export.decoder import head_graph, latent_graph, tail_graph
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.quantize import blockwise, columnwise, half, restore
+from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.speaking.backend import MARGIN_FRAMES, KeyValueCache, in_parts

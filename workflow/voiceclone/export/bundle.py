@@ -13,7 +13,7 @@ import onnx
 from voiceclone import __version__
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
-from voiceclone.export.encoders import check_voice_graphs, compare_voice_graphs, voice_graphs
+from voiceclone.export.encoder_graphs import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences, text_features
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs

@@ -12,9 +12,9 @@ from onnx import version_converter
 from onnxruntime.quantization.onnx_model import ONNXModel
 
 from voiceclone.errors import VoiceCloneError
-from voiceclone.export.decoder import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.export.quantize import half
 from voiceclone.export.targets import Calibration, eight_bits
+from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.sound.spectra import SOURCE_FILTER

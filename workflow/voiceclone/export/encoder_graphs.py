@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, VoiceCloneError
-from voiceclone.export.decoder import trace
 from voiceclone.export.lint import lint_stored
-from voiceclone.export.storage import store_bytes, store_exact_halves, store_halves
+from voiceclone.export.quantize import store_bytes, store_exact_halves, store_halves
+from voiceclone.export.vocoder_graph import trace
 from voiceclone.files import atomic_path, sha256_file, write_json
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.speaking.encoders import (

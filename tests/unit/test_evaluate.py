@@ -13,11 +13,13 @@ import pytest
 from voiceclone.assets import open_asset
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
-from voiceclone.evaluation.cache_gain import TOKENS, cache_gain
+from voiceclone.evaluation.comparison import check_losses, losses
 from voiceclone.evaluation.evaluate import (
+    TOKENS,
     Item,
     Spoken,
     by_hash,
+    cache_gain,
     check_sound,
     evaluate_target,
     evaluation_items,
@@ -28,7 +30,6 @@ from voiceclone.evaluation.evaluate import (
     summarise_rows,
     trained_voice,
 )
-from voiceclone.evaluation.limits import check_losses, losses
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
 from voiceclone.files import read_json, read_tsv, write_text
 from voiceclone.progress import Progress

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import open_asset
-from voiceclone.evaluation.prosody import pitch
-from voiceclone.evaluation.similarity import Ge2eEncoder, centroid, cosine
+from voiceclone.evaluation.measure import Ge2eEncoder, centroid, cosine, pitch
 from voiceclone.listeners.mos import RATE, DistillMos, Dnsmos, listening_signal
 from voiceclone.sound.io import read_mono, resample
 

@@ -26,8 +26,7 @@ from voiceclone.config.gates import GatesSettings
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.evaluation.evaluate import read_sentences
-from voiceclone.evaluation.measure import text_measures
-from voiceclone.evaluation.similarity import centroid, cosine
+from voiceclone.evaluation.measure import centroid, cosine, text_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_ratio
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.errors import DataError
+from voiceclone.evaluation.evaluate import lines_of, measured
 from voiceclone.evaluation.report import page
-from voiceclone.evaluation.skipped import lines_of, measured
 from voiceclone.evaluation.words import METRICS
 from voiceclone.files import read_json, write_text
 from voiceclone.lineage.provenance import FORMAT_VERSION

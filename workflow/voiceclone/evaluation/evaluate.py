@@ -4,6 +4,10 @@ A target is ``recordings`` (the held-out recordings themselves: the ceiling), ``
 with the recordings' own semantic tokens: what it could do behind a perfect text-to-semantic model), ``torch-fp32``
 (the trained models) or a bundle such as ``onnx-fp32``. First everything is spoken, then everything is measured: so
 memory and time of the synthesiser are its own, not those of the recogniser beside it.
+
+Targets that cannot run on this machine: their files say so, and so does the report.
+
+What the cache of keys and values spares: the time of the same tokens with it and without it.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +27,8 @@ import numpy as np
 from voiceclone.assets import Asset
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
-from voiceclone.evaluation.comparison import TRAINED
-from voiceclone.evaluation.limits import check_losses, losses
+from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
-from voiceclone.evaluation.skipped import not_measured, write_not_measured
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
@@ -35,14 +37,112 @@ from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, write_flac
-from voiceclone.tensorrt.engines import Machine
+from voiceclone.speaking.backend import Floats, Tokens
+from voiceclone.speaking.splitting import AUTO, pieces_of
+from voiceclone.speaking.tokens import Draw, draw, wanted_tokens
+from voiceclone.tensorrt.engines import Machine, why_not
 from voiceclone.tensorrt.standard import is_tensorrt
 from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
     from voiceclone.speaking.synthesizer import Synthesizer
+    from voiceclone.speaking.torch_backend import TorchBackend
 
 log = logging.getLogger(__name__)
+
+
+def not_measured(target: str, bundle: Path | None) -> str:
+    """Why a target is not evaluated here, in one line that names it; empty if it is."""
+    reason = why_not() if is_tensorrt(target) else ""
+    if not reason:
+        return ""
+    place = bundle.parent if bundle else f"export/{target}"
+    return f"{target}: not measured: {reason}; build with 'voiceclone bundle build {place}' on one that has it"
+
+
+def write_not_measured(target: str, line: str, columns: Sequence[str], output_dir: Path, label: str) -> None:
+    """The files of an evaluation without any sentence."""
+    write_tsv(output_dir / "metrics.tsv", columns, [])
+    write_json(output_dir / "summary.json", {"target": target, "not_measured": line})
+    log.warning("%s", line)
+    announce(f"{label}: {line}")
+
+
+def measured(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The summaries that have figures."""
+    return {target: summary for target, summary in summaries.items() if "not_measured" not in summary}
+
+
+def lines_of(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is said of the others."""
+    return [summary["not_measured"] for summary in summaries.values() if "not_measured" in summary]
+
+
+#: Tokens that are drawn: without a cache each costs as much as reading all that is before it.
+TOKENS = 32
+Everything = tuple[Tokens, Floats | None, Tokens]
+
+
+class WithoutCache:
+    """The text-to-semantic half of a backend that keeps nothing: every step reads all from the beginning."""
+
+    def __init__(self, backend: TorchBackend) -> None:
+        self._backend = backend
+
+    def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Everything]:
+        """See :class:`voiceclone.speaking.backend.Backend`; the cache is all that was read."""
+        return self._backend.read(phones, bert, prompt), (phones, bert, prompt)
+
+    def step(self, token: int, position: int, cache: Everything) -> tuple[Floats, Everything]:
+        """See :class:`voiceclone.speaking.backend.Backend`."""
+        phones, bert, tokens = cache
+        return self.start(phones, bert, np.append(tokens, token))
+
+
+def cache_gain(synthesizer: Synthesizer, text: str, language: str, seed: int) -> dict[str, Any]:
+    """Draw the first tokens of a text's first sentence with and without the cache.
+
+    Args:
+        synthesizer: over the trained models in torch.
+        text: what is said.
+        language: its language.
+        seed: of the draws.
+
+    Returns:
+        ``tokens`` drawn after ``positions`` of phones and prompt, ``with_ms``, ``without_ms``, their ``ratio``, and
+        whether both drew the ``same_tokens``.
+    """
+    from voiceclone.speaking.torch_backend import TorchBackend
+
+    backend = synthesizer.backend
+    assert isinstance(backend, TorchBackend)
+
+    def timed(runner: Any) -> tuple[list[int], float]:
+        wanted = _first_tokens(synthesizer, text, language, seed)
+        began = time.perf_counter()
+        tokens = list(draw(runner, wanted, synthesizer.end_token))
+        return tokens, (time.perf_counter() - began) * 1000
+
+    timed(backend)  # first calls cost more
+    kept, with_ms = timed(backend)
+    anew, without_ms = timed(WithoutCache(backend))
+    wanted = _first_tokens(synthesizer, text, language, seed)
+    return {
+        "tokens": len(kept),
+        "positions": len(wanted.phones) + len(wanted.prompt),
+        "with_ms": round(with_ms, 3),
+        "without_ms": round(without_ms, 3),
+        "ratio": round(without_ms / with_ms, 3),
+        "same_tokens": kept == anew,
+    }
+
+
+def _first_tokens(synthesizer: Synthesizer, text: str, language: str, seed: int) -> Draw:
+    piece = pieces_of(text, AUTO, language)[0]
+    request = synthesizer.request(piece, language)
+    wanted = wanted_tokens(request, np.random.Generator(np.random.Philox([seed, 0])))
+    return replace(wanted, limit=min(TOKENS, wanted.limit))
+
 
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 TRAINING_RATE = 32_000
@@ -312,8 +412,7 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str, comme
 def _cache_gain(
     item: Item, open_voice: Callable[[], Synthesizer], folder: Path, key: str, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    """See :func:`voiceclone.evaluation.cache_gain.cache_gain`; measured once."""
-    from voiceclone.evaluation.cache_gain import cache_gain
+    """See :func:`voiceclone.evaluation.evaluate.cache_gain`; measured once."""
 
     sidecar = folder / "cache_gain.json"
     record = read_sidecar(sidecar, key)

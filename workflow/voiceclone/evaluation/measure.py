@@ -1,4 +1,12 @@
-"""All measures of one spoken sentence: words, voice, quality, pitch and pace."""
+"""All measures of one spoken sentence: words, voice, quality, pitch and pace.
+
+Pitch by autocorrelation: median, spread and voiced share of an utterance.
+
+The autocorrelation of each windowed frame is divided by that of the window, as in Boersma (1993), "Accurate short-term
+analysis of the fundamental frequency"; the path search of that paper is left out, since medians need no smooth track.
+
+Speaker similarity: cosine between an utterance's embedding and the mean of the speaker's training utterances.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +16,112 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError
-from voiceclone.evaluation.prosody import pitch
-from voiceclone.evaluation.similarity import Embedding, centroid, cosine
 from voiceclone.evaluation.wer import normalise_for_scoring, word_errors
-from voiceclone.sound.io import Waveform
+from voiceclone.sound.io import Waveform, resample
+
+RATE = 16_000
+FRAME, HOP = 640, 160  # 40 ms hold two periods down to 60 Hz; a step of 10 ms
+LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0
+VOICED_STRENGTH = 0.6
+SILENCE_DB = -35.0  # frames that far below the loudest are not speech
+
+
+@dataclass(frozen=True)
+class Pitch:
+    """Pitch of one utterance; all None if no frame is voiced."""
+
+    median_hz: float | None
+    spread_semitones: float | None
+    voiced_share: float | None
+
+
+def pitch_track(samples: Waveform, rate: int) -> npt.NDArray[np.float64]:
+    """Fundamental frequency in Hz per 10 ms, NaN where the frame is unvoiced or silent."""
+    mono = resample(np.asarray(samples, dtype=np.float32), rate, RATE).astype(np.float64)
+    if len(mono) < FRAME:
+        return np.empty(0)
+    frames = np.lib.stride_tricks.sliding_window_view(mono, FRAME)[::HOP]
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    window = np.hanning(FRAME)
+    size = 2 * FRAME
+    power = np.abs(np.fft.rfft(frames * window, size)) ** 2
+    correlation = np.fft.irfft(power, size)[:, :FRAME]
+    shape = np.fft.irfft(np.abs(np.fft.rfft(window, size)) ** 2, size)[:FRAME]
+    energy = correlation[:, :1]
+    first, last = int(RATE / HIGHEST_HZ), int(RATE / LOWEST_HZ)
+    strength = correlation[:, : last + 2] / np.maximum(energy, 1e-12) / (shape[: last + 2] / shape[0])
+    inner = strength[:, first : last + 1]
+    # A period's multiples are as strong as the period itself; a small price per octave prefers the shortest.
+    lags = np.arange(first, last + 1)
+    best = first + np.argmax(inner - 0.02 * np.log2(lags / first), axis=1)
+    rows = np.arange(len(frames))
+    left, peak, right = strength[rows, best - 1], strength[rows, best], strength[rows, best + 1]
+    curvature = left - 2 * peak + right
+    shift = np.where(curvature < -1e-9, 0.5 * (left - right) / np.minimum(curvature, -1e-9), 0.0)
+    level = 10 * np.log10(np.maximum(energy[:, 0], 1e-12) / max(float(energy.max()), 1e-12))
+    voiced = (peak > VOICED_STRENGTH) & (level > SILENCE_DB) & (energy[:, 0] > 1e-6)
+    return np.where(voiced, RATE / (best + np.clip(shift, -0.5, 0.5)), np.nan)
+
+
+def pitch(samples: Waveform, rate: int) -> Pitch:
+    """Median in Hz, distance of the 10 % and 90 % quantiles in semitones, and share of voiced frames."""
+    track = pitch_track(samples, rate)
+    voiced = track[np.isfinite(track)]
+    if not len(voiced):
+        return Pitch(None, None, None if not len(track) else 0.0)
+    median = float(np.median(voiced))
+    low, high = np.quantile(voiced, [0.1, 0.9])  # quantiles, since single frames err by an octave
+    spread = float(12 * np.log2(high / low))
+    return Pitch(median, spread, len(voiced) / len(track))
+
+
+Embedding = npt.NDArray[np.float32]
+_GE2E_RATE = 16_000
+_GE2E_SHORTEST = 0.5  # seconds of voice; below, silences are kept
+
+
+def unit(vector: Embedding) -> Embedding:
+    """The vector at length 1 (a zero vector stays zero)."""
+    length = float(np.linalg.norm(vector))
+    return np.asarray(vector / length if length > 0 else vector, dtype=np.float32)
+
+
+def centroid(embeddings: Sequence[Embedding]) -> Embedding:
+    """Unit-length mean of unit-length embeddings."""
+    return unit(np.mean([unit(embedding) for embedding in embeddings], axis=0))
+
+
+def cosine(first: Embedding, second: Embedding) -> float:
+    """Cosine similarity in -1..1."""
+    return float(np.dot(unit(first), unit(second)))
+
+
+class Ge2eEncoder:
+    """Speaker embedding of Wan et al. (2018), "Generalized end-to-end loss for speaker verification" (Resemblyzer).
+
+    Args:
+        asset: the ``ge2e`` asset with ``pretrained.pt``.
+    """
+
+    def __init__(self, asset: Asset) -> None:
+        from resemblyzer import VoiceEncoder
+
+        self._encoder = VoiceEncoder(device="cpu", verbose=False, weights_fpath=asset.file("pretrained.pt"))
+
+    def embed(self, samples: Waveform, rate: int) -> Embedding:
+        """Embedding float32 [256] of unit length of samples float32 (frames,); long silences are cut out first."""
+        from resemblyzer import preprocess_wav
+
+        signal = resample(np.asarray(samples, dtype=np.float32), rate, _GE2E_RATE)
+        voiced = preprocess_wav(signal.copy()) if len(signal) and np.any(signal) else signal
+        if len(voiced) < _GE2E_SHORTEST * _GE2E_RATE:
+            voiced = signal
+        return np.asarray(self._encoder.embed_utterance(voiced), dtype=np.float32)
+
 
 #: What a target's table reports per sentence, beside the error rates (lower is better for none of them by itself).
 MEASURES = (
@@ -126,7 +233,6 @@ class Meters:
     @cached_property
     def ge2e(self) -> Any:
         """GE2E speaker encoder."""
-        from voiceclone.evaluation.similarity import Ge2eEncoder
 
         return Ge2eEncoder(self.assets.ge2e)
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.comparison import TRAINED, comparison
+from voiceclone.evaluation.evaluate import lines_of, measured
 from voiceclone.evaluation.material import (
     bundle_rows,
     corpus_figures,
@@ -25,7 +26,6 @@ from voiceclone.evaluation.material import (
     tiles,
     timelines,
 )
-from voiceclone.evaluation.skipped import lines_of, measured
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.evaluation.words import (
     METRICS,

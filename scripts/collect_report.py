@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.evaluation.collect import collect_report
+from voiceclone.report.collect import collect_report
 from voiceclone.stage import run_stage, stage_parser
 
 

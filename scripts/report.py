@@ -5,8 +5,8 @@ from pathlib import Path
 
 from voiceclone.config.model import Config
 from voiceclone.config.report import ReportSettings
-from voiceclone.evaluation.report import build_report
 from voiceclone.files import read_json
+from voiceclone.report.page import build_report
 from voiceclone.stage import parse_settings, run_stage, stage_parser
 
 MODELS = Path("resources/models")

@@ -9,7 +9,7 @@ import pytest
 from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.evaluation.comparison import comparison
 from voiceclone.evaluation.evaluate import COLUMNS, summarise_rows
-from voiceclone.evaluation.words import bare, range_of
+from voiceclone.report.words import bare, range_of
 
 Rows = list[dict[str, Any]]
 

@@ -33,7 +33,6 @@ from voiceclone.config.report import ReportSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.evaluation.evaluate import Item, Spoken, speak_items
-from voiceclone.evaluation.report import build_report
 from voiceclone.features.extract import extract_features
 from voiceclone.files import sha256_file, write_json, write_tsv
 from voiceclone.kernels import binding
@@ -41,6 +40,7 @@ from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.progress import Progress
+from voiceclone.report.page import build_report
 from voiceclone.speaking.reference import ClipReader, ReferenceCache
 from voiceclone.stage import run_stage, stage_parser
 from voiceclone.tensorrt.engines import read_recorded, write_recorded

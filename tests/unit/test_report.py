@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from voiceclone.config.report import ReportSettings
-from voiceclone.evaluation.charts import histogram, line_chart, spectrogram_png, thin, ticks
-from voiceclone.evaluation.collect import collect_report
-from voiceclone.evaluation.material import chosen_items, kept_and_dropped, seconds_by_fate
-from voiceclone.evaluation.report import build_report, trained_from_scratch
-from voiceclone.evaluation.words import duration, plain_words
 from voiceclone.files import read_json, read_tsv, write_json
+from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
+from voiceclone.report.collect import collect_report
+from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate
+from voiceclone.report.page import build_report, trained_from_scratch
+from voiceclone.report.words import duration, plain_words
 
 from .report_fixture import NASTY, make_results
 

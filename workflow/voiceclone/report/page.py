@@ -13,7 +13,10 @@ from markupsafe import Markup
 from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.comparison import TRAINED, comparison
 from voiceclone.evaluation.evaluate import lines_of, measured
-from voiceclone.evaluation.material import (
+from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
+from voiceclone.files import canonical_json, read_json, write_json, write_text
+from voiceclone.lineage.provenance import collect_provenance
+from voiceclone.report.material import (
     bundle_rows,
     corpus_figures,
     kept_and_dropped,
@@ -26,8 +29,7 @@ from voiceclone.evaluation.material import (
     tiles,
     timelines,
 )
-from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
-from voiceclone.evaluation.words import (
+from voiceclone.report.words import (
     METRICS,
     STATES,
     TRAININGS,
@@ -45,8 +47,6 @@ from voiceclone.evaluation.words import (
     target_name,
     whole,
 )
-from voiceclone.files import canonical_json, read_json, write_json, write_text
-from voiceclone.lineage.provenance import collect_provenance
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,10 @@ import soundfile
 from markupsafe import Markup
 
 from voiceclone.config.report import ReportSettings
-from voiceclone.evaluation.charts import data_uri, histogram, line_chart, spectrogram_png, timeline
-from voiceclone.evaluation.words import (
+from voiceclone.files import Row, read_json, read_jsonl, read_tsv
+from voiceclone.lineage.rights import NONE_GIVEN
+from voiceclone.report.charts import data_uri, histogram, line_chart, spectrogram_png, timeline
+from voiceclone.report.words import (
     LABELS,
     METRICS,
     MODELS,
@@ -28,8 +30,6 @@ from voiceclone.evaluation.words import (
     spoken_by,
     target_name,
 )
-from voiceclone.files import Row, read_json, read_jsonl, read_tsv
-from voiceclone.lineage.rights import NONE_GIVEN
 
 
 def optional_table(path: Path) -> list[Row]:

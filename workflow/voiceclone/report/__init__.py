@@ -1,0 +1,1 @@
+"""The report of a voice and the page over all voices."""

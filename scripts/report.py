@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.config.model import Config
+from voiceclone.config.config import Config
 from voiceclone.config.report import ReportSettings
 from voiceclone.files import read_json
 from voiceclone.report.page import build_report

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from voiceclone.config.model import Config
+from voiceclone.config.config import Config
 from voiceclone.config.problems import allowed
 from voiceclone.files import write_text
 

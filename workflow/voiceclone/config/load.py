@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from voiceclone.config.model import Config
+from voiceclone.config.config import Config
 from voiceclone.config.problems import describe
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import write_changed

@@ -1,4 +1,7 @@
-"""The whole configuration: one block per stage, and what all of them share."""
+"""The whole configuration: one block per stage, and what all of them share.
+
+Which pretrained models the stages use where their own block does not say.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from voiceclone.config.export import ExportSettings
 from voiceclone.config.features import FeaturesSettings
 from voiceclone.config.gates import GatesSettings
 from voiceclone.config.gpt import GPTSettings
-from voiceclone.config.models import ModelsSettings
 from voiceclone.config.report import ReportSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.config.separate import SeparateSettings
@@ -28,6 +30,22 @@ from voiceclone.config.teachers import TeacherSettings
 from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.files import canonical_json
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+
+
+class ModelsSettings(Block):
+    """Names of models from config/assets.yaml."""
+
+    asr: ModelName = Field(
+        "whisper-base",
+        description="Recogniser that writes the transcripts: whisper-base, whisper-tiny.en (English only), "
+        "faster-whisper-large-v3 (best, for a GPU).",
+    )
+    asr_evaluation: ModelName = Field(
+        "whisper-base", description="Recogniser that scores the words of synthesised speech; keep it to compare voices."
+    )
+
 
 SPLEETER = "spleeter-2stems"
 

@@ -4,9 +4,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_assets
-from voiceclone.config.align import AlignSettings
 from voiceclone.features.alignment import align_features
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.align import AlignSettings
 
 
 def main(args: Namespace) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from voiceclone.assets import open_assets
 from voiceclone.base.gates import open_ears, run_gates
-from voiceclone.config.gates import GatesSettings
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.base_gates import GatesSettings
 
 
 def main(args: Namespace) -> None:

@@ -4,9 +4,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_assets
-from voiceclone.config.clean import CleanSettings
 from voiceclone.sound.clean import clean_speaker
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.clean import CleanSettings
 
 
 def main(args: Namespace) -> None:

@@ -3,9 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.build import build_corpus
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.corpus import CorpusSettings
 
 
 def main(args: Namespace) -> None:

@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_asset
-from voiceclone.config.demo import DemoSettings
 from voiceclone.corpus.demo import make_demo_speaker
 from voiceclone.errors import AssetError
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.demo_speaker import DemoSettings
 
 
 def main(args: Namespace) -> None:

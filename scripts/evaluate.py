@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_asset
-from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.evaluation.evaluate import evaluate_target
 from voiceclone.evaluation.measure import meter_assets
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.evaluate import EvaluateSettings
 
 
 def main(args: Namespace) -> None:

@@ -4,8 +4,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import get_args
 
-from voiceclone.config.export import ExportSettings, Target
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.export import ExportSettings, Target
 
 
 def main(args: Namespace) -> None:

@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_assets
-from voiceclone.config.features import FeaturesSettings
 from voiceclone.device import choose_device
 from voiceclone.features.extract import extract_features
 from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_parser
+from voiceclone.stages.features import FeaturesSettings
 from voiceclone.text.lexicon import read_lexicon
 
 

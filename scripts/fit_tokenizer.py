@@ -4,9 +4,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_assets
-from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.features.tokenizer import fit_tokenizer
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.fit_tokenizer import TokenizerSettings
 
 
 def main(args: Namespace) -> None:

@@ -3,9 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.config.corpora import CorporaSettings
 from voiceclone.corpus.gather import gather_corpus
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.gather import CorporaSettings
 
 
 def main(args: Namespace) -> None:

@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.config.config import Config
-from voiceclone.config.report import ReportSettings
 from voiceclone.files import read_json
 from voiceclone.report.page import build_report
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.report import ReportSettings
 
 MODELS = Path("resources/models")
 

@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_assets
-from voiceclone.config.separate import SeparateSettings
 from voiceclone.device import choose_device
 from voiceclone.sound.separate import separate_speaker
 from voiceclone.stage import parse_settings, run_stage, runtime_settings, speaker_folder, stage_parser
+from voiceclone.stages.separate import SeparateSettings
 
 
 def main(args: Namespace) -> None:

@@ -3,9 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.config.slice import SliceSettings
 from voiceclone.sound.slice import slice_speaker
 from voiceclone.stage import parse_settings, run_stage, stage_parser
+from voiceclone.stages.slice import SliceSettings
 
 
 def main(args: Namespace) -> None:

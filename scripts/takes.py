@@ -3,9 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.takes import ingest
 from voiceclone.stage import parse_settings, run_stage, speaker_folder, stage_parser
+from voiceclone.stages.takes import TakesSettings
 
 
 def main(args: Namespace) -> None:

@@ -4,8 +4,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_asset
-from voiceclone.config.teachers import TeacherSettings
 from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_parser
+from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers.speech import make_teacher_speech
 
 

@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.stage import parse_settings, run_stage, runtime_settings
+from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.run import label, output_files, training_parser
 
 

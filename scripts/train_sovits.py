@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.stage import parse_settings, run_stage, runtime_settings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.run import label, output_files, training_parser
 
 

@@ -4,9 +4,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from voiceclone.assets import open_asset
-from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.corpus.transcribe import transcribe_speaker
 from voiceclone.stage import parse_settings, run_stage, runtime_settings, stage_parser
+from voiceclone.stages.transcribe import TranscribeSettings
 
 
 def main(args: Namespace) -> None:

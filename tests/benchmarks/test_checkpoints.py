@@ -15,12 +15,12 @@ import pytest
 import torch
 from tests.unit.synthetic_features import make_features
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.checkpoints import CheckpointStore, CheckpointWriter
 from voiceclone.training.data import BatchOrder, seed_step
 from voiceclone.training.gpt import GPTData, GPTRecipe

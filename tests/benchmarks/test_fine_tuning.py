@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from voiceclone.config.gpt import LoRASettings
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.sovits import GatedStack, SoVITSConfig, SynthesizerTrn
 from voiceclone.models.vocoder import ResidualBlock
+from voiceclone.stages.train_gpt import LoRASettings
 from voiceclone.training.finetuning import Adapters, recompute_activations, trained_parameters
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]

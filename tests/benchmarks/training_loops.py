@@ -21,9 +21,7 @@ from typing import Any
 import torch
 from tests.unit.synthetic_features import make_features
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
@@ -37,6 +35,8 @@ from voiceclone.models.losses import (
 )
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, take_slices
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.gpt import GPTData, GPTRecipe
 from voiceclone.training.loop import Plan, Trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from voiceclone.config.gpt import GPTSettings
+from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.gpt import learning_rate
 from voiceclone.training.optimizers import ScaledAdam
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.models import losses
 from voiceclone.models.mel import mel_spectrogram, spectrogram
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, take_slices
+from voiceclone.stages.train_sovits import SoVITSSettings
 
 ACTIVATION = 2e-4
 LOSS = 1e-5

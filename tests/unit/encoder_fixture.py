@@ -8,11 +8,11 @@ import numpy as np
 import soundfile
 from safetensors.numpy import load_file, save_file
 
-from voiceclone.config.export import ExportSettings
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.encoder_graphs import export_encoder
 from voiceclone.files import read_json, write_json
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.stages.export import ExportSettings
 
 from .feature_fixture import random_bert, random_campplus, random_hubert
 from .voice_fixture import make_voice

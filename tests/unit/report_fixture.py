@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.corpus.build import COLUMNS as CORPUS_COLUMNS
 from voiceclone.evaluation.evaluate import COLUMNS as METRIC_COLUMNS
 from voiceclone.evaluation.evaluate import summarise_rows
 from voiceclone.files import write_json, write_jsonl, write_tsv
 from voiceclone.sound.io import Waveform, read_mono, write_flac
+from voiceclone.stages.evaluate import EvaluateSettings
 
 NASTY = '<script>alert("x")</script>'
 TEXTS = [

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import DataError
 from voiceclone.models.discriminators import DiscriminatorConfig
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.gpt import GPTData, GPTRecipe
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from voiceclone.config.align import AlignSettings
 from voiceclone.features.alignment import Aligner, Utterance, align_features
 from voiceclone.features.store import Entry, open_store, write_store
 from voiceclone.files import write_tsv
+from voiceclone.stages.align import AlignSettings
 from voiceclone.text.symbols import SYMBOL_IDS, SYMBOLS
 
 PHONES, CODES = 40, 64

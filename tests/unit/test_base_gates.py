@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from voiceclone.base.card import write_card
 from voiceclone.base.gates import BaseUnderTest, Ears, phone_edits, run_gates
 from voiceclone.base.pack import FILES, pack_tokenizer
-from voiceclone.config.gates import GatesSettings
 from voiceclone.corpus.gather import COLUMNS, LICENCE_COLUMNS
 from voiceclone.errors import DataError
 from voiceclone.features.store import Entry, write_store
@@ -27,6 +26,7 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import write_packed
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.sound.io import write_flac
+from voiceclone.stages.base_gates import GatesSettings
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.symbols import SYMBOL_IDS
 

@@ -13,7 +13,6 @@ import pytest
 import soundfile
 from scipy.signal import fftconvolve
 
-from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.takes import ingest
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv
@@ -31,6 +30,7 @@ from voiceclone.sound.channels import (
     turns,
 )
 from voiceclone.sound.io import Waveform, probe, read_audio, resample
+from voiceclone.stages.takes import TakesSettings
 
 SECONDS = 15
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")

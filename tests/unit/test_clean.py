@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import open_asset
-from voiceclone.config.clean import CleanSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.sound.clean import TRAINING_RATE, Judge, clean_speaker, clean_take, open_judge, verdict
 from voiceclone.sound.denoisers import SpectralGate, checked, make_denoiser
 from voiceclone.sound.io import Waveform, read_audio, read_mono, resample, write_flac
 from voiceclone.sound.loudness import loudness, true_peak_dbtp
+from voiceclone.stages.clean import CleanSettings
 
 RATE = 24_000
 ALWAYS = CleanSettings(denoise="always")

@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, DataError, VoiceCloneError
 from voiceclone.export.encoder_graphs import check_voice_graphs, export_encoder
 from voiceclone.export.lint import lint_stored
@@ -24,6 +23,7 @@ from voiceclone.listeners.bert import BertEncoder
 from voiceclone.speaking.bundle import read_bundle
 from voiceclone.speaking.encoders import BundleEncoders
 from voiceclone.speaking.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
+from voiceclone.stages.export import ExportSettings
 from voiceclone.text.frontend import to_phones
 
 from .encoder_fixture import export, make_exported_voice, sound

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.evaluation.comparison import comparison
 from voiceclone.evaluation.evaluate import COLUMNS, summarise_rows
 from voiceclone.report.words import bare, range_of
+from voiceclone.stages.evaluate import EvaluateSettings
 
 Rows = list[dict[str, Any]]
 

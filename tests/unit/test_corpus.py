@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.filters import repeated_phrase
 from voiceclone.corpus.listfile import read_list
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv, sha256_file
+from voiceclone.stages.corpus import CorpusSettings
 
 from .corpus_fixture import SENTENCES, TAKE, Results, record, summary, utterance_id
 

@@ -27,11 +27,7 @@ from safetensors.torch import save_file
 
 from same_files import VIEWS, difference, files_in
 from voiceclone.assets import fetch_asset
-from voiceclone.config.features import FeaturesSettings
-from voiceclone.config.gpt import GPTSettings
-from voiceclone.config.report import ReportSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.evaluation.evaluate import Item, Spoken, speak_items
 from voiceclone.features.extract import extract_features
 from voiceclone.files import sha256_file, write_json, write_tsv
@@ -43,6 +39,10 @@ from voiceclone.progress import Progress
 from voiceclone.report.page import build_report
 from voiceclone.speaking.reference import ClipReader, ReferenceCache
 from voiceclone.stage import run_stage, stage_parser
+from voiceclone.stages.features import FeaturesSettings
+from voiceclone.stages.report import ReportSettings
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.tensorrt.engines import read_recorded, write_recorded
 from voiceclone.training import checkpoints as saving
 from voiceclone.training import gpt, sovits

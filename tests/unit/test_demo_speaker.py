@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from voiceclone.config.demo import DemoSettings
 from voiceclone.corpus.demo import PLANS, fix_ogg_serial, hiss_and_hum, make_demo_speaker, music, read_texts
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, sha256_file
 from voiceclone.sound.io import read_mono
+from voiceclone.stages.demo_speaker import DemoSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXTS = REPOSITORY / "resources" / "sentences" / "demo_speaker.txt"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import open_asset
-from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
 from voiceclone.evaluation.comparison import check_losses, losses
 from voiceclone.evaluation.evaluate import (
@@ -33,6 +32,7 @@ from voiceclone.evaluation.evaluate import (
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
 from voiceclone.files import read_json, read_tsv, write_text
 from voiceclone.progress import Progress
+from voiceclone.stages.evaluate import EvaluateSettings
 
 from .evaluation_fixture import make_voice
 from .voice_fixture import make_voice as make_models

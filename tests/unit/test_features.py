@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.extract import extract_features
 from voiceclone.features.spectrogram import magnitudes, track_pitch, training_audio
@@ -19,6 +18,7 @@ from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.listeners.bert import BertEncoder
 from voiceclone.models.mel import spectrogram
 from voiceclone.sound.io import write_flac
+from voiceclone.stages.features import FeaturesSettings
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.lexicon import Lexicon
 

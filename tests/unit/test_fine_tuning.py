@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from voiceclone.assets import Asset
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training import finetuning as memory
 from voiceclone.training import gpt, sovits
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from voiceclone.config.gpt import GPTSettings
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.config.training import TrainingSettings
 from voiceclone.files import digest
 from voiceclone.lineage.fingerprint import Fingerprint, difference
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 
 UTTERANCES = {"a": "t1-f1", "b": "t2-f2", "c": "t3-f3"}
 COMPONENTS = {"settings": {"learning_rate": 1e-4, "batch_size": 4}, "base": {"gpt": "aa"}, "seed": 1}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from voiceclone.config.sovits import PARTS, SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.stages.train_sovits import PARTS, SoVITSSettings
 from voiceclone.training.finetuning import freeze_parts, train_last_layers, trained_parameters
 
 

@@ -12,14 +12,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from voiceclone.assets import Asset
-from voiceclone.config.export import ExportSettings
-from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.extract import with_polyphones
 from voiceclone.files import read_tsv, write_tsv
 from voiceclone.listeners.g2pw import G2PW
 from voiceclone.speaking.voices import BERT, open_bundle
+from voiceclone.stages.export import ExportSettings
+from voiceclone.stages.features import FeaturesSettings
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.lexicon import Lexicon
 from voiceclone.text.mandarin import to_symbols

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from voiceclone.config.corpora import CorporaSettings
 from voiceclone.corpus.gather import HELD_OUT_PEOPLE, check_held_out, gather_corpus, person, read_source, split_of, trim
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, read_tsv, write_tsv
 from voiceclone.sound.loudness import loudness
+from voiceclone.stages.gather import CorporaSettings
 
 RATE = 16_000
 

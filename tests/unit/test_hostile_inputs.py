@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from voiceclone.cli import app
 from voiceclone.config import load_config
-from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.corrections import read_corrections
 from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.listfile import read_list
@@ -27,6 +26,7 @@ from voiceclone.files import check_speaker, read_tsv
 from voiceclone.lineage.rights import read_rights
 from voiceclone.sound.channels import read_voice
 from voiceclone.speaking.batch import Defaults, read_jobs
+from voiceclone.stages.takes import TakesSettings
 from voiceclone.text.lexicon import read_lexicon
 
 UTTERANCE = "a-0000490-0003090"

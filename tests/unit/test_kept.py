@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from voiceclone.config.clean import CleanSettings
-from voiceclone.config.separate import SeparateSettings
-from voiceclone.config.slice import SliceSettings
-from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.lineage.items import item_key
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.stages.clean import CleanSettings
+from voiceclone.stages.separate import SeparateSettings
+from voiceclone.stages.slice import SliceSettings
+from voiceclone.stages.transcribe import TranscribeSettings
 
 from .test_train_stages import Speaker
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from voiceclone.commands.corrections import register
-from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.corrections import read_corrections
 from voiceclone.corpus.listfile import Imported, ListEntry, import_as_corrections, read_list, write_list
 from voiceclone.errors import DataError
+from voiceclone.stages.corpus import CorpusSettings
 
 from .corpus_fixture import TAKE, Results, utterance_id
 

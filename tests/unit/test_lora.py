@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from voiceclone.config.gpt import GPTSettings, LoRASettings
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.stages.train_gpt import GPTSettings, LoRASettings
 from voiceclone.training.finetuning import Adapters
 
 torch.set_num_threads(1)

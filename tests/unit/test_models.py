@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.models import losses
 from voiceclone.models import public_files as checkpoints
@@ -28,6 +27,7 @@ from voiceclone.models.sovits import (
     take_slices,
     to_band,
 )
+from voiceclone.stages.train_sovits import SoVITSSettings
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.features.phone_tokenizer import (
     PHONES,
     Speech,
@@ -23,6 +22,7 @@ from voiceclone.features.phone_tokenizer import (
 from voiceclone.features.store import Entry, open_store, write_store
 from voiceclone.features.tokenizer import Tokenizer, _enough, fit_tokenizer
 from voiceclone.files import write_tsv
+from voiceclone.stages.fit_tokenizer import TokenizerSettings
 from voiceclone.text.symbols import symbols_to_ids
 
 SPOKEN = ("AA1", "B", "IY0", "S", "T", "M")

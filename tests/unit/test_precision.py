@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.gpt import attend, attention_mask
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training import gpt, sovits
 from voiceclone.training.step import NotFiniteError, Precision, Updates
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.losses import token_loss
+from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.gpt import train_gpt
 from voiceclone.training.run import OutputFiles
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voiceclone.config.report import ReportSettings
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.report.collect import collect_report
 from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate
 from voiceclone.report.page import build_report, trained_from_scratch
 from voiceclone.report.words import duration, plain_words
+from voiceclone.stages.report import ReportSettings
 
 from .report_fixture import NASTY, make_results
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from voiceclone.config import load_config
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.errors import ConfigError
+from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.checkpoints import CheckpointStore
 from voiceclone.training.gpt import learning_rate
 from voiceclone.training.optimizers import ScaledAdam

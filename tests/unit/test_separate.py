@@ -12,12 +12,12 @@ import pytest
 import soundfile
 
 from voiceclone.assets import open_asset
-from voiceclone.config.separate import SeparateSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.sound.accompaniment import Accompaniment, moving_tones
 from voiceclone.sound.io import Waveform, read_audio, resample
 from voiceclone.sound.separate import Toolbox, apply_chain, separate_speaker, separate_take
+from voiceclone.stages.separate import SeparateSettings
 
 RATE = 16_000
 

@@ -12,7 +12,6 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voiceclone.config.slice import SliceSettings
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.sound.io import read_mono, write_flac
@@ -29,6 +28,7 @@ from voiceclone.sound.slice import (
     slice_samples,
     slice_speaker,
 )
+from voiceclone.stages.slice import SliceSettings
 
 RATE = 32000
 DEFAULT = SliceSettings()

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.errors import ConfigError
 from voiceclone.files import read_tsv, write_tsv
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.speaking.torch_backend import TorchBackend
+from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training import gpt
 from voiceclone.training.gpt import GPTData, replaced_tokens
 

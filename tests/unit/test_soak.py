@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from voiceclone.config.export import ExportSettings
 from voiceclone.export.bundle import export_voice
+from voiceclone.stages.export import ExportSettings
 
 from .voice_fixture import make_voice
 

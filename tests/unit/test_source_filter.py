@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import ConfigError, DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.parity import MOST_CENTS, check
@@ -27,6 +26,7 @@ from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.streaming import Streaming, stream
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.waveform import Frames, Source
+from voiceclone.stages.export import ExportSettings
 
 from .toy_voice import toy_voice
 from .voice_fixture import make_voice

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from voiceclone.assets import Asset
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError
 from voiceclone.files import read_tsv, write_tsv
 from voiceclone.models.losses import banded_mel_loss, low_pass, pitch_loss, stft_loss
 from voiceclone.models.mel import PowerSpectrum, mel_spectrogram, training_mel
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training import sovits
 from voiceclone.training.staged import StagedRecipe, WindowData, windows_order
 

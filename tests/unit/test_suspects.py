@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json, read_tsv
 from voiceclone.models.gpt import GPTConfig
+from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.data import Utterance
 from voiceclone.training.gpt import train_gpt
 from voiceclone.training.run import COLUMNS, OutputFiles, judged, named, rank

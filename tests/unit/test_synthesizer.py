@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.parity import check, compare, held_out_sentences, text_features
@@ -29,6 +28,7 @@ from voiceclone.speaking.reference import make_reference
 from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.torch_backend import TorchBackend
+from voiceclone.stages.export import ExportSettings
 from voiceclone.text.frontend import to_phones
 
 from .feature_fixture import random_bert

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.inventory import find_files
 from voiceclone.corpus.takes import ingest, slug, take_id
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_tsv, sha256_file
+from voiceclone.stages.takes import TakesSettings
 
 RATE = 16000
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")

@@ -22,11 +22,11 @@ from safetensors import safe_open
 
 from voiceclone.assets import open_asset
 from voiceclone.config import Config
-from voiceclone.config.teachers import TeacherSettings
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv, sha256_file
 from voiceclone.sound.io import read_mono
+from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers import kokoro_phones
 from voiceclone.teachers.speakers import Manner, pseudo_speaker, resized, tilted, warp
 from voiceclone.teachers.speech import make_teacher_speech, plan, read_held_out, read_lines

@@ -20,8 +20,6 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.config.evaluate import EvaluateSettings
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import ConfigError, VoiceCloneError
 from voiceclone.evaluation.evaluate import evaluate_target
 from voiceclone.evaluation.measure import MeterAssets
@@ -32,6 +30,8 @@ from voiceclone.files import read_json, read_tsv
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.speaking.backend import CACHE_STEP
 from voiceclone.speaking.bundle import Reference, read_bundle, verify_bundle
+from voiceclone.stages.evaluate import EvaluateSettings
+from voiceclone.stages.export import ExportSettings
 from voiceclone.tensorrt.engines import (
     Engine,
     Machine,

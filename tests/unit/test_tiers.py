@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.tiers import FULL_SECONDS, SCRATCH, TIERS, advice, amount, check_clip
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv
+from voiceclone.stages.corpus import CorpusSettings
 
 from .corpus_fixture import TAKE, Results, record, summary
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.phone_tokenizer import kmeans, nearest
 from voiceclone.features.store import Entry, open_store, write_store
@@ -23,6 +22,7 @@ from voiceclone.features.tokenizer import (
 )
 from voiceclone.files import read_json, sha256_file, write_tsv
 from voiceclone.models.sovits import Quantizer
+from voiceclone.stages.fit_tokenizer import TokenizerSettings
 
 from .feature_fixture import register
 

@@ -17,15 +17,15 @@ import torch
 from safetensors.torch import load_file
 
 from voiceclone.assets import Asset
-from voiceclone.config.gpt import GPTSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.sovits import SoVITSSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import read_json, read_jsonl
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training import gpt, sovits
 from voiceclone.training.housekeeping import state_lines
 from voiceclone.training.run import OutputFiles

@@ -17,7 +17,6 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.tokenizer import Tokenizer
@@ -29,6 +28,7 @@ from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.upstream import export_upstream, import_voice
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.stages.export import ExportSettings
 
 from .synthetic_features import make_features
 

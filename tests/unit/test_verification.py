@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from voiceclone.assets import Asset
-from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.features.extract import extract_features
 from voiceclone.features.store import open_store
 from voiceclone.files import read_tsv
 from voiceclone.listeners.eres2netv2 import STYLE_SIZE, WEIGHTS, ERes2NetV2, VerificationEncoder, vector_kind
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.stages.features import FeaturesSettings
 from voiceclone.training.sovits import SoVITSData
 
 from .feature_fixture import corpus, random_campplus, random_hubert, register

@@ -13,7 +13,6 @@ import torch
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.export.bundle import export_voice
 from voiceclone.files import read_json, read_tsv, write_json
@@ -28,6 +27,7 @@ from voiceclone.models.voice import load_voice
 from voiceclone.sound.io import read_mono, resample
 from voiceclone.speaking.reference import SILENCE_AFTER, with_end_mark
 from voiceclone.speaking.voices import Clip, asset_finder, open_models, with_trained_polyphones
+from voiceclone.stages.export import ExportSettings
 from voiceclone.text.lexicon import Lexicon
 
 from .encoder_fixture import sound

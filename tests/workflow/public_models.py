@@ -17,13 +17,13 @@ import yaml
 from torch import Tensor
 
 from project import Project
-from voiceclone.config.demo import DemoSettings
 from voiceclone.files import sha256_file
 from voiceclone.listeners.eres2netv2 import ERes2NetV2
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.stages.demo_speaker import DemoSettings
 
 HUBERT_LAYERS = 2
 MEASURING = ("campplus", "ge2e", "dnsmos", "distillmos", "whisper-tiny.en")

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
 from voiceclone.config import resolve
-from voiceclone.config.teachers import is_file
+from voiceclone.stages.teacher_speech import is_file
 from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.gather import index_files
 from voiceclone.errors import VoiceCloneError, explain

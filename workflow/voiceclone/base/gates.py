@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.assets import Asset
-from voiceclone.config.gates import GatesSettings
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.evaluation.evaluate import read_sentences
@@ -40,6 +39,7 @@ from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.options import Speaking
 from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.stages.base_gates import GatesSettings
 from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
 
 log = logging.getLogger(__name__)

@@ -9,27 +9,27 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from voiceclone.config.align import AlignSettings
 from voiceclone.config.base import Block
-from voiceclone.config.clean import CleanSettings
-from voiceclone.config.corpora import CorporaSettings
-from voiceclone.config.corpus import CorpusSettings
-from voiceclone.config.demo import DemoSettings
-from voiceclone.config.evaluate import EvaluateSettings
-from voiceclone.config.export import ExportSettings
-from voiceclone.config.features import FeaturesSettings
-from voiceclone.config.gates import GatesSettings
-from voiceclone.config.gpt import GPTSettings
-from voiceclone.config.report import ReportSettings
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.separate import SeparateSettings
-from voiceclone.config.slice import SliceSettings
-from voiceclone.config.sovits import SoVITSSettings
-from voiceclone.config.takes import TakesSettings
-from voiceclone.config.teachers import TeacherSettings
-from voiceclone.config.tokenizer import TokenizerSettings
-from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.files import canonical_json
+from voiceclone.stages.align import AlignSettings
+from voiceclone.stages.base_gates import GatesSettings
+from voiceclone.stages.clean import CleanSettings
+from voiceclone.stages.corpus import CorpusSettings
+from voiceclone.stages.demo_speaker import DemoSettings
+from voiceclone.stages.evaluate import EvaluateSettings
+from voiceclone.stages.export import ExportSettings
+from voiceclone.stages.features import FeaturesSettings
+from voiceclone.stages.fit_tokenizer import TokenizerSettings
+from voiceclone.stages.gather import CorporaSettings
+from voiceclone.stages.report import ReportSettings
+from voiceclone.stages.separate import SeparateSettings
+from voiceclone.stages.slice import SliceSettings
+from voiceclone.stages.takes import TakesSettings
+from voiceclone.stages.teacher_speech import TeacherSettings
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
+from voiceclone.stages.transcribe import TranscribeSettings
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from voiceclone.config.corpus import CorpusSettings
 from voiceclone.corpus.corrections import Correction, place_corrections, read_corrections
 from voiceclone.corpus.filters import Candidate, Heard, Rejection, reject
 from voiceclone.corpus.listfile import ListEntry, write_list
@@ -22,6 +21,7 @@ from voiceclone.corpus.tiers import advice, check_clip
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.progress import announce
+from voiceclone.stages.corpus import CorpusSettings
 from voiceclone.text.inline import plain
 
 log = logging.getLogger(__name__)

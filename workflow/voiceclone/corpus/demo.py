@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.config.demo import DemoSettings
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_folder, sha256_file, write_json
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, resample, write_sound
+from voiceclone.stages.demo_speaker import DemoSettings
 
 if TYPE_CHECKING:
     from piper import PiperVoice

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from voiceclone.config.corpus import CorpusSettings
 from voiceclone.languages import SUPPORTED
+from voiceclone.stages.corpus import CorpusSettings
 
 #: Languages whose speaking rate is counted in characters, not letters.
 SYLLABIC = frozenset({"zh", "yue", "ja", "ko"})

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.config.corpora import EVERYBODY, CorporaSettings, CorpusSource
 from voiceclone.corpus.listfile import read_list
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
@@ -32,6 +31,7 @@ from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.sound.loudness import set_loudness
+from voiceclone.stages.gather import EVERYBODY, CorporaSettings, CorpusSource
 
 SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3", ".m4a")
 TEACHER_COLUMNS = ("utterance", "path", "speaker", "language", "text")

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from voiceclone.config.takes import TakesSettings
 from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory, unescape
 from voiceclone.errors import DataError
 from voiceclone.files import check_speaker, sha256_file, write_tsv
@@ -20,6 +19,7 @@ from voiceclone.progress import Progress, announce
 from voiceclone.sound.channels import ChannelMeter, Mix, TwoVoicesError
 from voiceclone.sound.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, stream
 from voiceclone.sound.measure import Measures, Meter
+from voiceclone.stages.takes import TakesSettings
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from voiceclone.assets import Asset
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_jsonl, write_tsv
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, read_mono
+from voiceclone.stages.transcribe import TranscribeSettings
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import VoiceCloneError
 from voiceclone.evaluation.statistics import Interval, bootstrap_mean, bootstrap_median, bootstrap_ratio
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.files import Row
+from voiceclone.stages.evaluate import EvaluateSettings
 
 Table = Sequence[Mapping[str, Any]]
 

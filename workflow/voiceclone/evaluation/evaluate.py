@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.assets import Asset
-from voiceclone.config.evaluate import EvaluateSettings
 from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
@@ -40,6 +39,7 @@ from voiceclone.sound.io import Waveform, read_mono, write_flac
 from voiceclone.speaking.backend import Floats, Tokens
 from voiceclone.speaking.splitting import AUTO, pieces_of
 from voiceclone.speaking.tokens import Draw, draw, wanted_tokens
+from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.tensorrt.engines import Machine, why_not
 from voiceclone.tensorrt.standard import is_tensorrt
 from voiceclone.usertext import read_user_text

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 
 from voiceclone import __version__
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
 from voiceclone.export.encoder_graphs import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
@@ -47,6 +46,7 @@ from voiceclone.speaking.reference import (
 )
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.speaking.voices import BERT, trained_polyphones
+from voiceclone.stages.export import ExportSettings
 from voiceclone.tensorrt.engines import engine_note
 from voiceclone.tensorrt.graphs import tensorrt_graphs
 from voiceclone.tensorrt.profiles import SCRIPT, Sizes, build_script, profiles

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import AssetError, VoiceCloneError
 from voiceclone.export.lint import lint_stored
 from voiceclone.export.quantize import store_bytes, store_exact_halves, store_halves
@@ -39,6 +38,7 @@ from voiceclone.speaking.encoders import (
     GraphContent,
     GraphSpeaker,
 )
+from voiceclone.stages.export import ExportSettings
 from voiceclone.text_to_semantic.graph import Format
 
 if TYPE_CHECKING:

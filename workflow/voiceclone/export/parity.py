@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.config.export import ExportSettings
 from voiceclone.errors import VoiceCloneError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
@@ -22,6 +21,7 @@ from voiceclone.speaking.reference import has_bert
 from voiceclone.speaking.sampling import softmax
 from voiceclone.speaking.tokens import joined_features
 from voiceclone.speaking.waveform import Frames, Source
+from voiceclone.stages.export import ExportSettings
 from voiceclone.text_to_semantic.graph import Format
 
 Floats = npt.NDArray[np.float32]

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.assets import Asset
-from voiceclone.config.align import AlignSettings
 from voiceclone.errors import DataError
 from voiceclone.features.store import Entry, open_store, write_store
 from voiceclone.files import read_tsv
 from voiceclone.progress import announce
+from voiceclone.stages.align import AlignSettings
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS, SYMBOLS
 
 log = logging.getLogger(__name__)

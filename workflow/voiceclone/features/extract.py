@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.config.features import FeaturesSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.phones import PhonesCache, phones_key
 from voiceclone.features.spectrogram import BINS, HOP, PER_FRAME, magnitudes, to_float, track_pitch, training_audio
@@ -26,6 +25,7 @@ from voiceclone.listeners.content import RATE, ContentEncoder, fit_length, load_
 from voiceclone.listeners.eres2netv2 import VerificationEncoder
 from voiceclone.progress import Progress
 from voiceclone.sound.io import resample
+from voiceclone.stages.features import FeaturesSettings
 from voiceclone.text.cache import hit_rate
 from voiceclone.text.frontend import Phones
 from voiceclone.text.lexicon import Lexicon

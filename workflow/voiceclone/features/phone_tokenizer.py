@@ -20,10 +20,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.errors import DataError
 from voiceclone.features.alignment import Aligner, Utterance
 from voiceclone.progress import announce
+from voiceclone.stages.fit_tokenizer import TokenizerSettings
 from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
 
 Floats = npt.NDArray[np.float32]

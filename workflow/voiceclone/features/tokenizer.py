@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.config.tokenizer import TokenizerSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.phone_tokenizer import kmeans, nearest
 from voiceclone.features.store import Entry, Store, open_store, write_store
 from voiceclone.files import Row, atomic_path, read_tsv, sha256_file, write_json
 from voiceclone.progress import announce
+from voiceclone.stages.fit_tokenizer import TokenizerSettings
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

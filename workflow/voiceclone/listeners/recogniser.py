@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from voiceclone.assets import Asset
-from voiceclone.config.transcribe import TranscribeSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.sound.io import Waveform, resample
+from voiceclone.stages.transcribe import TranscribeSettings
 
 log = logging.getLogger(__name__)
 RATE = 16_000  # Hz

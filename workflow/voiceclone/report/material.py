@@ -13,7 +13,6 @@ import numpy as np
 import soundfile
 from markupsafe import Markup
 
-from voiceclone.config.report import ReportSettings
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN
 from voiceclone.report.charts import data_uri, histogram, line_chart, spectrogram_png, timeline
@@ -30,6 +29,7 @@ from voiceclone.report.words import (
     spoken_by,
     target_name,
 )
+from voiceclone.stages.report import ReportSettings
 
 
 def optional_table(path: Path) -> list[Row]:

@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from voiceclone.config.report import ReportSettings
 from voiceclone.evaluation.comparison import TRAINED, comparison
 from voiceclone.evaluation.evaluate import lines_of, measured
 from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
@@ -47,6 +46,7 @@ from voiceclone.report.words import (
     target_name,
     whole,
 )
+from voiceclone.stages.report import ReportSettings
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.config.clean import CleanSettings
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
 from voiceclone.sound.accompaniment import excerpt_slices
@@ -20,6 +19,7 @@ from voiceclone.sound.each_take import each_take
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.sound.loudness import loudness, set_loudness, true_peak_dbtp
 from voiceclone.sound.measure import estimate_snr
+from voiceclone.stages.clean import CleanSettings
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

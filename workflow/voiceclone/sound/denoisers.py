@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from voiceclone.config.clean import CleanSettings
 from voiceclone.errors import AssetError, DataError
 from voiceclone.sound.io import Waveform, resample
+from voiceclone.stages.clean import CleanSettings
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

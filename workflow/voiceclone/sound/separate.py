@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.config.separate import SeparateSettings
 from voiceclone.corpus.inventory import unescape
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
@@ -19,6 +18,7 @@ from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments,
 from voiceclone.sound.channels import Mix, mix_of
 from voiceclone.sound.each_take import each_take
 from voiceclone.sound.io import Waveform, read_audio, resample, write_flac
+from voiceclone.stages.separate import SeparateSettings
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.config.slice import SliceSettings
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, read_tsv, sha256_file, write_tsv
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
+from voiceclone.stages.slice import SliceSettings
 
 log = logging.getLogger(__name__)
 

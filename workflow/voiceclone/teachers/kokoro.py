@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.config.teachers import TeacherSettings
 from voiceclone.errors import DataError
+from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers import kokoro_phones
 from voiceclone.teachers.speakers import Manner, resized, tilted
 from voiceclone.teachers.voice import Speech, level, session_with

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from voiceclone.config.teachers import TeacherSettings
 from voiceclone.sound.io import Waveform
+from voiceclone.stages.teacher_speech import TeacherSettings
 
 _FORMANT_SPREAD, _PITCH_SPREAD = 0.04, 0.08  # standard deviations of the logarithm around what the size says
 _LINE_TEMPO, _LINE_RANGE = 0.07, 0.15  # largest change of one speaker from line to line

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.config.teachers import TeacherSettings
 from voiceclone.sound.io import Waveform
+from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers.speakers import Manner
 
 

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from voiceclone.assets import Asset, open_assets
-from voiceclone.config.gpt import LoRASettings
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.models.gpt import TextToSemantic
+from voiceclone.stages.train_gpt import LoRASettings
 
 Config = TypeVar("Config")
 State = dict[str, Tensor]

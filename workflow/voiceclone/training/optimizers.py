@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from voiceclone.config.sovits import SoVITSSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 
 BETAS, EPSILON = (0.8, 0.99), 1e-9
 TEXT_MODULES = ("enc_p.text_embedding", "enc_p.encoder_text", "enc_p.mrte")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.synthetic_features import make_features
+from tests.support.synthetic_features import make_features
 
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.discriminators import DiscriminatorConfig

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.unit.synthetic_features import make_features
+from tests.support.synthetic_features import make_features
 
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.lineage.fingerprint import Fingerprint

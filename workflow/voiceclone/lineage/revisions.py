@@ -1,7 +1,7 @@
 """Revision of every stage: raise it when a change of code changes what the stage writes.
 
 Snakemake does not see edits of library code, so the revision is a parameter of the stage's rule and part of every
-cache key. ``tests/unit/test_revisions.py`` holds a digest of each stage's sources: whoever edits a stage either
+cache key. ``tests/stages/test_revisions.py`` holds a digest of each stage's sources: whoever edits a stage either
 raises the number here (outputs change) or refreshes the digest (they do not).
 """
 

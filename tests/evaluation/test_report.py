@@ -1,0 +1,210 @@
+"""The report of a made-up voice: everything shown, nothing fetched, everything escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.report_fixture import NASTY, make_results
+
+from voiceclone.files import read_json, read_tsv, write_json
+from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
+from voiceclone.report.collect import collect_report
+from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate
+from voiceclone.report.page import build_report, trained_from_scratch
+from voiceclone.report.words import duration, plain_words
+from voiceclone.stages.report import ReportSettings
+
+TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32", "onnx-int8"]
+
+
+def build(results: Path, targets: Sequence[str] = TARGETS, **settings: object) -> str:
+    root = results.parent
+    assets = sorted((root.parent / "resources" / "models").glob("*/asset.json"))
+    build_report(
+        results,
+        results / "report.html",
+        results / "provenance.json",
+        root / "config.json",
+        targets,
+        assets,
+        ReportSettings.model_validate(settings),
+        Path(__file__).parents[2],
+    )
+    return (results / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_results(tmp_path_factory.mktemp("run") / "results" / "anna")
+
+
+@pytest.fixture(scope="module")
+def html(voice: Path) -> str:
+    return build(voice)
+
+
+def test_page_needs_nothing_from_outside(html: str) -> None:
+    addresses = re.findall(r'(?:src|href|action|data)="([^"]*)"', html)
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert "url(" not in html and "@import" not in html
+    assert "<script src" not in html and "<link" not in html
+
+
+def test_user_text_is_escaped(html: str) -> None:
+    assert NASTY not in html
+    assert NASTY.replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;") in html
+
+
+def test_page_shows_every_part(html: str, voice: Path) -> None:
+    provenance = read_json(voice / "provenance.json")
+    for expected in (
+        "AI-generated speech",
+        "not speak intelligibly",
+        "take 2.wav",
+        "too_short",
+        "low_confidence",
+        "Trained model",
+        "onnx-fp32",
+        "resumed at step 120",
+        "CC-BY-4.0",
+        "Licence of the recordings: CC-BY-4.0 &lt;",
+        "<code>none given</code>",
+        "Left out: low_confidence",
+        "Quality and speed of every target",
+        "take the trained GPT 1180 ms with it and 12030 ms without: <b>×10.2</b>",
+    ):
+        assert expected in html, expected
+    for kind in ("gpt", "sovits"):
+        assert provenance["models"][kind]["fingerprint"] in html
+    for entry in provenance["inputs"]:
+        assert entry["sha256"] in html
+    assert html.count("<audio") == html.count("data:audio/mpeg") > 0
+    assert html.count("data:image/png") == html.count("<audio")
+
+
+def test_bound_on_size_is_kept(voice: Path, html: str) -> None:
+    small = build(voice, max_megabytes=0.05)
+    assert len(small) < len(html) and "left out here to keep the page small" in small
+    assert "<audio" not in build(voice, samples=0)
+    build(voice)
+
+
+def test_index_links_the_reports(voice: Path, tmp_path: Path) -> None:
+    build(voice)
+    output = voice.parent / "report" / "index.html"
+    collect_report([voice / "provenance.json"], output)
+    html = output.read_text(encoding="utf-8")
+    assert 'href="../anna/report.html"' in html and (output.parent / "../anna/report.html").is_file()
+    assert "Resynthesis" in html and "AI-generated" in html
+
+
+def test_a_target_that_could_not_run_is_one_line(tmp_path: Path) -> None:
+    line = "trt-fp16: not measured: no TensorRT on this machine"
+    results = make_results(tmp_path / "results" / "anna")
+    write_json(results / "eval" / "trt-fp16" / "summary.json", {"target": "trt-fp16", "not_measured": line})
+    html = build(results, targets=[*TARGETS, "trt-fp16"])
+    assert html.count(line) == 1 and html.count("trt-fp16") == 1
+    collect_report([results / "provenance.json"], tmp_path / "index.html")
+    assert (tmp_path / "index.html").read_text(encoding="utf-8").count("trt-fp16") == 1
+
+
+def test_report_without_held_out_sentences(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "results" / "bob", heldout=0)
+    html = build(results)
+    assert "No utterance was held out" in html
+
+
+def test_scratch_is_what_has_no_base() -> None:
+    assert trained_from_scratch({"preset": "demo"})
+    assert trained_from_scratch({"preset": "mine", "gpt": {"base": ""}, "sovits": {"base": "g"}})
+    assert not trained_from_scratch({"preset": "nano", "gpt": {"base": "mine"}, "sovits": {"base": "mine"}})
+    assert not trained_from_scratch({"preset": "few-shot", "gpt": {"base": "s1"}, "sovits": {"base": "g"}})
+
+
+def test_items_to_hear_mix_both_kinds() -> None:
+    rows = [
+        {"item": name, "kind": kind, "audio": "x"}
+        for name, kind in [("a", "heldout"), ("b", "heldout"), ("f", "fixed")]
+    ]
+    assert chosen_items({"torch-fp32": rows, "recordings": rows[:2]}, 2) == ["a", "f"]
+
+
+def test_words_do_not_claim_what_intervals_deny() -> None:
+    def summary(value: float, low: float, high: float) -> dict[str, object]:
+        part = {"sentences": 40, "wer": {"value": value, "low": low, "high": high, "n": 40}, "metrics": {}}
+        return {"by_kind": {"heldout": part}, "failures": [], "metrics": {}}
+
+    same = " ".join(
+        plain_words({"recordings": summary(0.05, 0.02, 0.08), "onnx-fp32": summary(0.07, 0.04, 0.1)}, False)
+    )
+    apart = " ".join(plain_words({"recordings": summary(0.05, 0.02, 0.08), "onnx-fp32": summary(0.3, 0.2, 0.4)}, False))
+    broken = " ".join(plain_words({"onnx-fp32": summary(0.99, 0.9, 1.1)}, True))
+    assert "no clear difference" in same and "no clear difference" not in apart
+    assert "cannot be understood" in broken and "few" not in same
+
+
+def test_durations_for_people() -> None:
+    assert [duration(value) for value in (8.44, 112, 7500, None)] == ["8.4 s", "1 min 52 s", "2 h 5 min", "–"]
+
+
+def test_chart_draws_marks_and_keeps_the_last_point() -> None:
+    points = [(float(step), 5.0 / (1 + step)) for step in range(1000)]
+    svg = line_chart("Loss <b>", {"train": points}, [300.0])
+    assert svg.count('class="mark"') == 1 and "Loss &lt;b&gt;" in svg
+    assert thin(points)[-1][0] == 999.0 and len(thin(points)) == 160
+    assert line_chart("flat", {"train": [(1.0, 2.0), (2.0, 2.0)]}).count("polyline") == 2
+    assert ticks(0, 10) == [0.0, 2.5, 5.0, 7.5, 10.0]
+    assert histogram("lengths", [0.5, 1.5, 1.7]).count("<rect") == 2 and histogram("none", []) == ""
+
+
+def test_spectrogram_shows_a_tone_at_its_height(tmp_path: Path) -> None:
+    from PIL import Image
+
+    tone = np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000).astype(np.float32)
+    path = tmp_path / "tone.png"
+    path.write_bytes(spectrogram_png(tone, 32000))
+    image = np.asarray(Image.open(path).convert("L"), dtype=float)
+    assert image.shape == (72, 360)
+    mel = 2595 * np.log10(1 + 1000 / 700) / (2595 * np.log10(1 + 10000 / 700))
+    assert abs((71 - image[:, 100:260].mean(axis=1).argmax()) - mel * 72) <= 2
+
+
+def test_provenance_of_another_format_is_refused(tmp_path: Path) -> None:
+    from voiceclone.errors import DataError
+
+    write_json(tmp_path / "provenance.json", {"format_version": 99})
+    with pytest.raises(DataError, match="not a provenance file"):
+        collect_report([tmp_path / "provenance.json"], tmp_path / "index.html")
+
+
+def test_training_says_why_it_began_and_names_suspects(html: str) -> None:
+    assert "changed since 4567: 2 utterances changed text, 1 added" in html
+    assert "Resumed at step 120: saved state found" in html
+    assert "Suspect utterances (1)" in html and "take-1-0001" in html and "config/corrections/" in html
+    assert "models/gpt.suspects.tsv" in html and "models/sovits.suspects.tsv" not in html
+
+
+def test_utterances_that_trainings_leave_out_stay_in_the_account(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "results" / "anna")
+    rows = [row for row in read_tsv(results / "corpus" / "corpus.tsv") if row["split"] == "train"]
+    by_none, by_one = rows[0], rows[1]
+    names = {row["utterance"] for row in read_tsv(results / "corpus" / "corpus.tsv")} - {by_none["utterance"]}
+    for kind, read in (("gpt", names), ("sovits", names - {by_one["utterance"]})):
+        report = read_json(results / "models" / f"{kind}.json")
+        report["components"]["utterances"] = dict.fromkeys(read, "text-features")
+        write_json(results / "models" / f"{kind}.json", report)
+    takes = read_tsv(results / "takes.tsv")
+    corpus, dropped = kept_and_dropped(results)
+    fates = {
+        (fate["state"], fate["reason"]): fate["seconds"] for fate in seconds_by_fate(results, takes, corpus, dropped)
+    }
+    assert fates["dropped", "training"] == pytest.approx(float(by_none["seconds"]))
+    assert fates["train", "too short or without phones for SoVITS"] == pytest.approx(float(by_one["seconds"]))
+    assert fates["train", ""] == pytest.approx(sum(float(row["seconds"]) for row in rows[2:]))
+    assert sum(fates.values()) == pytest.approx(sum(float(row["seconds"]) for row in takes), abs=0.1)
+    assert "too short or without phones for GPT and SoVITS" in build(results)

@@ -1,0 +1,87 @@
+"""Whoever edits a stage says whether its outputs change.
+
+A stage's sources are the modules that its script imports, directly and through others, without the shared ground; a
+cache's are those of the module that fills it.
+When this test fails: if the stage now writes other results, raise its number in ``voiceclone/lineage/revisions.py``;
+then, in either case, run ``python tests/stages/test_revisions.py`` to record the new digest.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from voiceclone.lineage.revisions import CACHE_REVISIONS, REVISIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = Path(__file__).with_name("stage_digests.json")
+SCRIPTS = {stage: f"scripts/{stage}.py" for stage in REVISIONS} | {
+    "tokenize": "scripts/tokenize_features.py",
+    "clip": "workflow/voiceclone/speaking/reference.py",
+    "batch": "workflow/voiceclone/speaking/batch.py",
+    "engine": "workflow/voiceclone/tensorrt/engines.py",
+}
+ALL = REVISIONS | CACHE_REVISIONS
+GROUND = (
+    "voiceclone.errors",
+    "voiceclone.files",
+    "voiceclone.progress",
+    "voiceclone.stage",
+    "voiceclone.lineage",
+    "voiceclone.assets",
+)
+
+
+def source_of(module: str) -> Path | None:
+    base = ROOT / "workflow" / Path(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name.startswith("voiceclone.") and not name.startswith(GROUND)}
+
+
+def sources(stage: str) -> list[Path]:
+    found: dict[Path, None] = {}
+    queue = [ROOT / SCRIPTS[stage]]
+    while queue:
+        path = queue.pop()
+        if path in found:
+            continue
+        found[path] = None
+        queue += [source for name in imports(path) if (source := source_of(name))]
+    return sorted(found)
+
+
+def without_docstrings(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def current(stage: str) -> dict[str, object]:
+    text = "\n".join(f"{path.relative_to(ROOT)} {without_docstrings(path)}" for path in sources(stage))
+    return {"revision": ALL[stage], "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+@pytest.mark.parametrize("stage", sorted(ALL))
+def test_edited_stage_is_declared(stage: str) -> None:
+    recorded = json.loads(TABLE.read_text(encoding="utf-8"))[stage]
+    assert current(stage) == recorded, f"the sources of {stage} changed; see the docstring of this file"
+
+
+if __name__ == "__main__":
+    table = {stage: current(stage) for stage in sorted(ALL)}
+    TABLE.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,135 @@
+"""Texts that were read before, and BERT over several of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.feature_fixture import random_bert
+
+from voiceclone.assets import Asset
+from voiceclone.errors import DataError
+from voiceclone.listeners.bert import BertEncoder, LazyBert
+from voiceclone.text.cache import CachedFrontend
+from voiceclone.text.frontend import Phones, to_phones
+from voiceclone.text.lexicon import Lexicon
+
+CHARACTERS = "你好世界今天气很不错我们去公园吧,.?"
+
+
+class CountingBert(LazyBert):
+    """Remembers how many texts were encoded at once."""
+
+    def __init__(self, asset: Asset) -> None:
+        super().__init__(asset)
+        self.calls: list[int] = []
+
+    def encode_all(self, texts: Sequence[Phones]) -> list[np.ndarray]:
+        self.calls.append(len(texts))
+        return super().encode_all(texts)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> BertEncoder:
+    return BertEncoder(random_bert(tmp_path_factory.mktemp("bert") / "model", CHARACTERS))
+
+
+def test_a_sentence_is_read_once() -> None:
+    frontend = CachedFrontend()
+    first = frontend.read("Hello there.", "en")
+    assert frontend.read("Hello there.", "en") is first
+    assert frontend.read("Hello there.", "auto") is not first
+    assert frontend.summary() == "text: 1 of 3 sentences from the cache (33.3 %)"
+    np.testing.assert_array_equal(first.ids, to_phones("Hello there.", "en").ids)
+
+
+def test_only_a_lexicon_entry_in_the_text_makes_it_another() -> None:
+    lexicon = Lexicon({"en": {"gif": ("JH", "IH1", "F")}})
+    frontend = CachedFrontend(lexicon)
+    assert frontend.read("A gif.", "en").symbols[1:4] == ("JH", "IH1", "F")
+    plain = frontend.read("A dog.", "en")
+    assert plain.symbols == to_phones("A dog.", "en").symbols
+
+
+def test_the_oldest_goes_first() -> None:
+    frontend = CachedFrontend(size=2)
+    for text in ("One.", "Two.", "One.", "Three.", "One.", "Two."):
+        frontend.read(text, "en")
+    assert (frontend.asked, frontend.found) == (6, 2)
+
+
+def test_an_error_is_not_kept() -> None:
+    frontend = CachedFrontend()
+    for _ in range(2):
+        with pytest.raises(DataError):
+            frontend.read("!", "en")
+    assert frontend.found == 0
+
+
+def test_prepared_sentences_are_encoded_together_and_counted_once(tmp_path: Path) -> None:
+    encode = CountingBert(random_bert(tmp_path / "bert", CHARACTERS))
+    frontend = CachedFrontend(encode=encode)
+    texts = ["你好。", "Yes.", "世界。", "你好。"]
+    prepared = frontend.prepare(texts, "auto")
+    assert encode.calls == [2] and (frontend.asked, frontend.found) == (4, 1)
+    for text, phones in zip(texts[:3], prepared, strict=False):
+        assert frontend.read(text, "auto") is phones
+    assert (frontend.asked, frontend.found) == (4, 1)
+    assert frontend.features(prepared[1]) is None
+    assert frontend.features(prepared[2]).shape == (1024, len(prepared[2].ids))
+    assert encode.calls == [2]
+    frontend.read("你好。", "auto")
+    assert (frontend.asked, frontend.found) == (5, 2)
+
+
+def test_batches_give_what_single_texts_give(encoder: BertEncoder) -> None:
+    texts = ["你好。", "今天天气很不错，我们去公园吧？", "世界" * 40 + "。", "你好 world 世界。", "吧。"]
+    read = [to_phones(text, "zh") for text in texts]
+    together = encoder.encode_all(read)
+    for phones, vectors in zip(read, together, strict=True):
+        assert vectors.shape == (1024, len(phones.symbols))
+        alone = encoder.encode(phones)
+        assert np.abs(vectors.astype(np.float32) - alone.astype(np.float32)).max() <= 2**-10 * np.abs(alone).max()
+    chunks = [phones.segments[0].normalised for phones in read]
+    for chunk, batched in zip(chunks, encoder.hidden(chunks), strict=True):
+        np.testing.assert_allclose(batched, encoder.hidden([chunk])[0], atol=1e-5, rtol=0)
+
+
+@given(lengths=st.lists(st.integers(1, 510), max_size=40), limit=st.integers(1, 2000))
+def test_batches_hold_each_text_once_within_the_limit(encoder: BertEncoder, lengths: list[int], limit: int) -> None:
+    chunks = ["好" * length for length in lengths]
+    before, encoder.batch_characters = encoder.batch_characters, limit
+    try:
+        batches = list(encoder._batches(chunks))
+    finally:
+        encoder.batch_characters = before
+    assert sorted(index for batch in batches for index in batch) == list(range(len(chunks)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= limit
+
+
+def test_the_vectors_are_those_of_the_third_layer_from_the_end(encoder: BertEncoder, tmp_path: Path) -> None:
+    import torch
+    from transformers import BertModel
+
+    model = BertModel.from_pretrained(random_bert(tmp_path / "bert", CHARACTERS).folder).eval()
+    tokens = encoder.tokenizer.convert_tokens_to_ids(["[CLS]", *"今天天气", "[SEP]"])
+    with torch.inference_mode():
+        expected = model(torch.tensor([tokens]), output_hidden_states=True).hidden_states[-3][0, 1:-1].T
+    np.testing.assert_allclose(encoder.hidden(["今天天气"])[0], expected.numpy(), atol=1e-5, rtol=0)
+
+
+def test_a_text_longer_than_the_network_is_cut(encoder: BertEncoder) -> None:
+    phones = to_phones("你好世界" * 200, "zh")
+    assert encoder.encode(phones).shape == (1024, len(phones.symbols))
+
+
+def test_nothing_is_loaded_before_the_first_chinese_text(tmp_path: Path) -> None:
+    lazy = LazyBert(random_bert(tmp_path / "bert", CHARACTERS))
+    assert lazy.encode_all([]) == [] and "encoder" not in vars(lazy)
+    phones = to_phones("你好。", "zh")
+    np.testing.assert_array_equal(lazy(phones), lazy.encode_all([phones])[0])

@@ -1,0 +1,79 @@
+"""What an earlier version of the code has left is found: states of trainings and items of caches, never made again.
+
+``kept/gpt`` is the state of the tiny training below, stopped at its fifth step by the code of commit 6eaa330.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.test_train_stages import Speaker
+
+from voiceclone.lineage.items import item_key
+from voiceclone.models.discriminators import DiscriminatorConfig
+from voiceclone.models.gpt import GPTConfig
+from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.stages.clean import CleanSettings
+from voiceclone.stages.separate import SeparateSettings
+from voiceclone.stages.slice import SliceSettings
+from voiceclone.stages.transcribe import TranscribeSettings
+
+KEPT = Path(__file__).with_name("kept")
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks so small that a state of them can be kept beside this file."""
+    torch.set_num_threads(1)
+
+    def gpt(codes: int) -> GPTConfig:
+        return GPTConfig(dim=4, layers=1, heads=1, feed_forward=8, codes=codes)
+
+    def sovits(ssl_dim: int, codes: int) -> SoVITSConfig:
+        return SoVITSConfig(
+            ssl_dim=ssl_dim, codes=codes, inter_channels=8, hidden_channels=8, filter_channels=8, layers=1,
+            gin_channels=8, style_hidden=8, mrte_channels=8, mrte_heads=2, posterior_layers=2, flow_layers=1,
+            flow_couplings=2, decoder_channels=32, resblock_kernels=(3,), resblock_dilations=((1,),),
+            speaker_vector_size=192,
+        )  # fmt: skip
+
+    monkeypatch.setattr(GPTConfig, "nano", staticmethod(gpt))
+    monkeypatch.setattr(SoVITSConfig, "nano", staticmethod(sovits))
+    monkeypatch.setattr(
+        DiscriminatorConfig, "nano", staticmethod(lambda: DiscriminatorConfig(periods=(3,), channel_divisor=16))
+    )
+
+
+def test_a_training_continues_a_state_of_earlier_code(tmp_path: Path) -> None:
+    shutil.copytree(KEPT / "gpt", tmp_path / "state" / "gpt")
+    speaker = Speaker(tmp_path)
+    speaker.train("gpt", steps=6)
+    report = speaker.report("gpt")
+    assert report["fingerprint"] == "1a50f88e26b9" and [row["step"] for row in report["resumes"]] == [5]
+    assert speaker.history("gpt")[-1]["step"] == 6
+
+
+def test_the_fingerprint_of_a_training_is_that_of_earlier_code(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path)
+    speaker.train("sovits", steps=1)
+    assert speaker.report("sovits")["fingerprint"] == "e13d273c0e2e"
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (lambda: item_key("clean", CleanSettings(), "a"), "fba814de44e99f15"),
+        (lambda: item_key("separate", SeparateSettings(), "a"), "a97eece81a4ce970"),
+        (lambda: item_key("slice", SliceSettings(), "a"), "f32685a355cbbe0b"),
+        (lambda: item_key("transcribe", TranscribeSettings(), "a"), "f62930c09af14529"),
+        (lambda: item_key("takes", None, "a"), "1b6dcce6b2970028"),
+        (lambda: item_key("features", {"kind": "phones"}, "a"), "ddc26f55f2e0047b"),
+        (lambda: item_key("evaluate", None, "a"), "249c01a2f8e4d95f"),
+    ],
+)
+def test_items_are_kept_under_the_keys_of_earlier_code(make: Callable[[], str], key: str) -> None:
+    assert make() == key

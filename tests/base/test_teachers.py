@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 
 from voiceclone.assets import open_asset
-from voiceclone.config import Config
+from voiceclone.config.config import Config
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv, sha256_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
-from voiceclone.lineage.revisions import REVISIONS
+from voiceclone.stages import REVISIONS
 
 
 def test_sidecar_is_valid_only_for_its_key_and_whole_files(tmp_path) -> None:

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.config import load_config
+from voiceclone.config.load import load_config
 from voiceclone.corpus.corrections import read_corrections
 from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.listfile import read_list

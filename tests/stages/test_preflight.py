@@ -17,7 +17,8 @@ from rich.console import Console
 
 from voiceclone.assets import fetch_asset
 from voiceclone.assets.preflight import BAD, GOOD, LATER, Preflight, inspect, preflight_table
-from voiceclone.config import Config, load_config
+from voiceclone.config.config import Config
+from voiceclone.config.load import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = b"weights"
@@ -119,7 +120,7 @@ def test_it_neither_imports_torch_nor_takes_long() -> None:
     code = (
         "import json, sys, time\n"
         "from pathlib import Path\n"
-        "from voiceclone.config import load_config\n"
+        "from voiceclone.config.load import load_config\n"
         "from voiceclone.assets.preflight import inspect\n"
         "root = Path(sys.argv[1])\n"
         "config = load_config(root=root)\n"

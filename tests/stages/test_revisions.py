@@ -1,38 +1,40 @@
 """Whoever edits a stage says whether its outputs change.
 
-A stage's sources are the modules that its script imports, directly and through others, without the shared ground; a
-cache's are those of the module that fills it.
-When this test fails: if the stage now writes other results, raise its number in ``voiceclone/lineage/revisions.py``;
-then, in either case, run ``python tests/stages/test_revisions.py`` to record the new digest.
+A stage's sources are its module and those that its ``run`` imports, directly and through others, without the shared
+ground; a cache's are those of the module that fills it.
+When this test fails: if the stage now writes other results, raise its number in its module (a cache's in
+``voiceclone/lineage/revisions.py``); then, in either case, run ``python tests/stages/test_revisions.py`` to
+record the new digest.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 
-from voiceclone.lineage.revisions import CACHE_REVISIONS, REVISIONS
+from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.stages import REVISIONS, STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("stage_digests.json")
-SCRIPTS = {stage: f"scripts/{stage}.py" for stage in REVISIONS} | {
-    "tokenize": "scripts/tokenize_features.py",
-    "clip": "workflow/voiceclone/speaking/reference.py",
-    "batch": "workflow/voiceclone/speaking/batch.py",
-    "engine": "workflow/voiceclone/tensorrt/engines.py",
+CACHES = {
+    "clip": "voiceclone.speaking.reference",
+    "batch": "voiceclone.speaking.batch",
+    "engine": "voiceclone.tensorrt.engines",
 }
 ALL = REVISIONS | CACHE_REVISIONS
 GROUND = (
-    "voiceclone.errors",
-    "voiceclone.files",
-    "voiceclone.progress",
-    "voiceclone.stage",
-    "voiceclone.lineage",
-    "voiceclone.assets",
+    "voiceclone.errors.",
+    "voiceclone.files.",
+    "voiceclone.progress.",
+    "voiceclone.stage.",
+    "voiceclone.lineage.",
+    "voiceclone.assets.",
 )
 
 
@@ -41,25 +43,28 @@ def source_of(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-def imports(path: Path) -> set[str]:
+def imports(source: str, module: str = "") -> set[str]:
+    """Modules of ours that a source imports; of a stage those of its head, since another's work is not its own."""
+    tree = ast.parse(source)
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in tree.body if module.startswith("voiceclone.stages.") else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name.startswith("voiceclone.") and not name.startswith(GROUND)}
+    return {name for name in names if name.startswith("voiceclone.") and not f"{name}.".startswith(GROUND)}
 
 
 def sources(stage: str) -> list[Path]:
-    found: dict[Path, None] = {}
-    queue = [ROOT / SCRIPTS[stage]]
+    run = STAGES[stage].run if stage in STAGES else None
+    queue = [CACHES[stage]] if run is None else [run.__module__, *imports(inspect.getsource(run))]
+    found: set[Path] = set()
     while queue:
-        path = queue.pop()
-        if path in found:
-            continue
-        found[path] = None
-        queue += [source for name in imports(path) if (source := source_of(name))]
+        module = queue.pop()
+        path = source_of(module)
+        if path is not None and path not in found:
+            found.add(path)
+            queue += imports(path.read_text(encoding="utf-8"), module)
     return sorted(found)
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from voiceclone.config import Config
+from voiceclone.config.config import Config
 from voiceclone.lineage.runs import continue_hint, git_state, last_error, record_start, results_summary
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.progress import Progress, open_progress
-from voiceclone.stage import run_stage, stage_parser
+from voiceclone.stage import Stage
 
 RULES = Path(__file__).resolve().parents[2] / "workflow" / "rules"
 
@@ -24,10 +26,10 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **runtime: object) -> l
     monkeypatch.setattr(Progress, "interval", 5.0)
     made: list[Progress] = []
 
-    def main(args: argparse.Namespace) -> None:
+    def count(args: argparse.Namespace, settings: Block, runtime: RuntimeSettings) -> None:
         made.extend([Progress("stage", 3), open_progress("stage", 3), Progress("stage", 3, 1.5)])
 
-    run_stage(main, stage_parser(None))
+    Stage(name="stage", arguments=lambda parser: None, run=count).main(None)
     return made
 
 

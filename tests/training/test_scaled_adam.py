@@ -13,7 +13,7 @@ import torch
 from tests.support import training_toy as toy
 from tests.training.test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
 
-from voiceclone.config import load_config
+from voiceclone.config.load import load_config
 from voiceclone.errors import ConfigError
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.checkpoints import CheckpointStore

@@ -11,7 +11,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
-from voiceclone.config import resolve
+from voiceclone.config.load import resolve
+from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import is_file
 from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.gather import index_files
@@ -19,7 +20,6 @@ from voiceclone.errors import VoiceCloneError, explain
 from voiceclone.files import check_speaker
 from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
-from voiceclone.lineage.revisions import REVISIONS
 from voiceclone.lineage.rights import record_rights
 from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
 
@@ -89,12 +89,12 @@ def alternatives(names):
 
 def settings(stage):
     """File of the stage's settings, named by revision and content: an input, so that a change reruns this stage alone."""
-    return HANDOVER.settings(f"{stage}-{REVISIONS.get(stage, 1)}", json.loads(CONFIG.settings(stage)))
+    return HANDOVER.settings(f"{stage}-{revision(stage)}", json.loads(CONFIG.settings(stage)))
 
 
 def revision(stage):
     """The stage's revision: a parameter, because the workflow engine does not see edits of library code."""
-    return REVISIONS[stage]
+    return STAGES[stage].revision or 1
 
 
 def asset(*names):
@@ -109,7 +109,7 @@ def stage_assets(stage):
 
 def teacher_settings(wildcards):
     """File of one teacher's settings: a change of them speaks anew what it changes."""
-    name = f"teacher_speech-{REVISIONS['teacher_speech']}-{wildcards.teacher}"
+    name = f"teacher_speech-{revision('teacher_speech')}-{wildcards.teacher}"
     return HANDOVER.settings(name, TEACHERS[wildcards.teacher].model_dump(mode="json"))
 
 

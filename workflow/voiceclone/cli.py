@@ -91,7 +91,7 @@ def preflight(
     from rich.console import Console
 
     from voiceclone.assets.preflight import as_table, inspect
-    from voiceclone.config import load_config
+    from voiceclone.config.load import load_config
 
     result = inspect(load_config(overrides(set_), config, root), root, gpu_through_torch=torch_gpu)
     Console().print(as_table(result))
@@ -136,7 +136,7 @@ def fetch(
     """Fetch models, verified by checksum."""
     from voiceclone.assets import fetch_asset
     from voiceclone.assets.preflight import MODELS, REGISTRY
-    from voiceclone.config import load_config
+    from voiceclone.config.load import load_config
 
     config = load_config(root=root)
     for name in names or config.all_assets():

@@ -1,7 +1,8 @@
-"""What every stage script shares: its arguments, its log, its exit status.
+"""A stage of the workflow: its settings, its arguments, its log, its exit status.
 
-A script under ``scripts/`` parses arguments, calls one library function and ends with the exit status of
-:mod:`voiceclone.errors`. The log goes to standard error (the rule's log file), progress to standard output.
+Every module of :mod:`voiceclone.stages` describes one, and a script of the same name under ``scripts/`` runs it, with
+the exit status of :mod:`voiceclone.errors`. The log goes to standard error (the rule's log file), progress to standard
+output.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,18 +31,6 @@ Settings = TypeVar("Settings", bound=Block)
 log = logging.getLogger(__name__)
 
 
-def stage_parser(description: str | None) -> argparse.ArgumentParser:
-    """Parser with the arguments that every stage has: ``--settings --runtime --threads --speaker``."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--speaker", default="", help="name of the speaker, for messages")
-    parser.add_argument(
-        "--settings", default="{}", help="JSON file of the stage's semantic settings, or JSON; left out: defaults"
-    )
-    parser.add_argument("--runtime", type=Path, help="JSON file of the runtime block; left out: defaults")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads to use; 0: what the libraries choose")
-    return parser
-
-
 def parse_settings(kind: type[Settings], text: str) -> Settings:
     """Validate a stage's settings, JSON or the name of a file of it; a :class:`ConfigError` lists each wrong key."""
     values = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
@@ -49,11 +39,6 @@ def parse_settings(kind: type[Settings], text: str) -> Settings:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise ConfigError("settings are not valid:\n" + "\n".join(lines)) from error
-
-
-def runtime_settings(args: argparse.Namespace) -> RuntimeSettings:
-    """The runtime block of a stage, from its file or the defaults."""
-    return RuntimeSettings() if args.runtime is None else RuntimeSettings.model_validate(read_json(args.runtime))
 
 
 def speaker_folder(args: argparse.Namespace) -> Path:
@@ -80,26 +65,66 @@ def limit_devices(device: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
-    """Run ``main`` with parsed arguments and leave the process with the right exit status."""
-    args = parser.parse_args()
-    limit_threads(args.threads)
-    threading.excepthook = _thread_failed
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        runtime = runtime_settings(args)
-        logging.getLogger().setLevel(runtime.log_level)
-        Progress.interval = runtime.progress_seconds
-        limit_devices(runtime.device)
-        log.info("voiceclone %s, python %s: %s", __version__, platform.python_version(), " ".join(sys.argv))
-        main(args)
-    except Exception as error:
-        known = explain(error)
-        if known is None:
-            log.exception("unexpected failure; please report it with this log")
-            sys.exit(EXIT_FAILURE)
-        log.error("%s", known)
-        sys.exit(known.exit_code)
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage: what it is, what it needs, what it does.
+
+    Attributes:
+        name: of its rule.
+        run: its work, given the arguments, the settings and the runtime block; heavy libraries are imported in it.
+        arguments: adds the arguments that are not those of every stage.
+        settings: its settings; without keys where it has none.
+        block: key of the settings in the configuration; empty: they stand in no block.
+        description: of the block, for the manual.
+        models: names of the pretrained models that it needs under a configuration; empty names do not count.
+        preset: the only preset under which it runs; empty: under all.
+        revision: number to raise when a change of code changes what it writes; 0: nobody asks for it.
+    """
+
+    name: str
+    run: Callable[[argparse.Namespace, Any, RuntimeSettings], None]
+    arguments: Callable[[argparse.ArgumentParser], None]
+    settings: type[Block] = Block
+    block: str = ""
+    description: str = ""
+    models: Callable[[Any], Iterable[str]] = lambda config: ()
+    preset: str = ""
+    revision: int = 0
+
+    def parser(self, description: str | None) -> argparse.ArgumentParser:
+        """Parser of its arguments and of those that every stage has: ``--settings --runtime --threads --speaker``."""
+        parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--speaker", default="", help="name of the speaker, for messages")
+        parser.add_argument(
+            "--settings", default="{}", help="JSON file of the stage's semantic settings, or JSON; left out: defaults"
+        )
+        parser.add_argument("--runtime", type=Path, help="JSON file of the runtime block; left out: defaults")
+        parser.add_argument("--threads", type=int, default=0, help="CPU threads to use; 0: what the libraries choose")
+        self.arguments(parser)
+        return parser
+
+    def main(self, description: str | None) -> None:
+        """Run with the arguments of the command line and leave the process with the right exit status."""
+        args = self.parser(description).parse_args()
+        limit_threads(args.threads)
+        threading.excepthook = _thread_failed
+        logging.basicConfig(
+            stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        try:
+            runtime = RuntimeSettings.model_validate({} if args.runtime is None else read_json(args.runtime))
+            logging.getLogger().setLevel(runtime.log_level)
+            Progress.interval = runtime.progress_seconds
+            limit_devices(runtime.device)
+            log.info("voiceclone %s, python %s: %s", __version__, platform.python_version(), " ".join(sys.argv))
+            self.run(args, parse_settings(self.settings, args.settings), runtime)
+        except Exception as error:
+            known = explain(error)
+            if known is None:
+                log.exception("unexpected failure; please report it with this log")
+                sys.exit(EXIT_FAILURE)
+            log.error("%s", known)
+            sys.exit(known.exit_code)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

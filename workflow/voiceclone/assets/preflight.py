@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from voiceclone.assets.fetch import asset_problem, human_size
 from voiceclone.assets.registry import AssetSpec, load_registry
 from voiceclone.assets.sources import label, obstacle, sources_of
-from voiceclone.config import Config
+from voiceclone.config.config import Config
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -48,7 +48,7 @@ def gates(
     """Measure a packed base on held-out lines and held-out people; ends with 1 if a wanted value is missed."""
     from voiceclone.assets import fetch_asset, open_asset
     from voiceclone.base.gates import open_ears, run_gates
-    from voiceclone.config import load_config
+    from voiceclone.config.load import load_config
 
     config = load_config({"preset": "base"}, configfile, root)
     folders = root / "resources" / "models", root / "config" / "assets.yaml"

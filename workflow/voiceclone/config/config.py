@@ -1,53 +1,16 @@
-"""The whole configuration: one block per stage, and what all of them share.
-
-Which pretrained models the stages use where their own block does not say.
-"""
+"""The whole configuration: one block per stage, and what all of them share."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from voiceclone.config.base import Block
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import canonical_json
-from voiceclone.stages.align import AlignSettings
-from voiceclone.stages.base_gates import GatesSettings
-from voiceclone.stages.clean import CleanSettings
-from voiceclone.stages.corpus import CorpusSettings
-from voiceclone.stages.demo_speaker import DemoSettings
-from voiceclone.stages.evaluate import EvaluateSettings
-from voiceclone.stages.export import ExportSettings
-from voiceclone.stages.features import FeaturesSettings
-from voiceclone.stages.fit_tokenizer import TokenizerSettings
-from voiceclone.stages.gather import CorporaSettings
-from voiceclone.stages.report import ReportSettings
-from voiceclone.stages.separate import SeparateSettings
-from voiceclone.stages.slice import SliceSettings
-from voiceclone.stages.takes import TakesSettings
+from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import TeacherSettings
-from voiceclone.stages.train_gpt import GPTSettings
-from voiceclone.stages.train_sovits import SoVITSSettings
-from voiceclone.stages.transcribe import TranscribeSettings
-
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-
-
-class ModelsSettings(Block):
-    """Names of models from config/assets.yaml."""
-
-    asr: ModelName = Field(
-        "whisper-base",
-        description="Recogniser that writes the transcripts: whisper-base, whisper-tiny.en (English only), "
-        "faster-whisper-large-v3 (best, for a GPU).",
-    )
-    asr_evaluation: ModelName = Field(
-        "whisper-base", description="Recogniser that scores the words of synthesised speech; keep it to compare voices."
-    )
-
-
-SPLEETER = "spleeter-2stems"
 
 
 def _language(code: str) -> str:
@@ -56,29 +19,8 @@ def _language(code: str) -> str:
     return code
 
 
-class Config(Block):
-    """The configuration of a run."""
-
-    # Block that holds the settings of each stage; a stage that is not listed has none.
-    BLOCKS: ClassVar[dict[str, str]] = {
-        "takes": "takes",
-        "separate": "separate",
-        "clean": "clean",
-        "slice": "slice",
-        "transcribe": "transcribe",
-        "corpus": "corpus",
-        "gather": "corpora",
-        "features": "features",
-        "fit_tokenizer": "tokenizer",
-        "align": "align",
-        "train_sovits": "sovits",
-        "train_gpt": "gpt",
-        "base_gates": "gates",
-        "export": "export",
-        "evaluate": "evaluate",
-        "report": "report",
-        "demo_speaker": "demo",
-    }
+class Shared(Block):
+    """What no stage has for itself."""
 
     preset: Literal["demo", "nano", "zero-shot", "few-shot", "full", "base"] = Field(
         "nano",
@@ -102,24 +44,18 @@ class Config(Block):
         "", description="Folder with your own copies of models, MODEL/FILE; looked into before any download."
     )
 
-    takes: TakesSettings = Field(TakesSettings(), description="Intake of recordings.")
-    separate: SeparateSettings = Field(SeparateSettings(), description="Voice out of music.")
-    clean: CleanSettings = Field(CleanSettings(), description="Noise and loudness.")
-    slice: SliceSettings = Field(SliceSettings(), description="Cutting into utterances.")
-    transcribe: TranscribeSettings = Field(TranscribeSettings(), description="Speech recognition.")
-    corpus: CorpusSettings = Field(CorpusSettings(), description="What is kept, and how it is split.")
-    corpora: CorporaSettings = Field(CorporaSettings(), description="A voice of many speakers, from data sets.")
-    features: FeaturesSettings = Field(FeaturesSettings(), description="Encoders.")
-    tokenizer: TokenizerSettings = Field(TokenizerSettings(), description="Semantic tokens.")
-    align: AlignSettings = Field(AlignSettings(), description="Tokens to phones, for models of architecture small.")
-    gpt: GPTSettings = Field(GPTSettings(), description="Training: text to semantic tokens.")
-    sovits: SoVITSSettings = Field(SoVITSSettings(), description="Training: semantic tokens to waveform.")
-    gates: GatesSettings = Field(GatesSettings(), description="Measuring a base voice.")
-    export: ExportSettings = Field(ExportSettings(), description="Inference bundles.")
-    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="Measuring the voice.")
-    report: ReportSettings = Field(ReportSettings(), description="The speaker's page.")
-    models: ModelsSettings = Field(ModelsSettings(), description="Pretrained models that no other block names.")
-    demo: DemoSettings = Field(DemoSettings(), description="The demo speaker's recordings.")
+
+_blocks: dict[str, Any] = {
+    stage.block: (stage.settings, Field(stage.settings(), description=stage.description))
+    for stage in STAGES.values()
+    if stage.block
+}
+Blocks: Any = create_model("Blocks", __base__=Shared, **_blocks)
+
+
+class Config(Blocks, Shared):
+    """The configuration of a run."""
+
     teachers: tuple[TeacherSettings, ...] = Field(
         (), description="Packaged voices that speak texts as many people, to train on: see section Teachers."
     )
@@ -151,37 +87,15 @@ class Config(Block):
 
     def settings(self, stage: str) -> str:
         """Canonical JSON of what changes the results of a stage: a parameter of its rule."""
-        name = self.BLOCKS.get(stage)
-        if name is None:
-            return "{}"
-        values = getattr(self, name).model_dump(mode="json")
+        block = STAGES[stage].block
+        values = getattr(self, block).model_dump(mode="json") if block else {}
         if stage == "transcribe" and self.language != "auto":
             values["languages"] = [self.language]
         return canonical_json(values)
 
     def assets(self, stage: str) -> list[str]:
         """Names of the pretrained models that a stage needs under this configuration."""
-        models: dict[str, list[str]] = {
-            "separate": self._separators(),
-            "clean": ["dnsmos", "campplus", "deepfilternet3" if self._deepfilter() else ""],
-            "transcribe": [self.models.asr],
-            "gather": [source.asset for source in self.corpora.all_sources()],
-            "features": [
-                self.features.content,
-                self.features.speaker_encoder,
-                self.features.verification_encoder,
-                self.features.bert,
-                self.features.polyphones,
-            ],
-            "fit_tokenizer": [self.tokenizer.base],
-            "align": [self.gpt.base] if self.gpt.architecture == "small" else [],
-            "train_gpt": [self.gpt.base],
-            "train_sovits": [self.sovits.base, self.sovits.base_discriminator],
-            "evaluate": [self.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", self.features.bert],
-            "base_gates": [self.models.asr_evaluation, "campplus", "distillmos"],
-            "demo_speaker": ["piper-joe"],
-        }
-        return [name for name in dict.fromkeys(models.get(stage, [])) if name]
+        return [name for name in dict.fromkeys(STAGES[stage].models(self)) if name]
 
     @property
     def needs_alignment(self) -> bool:
@@ -203,11 +117,9 @@ class Config(Block):
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
 
     def all_assets(self) -> list[str]:
-        """Names of all models of a run, in the order of the stages, then the teachers'."""
-        only = {"demo_speaker": "demo", "base_gates": "base"}
-        stages = [stage for stage in self.BLOCKS if only.get(stage, self.preset) == self.preset]
-        teachers = [name for teacher in self.teachers for name in (teacher.model, *teacher.text_assets())]
-        return list(dict.fromkeys([*(name for stage in stages for name in self.assets(stage)), *teachers]))
+        """Names of all models of a run, in the order of the stages."""
+        stages = [stage for stage in STAGES.values() if stage.preset in ("", self.preset)]
+        return list(dict.fromkeys(name for stage in stages for name in self.assets(stage.name)))
 
     def chosen_models(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Models that the user can name: key to the name given and the kinds that fit; empty names left out."""
@@ -228,13 +140,3 @@ class Config(Block):
         for place, name in enumerate(self.separate.chain):
             chosen[f"separate.chain.{place}"] = ("" if name == "spleeter" else name, ("audio-separator",))
         return {key: value for key, value in chosen.items() if value[0]}
-
-    def _separators(self) -> list[str]:
-        if self.separate.mode == "never":
-            return []
-        # Spleeter is also the fast gauge of accompaniment.
-        gauge = [SPLEETER] if self.separate.mode == "auto" else []
-        return [*gauge, *(SPLEETER if name == "spleeter" else name for name in self.separate.chain)]
-
-    def _deepfilter(self) -> bool:
-        return self.clean.denoise != "never" and self.clean.method == "deepfilternet3"

@@ -1,7 +1,9 @@
-"""Settings that both trainings share."""
+"""Settings and arguments that both trainings share."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -103,3 +105,14 @@ class TrainingSettings(Block):
         """
         passes = max(2, self.epoch_utterances // utterances) if utterances < self.epoch_utterances else 1
         return self.steps or self.epochs * passes * steps_per_pass
+
+
+def training_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments that both trainings have."""
+    parser.add_argument("--features-dir", type=Path, required=True, help="folder of manifest.tsv and the stores")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of what the settings name")
+    parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints, kept between runs")
+    parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
+    parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
+    parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
+    parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")

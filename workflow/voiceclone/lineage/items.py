@@ -15,7 +15,7 @@ from typing import Any
 from voiceclone.config.base import Block
 from voiceclone.errors import DataError
 from voiceclone.files import digest, read_json, sha256_file, write_json
-from voiceclone.lineage.revisions import REVISIONS
+from voiceclone.stages import REVISIONS
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from voiceclone import __version__
 from voiceclone.files import digest, read_json, read_jsonl, read_tsv, sha256_file
-from voiceclone.lineage.revisions import REVISIONS
 from voiceclone.lineage.runs import git_state
+from voiceclone.stages import REVISIONS
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,15 @@
-"""Settings of the alignment of semantic tokens to phones."""
+"""Alignment of semantic tokens to phones."""
 
 from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class AlignSettings(Block):
@@ -15,3 +20,40 @@ class AlignSettings(Block):
     base_tokens: float = Field(
         200.0, gt=0, le=1e9, description="Tokens of each phone that the base's table counts as, beside the voice's own."
     )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--features", type=Path, required=True, help="manifest of the features")
+    parser.add_argument("--phones", type=Path, required=True, help="store of phones")
+    parser.add_argument("--semantic", type=Path, required=True, help="store of semantic tokens")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the GPT to start from")
+    parser.add_argument("--output", type=Path, required=True, help="store to write: the phone of each token")
+    parser.add_argument("--table", type=Path, required=True, help="file to write: the tokens of each phone")
+
+
+def run(args: Namespace, settings: AlignSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_assets
+    from voiceclone.features.alignment import align_features
+
+    align_features(
+        args.features,
+        args.phones,
+        args.semantic,
+        args.output,
+        args.table,
+        settings,
+        base=next(iter(open_assets(args.assets).values()), None),
+        label=f"{args.speaker} · align",
+    )
+
+
+STAGE = Stage(
+    name="align",
+    revision=1,
+    block="align",
+    settings=AlignSettings,
+    description="Tokens to phones, for models of architecture small.",
+    models=lambda config: [config.gpt.base] if config.gpt.architecture == "small" else [],
+    arguments=arguments,
+    run=run,
+)

@@ -1,10 +1,15 @@
-"""Settings of the gates: what a base voice is measured on, and what it should reach."""
+"""A base voice, packed, measured and described; the settings say what should be reached."""
 
 from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class GatesSettings(Block):
@@ -35,3 +40,63 @@ class GatesSettings(Block):
         le=1,
         description="Wanted: share of tokens whose phone the pointer finds within one, for each teacher.",
     )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--packed", type=Path, required=True, help="folder of the packed files")
+    parser.add_argument("--results", type=Path, required=True, help="results/SPEAKER")
+    parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="fixed sentences, LANGUAGE.txt")
+    parser.add_argument("--assets", type=Path, nargs="+", required=True, help="asset.json of what listens")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of gates.json, gates.md, samples")
+
+
+def run(args: Namespace, settings: GatesSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_assets
+    from voiceclone.base.gates import open_ears, run_gates
+
+    ears = open_ears(list(open_assets(args.assets).values()), settings.beam_size, args.threads)
+    run_gates(args.packed, args.results, args.sentences, ears, settings, args.output_dir, f"{args.speaker} · gates")
+
+
+STAGE = Stage(
+    name="base_gates",
+    revision=2,
+    block="gates",
+    settings=GatesSettings,
+    description="Measuring a base voice.",
+    models=lambda config: [config.models.asr_evaluation, "campplus", "distillmos"],
+    preset="base",
+    arguments=arguments,
+    run=run,
+)
+
+
+def pack_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--models-dir", type=Path, required=True, help="what the trainings wrote")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the packed files")
+
+
+def pack(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
+    from voiceclone.base.pack import pack_base
+    from voiceclone.progress import announce
+
+    sizes = pack_base(args.models_dir, args.output_dir)
+    announce(f"{args.speaker} · pack  {sum(sizes.values()) / 1e6:.1f} MB in {args.output_dir}")
+
+
+PACK = Stage(name="pack_base", revision=1, arguments=pack_arguments, run=pack)
+
+
+def card_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--packed", type=Path, required=True, help="folder of the packed files")
+    parser.add_argument("--results", type=Path, required=True, help="results/SPEAKER")
+    parser.add_argument("--gates", type=Path, required=True, help="gates.json")
+
+
+def card(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
+    from voiceclone.base.card import write_card
+
+    write_card(args.packed, args.results, args.gates)
+
+
+CARD = Stage(name="base_card", revision=1, arguments=card_arguments, run=card)

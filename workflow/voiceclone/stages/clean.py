@@ -1,12 +1,16 @@
-"""Settings of the cleaning stage."""
+"""Cleaning of whole takes: noise and loudness."""
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class CleanSettings(Block):
@@ -49,3 +53,42 @@ class CleanSettings(Block):
         description="Loudness of every take in LUFS; at -23 most speech keeps its peaks under the ceiling by itself.",
     )
     true_peak_dbtp: float = Field(-1.0, ge=-20, le=0, description="Ceiling of the true peak in dBTP.")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--separated", type=Path, required=True, help="manifest of the separation stage")
+    parser.add_argument("--output", type=Path, required=True, help="manifest to write; audio goes beside it")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the measuring models")
+
+
+def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_assets
+    from voiceclone.sound.clean import clean_speaker
+
+    models = open_assets(args.assets)
+    clean_speaker(
+        args.separated,
+        args.output,
+        settings,
+        dnsmos=models.get("dnsmos"),
+        encoder=models.get("campplus"),
+        deepfilter=models.get("deepfilternet3"),
+        label=f"{args.speaker} · clean",
+    )
+
+
+def models(config: Any) -> list[str]:
+    network = config.clean.denoise != "never" and config.clean.method == "deepfilternet3"
+    return ["dnsmos", "campplus", *(["deepfilternet3"] if network else [])]
+
+
+STAGE = Stage(
+    name="clean",
+    revision=1,
+    block="clean",
+    settings=CleanSettings,
+    description="Noise and loudness.",
+    models=models,
+    arguments=arguments,
+    run=run,
+)

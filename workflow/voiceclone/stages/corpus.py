@@ -1,12 +1,16 @@
-"""Settings of the corpus: which utterances are kept, and how they are split."""
+"""The corpus: which utterances are kept, and how they are split."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class CorpusSettings(Block):
@@ -64,3 +68,38 @@ class CorpusSettings(Block):
     )
     min_heldout: int = Field(2, ge=0, le=100, description="Least utterances held out, however small the corpus is.")
     split_seed: int = Field(0, ge=0, description="Another number draws another held-out set.")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--takes", type=Path, required=True, help="takes.tsv")
+    parser.add_argument("--slices", type=Path, required=True, help="slices/manifest.tsv")
+    parser.add_argument("--transcripts", type=Path, required=True, help="transcripts/manifest.tsv")
+    parser.add_argument("--corrections", type=Path, nargs="?", help="config/corrections/SPEAKER.tsv, if there is one")
+    parser.add_argument("--rejected-takes", type=Path, help="rejected.tsv of the intake")
+    parser.add_argument("--output-dir", type=Path, required=True, help="results/SPEAKER/corpus")
+
+
+def run(args: Namespace, settings: CorpusSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.corpus.build import build_corpus
+
+    build_corpus(
+        args.takes,
+        args.slices,
+        args.transcripts,
+        args.output_dir,
+        settings,
+        speaker=args.speaker,
+        corrections=args.corrections,
+        rejected_takes=args.rejected_takes,
+    )
+
+
+STAGE = Stage(
+    name="corpus",
+    revision=2,
+    block="corpus",
+    settings=CorpusSettings,
+    description="What is kept, and how it is split.",
+    arguments=arguments,
+    run=run,
+)

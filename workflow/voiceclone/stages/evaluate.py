@@ -1,10 +1,16 @@
-"""Settings of the evaluation: which sentences are spoken and how the figures are computed."""
+"""Evaluation: which sentences are spoken, and how words, voice, quality and speed are measured."""
 
 from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class EvaluateSettings(Block):
@@ -36,3 +42,59 @@ class EvaluateSettings(Block):
     max_dnsmos_loss: float = Field(
         0.3, ge=0, le=4, description="A bundle that surely loses more than this in DNSMOS OVRL fails."
     )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--target", required=True, help="recordings, resynthesis, torch-fp32 or the name of a bundle")
+    parser.add_argument("--features-dir", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv")
+    parser.add_argument("--models-dir", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, nargs="*", default=[], help="bundle.json; none for a baseline")
+    parser.add_argument(
+        "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
+    )
+    parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
+    parser.add_argument(
+        "--assets", type=Path, nargs="+", required=True, help="asset.json of each measuring model, and of BERT"
+    )
+    parser.add_argument("--output-dir", type=Path, required=True)
+
+
+def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_asset
+    from voiceclone.evaluation.evaluate import evaluate_target
+    from voiceclone.evaluation.measure import meter_assets
+
+    assets = [open_asset(path) for path in args.assets]
+    bert = next((asset for asset in assets if asset.kind == "bert"), None)
+    evaluate_target(
+        args.target,
+        args.features_dir,
+        args.corpus,
+        args.models_dir,
+        args.bundle[0] if args.bundle else None,
+        args.sentences,
+        meter_assets([asset for asset in assets if asset is not bert]),
+        args.output_dir,
+        settings,
+        threads=args.threads,
+        label=f"{args.speaker} · evaluate {args.target}",
+        bert=bert,
+        baseline=args.baseline[0] if args.baseline else None,
+    )
+
+
+def models(config: Any) -> list[str]:
+    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", config.features.bert]
+
+
+STAGE = Stage(
+    name="evaluate",
+    revision=6,
+    block="evaluate",
+    settings=EvaluateSettings,
+    description="Measuring the voice.",
+    models=models,
+    arguments=arguments,
+    run=run,
+)

@@ -1,12 +1,16 @@
-"""Settings of the exported bundles."""
+"""Inference bundles, and the encoders that they share."""
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 Target = Literal["onnx-fp32", "onnx-fp16", "onnx-int8", "onnx-int4", "trt-fp16", "trt-int8"]
 
@@ -55,3 +59,54 @@ class ExportSettings(Block):
     parity_sentences: int = Field(
         3, ge=1, le=50, description="Held-out utterances on which export and trained model are compared."
     )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--models-dir", type=Path, required=True, help="folder of the trained models")
+    parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
+    parser.add_argument("--target", required=True, choices=get_args(Target), help="what to export to")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--rights", type=Path, help="JSON file of what the speaker's folder states of its rights")
+    parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="NAME.json of the exported encoders")
+
+
+def run(args: Namespace, settings: ExportSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.export.bundle import export_voice
+    from voiceclone.lineage.rights import load_rights
+
+    export_voice(
+        args.models_dir,
+        args.features_dir,
+        args.target,
+        args.output_dir,
+        settings,
+        args.speaker,
+        load_rights(args.rights) if args.rights else None,
+        args.encoders,
+    )
+
+
+STAGE = Stage(
+    name="export",
+    revision=6,
+    block="export",
+    settings=ExportSettings,
+    description="Inference bundles.",
+    arguments=arguments,
+    run=run,
+)
+
+
+def encoder_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--asset", type=Path, required=True, help="asset.json of the encoder")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the graph and its description")
+
+
+def export_encoder(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_asset
+    from voiceclone.export import encoder_graphs
+
+    encoder_graphs.export_encoder(open_asset(args.asset), args.output_dir)
+
+
+ENCODER = Stage(name="export_encoder", revision=1, arguments=encoder_arguments, run=export_encoder)

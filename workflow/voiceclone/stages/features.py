@@ -1,12 +1,16 @@
-"""Settings of the features that the trainings read."""
+"""The features that the trainings read."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class FeaturesSettings(Block):
@@ -44,3 +48,46 @@ class FeaturesSettings(Block):
         if self.polyphones and not self.bert:
             raise ValueError("polyphones: g2pw reads the vocabulary of the Chinese BERT: set bert, or leave it empty")
         return self
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv of the speaker")
+    parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="pronunciation tables, LANGUAGE.tsv")
+    parser.add_argument("--assets", type=Path, nargs="+", required=True, help="asset.json of each encoder")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the stores")
+
+
+def run(args: Namespace, settings: FeaturesSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_assets
+    from voiceclone.device import choose_device
+    from voiceclone.features.extract import extract_features
+    from voiceclone.text.lexicon import read_lexicon
+
+    extract_features(
+        args.corpus,
+        args.output_dir,
+        settings,
+        open_assets(args.assets),
+        read_lexicon(args.lexicons),
+        device=choose_device(runtime.device, args.threads),
+        threads=args.threads,
+        label=f"{args.speaker} · features",
+        progress_seconds=runtime.progress_seconds,
+    )
+
+
+def models(config: Any) -> list[str]:
+    chosen: FeaturesSettings = config.features
+    return [chosen.content, chosen.speaker_encoder, chosen.verification_encoder, chosen.bert, chosen.polyphones]
+
+
+STAGE = Stage(
+    name="features",
+    revision=5,
+    block="features",
+    settings=FeaturesSettings,
+    description="Encoders.",
+    models=models,
+    arguments=arguments,
+    run=run,
+)

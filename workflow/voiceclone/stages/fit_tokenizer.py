@@ -1,12 +1,16 @@
-"""Settings of the semantic tokens."""
+"""Semantic tokens: their quantiser, taken over or fitted, and the tokens of every utterance."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class TokenizerSettings(Block):
@@ -35,3 +39,52 @@ class TokenizerSettings(Block):
     )
     iterations: int = Field(50, ge=1, le=1000, description="Most rounds of k-means.")
     seed: int = Field(1234, ge=0, lt=2**63, description="Seed of the first codes.")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--features", type=Path, required=True, help="manifest of the features")
+    parser.add_argument("--content", type=Path, required=True, help="store of content vectors")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the base in the settings")
+    parser.add_argument("--output", type=Path, required=True, help="tokenizer to write; a JSON goes beside it")
+
+
+def run(args: Namespace, settings: TokenizerSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_assets
+    from voiceclone.features.tokenizer import fit_tokenizer
+
+    fit_tokenizer(
+        args.features,
+        args.content,
+        args.output,
+        settings,
+        base=open_assets(args.assets).get(settings.base),
+        label=f"{args.speaker} · tokenizer",
+    )
+
+
+STAGE = Stage(
+    name="fit_tokenizer",
+    revision=2,
+    block="tokenizer",
+    settings=TokenizerSettings,
+    description="Semantic tokens.",
+    models=lambda config: [config.tokenizer.base],
+    arguments=arguments,
+    run=run,
+)
+
+
+def tokenize_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--features", type=Path, required=True, help="manifest of the features")
+    parser.add_argument("--content", type=Path, required=True, help="store of content vectors")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="as fit_tokenizer.py writes it")
+    parser.add_argument("--output", type=Path, required=True, help="store to write")
+
+
+def tokenize(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
+    from voiceclone.features import tokenizer
+
+    tokenizer.tokenize(args.features, args.content, args.tokenizer, args.output)
+
+
+TOKENIZE = Stage(name="tokenize", revision=1, arguments=tokenize_arguments, run=tokenize)

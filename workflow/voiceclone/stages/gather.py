@@ -1,12 +1,16 @@
-"""Settings of a corpus that is gathered from many people's speech, as a base voice is trained on."""
+"""A corpus that is gathered from many people's speech, as a base voice is trained on."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 EVERYBODY = "*"
 MEASURED_HOURS = 0.05  # of each folder of people who are only measured
@@ -90,3 +94,25 @@ class CorporaSettings(Block):
         if double := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"corpora.sources: the names {double} come twice")
         return self
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, required=True, help="results/SPEAKER")
+
+
+def run(args: Namespace, settings: CorporaSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.corpus.gather import gather_corpus
+
+    gather_corpus(settings, args.results, args.threads, f"{args.speaker} · gather")
+
+
+STAGE = Stage(
+    name="gather",
+    revision=2,
+    block="corpora",
+    settings=CorporaSettings,
+    description="A voice of many speakers, from data sets.",
+    models=lambda config: [source.asset for source in config.corpora.all_sources()],
+    arguments=arguments,
+    run=run,
+)

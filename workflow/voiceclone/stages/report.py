@@ -1,10 +1,19 @@
-"""Settings of the report page: how much of it is sound and pictures."""
+"""The report pages: of one speaker, and over all of them."""
 
 from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.files import read_json
+from voiceclone.stage import Stage
+
+MODELS = Path("resources/models")
 
 
 class ReportSettings(Block):
@@ -18,3 +27,59 @@ class ReportSettings(Block):
     max_megabytes: float = Field(
         8.0, gt=0, le=200, description="Bound on the embedded sound and pictures; later samples are left out above it."
     )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, required=True, help="results/NAME")
+    parser.add_argument("--output", type=Path, required=True, help="report.html")
+    parser.add_argument("--provenance", type=Path, required=True, help="provenance.json")
+    parser.add_argument("--config", type=Path, required=True, help="resolved configuration of the run, JSON")
+    parser.add_argument("--targets", nargs="*", default=[], help="evaluated targets in the order of the columns")
+    parser.add_argument(
+        "--assets", type=Path, nargs="*", help="asset.json files; left out: those the configuration names"
+    )
+
+
+def run(args: Namespace, settings: ReportSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.config.config import Config
+    from voiceclone.report.page import build_report
+
+    assets = args.assets
+    if assets is None:
+        names = Config.model_validate(read_json(args.config)).all_assets()
+        assets = [path for name in names if (path := MODELS / name / "asset.json").is_file()]
+    build_report(
+        args.results,
+        args.output,
+        args.provenance,
+        args.config,
+        args.targets,
+        assets,
+        settings,
+        repository=Path(sys.argv[0]).resolve().parents[1],
+    )
+
+
+STAGE = Stage(
+    name="report",
+    revision=3,
+    block="report",
+    settings=ReportSettings,
+    description="The speaker's page.",
+    arguments=arguments,
+    run=run,
+)
+
+
+def collect_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--speakers", type=Path, nargs="+", required=True, help="provenance.json of each voice")
+    parser.add_argument("--output", type=Path, required=True, help="index.html")
+
+
+def collect(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
+    from voiceclone.report.collect import collect_report
+
+    collect_report(args.speakers, args.output)
+
+
+COLLECT = Stage(name="collect_report", arguments=collect_arguments, run=collect)

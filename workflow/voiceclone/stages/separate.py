@@ -1,13 +1,18 @@
-"""Settings of the separation stage."""
+"""Separation: the voice out of music."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage, speaker_folder
 
+SPLEETER = "spleeter-2stems"
 StepName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
@@ -38,3 +43,50 @@ class SeparateSettings(Block):
         "0: noise counts as accompaniment too.",
     )
     excerpts: int = Field(3, ge=1, le=20, description="auto: number of excerpts per take that are measured.")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, help="folder of the speaker's recordings; left out: from --config")
+    parser.add_argument("--config", type=Path, help="configuration of the run, JSON")
+    parser.add_argument("--takes", type=Path, required=True, help="table of takes")
+    parser.add_argument("--output", type=Path, required=True, help="manifest to write; audio goes beside it")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the separation models")
+
+
+def run(args: Namespace, settings: SeparateSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_assets
+    from voiceclone.device import choose_device
+    from voiceclone.sound.separate import separate_speaker
+
+    separators = open_assets(args.assets)
+    spleeter = separators.pop(SPLEETER, None)
+    separate_speaker(
+        speaker_folder(args),
+        args.takes,
+        args.output,
+        settings,
+        spleeter=spleeter,
+        separators=separators,
+        device=choose_device(runtime.device, args.threads),
+        label=f"{args.speaker} · separate",
+    )
+
+
+def models(config: Any) -> list[str]:
+    if config.separate.mode == "never":
+        return []
+    # Spleeter is also the fast gauge of accompaniment.
+    gauge = [SPLEETER] if config.separate.mode == "auto" else []
+    return [*gauge, *(SPLEETER if name == "spleeter" else name for name in config.separate.chain)]
+
+
+STAGE = Stage(
+    name="separate",
+    revision=1,
+    block="separate",
+    settings=SeparateSettings,
+    description="Voice out of music.",
+    models=models,
+    arguments=arguments,
+    run=run,
+)

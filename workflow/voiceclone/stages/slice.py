@@ -1,10 +1,15 @@
-"""Settings of cutting takes into utterances."""
+"""Cutting takes into utterances."""
 
 from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class SliceSettings(Block):
@@ -36,3 +41,28 @@ class SliceSettings(Block):
         if self.prefer_seconds > self.max_seconds:
             raise ValueError("prefer_seconds must not exceed max_seconds")
         return self
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--clean", type=Path, required=True, help="manifest of cleaned takes")
+    parser.add_argument("--takes", type=Path, required=True, help="table of accepted takes")
+    parser.add_argument("--output", type=Path, required=True, help="table of utterances to write")
+    parser.add_argument("--timeline", type=Path, required=True, help="table to write: what became of every second")
+
+
+def run(args: Namespace, settings: SliceSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.sound.slice import slice_speaker
+
+    label = f"{args.speaker} · slice" if args.speaker else "slice"
+    slice_speaker(args.clean, args.takes, args.output, args.timeline, settings, label=label)
+
+
+STAGE = Stage(
+    name="slice",
+    revision=1,
+    block="slice",
+    settings=SliceSettings,
+    description="Cutting into utterances.",
+    arguments=arguments,
+    run=run,
+)

@@ -1,10 +1,15 @@
-"""Settings of the intake of recordings."""
+"""Intake of recordings."""
 
 from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage, speaker_folder
 
 
 class TakesSettings(Block):
@@ -26,3 +31,30 @@ class TakesSettings(Block):
     dc_offset: float = Field(
         0.005, ge=0, le=1, description="From this mean, as a share of full scale, a recording is flagged dc."
     )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, help="the speaker's folder of recordings; left out: from --config")
+    parser.add_argument("--config", type=Path, help="configuration of the run, JSON")
+    parser.add_argument("--inventory", type=Path, help="table of the folder's files; left out: it is looked through")
+    parser.add_argument("--takes", type=Path, required=True, help="table of accepted takes to write")
+    parser.add_argument("--rejected", type=Path, required=True, help="table of refused files to write")
+
+
+def run(args: Namespace, settings: TakesSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.corpus.takes import ingest
+
+    folder = speaker_folder(args)
+    label = f"{args.speaker or folder.name} · takes"
+    ingest(folder, args.takes, args.rejected, settings, args.threads, label, args.inventory)
+
+
+STAGE = Stage(
+    name="takes",
+    revision=4,
+    block="takes",
+    settings=TakesSettings,
+    description="Intake of recordings.",
+    arguments=arguments,
+    run=run,
+)

@@ -1,12 +1,16 @@
-"""Settings of teachers: packaged voices that speak texts in many pseudo-voices, to train or to fit on."""
+"""Teachers: packaged voices that speak texts in many pseudo-voices, to train or to fit on."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 ASSETS = {"hibari": "hibari", "kokoro": "kokoro", "piper": "piper-joe"}
 LANGUAGES = {"hibari": ("en",), "kokoro": ("en", "ja", "zh"), "piper": ()}
@@ -79,3 +83,36 @@ class TeacherSettings(Block):
 def is_file(text_list: str) -> bool:
     """Whether an entry of ``texts`` is a file, not the name of a model."""
     return "/" in text_list or text_list.endswith(".txt")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--voice", type=Path, required=True, help="asset.json of the teacher")
+    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text lists, or asset.json of some")
+    parser.add_argument("--held-out", type=Path, nargs="*", default=[], help="sentences that are never spoken")
+    parser.add_argument("--output", type=Path, required=True, help="manifest.tsv; the sound lies beside it")
+    parser.add_argument("--processes", type=int, default=1, help="processes that speak, one core each")
+
+
+def run(args: Namespace, settings: TeacherSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_asset
+    from voiceclone.teachers.speech import make_teacher_speech
+
+    voice = open_asset(args.voice)
+    lists: list[Path] = []
+    for given in args.texts:  # a list, or all of a fetched model's
+        asset = open_asset(given) if given.suffix == ".json" else None
+        lists += [asset.file(name) for name in sorted(asset.files)] if asset else [given]
+    make_teacher_speech(
+        voice.folder, voice.digest, lists, args.held_out, args.output.parent, settings,
+        threads=args.processes, interval=runtime.progress_seconds,
+    )  # fmt: skip
+
+
+STAGE = Stage(
+    name="teacher_speech",
+    revision=1,
+    settings=TeacherSettings,
+    models=lambda config: [name for teacher in config.teachers for name in (teacher.model, *teacher.text_assets())],
+    arguments=arguments,
+    run=run,
+)

@@ -1,13 +1,17 @@
-"""Settings of the training from text to semantic tokens."""
+"""Training from text to semantic tokens."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from voiceclone.config.base import Block
-from voiceclone.config.training import TrainingSettings
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.training import TrainingSettings, training_arguments
+from voiceclone.stage import Stage
 
 
 class LoRASettings(Block):
@@ -136,3 +140,42 @@ class GPTSettings(TrainingSettings):
         unused = {"lora"} if not self.lora.rank else set()
         unused |= {"small"} if self.architecture != "small" else {"batch_size"} if self.small.batch_tokens else set()
         return {name: value for name, value in super().fingerprint().items() if name not in unused}
+
+
+def arguments(parser: ArgumentParser) -> None:
+    training_arguments(parser)
+    parser.add_argument("--alignment", type=Path, nargs="*", default=[], help="table of the phones' tokens, for small")
+
+
+def run(args: Namespace, settings: GPTSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.training.processes import launch
+
+    if settings.train:
+        launch(runtime)
+    from voiceclone.training.finetuning import choose_asset
+    from voiceclone.training.gpt import train_gpt
+    from voiceclone.training.run import label, output_files
+
+    train_gpt(
+        args.features_dir,
+        args.state_dir,
+        output_files(args),
+        settings,
+        runtime,
+        base=choose_asset(settings.base, args.assets),
+        threads=args.threads,
+        label=label(args, "GPT"),
+        alignment=next(iter(args.alignment), None),
+    )
+
+
+STAGE = Stage(
+    name="train_gpt",
+    revision=1,
+    block="gpt",
+    settings=GPTSettings,
+    description="Training: text to semantic tokens.",
+    models=lambda config: [config.gpt.base],
+    arguments=arguments,
+    run=run,
+)

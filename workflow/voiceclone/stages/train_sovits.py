@@ -1,13 +1,17 @@
-"""Settings of the training from semantic tokens to waveform."""
+"""Training from semantic tokens to waveform."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from voiceclone.config.base import Block
-from voiceclone.config.training import TrainingSettings
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.config.training import TrainingSettings, training_arguments
+from voiceclone.stage import Stage
 
 #: What the generator consists of, but for the quantiser; names within them are checked when the network is there.
 PARTS = ("enc_p", "dec", "enc_q", "flow", "ref_enc", "ssl_proj", "sv_emb", "ge_to512", "prelu")
@@ -122,3 +126,43 @@ class SoVITSSettings(TrainingSettings):
         values = super().fingerprint()
         unused = {"learning_rate_decay"} if self.architecture == "small" else {"small"}
         return {name: value for name, value in values.items() if name not in unused}
+
+
+def arguments(parser: ArgumentParser) -> None:
+    training_arguments(parser)
+    parser.add_argument("--tokenizer", type=Path, required=True, help="projection and codebook, .safetensors")
+
+
+def run(args: Namespace, settings: SoVITSSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.training.processes import launch
+
+    if settings.train:
+        launch(runtime)
+    from voiceclone.training.finetuning import choose_asset
+    from voiceclone.training.run import label, output_files
+    from voiceclone.training.sovits import train_sovits
+
+    train_sovits(
+        args.features_dir,
+        args.tokenizer,
+        args.state_dir,
+        output_files(args),
+        settings,
+        runtime,
+        base=choose_asset(settings.base, args.assets),
+        base_discriminator=choose_asset(settings.base_discriminator, args.assets),
+        threads=args.threads,
+        label=label(args, "SoVITS"),
+    )
+
+
+STAGE = Stage(
+    name="train_sovits",
+    revision=1,
+    block="sovits",
+    settings=SoVITSSettings,
+    description="Training: semantic tokens to waveform.",
+    models=lambda config: [config.sovits.base, config.sovits.base_discriminator],
+    arguments=arguments,
+    run=run,
+)

@@ -1,10 +1,15 @@
-"""Settings of speech recognition."""
+"""Speech recognition."""
 
 from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
+from voiceclone.config.runtime import RuntimeSettings
+from voiceclone.stage import Stage
 
 
 class TranscribeSettings(Block):
@@ -36,3 +41,40 @@ class TranscribeSettings(Block):
         le=1,
         description="A take whose language is less probable than this gets the speaker's main language.",
     )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--clean", type=Path, required=True, help="clean/manifest.tsv")
+    parser.add_argument("--slices", type=Path, required=True, help="slices/manifest.tsv")
+    parser.add_argument(
+        "--asr", "--assets", dest="asr", type=Path, required=True, help="asset.json of a CTranslate2 Whisper model"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="transcripts/manifest.tsv to write")
+
+
+def run(args: Namespace, settings: TranscribeSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_asset
+    from voiceclone.corpus.transcribe import transcribe_speaker
+
+    transcribe_speaker(
+        args.clean,
+        args.slices,
+        open_asset(args.asr),
+        args.output,
+        settings,
+        runtime,
+        threads=args.threads,
+        label=f"{args.speaker} · transcribe",
+    )
+
+
+STAGE = Stage(
+    name="transcribe",
+    revision=1,
+    block="transcribe",
+    settings=TranscribeSettings,
+    description="Speech recognition.",
+    models=lambda config: [config.models.asr],
+    arguments=arguments,
+    run=run,
+)

@@ -24,9 +24,9 @@ import soundfile
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_path, clean_cell, digest, write_tsv
-from voiceclone.lineage.revisions import REVISIONS
 from voiceclone.progress import Progress
 from voiceclone.sound.io import write_flac
+from voiceclone.stages import REVISIONS
 from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers.speakers import Manner, pseudo_speaker, vary
 from voiceclone.teachers.voice import Speech, Teacher, bandwidth, open_teacher

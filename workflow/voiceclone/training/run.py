@@ -1,7 +1,5 @@
 """What a finished training leaves in ``models/``: weights, report, history, each written whole or not at all.
 
-What the scripts of both trainings share: their arguments, and the files that a training leaves.
-
 Which transcripts are probably wrong: utterances that the trained model finds much harder than the others.
 
 A model that has learnt a voice predicts most of its utterances equally well. One whose text is not what was said, or
@@ -13,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,6 @@ from torch import Tensor
 
 from voiceclone.files import atomic_path, write_json, write_jsonl, write_tsv
 from voiceclone.lineage.fingerprint import Fingerprint
-from voiceclone.stage import stage_parser
 from voiceclone.training.checkpoints import Best
 from voiceclone.training.data import Utterance
 from voiceclone.training.loop import Result
@@ -46,19 +43,6 @@ class OutputFiles:
     report: Path
     history: Path
     suspects: Path | None = None
-
-
-def training_parser(description: str | None) -> ArgumentParser:
-    """Parser with the arguments that both trainings have."""
-    parser = stage_parser(description)
-    parser.add_argument("--features-dir", type=Path, required=True, help="folder of manifest.tsv and the stores")
-    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of what the settings name")
-    parser.add_argument("--state-dir", type=Path, required=True, help="folder of checkpoints, kept between runs")
-    parser.add_argument("--output", type=Path, required=True, help="weights, .safetensors")
-    parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
-    parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
-    parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
-    return parser
 
 
 def output_files(args: Namespace) -> OutputFiles:

@@ -32,7 +32,7 @@ from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError
 from voiceclone.files import digest, read_json, write_json
 from voiceclone.lineage.fingerprint import Fingerprint, difference
-from voiceclone.lineage.revisions import REVISIONS
+from voiceclone.stages import REVISIONS
 from voiceclone.training.data import Utterance
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
@@ -21,6 +21,11 @@ def _language(code: str) -> str:
 
 class Shared(Block):
     """What no stage has for itself."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, block: str) -> Any:
+            """The blocks of the stages are not known before the stages are."""
 
     preset: Literal["demo", "nano", "zero-shot", "few-shot", "full", "base"] = Field(
         "nano",

@@ -29,7 +29,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **runtime: object) -> l
     def count(args: argparse.Namespace, settings: Block, runtime: RuntimeSettings) -> None:
         made.extend([Progress("stage", 3), open_progress("stage", 3), Progress("stage", 3, 1.5)])
 
-    Stage(name="stage", arguments=lambda parser: None, run=count).main(None)
+    Stage("stage", lambda parser: None, count).main(None)
     return made
 
 

@@ -65,28 +65,28 @@ def limit_devices(device: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Stage:
     """A stage: what it is, what it needs, what it does.
 
     Attributes:
         name: of its rule.
-        run: its work, given the arguments, the settings and the runtime block; heavy libraries are imported in it.
         arguments: adds the arguments that are not those of every stage.
+        run: its work, given the arguments, the settings and the runtime block; heavy libraries are imported in it.
         settings: its settings; without keys where it has none.
         block: key of the settings in the configuration; empty: they stand in no block.
-        description: of the block, for the manual.
+        about: the block in a few words, for the manual.
         models: names of the pretrained models that it needs under a configuration; empty names do not count.
         preset: the only preset under which it runs; empty: under all.
         revision: number to raise when a change of code changes what it writes; 0: nobody asks for it.
     """
 
     name: str
-    run: Callable[[argparse.Namespace, Any, RuntimeSettings], None]
     arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Any, RuntimeSettings], None]
     settings: type[Block] = Block
     block: str = ""
-    description: str = ""
+    about: str = ""
     models: Callable[[Any], Iterable[str]] = lambda config: ()
     preset: str = ""
     revision: int = 0

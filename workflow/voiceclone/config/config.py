@@ -51,7 +51,7 @@ class Shared(Block):
 
 
 _blocks: dict[str, Any] = {
-    stage.block: (stage.settings, Field(stage.settings(), description=stage.description))
+    stage.block: (stage.settings, Field(stage.settings(), description=stage.about))
     for stage in STAGES.values()
     if stage.block
 }

@@ -48,12 +48,7 @@ def run(args: Namespace, settings: AlignSettings, runtime: RuntimeSettings) -> N
 
 
 STAGE = Stage(
-    name="align",
-    revision=1,
-    block="align",
-    settings=AlignSettings,
-    description="Tokens to phones, for models of architecture small.",
+    "align", arguments, run, revision=1, block="align", settings=AlignSettings,
+    about="Tokens to phones, for models of architecture small.",
     models=lambda config: [config.gpt.base] if config.gpt.architecture == "small" else [],
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

@@ -59,16 +59,9 @@ def run(args: Namespace, settings: GatesSettings, runtime: RuntimeSettings) -> N
 
 
 STAGE = Stage(
-    name="base_gates",
-    revision=2,
-    block="gates",
-    settings=GatesSettings,
-    description="Measuring a base voice.",
-    models=lambda config: [config.models.asr_evaluation, "campplus", "distillmos"],
-    preset="base",
-    arguments=arguments,
-    run=run,
-)
+    "base_gates", arguments, run, revision=2, block="gates", settings=GatesSettings, about="Measuring a base voice.",
+    models=lambda config: [config.models.asr_evaluation, "campplus", "distillmos"], preset="base",
+)  # fmt: skip
 
 
 def pack_arguments(parser: ArgumentParser) -> None:
@@ -84,7 +77,7 @@ def pack(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     announce(f"{args.speaker} · pack  {sum(sizes.values()) / 1e6:.1f} MB in {args.output_dir}")
 
 
-PACK = Stage(name="pack_base", revision=1, arguments=pack_arguments, run=pack)
+PACK = Stage("pack_base", pack_arguments, pack, revision=1)
 
 
 def card_arguments(parser: ArgumentParser) -> None:
@@ -99,4 +92,4 @@ def card(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     write_card(args.packed, args.results, args.gates)
 
 
-CARD = Stage(name="base_card", revision=1, arguments=card_arguments, run=card)
+CARD = Stage("base_card", card_arguments, card, revision=1)

@@ -83,12 +83,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    name="clean",
-    revision=1,
-    block="clean",
-    settings=CleanSettings,
-    description="Noise and loudness.",
+    "clean", arguments, run, revision=1, block="clean", settings=CleanSettings, about="Noise and loudness.",
     models=models,
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

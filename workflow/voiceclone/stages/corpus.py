@@ -95,11 +95,6 @@ def run(args: Namespace, settings: CorpusSettings, runtime: RuntimeSettings) -> 
 
 
 STAGE = Stage(
-    name="corpus",
-    revision=2,
-    block="corpus",
-    settings=CorpusSettings,
-    description="What is kept, and how it is split.",
-    arguments=arguments,
-    run=run,
-)
+    "corpus", arguments, run, revision=2, block="corpus", settings=CorpusSettings,
+    about="What is kept, and how it is split.",
+)  # fmt: skip

@@ -45,12 +45,6 @@ def run(args: Namespace, settings: DemoSettings, runtime: RuntimeSettings) -> No
 
 
 STAGE = Stage(
-    name="demo_speaker",
-    block="demo",
-    settings=DemoSettings,
-    description="The demo speaker's recordings.",
-    models=lambda config: ["piper-joe"],
-    preset="demo",
-    arguments=arguments,
-    run=run,
-)
+    "demo_speaker", arguments, run, block="demo", settings=DemoSettings, about="The demo speaker's recordings.",
+    models=lambda config: ["piper-joe"], preset="demo",
+)  # fmt: skip

@@ -89,12 +89,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    name="evaluate",
-    revision=6,
-    block="evaluate",
-    settings=EvaluateSettings,
-    description="Measuring the voice.",
+    "evaluate", arguments, run, revision=6, block="evaluate", settings=EvaluateSettings, about="Measuring the voice.",
     models=models,
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

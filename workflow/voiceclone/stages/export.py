@@ -86,15 +86,7 @@ def run(args: Namespace, settings: ExportSettings, runtime: RuntimeSettings) -> 
     )
 
 
-STAGE = Stage(
-    name="export",
-    revision=6,
-    block="export",
-    settings=ExportSettings,
-    description="Inference bundles.",
-    arguments=arguments,
-    run=run,
-)
+STAGE = Stage("export", arguments, run, revision=6, block="export", settings=ExportSettings, about="Inference bundles.")
 
 
 def encoder_arguments(parser: ArgumentParser) -> None:
@@ -109,4 +101,4 @@ def export_encoder(args: Namespace, settings: Block, runtime: RuntimeSettings) -
     encoder_graphs.export_encoder(open_asset(args.asset), args.output_dir)
 
 
-ENCODER = Stage(name="export_encoder", revision=1, arguments=encoder_arguments, run=export_encoder)
+ENCODER = Stage("export_encoder", encoder_arguments, export_encoder, revision=1)

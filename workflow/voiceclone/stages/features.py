@@ -82,12 +82,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    name="features",
-    revision=5,
-    block="features",
-    settings=FeaturesSettings,
-    description="Encoders.",
+    "features", arguments, run, revision=5, block="features", settings=FeaturesSettings, about="Encoders.",
     models=models,
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

@@ -45,10 +45,6 @@ def run(args: Namespace, settings: ModelsSettings, runtime: RuntimeSettings) -> 
 
 
 STAGE = Stage(
-    name="fetch_asset",
-    block="models",
-    settings=ModelsSettings,
-    description="Pretrained models that no other block names.",
-    arguments=arguments,
-    run=run,
-)
+    "fetch_asset", arguments, run, block="models", settings=ModelsSettings,
+    about="Pretrained models that no other block names.",
+)  # fmt: skip

@@ -63,15 +63,9 @@ def run(args: Namespace, settings: TokenizerSettings, runtime: RuntimeSettings) 
 
 
 STAGE = Stage(
-    name="fit_tokenizer",
-    revision=2,
-    block="tokenizer",
-    settings=TokenizerSettings,
-    description="Semantic tokens.",
-    models=lambda config: [config.tokenizer.base],
-    arguments=arguments,
-    run=run,
-)
+    "fit_tokenizer", arguments, run, revision=2, block="tokenizer", settings=TokenizerSettings,
+    about="Semantic tokens.", models=lambda config: [config.tokenizer.base],
+)  # fmt: skip
 
 
 def tokenize_arguments(parser: ArgumentParser) -> None:
@@ -87,4 +81,4 @@ def tokenize(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None
     tokenizer.tokenize(args.features, args.content, args.tokenizer, args.output)
 
 
-TOKENIZE = Stage(name="tokenize", revision=1, arguments=tokenize_arguments, run=tokenize)
+TOKENIZE = Stage("tokenize", tokenize_arguments, tokenize, revision=1)

@@ -107,12 +107,7 @@ def run(args: Namespace, settings: CorporaSettings, runtime: RuntimeSettings) ->
 
 
 STAGE = Stage(
-    name="gather",
-    revision=2,
-    block="corpora",
-    settings=CorporaSettings,
-    description="A voice of many speakers, from data sets.",
+    "gather", arguments, run, revision=2, block="corpora", settings=CorporaSettings,
+    about="A voice of many speakers, from data sets.",
     models=lambda config: [source.asset for source in config.corpora.all_sources()],
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

@@ -61,13 +61,7 @@ def run(args: Namespace, settings: ReportSettings, runtime: RuntimeSettings) -> 
 
 
 STAGE = Stage(
-    name="report",
-    revision=3,
-    block="report",
-    settings=ReportSettings,
-    description="The speaker's page.",
-    arguments=arguments,
-    run=run,
+    "report", arguments, run, revision=3, block="report", settings=ReportSettings, about="The speaker's page."
 )
 
 
@@ -82,4 +76,4 @@ def collect(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     collect_report(args.speakers, args.output)
 
 
-COLLECT = Stage(name="collect_report", arguments=collect_arguments, run=collect)
+COLLECT = Stage("collect_report", collect_arguments, collect)

@@ -81,12 +81,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    name="separate",
-    revision=1,
-    block="separate",
-    settings=SeparateSettings,
-    description="Voice out of music.",
+    "separate", arguments, run, revision=1, block="separate", settings=SeparateSettings, about="Voice out of music.",
     models=models,
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

@@ -58,11 +58,5 @@ def run(args: Namespace, settings: SliceSettings, runtime: RuntimeSettings) -> N
 
 
 STAGE = Stage(
-    name="slice",
-    revision=1,
-    block="slice",
-    settings=SliceSettings,
-    description="Cutting into utterances.",
-    arguments=arguments,
-    run=run,
+    "slice", arguments, run, revision=1, block="slice", settings=SliceSettings, about="Cutting into utterances."
 )

@@ -49,12 +49,4 @@ def run(args: Namespace, settings: TakesSettings, runtime: RuntimeSettings) -> N
     ingest(folder, args.takes, args.rejected, settings, args.threads, label, args.inventory)
 
 
-STAGE = Stage(
-    name="takes",
-    revision=4,
-    block="takes",
-    settings=TakesSettings,
-    description="Intake of recordings.",
-    arguments=arguments,
-    run=run,
-)
+STAGE = Stage("takes", arguments, run, revision=4, block="takes", settings=TakesSettings, about="Intake of recordings.")

@@ -109,10 +109,6 @@ def run(args: Namespace, settings: TeacherSettings, runtime: RuntimeSettings) ->
 
 
 STAGE = Stage(
-    name="teacher_speech",
-    revision=1,
-    settings=TeacherSettings,
+    "teacher_speech", arguments, run, revision=1, settings=TeacherSettings,
     models=lambda config: [name for teacher in config.teachers for name in (teacher.model, *teacher.text_assets())],
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

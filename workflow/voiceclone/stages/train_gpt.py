@@ -170,12 +170,6 @@ def run(args: Namespace, settings: GPTSettings, runtime: RuntimeSettings) -> Non
 
 
 STAGE = Stage(
-    name="train_gpt",
-    revision=1,
-    block="gpt",
-    settings=GPTSettings,
-    description="Training: text to semantic tokens.",
-    models=lambda config: [config.gpt.base],
-    arguments=arguments,
-    run=run,
-)
+    "train_gpt", arguments, run, revision=1, block="gpt", settings=GPTSettings,
+    about="Training: text to semantic tokens.", models=lambda config: [config.gpt.base],
+)  # fmt: skip

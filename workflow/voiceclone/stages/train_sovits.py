@@ -157,12 +157,7 @@ def run(args: Namespace, settings: SoVITSSettings, runtime: RuntimeSettings) -> 
 
 
 STAGE = Stage(
-    name="train_sovits",
-    revision=1,
-    block="sovits",
-    settings=SoVITSSettings,
-    description="Training: semantic tokens to waveform.",
+    "train_sovits", arguments, run, revision=1, block="sovits", settings=SoVITSSettings,
+    about="Training: semantic tokens to waveform.",
     models=lambda config: [config.sovits.base, config.sovits.base_discriminator],
-    arguments=arguments,
-    run=run,
-)
+)  # fmt: skip

@@ -69,12 +69,6 @@ def run(args: Namespace, settings: TranscribeSettings, runtime: RuntimeSettings)
 
 
 STAGE = Stage(
-    name="transcribe",
-    revision=1,
-    block="transcribe",
-    settings=TranscribeSettings,
-    description="Speech recognition.",
-    models=lambda config: [config.models.asr],
-    arguments=arguments,
-    run=run,
-)
+    "transcribe", arguments, run, revision=1, block="transcribe", settings=TranscribeSettings,
+    about="Speech recognition.", models=lambda config: [config.models.asr],
+)  # fmt: skip

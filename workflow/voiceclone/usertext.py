@@ -15,6 +15,7 @@ from pathlib import Path
 
 from voiceclone.errors import DataError
 from voiceclone.files import Row
+from voiceclone.languages import LANGUAGES
 
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -23,10 +24,6 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-#: Encodings of a language's texts, the likeliest first.
-OF_LANGUAGE = {
-    "zh": ("gb18030", "big5"), "yue": ("big5hkscs", "gb18030"), "ja": ("cp932", "euc_jp"), "ko": ("cp949",),
-}  # fmt: skip
 ENCODINGS = ("cp949", "cp932", "gb18030", "euc_jp", "big5", "cp1252")
 #: Least share of characters outside ASCII that must be usual in texts of the encoding.
 PLAUSIBLE = 0.75
@@ -88,7 +85,7 @@ def _detected(data: bytes, name: str, languages: Sequence[str]) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         first = error
-    expected = [encoding for language in languages for encoding in OF_LANGUAGE.get(language, ())]
+    expected = [encoding for row in map(LANGUAGES.get, languages) if row for encoding in row.encodings]
     candidates = [*expected, "cp1252"] if expected else list(ENCODINGS)
     best, score = "", 0.0
     for encoding in candidates:

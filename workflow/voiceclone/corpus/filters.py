@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from voiceclone.languages import SUPPORTED
+from voiceclone.languages import BY_CHARACTER, SUPPORTED, UNSPACED
 from voiceclone.stages.corpus import CorpusSettings
-
-#: Languages whose speaking rate is counted in characters, not letters.
-SYLLABIC = frozenset({"zh", "yue", "ja", "ko"})
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def _confidence(candidate: Candidate, settings: CorpusSettings) -> Rejection | N
 
 
 def _rate(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:
-    if candidate.language in SYLLABIC:
+    if candidate.language in BY_CHARACTER:
         low, high, unit = settings.min_characters_per_second, settings.max_characters_per_second, "characters"
     else:
         low, high, unit = settings.min_letters_per_second, settings.max_letters_per_second, "letters"
@@ -148,7 +145,7 @@ def repeated_phrase(text: str, language: str) -> str:
 
     A word must stand there six times, two to four words four times, longer phrases three times.
     """
-    joined = language in SYLLABIC - {"ko"}
+    joined = language in UNSPACED
     units = [char for char in text if char.isalnum()] if joined else _words(text)
     for size in range(1, len(units) // 3 + 1):
         times = 6 if size == 1 else 4 if size <= 4 else 3

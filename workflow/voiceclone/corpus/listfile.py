@@ -12,11 +12,12 @@ from pathlib import Path
 from voiceclone.corpus.corrections import Correction, add_corrections
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv, write_text
+from voiceclone.languages import LANGUAGES
 from voiceclone.text.inline import plain
 from voiceclone.usertext import read_user_text, unquoted
 
 #: Codes that GPT-SoVITS reads, in lower case, to ISO codes.
-LANGUAGES = {"zh": "zh", "en": "en", "ja": "ja", "jp": "ja", "ko": "ko", "kr": "ko", "yue": "yue"}
+CODES = {code: row.code for row in LANGUAGES.values() for code in (row.code, *row.upstream)}
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ def write_list(target: Path, entries: Iterable[ListEntry]) -> None:
     """
     lines = []
     for entry in entries:
-        if entry.language not in LANGUAGES.values():
+        if entry.language not in LANGUAGES:
             raise DataError(
                 f"{entry.path}: language {entry.language!r} has no code in the .list format, which knows "
-                f"{', '.join(sorted(set(LANGUAGES.values())))}"
+                f"{', '.join(sorted(LANGUAGES))}"
             )
         fields = (entry.path, entry.speaker, entry.language.upper(), entry.text)
         if any(mark in field for field in fields for mark in "|\n\r"):
@@ -76,11 +77,11 @@ def read_list(path: Path) -> list[ListEntry]:
                 "write the text without '|', and every line with as many columns",
             )
         audio, speaker, code, text = fields[:4]
-        if code.lower() not in LANGUAGES:
-            raise DataError(f"{where}: language {code!r} is unknown, expected one of {', '.join(LANGUAGES)}")
+        if code.lower() not in CODES:
+            raise DataError(f"{where}: language {code!r} is unknown, expected one of {', '.join(CODES)}")
         if not audio or not text:
             raise DataError(f"{where}: the {'path' if not audio else 'text'} is empty")
-        entries.append(ListEntry(audio, speaker, LANGUAGES[code.lower()], text, number, tuple(fields[4:])))
+        entries.append(ListEntry(audio, speaker, CODES[code.lower()], text, number, tuple(fields[4:])))
     return entries
 
 

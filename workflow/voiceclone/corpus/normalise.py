@@ -8,10 +8,9 @@ import unicodedata
 from typing import Any
 
 from voiceclone.errors import DataError
-from voiceclone.languages import SUPPORTED
+from voiceclone.languages import HANGUL, KANA, SUPPORTED, UNSPACED
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.inline import protect, restore
-from voiceclone.text.segment import HANGUL, KANA
 
 _SPACED = str.maketrans(
     {"\u00a0": " ", "\u3000": " ", "\t": " ", "\r": " ", "\n": " ", "\u2028": " ", "\u2029": " ", "|": " "}
@@ -84,7 +83,7 @@ def _pass(text: str, language: str, simplified_chinese: bool) -> str:
     text = re.sub(r"\.{2,}|。{2,}", "...", text)
     if language == "zh" and simplified_chinese:
         text = _converter().convert(text)
-    text = _east_asian(text) if language in {"zh", "yue", "ja"} else _western(text)
+    text = _east_asian(text) if language in UNSPACED else _western(text)
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r"^[\s\-,.;:!?，。；：！？、~]+", "", text)
     return text.strip() if any(char.isalnum() for char in text) else ""

@@ -14,8 +14,8 @@ from typing import Any
 
 from voiceclone.errors import VoiceCloneError
 from voiceclone.evaluation.statistics import Interval, bootstrap_mean, bootstrap_median, bootstrap_ratio
-from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.files import Row
+from voiceclone.languages import BY_CHARACTER
 from voiceclone.stages.evaluate import EvaluateSettings
 
 Table = Sequence[Mapping[str, Any]]
@@ -64,7 +64,7 @@ def check_losses(target: str, found: Mapping[str, Mapping[str, float]], settings
 
 
 def _error_rate(row: Mapping[str, Any]) -> Any:
-    return row["cer"] if row["language"] in CHARACTER_LANGUAGES else row["wer"]
+    return row["cer"] if row["language"] in BY_CHARACTER else row["wer"]
 
 
 def _minus(left: Any, right: Any) -> float | None:
@@ -197,7 +197,7 @@ def _difference(pairs: Sequence[tuple[Row, Row]], name: str, bootstrap: tuple[in
 
 def _rate_difference(pairs: Sequence[tuple[Row, Row]], name: str, bootstrap: tuple[int, int]) -> Interval | None:
     errors, units = RATES[name]
-    counted = [pair for pair in pairs if name == "cer" or pair[0]["language"] not in CHARACTER_LANGUAGES]
+    counted = [pair for pair in pairs if name == "cer" or pair[0]["language"] not in BY_CHARACTER]
     more = [(_number(mine, errors) or 0.0) - (_number(theirs, errors) or 0.0) for mine, theirs in counted]
     return bootstrap_ratio(more, [_number(mine, units) or 0.0 for mine, _ in counted], *bootstrap)
 

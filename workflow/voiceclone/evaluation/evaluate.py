@@ -29,9 +29,9 @@ from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
-from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
@@ -491,7 +491,7 @@ def summarise_rows(rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings
     }
     rates = {}
     for name, edits, units in (("wer", "word_errors", "words"), ("cer", "character_errors", "characters")):
-        counted = [row for row in rows if name == "cer" or row["language"] not in CHARACTER_LANGUAGES]
+        counted = [row for row in rows if name == "cer" or row["language"] not in BY_CHARACTER]
         above, below = [row[edits] for row in counted], [row[units] for row in counted]
         rates[name] = _as_dict(bootstrap_ratio(above, below, settings.bootstrap, settings.seed))
     return {"sentences": len(rows), **rates, "metrics": {name: value for name, value in numbers.items() if value}}

@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from voiceclone.languages import BY_CHARACTER
 from voiceclone.text.inline import plain
-
-CHARACTER_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
-"""Languages whose texts are compared character by character."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def normalise_for_scoring(text: str, language: str) -> str:
     Args:
         text: any text; inline pronunciations in it do not count.
         language: ISO code. ``en``: Whisper's English normaliser (contractions, numbers, fillers). Chinese: simplified
-            characters. :data:`CHARACTER_LANGUAGES`: one character per unit. Others: lower-case words.
+            characters. :data:`voiceclone.languages.BY_CHARACTER`: one character per unit. Others: lower-case words.
     """
     text = plain(text)
     if language == "en":
@@ -62,7 +60,7 @@ def normalise_for_scoring(text: str, language: str) -> str:
     if language == "zh":
         folded = _simplified().convert(folded)
     kept = "".join(char if unicodedata.category(char)[0] in "LNM" else " " for char in folded)
-    return " ".join(re.sub(r"\s+", "", kept) if language in CHARACTER_LANGUAGES else kept.split())
+    return " ".join(re.sub(r"\s+", "", kept) if language in BY_CHARACTER else kept.split())
 
 
 def word_errors(reference: str, hypothesis: str, language: str) -> ErrorCounts:

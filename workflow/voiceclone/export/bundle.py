@@ -17,6 +17,7 @@ from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences, text_features
 from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
+from voiceclone.languages import LANGUAGES
 from voiceclone.lineage.rights import Rights
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
@@ -56,13 +57,6 @@ log = logging.getLogger(__name__)
 
 #: Entries of the description that each graph carries too.
 NOTED = ("voice", "target", "licence", "consent_sha256", "notice", "made_by")
-SMOKE_TEXT = {
-    "en": "This is a short test.",
-    "ja": "これは短いテストです。",
-    "ko": "이것은 짧은 시험입니다.",
-    "yue": "呢個係一個短短嘅測試。",
-    "zh": "这是一个简短的测试。",
-}
 
 
 def export_voice(
@@ -184,7 +178,7 @@ def _describe(
         "target": target,
         "half": FORMATS[target] == "fp16",
         "languages": ranked,
-        "smoke_text": SMOKE_TEXT.get(ranked[0], SMOKE_TEXT["en"]),
+        "smoke_text": LANGUAGES.get(ranked[0], LANGUAGES["en"]).smoke_text,
         "sample_rate": sovits.config.sample_rate,
         **_vocoder(sovits.config),
         "prior_channels": sovits.config.inter_channels,

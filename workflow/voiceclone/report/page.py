@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from voiceclone.evaluation.comparison import TRAINED, comparison
 from voiceclone.evaluation.evaluate import lines_of, measured
-from voiceclone.evaluation.wer import CHARACTER_LANGUAGES
 from voiceclone.files import canonical_json, read_json, write_json, write_text
+from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.provenance import collect_provenance
 from voiceclone.report.material import (
     bundle_rows,
@@ -128,7 +128,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "states": STATES,
         "not_measured": lines_of(provenance["evaluations"]),
         "model_names": TRAININGS,
-        "by_character": CHARACTER_LANGUAGES,
+        "by_character": BY_CHARACTER,
         "left_out": left_out,
         "scratch": scratch,
         "words": plain_words(summaries, scratch),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from voiceclone.languages import LANGUAGES
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -187,9 +189,10 @@ TARGETS = {
     "torch-fp32": "Trained model",
 }
 
-LANGUAGES = {
-    "en": "English", "zh": "Mandarin", "yue": "Cantonese", "ja": "Japanese", "ko": "Korean", "de": "German",
-    "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch", "ru": "Russian",
+#: Languages that are recognised and left out.
+OTHER_LANGUAGES = {
+    "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
+    "ru": "Russian",
 }  # fmt: skip
 
 
@@ -252,7 +255,7 @@ def target_name(target: str) -> str:
 
 def language_name(code: str) -> str:
     """English name of a language, or its code."""
-    return LANGUAGES.get(code, code)
+    return LANGUAGES[code].name if code in LANGUAGES else OTHER_LANGUAGES.get(code, code)
 
 
 def duration(seconds: Any) -> str:

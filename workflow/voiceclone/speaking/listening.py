@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceclone.languages import BY_CHARACTER
 from voiceclone.speaking.backend import Floats
 from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.detector import WORST, DetectorSettings, Finding
@@ -49,7 +50,7 @@ def compare(text: str, heard: str, language: str, prompt: str, settings: Detecto
         prompt: words of the reference clip; empty: not known, or there was no prompt.
         settings: limits.
     """
-    from voiceclone.evaluation.wer import CHARACTER_LANGUAGES, normalise_for_scoring, word_errors
+    from voiceclone.evaluation.wer import normalise_for_scoring, word_errors
 
     errors = word_errors(text, heard, language)
     findings = []
@@ -58,7 +59,7 @@ def compare(text: str, heard: str, language: str, prompt: str, settings: Detecto
         detail = f"{errors.errors} of {errors.words} wrong, heard {heard[:60]!r}"
         findings.append(Finding("words", round(excess, 4), detail))
     said, wanted, before = (normalise_for_scoring(each, language).split() for each in (heard, text, prompt))
-    length = LEAKED["characters" if language in CHARACTER_LANGUAGES else "words"]
+    length = LEAKED["characters" if language in BY_CHARACTER else "words"]
     start = said[:length]
     if len(start) == length and _within(start, before) and not _within(start, wanted):
         findings.append(Finding("leak", 2.0, f"begins with {' '.join(start)!r} of the prompt"))

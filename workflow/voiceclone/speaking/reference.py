@@ -27,7 +27,7 @@ from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import DataError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, atomic_path, digest, read_tsv, sha256_file
-from voiceclone.languages import WITH_BERT
+from voiceclone.languages import IN_LATIN, WITH_BERT
 from voiceclone.lineage.revisions import CACHE_REVISIONS
 from voiceclone.sound.channels import read_voice
 from voiceclone.sound.io import Waveform, resample
@@ -344,4 +344,4 @@ def read_clip(path: Path) -> Waveform:
 def with_end_mark(text: str, language: str) -> str:
     """The text of a clip, with a full stop where it ends without a mark: otherwise the next words join its last."""
     text = text.strip()
-    return text if text[-1] in CLAUSE_MARKS else text + ("." if language == "en" else "。")
+    return text if text[-1] in CLAUSE_MARKS else text + ("." if language in IN_LATIN else "。")

@@ -8,6 +8,7 @@ from itertools import pairwise
 from textwrap import dedent
 
 from voiceclone.errors import AssetError, ConfigError
+from voiceclone.languages import IN_LATIN
 from voiceclone.text.english_abbreviations import ends_sentence
 from voiceclone.text.english_g2p import dictionary
 from voiceclone.text.inline import protect, restore
@@ -228,7 +229,7 @@ def public_pieces(text: str, method: str, language: str) -> list[str]:
         method: name or alias of :data:`METHODS`.
         language: of the text.
     """
-    end = "." if language == "en" else "。"
+    end = "." if language in IN_LATIN else "。"
     text = text.strip("\n")
     if not text:
         return []

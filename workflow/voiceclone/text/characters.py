@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 
-from voiceclone.text.segment import HAN
+from voiceclone.languages import HAN
 
 _INVISIBLE = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _LINES = re.compile(r"\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
@@ -93,7 +93,7 @@ def _plain(character: str, language: str) -> str:
     if character in _SPELLED:
         return _SPELLED[character]
     if character == "№":
-        return _NUMERO[language]
+        return _NUMERO.get(language, _NUMERO["en"])
     wide = "\uff10" <= character <= "\uff5a" and character.isalnum()
     if character in _KEPT or "\u3131" <= character <= "\u318e" or (language == "ja" and wide and character.isalpha()):
         return character
@@ -165,7 +165,7 @@ def _roman_pattern(language: str) -> re.Pattern[str]:
 
 def _roman_letters(text: str, language: str) -> str:
     """Roman numerals in plain letters where the place tells that they are: 第IV章, II型, 最终幻想VII."""
-    if language == "en":
+    if language not in _CLASSES:
         return text  # has its own contexts
 
     def read(match: re.Match[str]) -> str:
@@ -186,7 +186,7 @@ def _fractions(text: str, language: str) -> str:
         before, after = match.string[: match.start()].rstrip(" "), match.string[match.end() :]
         mixed = before[-1:].isdigit() and match.start() - len(before) <= 1
         blank = " " if language == "en" and after[:1].isalpha() else ""
-        lead = _AND[language] if mixed else match[1]
+        lead = _AND.get(language, " ") if mixed else match[1]
         return lead + unicodedata.normalize("NFKC", match[2]).replace("⁄", "/") + blank
 
     return re.sub(f"( ?)([{_VULGAR}])", plain, text)

@@ -1,28 +1,28 @@
 """Text in any supported language to the phones of the models.
 
 An utterance has one language; what is written in another language's script (an English name in a Chinese sentence) is
-read in that language, and with the mode ``auto`` every run is. To add a language: a module with ``normalise`` and
-``to_symbols``, a reader in ``_READERS``, its script in :mod:`voiceclone.text.segment`, its notation in
-:mod:`voiceclone.text.lexicon`, its code in :data:`voiceclone.languages.SUPPORTED`.
+read in that language, and with the mode ``auto`` every run is. Each language has a module that reads it, named in
+:data:`voiceclone.languages.LANGUAGES`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
-from voiceclone.languages import MODES, check_mode
+from voiceclone.languages import HAN, HANGUL, IN_LATIN, KANA, LANGUAGES, LATIN, MODES, check_mode
 from voiceclone.text.characters import fold, unread
 from voiceclone.text.inline import Mark, parts
 from voiceclone.text.lexicon import Lexicon, is_reading
-from voiceclone.text.segment import HAN, HANGUL, KANA, LATIN, split
+from voiceclone.text.segment import split
 from voiceclone.text.symbols import PUNCTUATION, UNKNOWN, symbols_to_ids
 
 LONGEST_TEXT = 10_000
@@ -70,13 +70,7 @@ class Phones:
 
 
 _DIALLED = r"\+(?=\d[\d -]{8})"  # the plus of a country code, which nobody says
-_SURE = {
-    "en": re.compile(rf"[A-Za-z0-9\s]|{_DIALLED}"),
-    "ja": re.compile(rf"[{HAN}{KANA}{LATIN}0-9Ａ-Ｚａ-ｚ\s]|{_DIALLED}"),
-    "ko": re.compile(rf"[{HANGUL}0-9\s]|{_DIALLED}"),
-    "yue": re.compile(rf"[{HAN}A-Za-z0-9\s]|{_DIALLED}"),
-    "zh": re.compile(rf"[{HAN}A-Za-z0-9\s]|{_DIALLED}"),
-}
+_SURE = {code: re.compile(rf"[{row.kept}0-9\s]|{_DIALLED}") for code, row in LANGUAGES.items()}
 """Characters that a language's normaliser keeps or reads in every place."""
 
 
@@ -84,90 +78,22 @@ def _without(text: str, characters: tuple[str, ...]) -> str:
     return "".join(character for character in text if character not in characters)
 
 
-def _lost(language: str, text: str, normalise: Callable[[str], str], lexicon: Lexicon) -> tuple[str, ...]:
+def _lost(language: str, text: str, reader: Any, lexicon: Lexicon) -> tuple[str, ...]:
     """Characters of a run that are not read: signs that no rule knows, Chinese characters without a reading."""
     words = [word for word in lexicon.words(language) if word in text]
     strange: list[str] = []
-    if (known := _KNOWN_HAN.get(language)) is not None:
-        strange = [c for c in dict.fromkeys(re.findall(f"[{HAN}]", normalise(text))) if not known(c)]
-    signs = unread(text, normalise, _SURE[language])
+    if HAN in LANGUAGES[language].scripts:
+        characters = dict.fromkeys(re.findall(f"[{HAN}]", reader.normalise(text)))
+        strange = [character for character in characters if not reader.readable(character)]
+    signs = unread(text, reader.normalise, _SURE[language])
     return tuple(c for c in (*strange, *signs) if not any(c in word for word in words))
 
 
-def _known_in_mandarin(character: str) -> bool:
-    from voiceclone.text import mandarin
-
-    return mandarin.readable(character)
-
-
-def _known_in_cantonese(character: str) -> bool:
-    from voiceclone.text import cantonese
-
-    return cantonese.readable(character)
+def _reader(language: str) -> Any:
+    """The module that reads a language, imported when the first text needs it."""
+    return import_module(LANGUAGES[language].reader)
 
 
-@lru_cache(maxsize=8192)
-def _known_in_japanese(character: str) -> bool:
-    """Whether Open JTalk has a reading of a character that stands alone."""
-    from voiceclone.text import japanese
-
-    return character == "々" or bool(set("aeiouN") & set(japanese.to_symbols(japanese.normalise(character), {})))
-
-
-_KNOWN_HAN: dict[str, Callable[[str], bool]] = {
-    "ja": _known_in_japanese, "yue": _known_in_cantonese, "zh": _known_in_mandarin,
-}  # fmt: skip
-
-
-def _read_english(text: str, lexicon: Lexicon) -> Segment:
-    from voiceclone.text import english
-
-    lost = _lost("en", text, english.normalise, lexicon)
-    normalised = english.normalise(_without(text, lost))
-    return Segment("en", normalised, english.to_symbols(normalised, lexicon.words("en")), None, lost)
-
-
-def _read_mandarin(text: str, lexicon: Lexicon) -> Segment:
-    from voiceclone.text import mandarin
-
-    lost = _lost("zh", text, mandarin.normalise, lexicon)
-    normalised = _without(mandarin.normalise(text), lost)
-    symbols, word2ph = mandarin.to_symbols(normalised, lexicon.words("zh"), lexicon.polyphones)
-    return Segment("zh", normalised, symbols, word2ph, lost)
-
-
-def _read_cantonese(text: str, lexicon: Lexicon) -> Segment:
-    from voiceclone.text import cantonese
-
-    lost = _lost("yue", text, cantonese.normalise, lexicon)
-    normalised = _without(cantonese.normalise(text), lost)
-    symbols, word2ph = cantonese.to_symbols(normalised, lexicon.words("yue"))
-    return Segment("yue", normalised, symbols, word2ph, lost)
-
-
-def _read_japanese(text: str, lexicon: Lexicon) -> Segment:
-    from voiceclone.text import japanese
-
-    lost = _lost("ja", text, japanese.normalise, lexicon)
-    normalised = japanese.normalise(_without(text, lost))
-    return Segment("ja", normalised, japanese.to_symbols(normalised, lexicon.words("ja")), None, lost)
-
-
-def _read_korean(text: str, lexicon: Lexicon) -> Segment:
-    from voiceclone.text import korean
-
-    lost = _lost("ko", text, korean.normalise, lexicon)
-    normalised = korean.normalise(_without(text, lost))
-    return Segment("ko", normalised, korean.to_symbols(normalised, lexicon.words("ko")), None, lost)
-
-
-_READERS: dict[str, Callable[[str, Lexicon], Segment]] = {
-    "en": _read_english,
-    "ja": _read_japanese,
-    "ko": _read_korean,
-    "yue": _read_cantonese,
-    "zh": _read_mandarin,
-}
 _FOREIGN = re.compile(rf"[^\W\d_{HAN}{KANA}{HANGUL}{LATIN}\u0370-\u03ff０-９Ａ-Ｚａ-ｚ]+")
 _DIGITS_AT_ONCE = re.compile(r"\d{30}(?=\d)")  # longer runs are no numbers: a breath after 30 digits
 _SILENT = PUNCTUATION | {UNKNOWN, "空", "停", "_"}
@@ -176,31 +102,35 @@ _SILENT = PUNCTUATION | {UNKNOWN, "空", "停", "_"}
 def _read_run(language: str, text: str, mode: str, lexicon: Lexicon) -> Segment:
     if language == "en" != mode and len(text.strip()) == 1:
         text = text.upper()  # a lone letter is its name
-    return _READERS[language](text, lexicon)
+    row, reader, words = LANGUAGES[language], _reader(language), lexicon.words(language)
+    lost = _lost(language, text, reader, lexicon)
+    if row.by_syllable:
+        normalised = _without(reader.normalise(text), lost)
+        context = (lexicon.polyphones,) if row.bert else ()
+        symbols, word2ph = reader.to_symbols(normalised, words, *context)
+        return Segment(language, normalised, symbols, word2ph, lost)
+    normalised = reader.normalise(_without(text, lost))
+    return Segment(language, normalised, reader.to_symbols(normalised, words), None, lost)
 
 
 def _read_mark(mark: Mark, mode: str) -> Segment:
     """An inline pronunciation, in the first language in which it is one."""
-    from voiceclone.text import cantonese, japanese, korean, mandarin
-
     if not mark.word:
         return Segment("en", "", mark.reading, None)
-    languages = (language for language in (MODES[mode], "en", "zh", "ja", "ko", "yue"))
+    languages = (MODES[mode], "en", *LANGUAGES)
     language = next((code for code in languages if is_reading(code, mark.word, mark.reading)), "")
-    spoken = "".join(mark.reading)
-    if language == "en":
-        return Segment("en", mark.word, mark.reading, None)
-    if language == "ja":
-        return Segment("ja", mark.word, japanese.to_symbols(spoken, {}), None)
-    if language == "ko":
-        return _without_added_stop(Segment("ko", mark.word, korean.to_symbols(spoken, {}), None))
-    if language in ("zh", "yue"):
-        read = mandarin.to_symbols if language == "zh" else cantonese.to_symbols
-        return Segment(language, mark.word, *read(mark.word, {mark.word: mark.reading}))
-    raise DataError(
-        f"{mark.written}: {' '.join(mark.reading)!r} is no pronunciation of {mark.word!r}",
-        "write pinyin, Jyutping, kana, Hangul or ARPAbet, as in config/lexicon",
-    )
+    if not language:
+        raise DataError(
+            f"{mark.written}: {' '.join(mark.reading)!r} is no pronunciation of {mark.word!r}",
+            "write pinyin, Jyutping, kana, Hangul or ARPAbet, as in config/lexicon",
+        )
+    row = LANGUAGES[language]
+    if row.by_syllable:
+        return Segment(language, mark.word, *_reader(language).to_symbols(mark.word, {mark.word: mark.reading}))
+    if row.respelling:
+        symbols = _reader(language).to_symbols("".join(mark.reading), {})
+        return _without_added_stop(Segment(language, mark.word, symbols, None))
+    return Segment(language, mark.word, mark.reading, None)
 
 
 def _without_added_stop(segment: Segment) -> Segment:
@@ -310,7 +240,7 @@ def _joined(segments: list[Segment]) -> list[Segment]:
     for segment in segments:
         before = joined[-1] if joined else None
         if before and before.language == segment.language:
-            gap = " " if segment.language in ("en", "ko") and before.normalised and segment.normalised else ""
+            gap = " " if LANGUAGES[segment.language].spaced and before.normalised and segment.normalised else ""
             counted = before.word2ph is not None and segment.word2ph is not None
             word2ph = (*(before.word2ph or ()), *(segment.word2ph or ())) if counted else None
             joined[-1] = Segment(
@@ -362,6 +292,6 @@ def to_phones(text: str, language: str, lexicon: Lexicon | None = None) -> Phone
     symbols = tuple(symbol for segment in segments for symbol in segment.symbols)
     counted = [segment.word2ph for segment in segments]
     word2ph = tuple(n for counts in counted for n in counts or ()) if None not in counted else None
-    joined = (" " if language == "en" else "").join(segment.normalised for segment in segments).strip()
+    joined = (" " if language in IN_LATIN else "").join(segment.normalised for segment in segments).strip()
     lost = tuple(dict.fromkeys(character for run in runs for character in run.unread))
     return Phones(symbols, symbols_to_ids(symbols), word2ph, joined, tuple(segments), lost)

@@ -248,6 +248,12 @@ def _read_run(text: str) -> list[str]:
     return symbols
 
 
+@lru_cache(maxsize=8192)
+def readable(character: str) -> bool:
+    """Whether Open JTalk has a reading of a character that stands alone."""
+    return character == "々" or bool(set("aeiouN") & set(to_symbols(normalise(character), {})))
+
+
 def to_symbols(text: str, lexicon: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Phones of normalised Japanese text.
 

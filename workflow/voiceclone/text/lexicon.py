@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceclone.errors import ConfigError
-from voiceclone.languages import SUPPORTED
-from voiceclone.text.segment import HAN, KANA
+from voiceclone.languages import HAN, LANGUAGES
 from voiceclone.text.symbols import SYMBOL_IDS
 from voiceclone.usertext import read_user_tsv
 
@@ -65,9 +65,9 @@ def read_lexicon(tables: Iterable[Path]) -> Lexicon:
     entries: dict[str, dict[str, tuple[str, ...]]] = {}
     for table in tables:
         language = table.stem
-        if language not in SUPPORTED:
+        if language not in LANGUAGES:
             raise ConfigError(
-                f"{table}: {language!r} is not a language of the text front end ({', '.join(sorted(SUPPORTED))})",
+                f"{table}: {language!r} is not a language of the text front end ({', '.join(sorted(LANGUAGES))})",
                 "name the file after the language, for example en.tsv",
             )
         words = entries.setdefault(language, {})
@@ -77,39 +77,28 @@ def read_lexicon(tables: Iterable[Path]) -> Lexicon:
     return Lexicon(entries)
 
 
-_NOTATIONS = {
-    "en": "ARPAbet phones with stress, for example: nasa<TAB>N AE1 S AH0",
-    "zh": "one pinyin syllable with tone 1-5 per character, for example: 重庆<TAB>chong2 qing4",
-    "yue": "one Jyutping syllable with tone 1-6 per character, for example: 銀行<TAB>ngan4 hong4",
-    "ja": "kana, for example: 今日<TAB>きょう",
-    "ko": "Hangul as it sounds, for example: 맛있다<TAB>마시따",
-}
-
-
 def is_reading(language: str, word: str, phones: tuple[str, ...]) -> bool:
     """Whether a pronunciation is written as the language's entries are."""
+    row = LANGUAGES.get(language)
     if not phones or not word:
         return False
-    if language in ("zh", "yue"):
-        from voiceclone.text.cantonese import check_syllable
-        from voiceclone.text.mandarin import SYLLABLES
-
-        if len(phones) != len(word) or not re.fullmatch(f"[{HAN}]+", word):
-            return False
-        if language == "yue":
-            return all(map(check_syllable, phones))
-        return all(syllable[:-1] in SYLLABLES and syllable[-1:] in set("12345") for syllable in phones)
-    if language in ("ja", "ko"):
-        return re.fullmatch(rf"[{KANA}]+" if language == "ja" else "[가-힣]+", "".join(phones)) is not None
+    row = LANGUAGES[language]
+    if row.by_syllable:
+        known = import_module(row.reader).check_syllable
+        return len(phones) == len(word) and bool(re.fullmatch(f"[{HAN}]+", word)) and all(map(known, phones))
+    if row.respelling:
+        return re.fullmatch(f"[{row.respelling}]+", "".join(phones)) is not None
     return SYMBOL_IDS.keys() >= set(phones)
 
 
 def _checked(where: str, language: str, word: str, phones: tuple[str, ...]) -> tuple[str, ...]:
     if is_reading(language, word.strip(), phones):
         return phones
-    wrong = [phone for phone in phones if phone not in SYMBOL_IDS] if language == "en" else [" ".join(phones)]
+    row = LANGUAGES[language]
+    whole = row.by_syllable or row.respelling
+    wrong = [" ".join(phones)] if whole else [phone for phone in phones if phone not in SYMBOL_IDS]
     raise ConfigError(
         f"{where}: {word}: {wrong if phones else 'no phones'}: not a pronunciation; expected "
-        f"{_NOTATIONS[language].partition(',')[0]}",
-        f"write {_NOTATIONS[language]}",
+        f"{row.notation.partition(',')[0]}",
+        f"write {row.notation}",
     )

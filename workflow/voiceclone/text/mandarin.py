@@ -237,6 +237,11 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Seq
     return [syllable[:-1] + str(tone) for syllable, tone in zip(syllables, tones, strict=True)]
 
 
+def check_syllable(syllable: str) -> bool:
+    """Whether it is a pinyin syllable with tone."""
+    return syllable[:-1] in SYLLABLES and syllable[-1:] in set("12345")
+
+
 def readable(character: str) -> bool:
     """Whether the dictionary has a reading of a character."""
     return bool(_read_word(character)[0])

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import re
 
-from voiceclone.languages import MODES
+from voiceclone.languages import HAN, HANGUL, IN_LATIN, KANA, LANGUAGES, LATIN, MODES
 from voiceclone.text.mandarin_normalise import MONEY_LETTERS, UNIT_NAMES
 
 Run = tuple[str, str]
 """Language and text."""
 
-LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"
-HAN = r"\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-KANA = r"\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\uff66-\uff9f"
-HANGUL = r"\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3"
 _EAST = rf"{HAN}{KANA}{HANGUL}"
 _ADDRESS = r"(?:https?://|www\.)[A-Za-z\d._~/?#@!$&'*+=%:-]*[A-Za-z\d/]"
 _ENGLISH = re.compile(
@@ -36,14 +32,17 @@ _CHINESE_UNIT = re.compile(rf"(?:{UNIT_NAMES})(?![A-Za-z0-9])")
 _UNIT_BEFORE = re.compile(r"\d\s?[°μ]?$")
 _CHINESE_MONEY = re.compile(rf"(?:{MONEY_LETTERS})(?=\s?\d)")
 _SCALE_OF_MONEY = re.compile(r"[kKmMbB](?![A-Za-z0-9])")
-_EAST_IN_ENGLISH = re.compile(rf"\d*[{_EAST}](?:[{_EAST}\d，。！？、；：％%.]|\s+(?=[{_EAST}]))*")
+_EAST_IN_LATIN = re.compile(rf"\d*[{_EAST}](?:[{_EAST}\d，。！？、；：％%.]|\s+(?=[{_EAST}]))*")
 _SCRIPTS = re.compile(
     rf"\d*[{HANGUL}][^{HAN}{KANA}]*|\d*[{HAN}{KANA}][^{HANGUL}]*|[^{_EAST}]+?(?=\d*[{_EAST}])|[^{_EAST}]+"
 )
 _CLAUSES = re.compile(r"[^，。、！？；：,!?;:…\n]*[，。、！？；：,!?;:…\n]*")
 _SENTENCE_END = re.compile(r"[。！？!?\n]\W*$")
-_FOREIGN = {"zh": KANA + HANGUL, "yue": KANA + HANGUL, "ja": HANGUL, "ko": HAN + KANA}
-"""Scripts that a language does not write itself."""
+_FOREIGN = {
+    code: "".join(script for script in (HAN, KANA, HANGUL) if script not in row.scripts)
+    for code, row in LANGUAGES.items()
+}
+"""Eastern scripts that a language does not write itself."""
 _CHINESE = frozenset("你您她们们这哪吗呢吧啊哦很哋佢嘅喺唔咁噉嚟嘢咩")
 """Characters of everyday Chinese that Japanese hardly writes, though its character set may have them."""
 
@@ -85,8 +84,8 @@ def split(text: str, mode: str) -> list[Run]:
         Runs with ISO codes, neighbours in different languages. Digits go with the English word before them unless an
         eastern character follows at once; marks go with what is before them.
     """
-    if mode == "en":
-        return _merge(_split_english(text))
+    if mode in IN_LATIN:
+        return _merge(_split_latin(text, mode))
     runs: list[Run] = []
     position = 0
     while match := _ENGLISH.search(text, position):
@@ -142,14 +141,14 @@ def _english_end(text: str, match: re.Match[str], mode: str) -> int:
     return end
 
 
-def _split_english(text: str) -> list[Run]:
-    """English, but for runs in an eastern script with the digits that touch them."""
+def _split_latin(text: str, language: str) -> list[Run]:
+    """A language in Latin letters, but for runs in an eastern script with the digits that touch them."""
     runs: list[Run] = []
     position = 0
-    for match in _EAST_IN_ENGLISH.finditer(text):
-        runs += [("en", text[position : match.start()]), *_settle(_by_script(match[0]), "zh")]
+    for match in _EAST_IN_LATIN.finditer(text):
+        runs += [(language, text[position : match.start()]), *_settle(_by_script(match[0]), "zh")]
         position = match.end()
-    return [*runs, ("en", text[position:])]
+    return [*runs, (language, text[position:])]
 
 
 def _by_script(text: str) -> list[Run]:

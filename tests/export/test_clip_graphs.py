@@ -25,6 +25,7 @@ from voiceclone.speaking.bundle import read_bundle
 from voiceclone.speaking.encoders import BundleEncoders
 from voiceclone.speaking.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
 from voiceclone.stages.export import ExportSettings
+from voiceclone.targets import TARGETS
 from voiceclone.text.frontend import to_phones
 
 WORDS = "These are the words of the clip"
@@ -248,9 +249,9 @@ def test_lint_of_graphs_in_float32(root: Path) -> None:
 
 def test_graphs_that_differ_fail_with_their_numbers(root: Path, tmp_path: Path) -> None:
     limits = ExportSettings(max_error=0.1)
-    check_voice_graphs({"style": 0.05, "quantiser": 0.0}, "fp32", limits, "onnx-fp32")
+    check_voice_graphs({"style": 0.05, "quantiser": 0.0}, TARGETS["onnx-fp32"], limits)
     with pytest.raises(VoiceCloneError, match=r"onnx-fp16: graphs differ .*: style by 5\.0e-02, allowed 2e-02"):
-        check_voice_graphs({"style": 0.05, "quantiser": 0.0}, "fp16", limits, "onnx-fp16")
+        check_voice_graphs({"style": 0.05, "quantiser": 0.0}, TARGETS["onnx-fp16"], limits)
     bert = asset_finder(root)("chinese-roberta-wwm-ext-large")
     with pytest.raises(VoiceCloneError, match=r"chinese-roberta.*differs from the model by .*, allowed 1e-12"):
         export_encoder(bert, tmp_path, max_error=1e-12)

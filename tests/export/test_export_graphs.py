@@ -20,6 +20,7 @@ from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.speaking.backend import MARGIN_FRAMES, KeyValueCache, in_parts
+from voiceclone.targets import TARGETS
 from voiceclone.text_to_semantic.graph import TextToSemanticGraph
 from voiceclone.text_to_semantic.standard_graph import within_int32
 
@@ -90,15 +91,15 @@ def test_buffers_grow_and_keep_what_they_hold(gpt: TextToSemantic, monkeypatch: 
 
 @pytest.mark.parametrize("form", ["fp32", "fp16", "int8", "int4"])
 def test_graphs_are_as_asked(gpt: TextToSemantic, form: Any) -> None:
-    assert lint({"text_to_semantic": graph_of(gpt, form)}, form) == []
+    assert lint({"text_to_semantic": graph_of(gpt, form)}, TARGETS[f"onnx-{form}"]) == []
 
 
 def test_lint_names_faults(gpt: TextToSemantic) -> None:
     model = graph_of(gpt, "fp32")
-    assert any("expected FLOAT16" in str(fault) for fault in lint({"gpt": model}, "fp16"))
+    assert any("expected FLOAT16" in str(fault) for fault in lint({"gpt": model}, TARGETS["onnx-fp16"]))
     twin = max((numpy_helper.to_array(tensor) for tensor in model.graph.initializer), key=lambda array: array.nbytes)
     model.graph.initializer.append(numpy_helper.from_array(twin, "twin"))
-    assert any("twin is stored twice" in str(fault) for fault in lint({"gpt": model}, "fp32"))
+    assert any("twin is stored twice" in str(fault) for fault in lint({"gpt": model}, TARGETS["onnx-fp32"]))
     assert any("GroupQueryAttention" in fault for fault in not_for_tensorrt(model))
 
 
@@ -149,7 +150,7 @@ def test_half_keeps_norms_whole() -> None:
     assert {value.type.tensor_type.elem_type for value in model.graph.input if value.name in ("style", "noise")} == {
         TensorProto.FLOAT16
     }
-    assert lint({"latent": model}, "fp16") == []
+    assert lint({"latent": model}, TARGETS["onnx-fp16"]) == []
 
 
 @given(

@@ -33,6 +33,7 @@ from voiceclone.speaking.backend import CACHE_STEP
 from voiceclone.speaking.bundle import Reference, read_bundle, verify_bundle
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.stages.export import ExportSettings
+from voiceclone.targets import TARGETS
 from voiceclone.tensorrt.engines import (
     Engine,
     Machine,
@@ -120,7 +121,7 @@ def test_graphs_of_a_bundle_are_read_and_checked(voice: Path, target: str) -> No
     for model in graphs.values():
         onnx.checker.check_model(model, full_check=True)
         assert {entry.domain for entry in model.opset_import} == {""}
-    assert lint(graphs, "int8" if target == "trt-int8" else "fp16", description["profiles"]) == []
+    assert lint(graphs, TARGETS[target], description["profiles"]) == []
     assert sorted(graphs) == ["head", "latent", "tail", "text_to_semantic"]
 
 

@@ -16,7 +16,7 @@ from tests.support.voice_fixture import make_voice
 
 from voiceclone.errors import ConfigError, DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
-from voiceclone.export.parity import MOST_CENTS, check
+from voiceclone.export.parity import check
 from voiceclone.files import read_json, write_json
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
@@ -29,6 +29,7 @@ from voiceclone.speaking.streaming import Streaming, stream
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.waveform import Frames, Source
 from voiceclone.stages.export import ExportSettings
+from voiceclone.targets import TARGETS
 
 RATE = 32000
 #: Of the row of the test below, as the program wrote it before there was a pitch to choose.
@@ -323,9 +324,9 @@ def test_8_bits_of_tensorrt_are_refused(voice: Path, tmp_path: Path) -> None:
 def test_gates_know_pitch_and_voicing(bundles: dict[str, Path]) -> None:
     parity = read_json(bundles["onnx-int8"] / "parity.json")
     loose = ExportSettings(min_token_agreement=0)
-    check(parity, "int8", loose, "onnx-int8")
-    off = parity["pitch"] | {"mean_cents": MOST_CENTS["int8"] + 1}
+    check(parity, TARGETS["onnx-int8"], loose)
+    off = parity["pitch"] | {"mean_cents": TARGETS["onnx-int8"].max_cents + 1}
     with pytest.raises(VoiceCloneError, match=r"F0 is off by 11\.00 cents"):
-        check(parity | {"pitch": off}, "int8", loose, "onnx-int8")
+        check(parity | {"pitch": off}, TARGETS["onnx-int8"], loose)
     with pytest.raises(VoiceCloneError, match=r"30\.00% of the frames are voiced in one alone"):
-        check(parity | {"pitch": parity["pitch"] | {"other_voicing": 0.3}}, "int8", loose, "onnx-int8")
+        check(parity | {"pitch": parity["pitch"] | {"other_voicing": 0.3}}, TARGETS["onnx-int8"], loose)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.models.test_torch_static import together
 
-from voiceclone.export.targets import Calibration, build_graphs
+from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn

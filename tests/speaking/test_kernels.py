@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.export.targets import Calibration, build_graphs
+from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.kernels import binding
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.kernels.packing import OUTPUTS, PLACES, pack_upsampling, pack_windows, toom_cook, transforms

@@ -31,6 +31,7 @@ from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.stages.export import ExportSettings
+from voiceclone.targets import TARGETS
 from voiceclone.text.frontend import to_phones
 
 
@@ -72,7 +73,7 @@ def test_parity_reads_chinese_with_bert(tmp_path: Path) -> None:
     parity = compare(Deaf(gpt, sovits), trained, sentences, reference, texts)
     assert parity["with_bert"] == 1
     with pytest.raises(VoiceCloneError, match="largest error"):
-        check(parity, "fp32", ExportSettings(), "onnx-fp32")
+        check(parity, TARGETS["onnx-fp32"], ExportSettings())
 
 
 def test_bundle_knows_the_usual_length_of_its_speech(voice: Path) -> None:

@@ -15,7 +15,7 @@ import onnx
 import torch
 from workload import CODES, PHONES, phones_and_tokens
 
-from voiceclone.export.targets import Calibration, build_graphs
+from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn

@@ -156,15 +156,15 @@ def verify(
     from voiceclone.lineage.rights import NONE_GIVEN
     from voiceclone.speaking.bundle import read_bundle, verify_bundle
     from voiceclone.speaking.voices import encoder_files, open_bundle
+    from voiceclone.targets import TENSORRT, runtime_of
     from voiceclone.tensorrt.engines import why_not
-    from voiceclone.tensorrt.standard import is_tensorrt
 
     description = verify_bundle(bundle)
     files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
     for purpose, entry in files.named.items():
         there = bool(files.digest(purpose)) and files.present(purpose) is not None
         typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
-    reason = why_not() if is_tensorrt(description["target"]) else ""
+    reason = why_not() if runtime_of(description["target"]) == TENSORRT else ""
     voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
     speech = voice.synthesizer.say(description["smoke_text"])
     typer.echo(

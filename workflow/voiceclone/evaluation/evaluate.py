@@ -40,8 +40,8 @@ from voiceclone.speaking.backend import Floats, Tokens
 from voiceclone.speaking.splitting import AUTO, pieces_of
 from voiceclone.speaking.tokens import Draw, draw, wanted_tokens
 from voiceclone.stages.evaluate import EvaluateSettings
+from voiceclone.targets import TENSORRT, runtime_of
 from voiceclone.tensorrt.engines import Machine, why_not
-from voiceclone.tensorrt.standard import is_tensorrt
 from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 def not_measured(target: str, bundle: Path | None) -> str:
     """Why a target is not evaluated here, in one line that names it; empty if it is."""
-    reason = why_not() if is_tensorrt(target) else ""
+    reason = why_not() if runtime_of(target) == TENSORRT else ""
     if not reason:
         return ""
     place = bundle.parent if bundle else f"export/{target}"
@@ -255,7 +255,7 @@ def open_target(
     from voiceclone.speaking.synthesizer import Synthesizer
     from voiceclone.tensorrt.engines import build_engines
 
-    if is_tensorrt(target):
+    if runtime_of(target) == TENSORRT:
         build_engines(bundle.parent, read_json(bundle))
     return _speaker(Synthesizer.from_bundle(bundle, threads), settings.seed)
 
@@ -314,7 +314,8 @@ def target_digest(target: str, features_dir: Path, models_dir: Path, bundle: Pat
             features_dir / "manifest.tsv",
         ],
     }.get(target, [bundle] if bundle else [])
-    machine = [asdict(Machine.here())] if is_tensorrt(target) else []  # figures of one GPU are none of another
+    # Figures of one GPU are none of another.
+    machine = [asdict(Machine.here())] if runtime_of(target) == TENSORRT else []
     return digest([target, *(sha256_file(path) for path in names), *machine])
 
 

@@ -13,9 +13,9 @@ import onnx
 from voiceclone import __version__
 from voiceclone.errors import VoiceCloneError
 from voiceclone.export.encoder_graphs import check_voice_graphs, compare_voice_graphs, voice_graphs
+from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences, text_features
-from voiceclone.export.targets import FORMATS, Calibration, build_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
 from voiceclone.languages import LANGUAGES
 from voiceclone.lineage.rights import Rights
@@ -48,10 +48,10 @@ from voiceclone.speaking.reference import (
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.speaking.voices import BERT, trained_polyphones
 from voiceclone.stages.export import ExportSettings
+from voiceclone.targets import TARGETS, TENSORRT
 from voiceclone.tensorrt.engines import engine_note
 from voiceclone.tensorrt.graphs import tensorrt_graphs
 from voiceclone.tensorrt.profiles import SCRIPT, Sizes, build_script, profiles
-from voiceclone.tensorrt.standard import is_tensorrt
 
 log = logging.getLogger(__name__)
 
@@ -84,28 +84,28 @@ def export_voice(
     Raises:
         VoiceCloneError: a graph is not as asked, or differs more than the settings allow; the message has the numbers.
     """
-    form = FORMATS[target]
+    row = TARGETS[target]
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
-    row = choose_reference(features_dir)
-    reference = make_reference(sovits, features_dir, row, has_base(models_dir))
-    log.info("reference clip: %s (%s s)", row["utterance"], row["seconds"])
+    clip = choose_reference(features_dir)
+    reference = make_reference(sovits, features_dir, clip, has_base(models_dir))
+    log.info("reference clip: %s (%s s)", clip["utterance"], clip["seconds"])
     sovits.remove_weight_norm()
     output_dir.mkdir(parents=True, exist_ok=True)
     sentences = held_out_sentences(
         features_dir, sovits.config.inter_channels, reference.style, settings.calibration_sentences
     )
     calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
-    build = tensorrt_graphs if is_tensorrt(target) else build_graphs
-    graphs = build(gpt, sovits, form, settings.opset, calibration)
-    own = voice_graphs(sovits, settings.opset, form)
-    description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, row["utterance"])
+    build = tensorrt_graphs if row.runtime == TENSORRT else build_graphs
+    graphs = build(gpt, sovits, row.format, settings.opset, calibration)
+    own = voice_graphs(sovits, settings.opset, row.format)
+    description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, clip["utterance"])
     description |= (rights or Rights()).as_notes()
     description["encoders"] = _encoders(sovits, description, encoders)
-    if is_tensorrt(target):
+    if row.runtime == TENSORRT:
         sizes = Sizes.of(description["tokens_per_phone"], reference)
         found = profiles(graphs, sizes, description.get("steps_per_frame", 1))
         description |= {"phones": gpt.config.phones, "profiles": found}
-    faults = lint(graphs, form, description.get("profiles")) + lint_stored(own)
+    faults = lint(graphs, row, description.get("profiles")) + lint_stored(own)
     if faults:
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
     _write(output_dir, graphs | own, reference, description)
@@ -116,14 +116,14 @@ def export_voice(
     trained = TorchBackend(gpt, sovits)
     parity = compare_engines(folder, read_json(folder / BUNDLE_FILE), trained, compared, reference, texts)
     parity["stored_bytes"] = {name: dict(stored_bytes(model)) for name, model in (graphs | own).items()}
-    parity["clip_error"] = compare_voice_graphs(own, sovits, *spectrogram_and_vector(sovits, features_dir, row))
+    parity["clip_error"] = compare_voice_graphs(own, sovits, *spectrogram_and_vector(sovits, features_dir, clip))
     write_json(output_dir / "parity.json", parity)
     announce(
         f"{speaker} · export {target}: largest error {max(parity['max_error'].values()):.1e}, "
         f"same next token in {parity['token_agreement']:.1%}, spectra {parity['spectral_distance_db']:.2f} dB apart"
     )
-    check_engines(parity, form, settings, target)
-    check_voice_graphs(parity["clip_error"], form, settings, target)
+    check_engines(parity, row, settings)
+    check_voice_graphs(parity["clip_error"], row, settings)
 
 
 def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -176,7 +176,7 @@ def _describe(
     return {
         "voice": speaker,
         "target": target,
-        "half": FORMATS[target] == "fp16",
+        "half": TARGETS[target].format == "fp16",
         "languages": ranked,
         "smoke_text": LANGUAGES.get(ranked[0], LANGUAGES["en"]).smoke_text,
         "sample_rate": sovits.config.sample_rate,

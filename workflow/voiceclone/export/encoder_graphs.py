@@ -39,7 +39,7 @@ from voiceclone.speaking.encoders import (
     GraphSpeaker,
 )
 from voiceclone.stages.export import ExportSettings
-from voiceclone.text_to_semantic.graph import Format
+from voiceclone.targets import Format, Target
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
@@ -305,19 +305,21 @@ def compare_voice_graphs(
     }
 
 
-def check_voice_graphs(errors: Mapping[str, float], form: Format, settings: ExportSettings, target: str) -> None:
+def check_voice_graphs(errors: Mapping[str, float], target: Target, settings: ExportSettings) -> None:
     """Compare the errors with their limits: those of float32, for a style of fewer bits those of half precision.
 
     Raises:
         VoiceCloneError: one is larger.
     """
-    limits = {QUANTISER: settings.max_error, STYLE: settings.max_error if form == "fp32" else settings.max_error_half}
+    style = settings.max_error if target.format == "fp32" else settings.max_error_half
+    limits = {QUANTISER: settings.max_error, STYLE: style}
     faults = [
         f"{name} by {error:.1e}, allowed {limits[name]:.0e}" for name, error in errors.items() if error > limits[name]
     ]
     if faults:
         raise VoiceCloneError(
-            f"export {target}: graphs differ from the trained model: {', '.join(faults)}", "report this with the log"
+            f"export {target.name}: graphs differ from the trained model: {', '.join(faults)}",
+            "report this with the log",
         )
 
 

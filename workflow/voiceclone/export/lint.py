@@ -12,16 +12,14 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from voiceclone.export.builder import MICROSOFT
+from voiceclone.targets import Format, Target
 from voiceclone.tensorrt.operators import graphs_of, not_for_tensorrt
 from voiceclone.tensorrt.profiles import Profiles, not_covered
-from voiceclone.text_to_semantic.graph import Format
 
 #: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.
 SMALL = 16_384
 #: Weights that stay in float32 in half precision: of the logits and of the pointer's scores.
 FLOATS = ("ar_predict_layer", "pointer.")
-#: Largest share of the bytes of weights that may be float32 in the targets of integers.
-FLOAT_SHARE = {"int8": 0.45, "int4": 0.6}
 
 
 @dataclass(frozen=True)
@@ -35,23 +33,20 @@ class Finding:
         return f"{self.graph}: {self.fault}"
 
 
-def lint(graphs: dict[str, onnx.ModelProto], form: Format, profiles: Profiles | None = None) -> list[Finding]:
+def lint(graphs: dict[str, onnx.ModelProto], target: Target, profiles: Profiles | None = None) -> list[Finding]:
     """Faults of a target's graphs; empty if there are none. ``profiles``: of a TensorRT target, all half precision."""
-    precision: Format = form if profiles is None else "fp16"
+    precision: Format = target.format if profiles is None else "fp16"
     faults = [Finding(name, fault) for name, model in graphs.items() for fault in _faults(model, precision)]
     if profiles is not None:
         for name, model in graphs.items():
             found = not_for_tensorrt(model) + not_covered(model, profiles[name])
             faults += [Finding(name, fault) for fault in found]
-    elif form in FLOAT_SHARE:
+    else:
         sizes = sum((stored_bytes(model) for model in graphs.values()), Counter())
         share = sizes["FLOAT"] / max(1, sizes.total())
-        if share > FLOAT_SHARE[form]:
-            faults.append(
-                Finding(
-                    "all graphs", f"{share:.0%} of the weights are float32, at most {FLOAT_SHARE[form]:.0%} in {form}"
-                )
-            )
+        if share > target.float_share:
+            limit = f"at most {target.float_share:.0%} in {target.format}"
+            faults.append(Finding("all graphs", f"{share:.0%} of the weights are float32, {limit}"))
     return faults
 
 

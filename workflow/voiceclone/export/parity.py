@@ -22,16 +22,12 @@ from voiceclone.speaking.sampling import softmax
 from voiceclone.speaking.tokens import joined_features
 from voiceclone.speaking.waveform import Frames, Source
 from voiceclone.stages.export import ExportSettings
-from voiceclone.text_to_semantic.graph import Format
+from voiceclone.targets import Target
 
 Floats = npt.NDArray[np.float32]
 
 GREEDY_STEPS = 25
 WINDOW, HOP, FLOOR = 1024, 256, 1e-4
-#: Source-filter decoders: mean error of F0 in cents, and share of frames voiced in one alone. Of the base voice's
-#: prototype in int8, 4.3 and 0.15 %: most of it comes from the latent.
-MOST_CENTS: Mapping[Format, float] = {"fp32": 0.05, "fp16": 1.0, "int8": 10.0, "int4": 10.0}
-MOST_OTHER_VOICING: Mapping[Format, float] = {"fp32": 0.001, "fp16": 0.005, "int8": 0.02, "int4": 0.02}
 #: Of the waveforms that are compared, in Hz; any would do.
 SAMPLE_RATE = 32000
 
@@ -89,11 +85,11 @@ def compare_engines(
     return parity
 
 
-def check_engines(parity: Mapping[str, Any], form: Format, settings: ExportSettings, target: str) -> None:
+def check_engines(parity: Mapping[str, Any], target: Target, settings: ExportSettings) -> None:
     """:func:`check` what :func:`compare_engines` found."""
-    check(parity, form, settings, target)
+    check(parity, target, settings)
     if "kernels" in parity:
-        check(parity["kernels"], form, settings, f"{target}, run by the kernels")
+        check(parity["kernels"], target, settings, ", run by the kernels")
 
 
 def compare(
@@ -179,21 +175,20 @@ def _waves(exported: Backend, trained: Backend, item: Mapping[str, Any], pitch: 
     return [Source().wave(frames, SAMPLE_RATE) for frames in (same, theirs)]
 
 
-def check(parity: Mapping[str, Any], form: Format, settings: ExportSettings, target: str) -> None:
-    """Compare with the limits of a format.
+def check(parity: Mapping[str, Any], target: Target, settings: ExportSettings, how: str = "") -> None:
+    """Compare with the limits of a target; ``how`` it was run is added to its name.
 
     Raises:
         VoiceCloneError: names each figure beyond its limit.
     """
     worst = max(parity["max_error"].values())
-    limits = {"fp32": settings.max_error, "fp16": settings.max_error_half}
     faults = []
-    if form in limits and worst > limits[form]:
-        faults.append(f"largest error {worst:.1e}, allowed {limits[form]:.0e} ({parity['max_error']})")
-    if form == "fp32" and not parity["greedy_equal"]:
+    if target.max_error and worst > (allowed := getattr(settings, target.max_error)):
+        faults.append(f"largest error {worst:.1e}, allowed {allowed:.0e} ({parity['max_error']})")
+    if target.format == "fp32" and not parity["greedy_equal"]:
         faults.append("greedy decoding gives other tokens")
-    if form in ("int8", "int4"):
-        least = settings.min_token_agreement if form == "int8" else settings.min_token_agreement_int4
+    if target.min_agreement:
+        least = getattr(settings, target.min_agreement)
         if parity["token_agreement"] < least:
             faults.append(
                 f"prefers the same next token in {parity['token_agreement']:.1%}, at least {least:.1%} expected"
@@ -205,16 +200,16 @@ def check(parity: Mapping[str, Any], form: Format, settings: ExportSettings, tar
             )
     if "pitch" in parity:
         found = parity["pitch"]
-        if found["mean_cents"] > MOST_CENTS[form]:
-            faults.append(f"F0 is off by {found['mean_cents']:.2f} cents, at most {MOST_CENTS[form]:g} expected")
-        if found["other_voicing"] > MOST_OTHER_VOICING[form]:
+        if found["mean_cents"] > target.max_cents:
+            faults.append(f"F0 is off by {found['mean_cents']:.2f} cents, at most {target.max_cents:g} expected")
+        if found["other_voicing"] > target.max_other_voicing:
             faults.append(
                 f"{found['other_voicing']:.2%} of the frames are voiced in one alone, "
-                f"at most {MOST_OTHER_VOICING[form]:.1%} expected"
+                f"at most {target.max_other_voicing:.1%} expected"
             )
     if faults:
         raise VoiceCloneError(
-            f"export {target}: differs from the trained model: " + "; ".join(faults),
+            f"export {target.name}{how}: differs from the trained model: " + "; ".join(faults),
             "take a more exact target, or raise the limit under 'export' if you accept the difference",
         )
 

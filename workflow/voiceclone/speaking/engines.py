@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 from voiceclone.errors import ConfigError
 from voiceclone.speaking.backend import Backend, OnnxBackend
-from voiceclone.tensorrt.standard import StandardOnnxBackend, is_tensorrt
+from voiceclone.targets import TENSORRT, runtime_of
+from voiceclone.tensorrt.standard import StandardOnnxBackend
 
 Engine = Literal["auto", "kernels", "onnxruntime"]
 ENGINES = get_args(Engine)
@@ -30,7 +31,7 @@ def open_backend(
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine {engine!r}: one of {', '.join(ENGINES)} expected")
-    if is_tensorrt(description["target"]):
+    if runtime_of(description["target"]) == TENSORRT:
         return _open_tensorrt(folder, description, threads, device == "cpu" or engine == "onnxruntime")
     from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
 

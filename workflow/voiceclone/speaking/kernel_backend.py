@@ -31,6 +31,7 @@ from voiceclone.speaking.backend import (
 from voiceclone.speaking.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
 from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
 from voiceclone.speaking.waveform import Frames, Source
+from voiceclone.targets import ONNXRUNTIME, runtime_of
 from voiceclone.text_to_semantic.kernels import KernelGPT
 
 #: Of the leaky ReLUs, and of the one before the last convolution.
@@ -152,7 +153,7 @@ def runs_with_kernels(description: dict[str, Any]) -> bool:
     """Whether there are kernels on this machine that fit a bundle."""
     fits = description["cache"]["head_width"] % PANEL == 0
     fits = fits and ("vocoder" in description or is_source_filter(description))
-    return fits and description["target"].startswith("onnx-") and load_kernels() is not None
+    return fits and runtime_of(description["target"]) == ONNXRUNTIME and load_kernels() is not None
 
 
 class KernelBackend:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Literal, get_args
 
 from pydantic import Field
 
 from voiceclone.config.base import Block
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.stage import Stage
-
-Target = Literal["onnx-fp32", "onnx-fp16", "onnx-int8", "onnx-int4", "trt-fp16", "trt-int8"]
+from voiceclone.targets import TARGETS, TargetName
 
 
 class ExportSettings(Block):
     """Which bundles are made and how closely they must follow the trained model."""
 
-    targets: tuple[Target, ...] = Field(
+    targets: tuple[TargetName, ...] = Field(
         ("onnx-fp32", "onnx-int8"),
         min_length=1,
         description="Bundles to export and to evaluate. Those of TensorRT are written everywhere and evaluated where "
@@ -64,7 +62,7 @@ class ExportSettings(Block):
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--models-dir", type=Path, required=True, help="folder of the trained models")
     parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
-    parser.add_argument("--target", required=True, choices=get_args(Target), help="what to export to")
+    parser.add_argument("--target", required=True, choices=list(TARGETS), help="what to export to")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--rights", type=Path, help="JSON file of what the speaker's folder states of its rights")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="NAME.json of the exported encoders")

@@ -12,13 +12,13 @@ from onnx import version_converter
 from onnxruntime.quantization.onnx_model import ONNXModel
 
 from voiceclone.errors import VoiceCloneError
+from voiceclone.export.graphs import Calibration, eight_bits
 from voiceclone.export.quantize import half
-from voiceclone.export.targets import Calibration, eight_bits
 from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.sound.spectra import SOURCE_FILTER
-from voiceclone.text_to_semantic.graph import Format
+from voiceclone.targets import Format
 from voiceclone.text_to_semantic.standard_graph import StandardTextToSemanticGraph, within_int32
 
 #: Operator sets that TensorRT 10.0 reads, the first in which scales of Q and DQ may be in half precision.

@@ -27,7 +27,6 @@ Array = npt.NDArray[Any]
 HIDDEN_SCORE = -1e4
 #: Frames (20 ms) that the tail of the vocoder makes at once: more than on the CPU, a GPU wants work.
 PART_FRAMES = 300
-TENSORRT = "trt-"
 #: Profiles of the text-to-semantic graph; the others have one.
 FIRST, STEP = 0, 1
 
@@ -231,8 +230,3 @@ def _open(path: Path, threads: int) -> Any:
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # plans of memory are kept for each length of a sentence and never dropped
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def is_tensorrt(target: str) -> bool:
-    """Whether a target's graphs are for TensorRT."""
-    return target.startswith(TENSORRT)

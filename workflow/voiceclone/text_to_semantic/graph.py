@@ -8,7 +8,7 @@ phones see all phones, so in the first pass alone their rows are computed once m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,8 +16,7 @@ from onnx import TensorProto
 
 from voiceclone.export.builder import MICROSOFT, Array, GraphBuilder
 from voiceclone.export.quantize import blockwise, columnwise
-
-Format = Literal["fp32", "fp16", "int8", "int4"]
+from voiceclone.targets import Format
 
 #: Weights of 4 bits that share a scale.
 BLOCK = 32

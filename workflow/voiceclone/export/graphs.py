@@ -1,4 +1,4 @@
-"""What each target is made of."""
+"""The graphs of the onnx targets."""
 
 from __future__ import annotations
 
@@ -17,18 +17,11 @@ from voiceclone.files import digest
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.sound.spectra import SOURCE_FILTER
-from voiceclone.text_to_semantic.graph import Format, TextToSemanticGraph
+from voiceclone.targets import Format
+from voiceclone.text_to_semantic.graph import TextToSemanticGraph
 
 Inputs = Mapping[str, npt.NDArray[Any]]
 
-FORMATS: Mapping[str, Format] = {
-    "onnx-fp32": "fp32",
-    "onnx-fp16": "fp16",
-    "onnx-int8": "int8",
-    "onnx-int4": "int4",
-    "trt-fp16": "fp16",
-    "trt-int8": "int8",
-}
 #: Stages of the vocoder, counted from the last, that stay in float32 in the integer targets: their few channels carry
 #: the finest detail, and 8 bits there are heard as hiss.
 FLOAT_STAGES = 2

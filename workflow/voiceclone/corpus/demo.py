@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_folder, sha256_file, write_json
+from voiceclone.onnx_session import onnx_session
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, resample, write_sound
 from voiceclone.stages.demo_speaker import DemoSettings
@@ -56,9 +57,7 @@ def load_voice(model: Path, settings: DemoSettings, threads: int = 0) -> PiperVo
 
     # Each random node takes its seed from the process-wide one when the session is built.
     onnxruntime.set_seed(settings.seed)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(model), sess_options=options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model, threads)
     config = json.loads(model.with_name(model.name + ".json").read_text(encoding="utf-8"))
     return PiperVoice(session=session, config=PiperConfig.from_dict(config))
 

@@ -26,6 +26,7 @@ from voiceclone.export.quantize import store_bytes, store_exact_halves, store_ha
 from voiceclone.export.vocoder_graph import trace
 from voiceclone.files import atomic_path, sha256_file, write_json
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.onnx_session import onnx_session
 from voiceclone.speaking.encoders import (
     FILTER_BANK,
     IDS,
@@ -289,7 +290,7 @@ def compare_voice_graphs(
         ``style``: see :func:`relative_error`. ``quantiser``: how much farther its codes lie from the vectors than the
         nearest ones, relative to their mean distance; 0 where all codes are the same.
     """
-    sessions = {name: _session(model) for name, model in graphs.items()}
+    sessions = {name: onnx_session(model.SerializeToString(), spinning=False) for name, model in graphs.items()}
     content = torch.randn(1, sovits.config.ssl_dim, 400, generator=torch.Generator().manual_seed(0))
     inputs = {"spectrogram": spectrogram[None]} | ({} if vector is None else {"vector": vector[None]})
     with torch.inference_mode():
@@ -321,11 +322,3 @@ def check_voice_graphs(errors: Mapping[str, float], target: Target, settings: Ex
             f"export {target.name}: graphs differ from the trained model: {', '.join(faults)}",
             "report this with the log",
         )
-
-
-def _session(model: onnx.ModelProto) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

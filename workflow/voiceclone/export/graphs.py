@@ -16,6 +16,7 @@ from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_gra
 from voiceclone.files import digest
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.onnx_session import onnx_session
 from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.targets import Format
 from voiceclone.text_to_semantic.graph import TextToSemanticGraph
@@ -116,11 +117,7 @@ def _int8(
 
 def _outputs(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> list[npt.NDArray[Any]]:
     """What a graph gives for some inputs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model.SerializeToString(), spinning=False)
     return [session.run(None, dict(item))[0] for item in inputs]
 
 

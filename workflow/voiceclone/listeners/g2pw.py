@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import AssetError
+from voiceclone.onnx_session import onnx_session
 
 CONTEXT = 16  # characters on either side of those in question
 LONGEST = 510  # characters of one pass
@@ -81,12 +82,8 @@ class G2PW:
 
     @cached_property
     def _session(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
         try:
-            session = onnxruntime.InferenceSession(str(self._network), options, providers=["CPUExecutionProvider"])
+            session = onnx_session(self._network, self._threads)
         except Exception as error:  # ONNX Runtime's own exceptions have no common base
             raise AssetError(f"{self._network}: not a network ({error})", "fetch the model g2pw again") from error
         if {item.name for item in session.get_inputs()} != _INPUTS:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from voiceclone.assets import Asset
 from voiceclone.errors import AssetError
+from voiceclone.onnx_session import onnx_session
 from voiceclone.sound.io import Waveform, resample
 
 RATE = 16_000
@@ -39,12 +40,7 @@ class Dnsmos:
     """
 
     def __init__(self, asset: Asset, threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, threads)
-        path = asset.file("sig_bak_ovr.onnx")
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnx_session(asset.file("sig_bak_ovr.onnx"), max(1, threads))
 
     def score(self, samples: Waveform, rate: int) -> dict[str, float]:
         """Mean over 9 s windows, one per second; a shorter signal is repeated.

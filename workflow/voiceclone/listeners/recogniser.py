@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from voiceclone.assets import Asset
+from voiceclone.device import choose_device
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.sound.io import Waveform, resample
 from voiceclone.stages.transcribe import TranscribeSettings
@@ -71,8 +72,7 @@ class Recogniser:
         import ctranslate2
         from faster_whisper import WhisperModel
 
-        if device == "auto":
-            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        device = choose_device(device, cuda=ctranslate2.get_cuda_device_count() > 0)
         self.settings = settings
         self.whisper = WhisperModel(
             str(folder),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.device import threads_to_use
 from voiceclone.errors import ConfigError
+from voiceclone.onnx_session import onnx_session
 from voiceclone.speaking.waveform import Frames, Source
 
 Floats = npt.NDArray[np.float32]
@@ -255,42 +255,9 @@ def open_vocoder(
     return HiFiGANVocoder(session(HEAD), session(TAIL), description["steps_per_frame"])
 
 
-def threads_to_use(threads: int) -> int:
-    """Threads that were asked for; 0: as OMP_NUM_THREADS says, else one per core that this process may use."""
-    return threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or usable_cores()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; where the system does not say (macOS, Windows), all that it has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
-    """An onnxruntime session of a graph."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads_to_use(threads)
-    options.log_severity_level = 3
-    # Plans of memory are kept for each length of a sentence and never dropped: the pool would grow for hours.
-    options.enable_mem_pattern = False
-    share_memory()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    # After a run its threads would wait awake for the next, on the cores that the kernels need then.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-
-
-@cache
-def share_memory() -> None:
-    """Let all sessions of this process take memory from one pool that grows by what is asked for.
-
-    By default each has its own, which doubles as it grows.
-    """
-    from onnxruntime import OrtAllocatorType, OrtArenaCfg, OrtMemoryInfo, OrtMemType, create_and_register_allocator
-
-    cpu = OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
-    create_and_register_allocator(cpu, OrtArenaCfg(0, 1, -1, -1))
+    """An onnxruntime session of one of a bundle's graphs."""
+    return onnx_session(path, threads_to_use(threads), providers, memory="shared", quiet=True)
 
 
 def in_parts(function: Callable[[Floats], Floats], sequence: Floats, size: int, margin: int) -> Floats:

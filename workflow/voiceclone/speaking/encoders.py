@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.device import threads_asked
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import contained_path, digest, sha256_file
 from voiceclone.listeners.bert import CharacterEncoder, LazyEncoder
@@ -30,6 +30,7 @@ from voiceclone.listeners.content import (
     fit_length,
     in_windows,
 )
+from voiceclone.onnx_session import onnx_session
 from voiceclone.sound.io import Waveform
 from voiceclone.sound.spectra import filter_bank, whisper_mel
 from voiceclone.speaking.bundle import QUANTISER, STYLE
@@ -191,14 +192,8 @@ class Graph:
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnx_session(path, threads_asked(threads), memory="none", quiet=True)
         except Exception as error:  # onnxruntime's errors have no common base but this
             raise AssetError(f"{path}: cannot be loaded ({error})", "copy or export it again") from error
         give_back_memory()

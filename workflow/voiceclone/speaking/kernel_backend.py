@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.device import threads_to_use
 from voiceclone.kernels.binding import PANEL, load_kernels
 from voiceclone.kernels.packing import Packed, pack_upsampling, pack_windows, toom_cook, up_to_panels
 from voiceclone.speaking.backend import (
@@ -26,7 +27,6 @@ from voiceclone.speaking.backend import (
     Vocoder,
     in_parts,
     open_vocoder,
-    threads_to_use,
 )
 from voiceclone.speaking.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
 from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer

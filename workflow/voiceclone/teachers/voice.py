@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.onnx_session import onnx_session
 from voiceclone.sound.io import Waveform
 from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers.speakers import Manner
@@ -67,12 +68,7 @@ def session_with(model: Path, output: str) -> Any:
 
 def session(model: bytes) -> Any:
     """An onnxruntime session on one thread, whose results repeat bit for bit."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnx_session(model, threads=1, quiet=True)
 
 
 def open_teacher(settings: TeacherSettings, folder: Path) -> Teacher:

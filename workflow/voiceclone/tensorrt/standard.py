@@ -6,7 +6,6 @@ in buffers of fixed capacity and says with a mask which positions are filled.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.device import threads_asked
+from voiceclone.onnx_session import onnx_session
 from voiceclone.speaking.backend import BERT_CHANNELS, CACHE_STEP, MARGIN_FRAMES, Floats, Tokens, in_parts
 from voiceclone.speaking.bundle import TEXT_TO_SEMANTIC, graph_files, is_source_filter
 from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
@@ -201,7 +202,10 @@ class StandardOnnxBackend(StandardBackend):
     name = "onnxruntime"
 
     def __init__(self, folder: Path, description: Mapping[str, Any], threads: int = 0) -> None:
-        self._sessions = {name: _open(folder / file, threads) for name, file in graph_files(description).items()}
+        self._sessions = {
+            name: onnx_session(folder / file, threads_asked(threads), memory="pool", quiet=True)
+            for name, file in graph_files(description).items()
+        }
         super().__init__(folder, description)
 
     def upload(self, array: Array) -> Array:
@@ -220,13 +224,3 @@ class StandardOnnxBackend(StandardBackend):
         for name, place in outputs.items():
             place[...] = made[name]
         return made
-
-
-def _open(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
-    options.log_severity_level = 3
-    options.enable_mem_pattern = False  # plans of memory are kept for each length of a sentence and never dropped
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

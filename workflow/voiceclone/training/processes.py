@@ -42,7 +42,8 @@ from torch import Tensor
 
 from voiceclone import __version__
 from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError, DataError, VoiceCloneError
+from voiceclone.device import choose_device
+from voiceclone.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError, VoiceCloneError
 
 #: Parameters of glibc's mallopt (malloc.h): M_MMAP_MAX, no blocks of their own; M_TRIM_THRESHOLD, never give back;
 #: M_TOP_PAD, bytes by which the heap grows.
@@ -76,11 +77,9 @@ def prepare_device(runtime: RuntimeSettings, threads: int = 0) -> torch.device:
     # Filling guards against faults of kernels only, and takes a tenth of a step on a CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    if runtime.device == "cpu" or (runtime.device == "auto" and not torch.cuda.is_available()):
+    if choose_device(runtime.device) == "cpu":
         keep_memory()
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise DataError("runtime.device is cuda, but no CUDA device can be used", "set runtime.device to auto or cpu")
     if processes == 1:
         return torch.device("cuda")
     if processes > torch.cuda.device_count():

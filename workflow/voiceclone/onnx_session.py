@@ -27,8 +27,8 @@ def onnx_session(
         providers: what runs it, the first that can.
         memory: ``planned``: onnxruntime plans its use for each shape of inputs and never drops a plan, which pays where
             shapes are few; with sentences of all lengths its pool grows for hours. ``pool``: without plans. ``shared``:
-            without plans, all such sessions of the process in one pool; for graphs that run between kernels of ours. ``none``: not even a pool; what a run took goes
-            when it ends.
+            without plans, all such sessions of the process in one pool; for graphs that run between kernels of
+            ours. ``none``: not even a pool; what a run took goes when it ends.
         quiet: print errors only.
         spinning: whether its threads wait awake for work.
     """

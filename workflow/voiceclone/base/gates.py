@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from voiceclone.evaluation.statistics import Interval, bootstrap_ratio
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_json, write_text
-from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
@@ -282,14 +282,6 @@ def run_gates(
     return report
 
 
-def remembered(sidecar: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A record from an earlier run of the same, or made and kept: what was measured is not measured again."""
-    record = read_sidecar(sidecar, key)
-    if record is None:
-        write_sidecar(sidecar, key, record := make())
-    return record
-
-
 def _measure(
     base: BaseUnderTest, row: Row, ears: Ears, phone_of: npt.NDArray[np.int64] | None, output: Path, progress: Progress
 ) -> dict[str, Any]:
@@ -316,9 +308,8 @@ def _measure(
     def listen() -> dict[str, Any]:
         return hear(np.asarray(base.recording(row), np.float32) / np.float32(32768))
 
-    recording = remembered(cache / f"recording-{name}.json", item_key("base_gates", None, *content), listen)
-    key = item_key("base_gates", base.manner, base.digest, *content)
-    spoken = remembered(cache / f"{name}.json", key, speak)
+    recording = ItemCache("base_gates", None, cache).get(f"recording-{name}", content, listen)
+    spoken = ItemCache("base_gates", base.manner, cache).get(name, (base.digest, *content), speak)
     measures = {"utterance": name, **spoken, "recording": recording}
     if phone_of is not None:
         codes, phones = (np.asarray(base.stores[kind][name], np.int64) for kind in ("semantic", "phones"))
@@ -432,12 +423,13 @@ def speech_from_text(
         heard = ears.words(sound, item.text, item.language)
         return {"line": item.id, "truncated": truncated, "mos": ears.quality.score(sound, RATE), **heard}
 
+    cache = ItemCache("base_gates", base.manner, output / "cache")
     by_set: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for item in items:
         for decoding in base.decodings():
-            key = item_key("base_gates", base.manner, base.digest, synthesizer.fingerprint, item.text, ears.digest)
-            sidecar = output / "cache" / f"text-{item.id}-{decoding}.json"
-            by_set[item.kind, item.language, decoding].append(remembered(sidecar, key, partial(speak, item, decoding)))
+            inputs = (base.digest, synthesizer.fingerprint, item.text, ears.digest)
+            line = cache.get(f"text-{item.id}-{decoding}", inputs, partial(speak, item, decoding))
+            by_set[item.kind, item.language, decoding].append(line)
         progress.update(note="speaking")
     return [
         {

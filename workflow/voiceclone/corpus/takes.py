@@ -14,7 +14,7 @@ from typing import Any
 from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory, unescape
 from voiceclone.errors import DataError
 from voiceclone.files import check_speaker, sha256_file, write_tsv
-from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.channels import ChannelMeter, Mix, TwoVoicesError
 from voiceclone.sound.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, stream
@@ -39,7 +39,6 @@ class Intake:
     info: SoundInfo | None = None
     measures: Measures | None = None
     rejection: Rejection | None = None
-    cached: bool = False
     mix: str = ""
     note: str = ""
 
@@ -55,7 +54,7 @@ def take_id(file: str, sha256: str) -> str:
     return f"{slug(Path(unescape(file)).stem)}-{sha256[:8]}"
 
 
-def read_take(folder: Path, entry: Entry, cache: Path, settings: TakesSettings) -> Intake:
+def read_take(folder: Path, entry: Entry, cache: ItemCache, settings: TakesSettings) -> Intake:
     """Header and figures of one file, from the cache if its content was read before."""
     file = entry.file
     if entry.rejection:
@@ -63,21 +62,18 @@ def read_take(folder: Path, entry: Entry, cache: Path, settings: TakesSettings) 
     path = entry.path(folder)
     try:
         sha256 = sha256_file(path)  # of what is read now, which may be newer than the inventory
-        key = item_key("takes", None, sha256)  # figures do not depend on the settings, only the judgement does
-        sidecar = cache / f"{sha256}.json"
-        record = read_sidecar(sidecar, key)
-        cached = record is not None
-        record = _decode(path) if record is None else record
+        found = cache.find(sha256, (sha256,))
+        record = _decode(path) if found is None else found
     except OSError as error:
         return Intake(file, rejection=Rejection("unreadable", f"cannot be read ({error.strerror})"))
-    if not cached:  # outside: a full disk is no fault of the recording
-        write_sidecar(sidecar, key, record)
-    log.info("%s: %s", file, "cached" if cached else "read")
+    if found is None:  # outside: a full disk is no fault of the recording
+        cache.put(sha256, (sha256,), record)
+    log.info("%s: %s", file, "read" if found is None else "cached")
     if "reason" in record:
-        return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]), cached=cached)
+        return Intake(file, sha256, rejection=Rejection(record["reason"], record["detail"]))
     info, measures = SoundInfo(**record["info"]), Measures(**record["measures"])
     refused = judge(info, measures, settings)
-    return Intake(file, sha256, info, measures, refused, cached, record["mix"], record["note"])
+    return Intake(file, sha256, info, measures, refused, record["mix"], record["note"])
 
 
 def _decode(path: Path) -> dict[str, Any]:
@@ -202,7 +198,8 @@ def ingest(
     if not Path(folder).is_dir():
         raise DataError(f"{folder}: no such folder", "put the speaker's recordings there")
     entries = read_inventory(inventory) if inventory else [entry for entry, _ in list_recordings(folder)]
-    cache, progress = takes.parent / "takes", Progress(label, len(entries))
+    # Figures do not depend on the settings, only the judgement does.
+    cache, progress = ItemCache("takes", None, takes.parent / "takes"), Progress(label, len(entries))
 
     def read(entry: Entry) -> Intake:
         intake = read_take(folder, entry, cache, settings)
@@ -211,13 +208,12 @@ def ingest(
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         intakes = refuse_duplicates(list(pool.map(read, entries)))
-    cached = sum(intake.cached for intake in intakes)
-    log.info("takes: %d made, %d from cache", len(intakes) - cached, cached)
+    log.info("takes: %s", cache.summary())
     accepted = [_take_row(intake, settings) for intake in intakes if not intake.rejection]
     refused = [_rejected_row(intake) for intake in intakes if intake.rejection]
     for row in refused:
         log.warning("%s: rejected, %s: %s", row["file"], row["reason"], row["detail"])
-    _forget(cache, {intake.sha256 for intake in intakes})
+    cache.prune({intake.sha256 for intake in intakes})
     write_tsv(rejected, REJECTED_COLUMNS, refused)
     write_tsv(takes, TAKES_COLUMNS, accepted)
     if not accepted:
@@ -273,10 +269,3 @@ def rejection_table(rows: Sequence[dict[str, str]]) -> str:
         return "  (the folder holds no file that could be a recording)"
     width = min(40, max(len(row["file"]) for row in rows))
     return "\n".join(f"  {row['file']:<{width}}  {row['reason']:<12}  {row['detail']}" for row in rows)
-
-
-def _forget(cache: Path, digests: set[str]) -> None:
-    """Remove the cached figures of files that are gone."""
-    for sidecar in cache.glob("*.json"):
-        if sidecar.stem not in digests:
-            sidecar.unlink()

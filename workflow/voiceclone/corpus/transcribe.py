@@ -7,7 +7,6 @@ batch.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from voiceclone.assets import Asset
 from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_jsonl, write_tsv
-from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import ItemCache
 from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, read_mono
@@ -63,6 +62,7 @@ class TranscribeJob:
     ) -> None:
         self.slices, self.asset, self.cache = slices, asset, folder / "cache"
         self.settings, self.runtime, self.threads = settings, runtime, threads
+        self.utterances, self.languages = (ItemCache("transcribe", settings, self.cache) for _ in range(2))
         self._recogniser: Recogniser | None = None
 
     @property
@@ -76,10 +76,6 @@ class TranscribeJob:
     def clip(self, row: Row) -> Waveform:
         """Samples of one utterance, float32 (samples,) at 16 kHz."""
         return read_mono(contained_path(self.slices.parent, row["path"]), RATE)[0]
-
-    def key(self, *content: str) -> str:
-        """Cache key of a result of this job."""
-        return item_key("transcribe", self.settings, self.asset.digest, *content)
 
 
 def transcribe_speaker(
@@ -114,18 +110,18 @@ def transcribe_speaker(
     job = TranscribeJob(slices, asset, output.parent, settings, runtime, threads)
     total = sum(float(row["seconds"]) for rows in utterances.values() for row in rows)
     progress = Progress(label, sum(map(len, utterances.values())), runtime.progress_seconds)
-    made, heard, manifest = 0, 0.0, []
+    heard, manifest = 0.0, []
     for take, spoken in _with_languages(job, utterances):
         records = {}
-        for row, record, fresh in _records(job, utterances[take], spoken):
+        for row, record in _records(job, utterances[take], spoken):
             records[row["utterance"]] = record
-            made, heard = made + fresh, heard + float(row["seconds"])
+            heard += float(row["seconds"])
             progress.update(note=f"{heard:.0f}/{total:.0f} s of audio")
         path = output.parent / f"{take}.jsonl"
         write_jsonl(path, (records[row["utterance"]] for row in utterances[take]))
         manifest.append(_manifest_row(take, path, utterances[take], spoken, asset))
-    log.info("transcribe: %d made, %d from cache", made, progress.total - made)
-    _remove_stale(output.parent, utterances)
+    log.info("transcribe: %s", job.utterances.summary())
+    _remove_stale(job, output.parent, utterances)
     write_tsv(output, COLUMNS, manifest)
 
 
@@ -153,20 +149,19 @@ def _by_take(takes: Sequence[str], rows: Sequence[Row], source: Path) -> dict[st
     return grouped
 
 
-def _records(job: TranscribeJob, rows: Sequence[Row], spoken: Spoken) -> Iterator[tuple[Row, dict[str, Any], bool]]:
-    """Every utterance's record, in batches, and whether it was made now (True) or cached."""
+def _records(job: TranscribeJob, rows: Sequence[Row], spoken: Spoken) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Every utterance's record: those that were kept, then the others in batches."""
     pending: list[Row] = []
     for row in rows:
-        cached = read_sidecar(_sidecar(job, row), job.key("utterance", row["sha256"], spoken.language))
-        if cached is not None:
-            yield row, {**cached, "utterance": row["utterance"]}, False
+        kept = job.utterances.find(*_item(job, row, spoken))
+        if kept is not None:
+            yield row, {**kept, "utterance": row["utterance"]}
         else:
             pending.append(row)
     for batch, sound in _batches(job, pending, spoken):
         for row, result in zip(batch, job.recogniser.transcribe(sound, spoken.language), strict=True):
             record = {"utterance": row["utterance"], "language": spoken.language, **result}
-            write_sidecar(_sidecar(job, row), job.key("utterance", row["sha256"], spoken.language), record)
-            yield row, record, True
+            yield row, job.utterances.put(*_item(job, row, spoken), record)
 
 
 def _batches(job: TranscribeJob, pending: Sequence[Row], spoken: Spoken) -> Iterator[tuple[Sequence[Row], Sound]]:
@@ -181,8 +176,10 @@ def _batches(job: TranscribeJob, pending: Sequence[Row], spoken: Spoken) -> Iter
         yield batch, job.recogniser.hear([job.clip(row) for row in batch])
 
 
-def _sidecar(job: TranscribeJob, row: Row) -> Path:
-    return job.cache / row["take"] / f"{row['utterance']}.json"
+def _item(job: TranscribeJob, row: Row, spoken: Spoken) -> tuple[str, tuple[str, ...]]:
+    """Name and inputs of an utterance's record."""
+    inputs = (job.asset.digest, "utterance", row["sha256"], spoken.language)
+    return f"{row['take']}/{row['utterance']}", inputs
 
 
 def _with_languages(job: TranscribeJob, utterances: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, Spoken]]:
@@ -217,15 +214,12 @@ def _detect(job: TranscribeJob, take: str, rows: Sequence[Row]) -> tuple[dict[st
     """Language probabilities of a take; the utterances that were listened to, and what was heard unless cached."""
     longest = sorted(rows, key=lambda row: (-float(row["seconds"]), row["utterance"]))
     sample = longest[: job.settings.detection_utterances]
-    sidecar = job.cache / take / "language.json"
-    key = job.key("language", *(row["sha256"] for row in sample))
-    cached = read_sidecar(sidecar, key)
-    if cached is not None:
+    name, inputs = f"{take}/language", (job.asset.digest, "language", *(row["sha256"] for row in sample))
+    if (cached := job.languages.find(name, inputs)) is not None:
         return {str(code): float(value) for code, value in cached.items()}, sample, None
     sound = job.recogniser.hear([job.clip(row) for row in sample])
     mean = weighted_mean([(float(row["seconds"]), heard) for row, heard in zip(sample, sound.languages, strict=True)])
-    write_sidecar(sidecar, key, mean)
-    return mean, sample, sound
+    return job.languages.put(name, inputs, mean), sample, sound
 
 
 def weighted_mean(weighted: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
@@ -243,16 +237,12 @@ def most_probable(probabilities: Mapping[str, float]) -> str:
     return max(sorted(probabilities), key=lambda code: probabilities[code])
 
 
-def _remove_stale(folder: Path, utterances: Mapping[str, Sequence[Row]]) -> None:
+def _remove_stale(job: TranscribeJob, folder: Path, utterances: Mapping[str, Sequence[Row]]) -> None:
     """Remove transcripts and cache entries of takes and utterances that are no longer there."""
     for path in folder.glob("*.jsonl"):
         if path.stem not in utterances:
             path.unlink()
-    for path in (folder / "cache").glob("*"):
-        if path.name not in utterances:
-            shutil.rmtree(path)
-            continue
-        current = {"language", *(row["utterance"] for row in utterances[path.name])}
-        for entry in path.glob("*.json"):
-            if entry.stem not in current:
-                entry.unlink()
+    job.utterances.prune(utterances)
+    for take, rows in utterances.items():
+        of_take = ItemCache("transcribe", job.settings, job.cache / take)
+        of_take.prune({"language", *(row["utterance"] for row in rows)})

@@ -32,7 +32,7 @@ from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstr
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.languages import BY_CHARACTER
-from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, write_flac
@@ -349,11 +349,13 @@ def speak_items(
     items: Sequence[Item],
     open_voice: Callable[[], Voice],
     folder: Path,
-    keys: Mapping[str, str],
+    cache: ItemCache,
+    inputs: Mapping[str, Sequence[str]],
     progress: Progress,
     comment: str = GENERATED_NOTICE,
 ) -> dict[str, dict[str, Any]]:
-    """Speak what is not in the cache. Per item id: seconds, timings, peak memory, or the reason of a failure.
+    """Speak into ``folder`` what is not in its cache. Per item id: seconds, timings, peak memory, or the reason of a
+    failure.
 
     ``comment`` stands in the sound files. The first sentence of each language is spoken once more beforehand, so that
     loading and first-call costs are in no figure.
@@ -362,14 +364,16 @@ def speak_items(
     voice: Voice | None = None
     warm: set[str] = set()
     for item in items:
-        sound, sidecar = folder / f"{item.id}.flac", folder / f"{item.id}.json"
-        record = read_sidecar(sidecar, keys[item.id])
+        sound = folder / f"{item.id}.flac"
+        record = cache.find(item.id, inputs[item.id])
         if record is None:
             voice = voice or open_voice()
             if item.language not in warm:
                 _warm_up(voice, item)
                 warm.add(item.language)
-            record = _speak(voice, item, sound, sidecar, keys[item.id], comment)
+            record = _speak(voice, item, sound, comment)
+            if "failure" not in record:
+                cache.put(item.id, inputs[item.id], record, [sound])
         records[item.id] = record
         progress.update(note="speaking")
     return records
@@ -384,7 +388,7 @@ def _warm_up(voice: Voice, item: Item) -> None:
         log.warning("%s: warm-up failed (%s)", item.id, error)
 
 
-def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str, comment: str) -> dict[str, Any]:
+def _speak(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str, Any]:
     try:
         spoken = voice(item)
         check_sound(spoken)
@@ -393,11 +397,10 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str, comme
     except Exception as error:  # whatever a model does with one sentence, the others are still evaluated
         log.exception("%s: not spoken", item.id)
         sound.unlink(missing_ok=True)
-        sidecar.unlink(missing_ok=True)
         return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
     samples = np.clip(np.asarray(spoken.samples, dtype=np.float32), -1.0, 1.0)
     write_flac(sound, samples, spoken.rate, comment)
-    record = {
+    return {
         "seconds": len(samples) / spoken.rate,
         "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
         "truncated": spoken.truncated,
@@ -406,28 +409,13 @@ def _speak(voice: Voice, item: Item, sound: Path, sidecar: Path, key: str, comme
         "engine": spoken.engine,
         "peak_memory_mb": peak_memory_mb(),
     }
-    write_sidecar(sidecar, key, record, [sound])
-    return record
-
-
-def _cache_gain(
-    item: Item, open_voice: Callable[[], Synthesizer], folder: Path, key: str, settings: EvaluateSettings
-) -> dict[str, Any]:
-    """See :func:`voiceclone.evaluation.evaluate.cache_gain`; measured once."""
-
-    sidecar = folder / "cache_gain.json"
-    record = read_sidecar(sidecar, key)
-    if record is None:
-        record = cache_gain(open_voice(), item.text, item.language, settings.seed)
-        write_sidecar(sidecar, key, record)
-    return record
 
 
 def measure_items(
     items: Sequence[Item],
     spoken: Mapping[str, Mapping[str, Any]],
     folder: Path,
-    cache: Path,
+    cache: ItemCache,
     meters: Meters,
     training: Mapping[str, str],
     audio: Store,
@@ -437,25 +425,22 @@ def measure_items(
     results: dict[str, dict[str, Any]] = {}
     speaker: dict[str, Any] | None = None
     context = digest([meters.beam_size, meters.assets.digests(), sorted(training.items())])
-    made = 0
     for item in items:
         if "failure" in spoken[item.id]:
             results[item.id] = failed_measures(item.text, item.language)
             progress.update(note="measuring")
             continue
         sound = folder / f"{item.id}.flac"
-        key = item_key("evaluate", None, context, item.text, item.language, sha256_file(sound))
-        record = read_sidecar(cache / f"{item.id}.json", key)
+        inputs = (context, item.text, item.language, sha256_file(sound))
+        record = cache.find(item.id, inputs)
         if record is None:
             if speaker is None:
                 speaker = meters.speaker([(recording(audio, name), TRAINING_RATE) for name in training])
             samples, rate = read_mono(sound)
-            record = meters.measure(samples, rate, item.text, item.language, speaker)
-            write_sidecar(cache / f"{item.id}.json", key, record)
-            made += 1
+            record = cache.put(item.id, inputs, meters.measure(samples, rate, item.text, item.language, speaker))
         results[item.id] = record
         progress.update(note="measuring")
-    log.info("evaluate: %d measured, %d from cache", made, len(items) - made)
+    log.info("evaluate: %d measured, %d from cache", cache.made, len(items) - cache.made)
     return results
 
 
@@ -533,21 +518,18 @@ def evaluate_target(
     training_names = by_hash((r["utterance"] for r in rows if r["split"] == "train"), settings.centroid_utterances)
     if not training_names:
         raise DataError(f"{corpus}: no training utterance with features, so nothing stands for the speaker")
-    folder, cache = output_dir / "samples", output_dir / "cache"
+    folder, seed = output_dir / "samples", {"seed": settings.seed}
     folder.mkdir(parents=True, exist_ok=True)
+    samples, cache = ItemCache("evaluate", seed, folder), ItemCache("evaluate", None, output_dir / "cache")
     source = target_digest(target, features_dir, models_dir, bundle)
-    keys = {
-        item.id: item_key(
-            "evaluate", {"seed": settings.seed}, source, item.text, item.language, digests.get(item.id, "")
-        )
-        for item in items
-    }
+    inputs = {item.id: (source, item.text, item.language, digests.get(item.id, "")) for item in items}
     progress = Progress(label, 2 * len(items))
     spoken = speak_items(
         items,
         lambda: open_target(target, features_dir, models_dir, bundle, bert, settings, threads),
         folder,
-        keys,
+        samples,
+        inputs,
         progress,
         "" if target == "recordings" else GENERATED_NOTICE,
     )
@@ -562,13 +544,18 @@ def evaluate_target(
     heard = next((item for item in items if "failure" not in spoken[item.id]), None)
     gain = None
     if target == TRAINED and heard is not None:
-        key = item_key("evaluate", {"seed": settings.seed}, source, heard.text, heard.language)
-        gain = _cache_gain(heard, lambda: trained_voice(features_dir, models_dir, bert), output_dir, key, settings)
+        text, language = heard.text, heard.language
+        gain = ItemCache("evaluate", seed, output_dir).get(  # measured once
+            "cache_gain",
+            (source, text, language),
+            lambda: cache_gain(trained_voice(features_dir, models_dir, bert), text, language, settings.seed),
+        )
     meters = Meters(assets, settings.beam_size, max(1, threads))
     training = {name: digests[name] for name in training_names}
     measures = measure_items(items, spoken, folder, cache, meters, training, audio, progress)
     table = [metrics_row(item, spoken[item.id], measures[item.id]) for item in items]
-    _remove_stale(folder, cache, {row["item"] for row in table if row["audio"]})
+    for kept in (samples, cache):
+        kept.prune({row["item"] for row in table if row["audio"]})
     write_tsv(output_dir / "metrics.tsv", COLUMNS, table)
     against = losses(table, read_tsv(baseline), settings) if baseline else None
     peaks = [record["peak_memory_mb"] for record in spoken.values() if "peak_memory_mb" in record]
@@ -595,10 +582,3 @@ def evaluate_target(
         check_losses(target, against, settings)
     if not items:
         announce(f"{label}: no held-out utterance, nothing to evaluate")
-
-
-def _remove_stale(folder: Path, cache: Path, present: set[str]) -> None:
-    """Delete samples and cached measures of sentences that are no longer part of the evaluation."""
-    for path in [*folder.glob("*.flac"), *folder.glob("*.json"), *cache.glob("*.json")]:
-        if path.stem not in present:
-            path.unlink()

@@ -8,7 +8,9 @@ taken for a whole one, and a damaged file is made again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import shutil
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,54 @@ def write_sidecar(sidecar: Path, key: str, record: Mapping[str, Any], files: Seq
     """Mark an item as done: its key, plain-typed record and the digests of its files (below the sidecar's folder)."""
     digests = {path.relative_to(sidecar.parent).as_posix(): sha256_file(path) for path in files}
     write_json(sidecar, {"key": key, "record": dict(record), "files": digests})
+
+
+class ItemCache:
+    """The items of a stage in one folder: each made once, found as long as its inputs stay, deleted when it is gone.
+
+    Args:
+        stage: of the keys, see :func:`item_key`.
+        settings: of the keys.
+        folder: of the sidecars ``NAME.json``; files of an item are ``NAME.flac`` or lie in the folder ``NAME``.
+    """
+
+    def __init__(self, stage: str, settings: Block | Mapping[str, Any] | None, folder: Path) -> None:
+        self._stage, self._settings, self._folder = stage, settings, folder
+        self._lock = threading.Lock()
+        self.made = self.found = 0
+
+    def find(self, name: str, inputs: Sequence[str]) -> dict[str, Any] | None:
+        """The record of an item with these digests of inputs; None: it must be made."""
+        record = read_sidecar(self._folder / f"{name}.json", item_key(self._stage, self._settings, *inputs))
+        with self._lock:
+            self.found += record is not None
+        return record
+
+    def put(
+        self, name: str, inputs: Sequence[str], record: dict[str, Any], files: Sequence[Path] = ()
+    ) -> dict[str, Any]:
+        """Keep the record of an item that was made, with its files; returns it."""
+        write_sidecar(self._folder / f"{name}.json", item_key(self._stage, self._settings, *inputs), record, files)
+        with self._lock:
+            self.made += 1
+        return record
+
+    def get(
+        self, name: str, inputs: Sequence[str], make: Callable[[], dict[str, Any]], files: Sequence[Path] = ()
+    ) -> dict[str, Any]:
+        """The record of an item, found or made."""
+        record = self.find(name, inputs)
+        return self.put(name, inputs, make(), files) if record is None else record
+
+    def summary(self) -> str:
+        """How many items were made and how many were there, for the log."""
+        return f"{self.made} made, {self.found} from cache"
+
+    def prune(self, names: Collection[str]) -> None:
+        """Delete what belongs to items of other names."""
+        for path in self._folder.glob("[!.]*"):
+            if path.is_dir() and path.name not in names:
+                shutil.rmtree(path)
+            elif path.suffix in (".json", ".flac") and path.stem not in names:
+                log.info("%s: its item is gone, removed", path.name)
+                path.unlink()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from voiceclone.config.base import Block
 from voiceclone.files import Row, write_tsv
-from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -39,30 +40,15 @@ def each_take(
         done: column that tells whether the take was treated, for the log.
         label: for progress.
     """
-    progress = Progress(label, len(rows))
-    result, made = [], 0
+    cache, progress, result = ItemCache(stage, settings, output.parent), Progress(label, len(rows)), []
     for row in rows:
         target = output.parent / f"{row['take']}.flac"
-        sidecar = target.with_suffix(".json")
         # Some channels only, or inverted ones, are another sound; all of them are what they always were.
         mix = [row["mix"]] if row.get("mix") and row.get("note") else []
-        key = item_key(stage, settings, row["sha256"], assets, *mix)
-        record = read_sidecar(sidecar, key)
-        if record is None:
-            record = make(row, target)
-            write_sidecar(sidecar, key, record, [target])
-            made += 1
+        record = cache.get(row["take"], (row["sha256"], assets, *mix), partial(make, row, target), [target])
         result.append(record)
         log.info("%s: %s %s; %s", row["take"], done, str(record[done]).lower(), record["note"])
         progress.update(note=row["take"])
-    log.info("%s: %d made, %d from cache", stage, made, len(rows) - made)
-    _remove_stale(output.parent, {row["take"] for row in rows})
+    log.info("%s: %s", stage, cache.summary())
+    cache.prune({row["take"] for row in rows})
     write_tsv(output, columns, result)
-
-
-def _remove_stale(folder: Path, takes: set[str]) -> None:
-    """Delete files of takes that no longer exist from a stage's folder."""
-    for path in folder.glob("*"):
-        if path.suffix in (".flac", ".json") and path.stem not in takes and not path.name.startswith("."):
-            log.info("%s: its take is gone, removed", path.name)
-            path.unlink()

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, read_tsv, sha256_file, write_tsv
-from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.stages.slice import SliceSettings
@@ -306,17 +306,18 @@ def utterance_id(take: str, span: Span) -> str:
     return f"{take}-{span.start_ms:07d}-{span.end_ms:07d}"
 
 
-def slice_take(row: dict[str, str], source: Path, folder: Path, settings: SliceSettings) -> tuple[dict[str, Any], bool]:
+def slice_take(
+    row: dict[str, str], source: Path, folder: Path, settings: SliceSettings, cache: ItemCache
+) -> dict[str, Any]:
     """Cut one cleaned take; its slices go to ``folder/{take}``.
 
     Returns:
-        ``{"utterances": manifest rows, "timeline": timeline rows}``, and whether it was made rather than cached.
+        ``{"utterances": manifest rows, "timeline": timeline rows}``.
     """
     take = row["take"]
-    sidecar, key = folder / f"{take}.json", item_key("slice", settings, take, row["sha256"])
-    if (record := read_sidecar(sidecar, key)) is not None:
+    if (record := cache.find(take, (take, row["sha256"]))) is not None:
         log.info("%s: cached", take)
-        return record, False
+        return record
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{source}: not the file that the manifest names", "delete it and run again")
     samples, rate = read_mono(source)
@@ -332,10 +333,9 @@ def slice_take(row: dict[str, str], source: Path, folder: Path, settings: SliceS
             {"take": take, "start_ms": span.start_ms, "end_ms": span.end_ms, "state": span.state, "utterance": name,
              "reason": span.reason}
         )  # fmt: skip
-    record = {"utterances": utterances, "timeline": timeline}
-    write_sidecar(sidecar, key, record, [folder / utterance["path"] for utterance in utterances])
     log.info("%s: made, %d utterances", take, len(utterances))
-    return record, True
+    record = {"utterances": utterances, "timeline": timeline}
+    return cache.put(take, (take, row["sha256"]), record, [folder / utterance["path"] for utterance in utterances])
 
 
 def _write_slice(name: str, take: str, samples: Waveform, rate: int, span: Span, folder: Path) -> dict[str, Any]:
@@ -374,13 +374,13 @@ def slice_speaker(
     if lost:
         raise DataError(f"{clean}: takes {lost} of {takes} are missing", "run the stage 'clean' again")
     folder = manifest.parent
-    records, made = [], 0
-    for row in Progress(label, len(rows)).track(rows):
-        record, fresh = slice_take(row, contained_path(clean.parent, row["path"]), folder, settings)
-        records.append(record)
-        made += fresh
-    log.info("slice: %d made, %d from cache", made, len(rows) - made)
-    _forget(folder, {row["take"] for row in rows})
+    cache = ItemCache("slice", settings, folder)
+    records = [
+        slice_take(row, contained_path(clean.parent, row["path"]), folder, settings, cache)
+        for row in Progress(label, len(rows)).track(rows)
+    ]
+    log.info("slice: %s", cache.summary())
+    cache.prune({row["take"] for row in rows})
     utterances = [utterance for record in records for utterance in record["utterances"]]
     spans = [span for record in records for span in record["timeline"]]
     if not utterances:
@@ -405,11 +405,3 @@ def _account(rows: Sequence[dict[str, str]], spans: Sequence[dict[str, Any]]) ->
                 sums[span["state"]] += span["end_ms"] - span["start_ms"]
         lines.append(f"  {row['take']}: " + ", ".join(f"{name} {ms / 1000:.1f} s" for name, ms in sums.items()))
     return "\n".join(lines)
-
-
-def _forget(folder: Path, takes: set[str]) -> None:
-    """Remove slices and caches of takes that are gone."""
-    for sidecar in folder.glob("*.json"):
-        if sidecar.stem not in takes:
-            sidecar.unlink()
-            shutil.rmtree(folder / sidecar.stem, ignore_errors=True)

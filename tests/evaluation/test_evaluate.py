@@ -33,6 +33,7 @@ from voiceclone.evaluation.evaluate import (
 )
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
 from voiceclone.files import read_json, read_tsv, write_text
+from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress
 from voiceclone.stages.evaluate import EvaluateSettings
 
@@ -114,7 +115,8 @@ def test_mandarin_is_counted_in_characters() -> None:
 
 def test_only_what_is_missing_is_spoken_again(tmp_path: Path) -> None:
     items = [Item(f"i{n}", "fixed", "en", f"Sentence {n}.") for n in range(4)]
-    keys = {item.id: f"key of {item.text}" for item in items}
+    inputs = {item.id: (item.text,) for item in items}
+    cache = ItemCache("evaluate", None, tmp_path)
     calls: list[str] = []
 
     def voice(item: Item) -> Spoken:
@@ -123,14 +125,14 @@ def test_only_what_is_missing_is_spoken_again(tmp_path: Path) -> None:
 
     def speak() -> dict[str, dict[str, object]]:
         calls.clear()
-        return speak_items(items, lambda: voice, tmp_path, keys, Progress("test", len(items)))
+        return speak_items(items, lambda: voice, cache, inputs, Progress("test", len(items)))
 
     first = speak()
     assert calls == ["i0", "i0", "i1", "i2", "i3"]  # the first one twice: once to warm up
     assert first["i0"]["seconds"] == 1.0 and first["i0"]["peak_memory_mb"] > 10  # type: ignore[operator]
     assert speak() == first and calls == []
     (tmp_path / "i2.flac").write_bytes(b"damaged")
-    keys["i3"] = "another text"
+    inputs["i3"] = ("another text",)
     speak()
     assert calls == ["i2", "i2", "i3"]
 
@@ -143,7 +145,8 @@ def test_every_language_is_warmed_up(tmp_path: Path) -> None:
         calls.append(item.id)
         return hum(item)
 
-    speak_items(items, lambda: voice, tmp_path, dict.fromkeys((item.id for item in items), "k"), Progress("t", 4))
+    inputs = {item.id: ("text",) for item in items}
+    speak_items(items, lambda: voice, ItemCache("evaluate", None, tmp_path), inputs, Progress("t", 4))
     assert calls == ["en-1", "en-1", "en-2", "ja-1", "ja-1", "ja-2"]
 
 
@@ -180,9 +183,8 @@ def test_one_bad_sentence_does_not_stop_the_others(tmp_path: Path, caplog: pytes
         return hum(item) if item.id == "good" else Spoken(np.zeros(100, np.float32), 32_000, {})
 
     with caplog.at_level(logging.ERROR):
-        records = speak_items(
-            items, lambda: voice, tmp_path, dict.fromkeys(("good", "bad", "ugly"), "k"), Progress("t", 3)
-        )
+        inputs = {item.id: ("text",) for item in items}
+        records = speak_items(items, lambda: voice, ItemCache("evaluate", None, tmp_path), inputs, Progress("t", 3))
     assert records["bad"] == {"failure": "RuntimeError: index out of range"}
     assert "silence" in str(records["ugly"]["failure"]) and "failure" not in records["good"]
     assert "bad: not spoken" in caplog.text
@@ -194,7 +196,8 @@ def test_interruption_is_no_failure(tmp_path: Path) -> None:
         raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):
-        speak_items([Item("a", "fixed", "en", "A.")], lambda: voice, tmp_path, {"a": "k"}, Progress("t", 1))
+        cache = ItemCache("evaluate", None, tmp_path)
+        speak_items([Item("a", "fixed", "en", "A.")], lambda: voice, cache, {"a": ("text",)}, Progress("t", 1))
 
 
 def test_measuring_models_find_their_roles(asset: Callable[[str], Path]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.items import ItemCache, item_key, read_sidecar, write_sidecar
 from voiceclone.stages import REVISIONS
 
 
@@ -35,3 +35,28 @@ def test_key_follows_settings_content_and_revision(monkeypatch) -> None:
     assert key != item_key("slice", {"max": 12}, "abd")
     monkeypatch.setitem(REVISIONS, "slice", REVISIONS["slice"] + 1)
     assert key != item_key("slice", {"max": 12}, "abc")
+
+
+def test_items_are_made_once_and_deleted_when_they_are_gone(tmp_path) -> None:
+    def run(**inputs: str) -> tuple[list[str], str]:
+        cache, made = ItemCache("slice", {"max": 12}, tmp_path), []
+        for name, content in inputs.items():
+            sound = tmp_path / f"{name}.flac"
+
+            def make(name: str = name, sound=sound, content: str = content) -> dict[str, str]:
+                made.append(name)
+                sound.write_text(content)
+                return {"heard": content}
+
+            assert cache.get(name, (content,), make, [sound]) == {"heard": content}
+        (tmp_path / "a").mkdir(exist_ok=True)
+        cache.prune(inputs)
+        return made, cache.summary()
+
+    (tmp_path / "manifest.tsv").touch()
+    assert run(a="x", b="y") == (["a", "b"], "2 made, 0 from cache")
+    assert read_sidecar(tmp_path / "a.json", item_key("slice", {"max": 12}, "x")) == {"heard": "x"}
+    assert run(a="x", b="z") == (["b"], "1 made, 1 from cache")
+    (tmp_path / "b.flac").write_text("damaged")
+    assert run(b="z") == (["b"], "1 made, 0 from cache")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.flac", "b.json", "manifest.tsv"]

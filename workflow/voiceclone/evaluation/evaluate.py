@@ -348,14 +348,12 @@ def check_sound(spoken: Spoken) -> None:
 def speak_items(
     items: Sequence[Item],
     open_voice: Callable[[], Voice],
-    folder: Path,
     cache: ItemCache,
     inputs: Mapping[str, Sequence[str]],
     progress: Progress,
     comment: str = GENERATED_NOTICE,
 ) -> dict[str, dict[str, Any]]:
-    """Speak into ``folder`` what is not in its cache. Per item id: seconds, timings, peak memory, or the reason of a
-    failure.
+    """Speak what is not in the cache. Per item id: seconds, timings, peak memory, or the reason of a failure.
 
     ``comment`` stands in the sound files. The first sentence of each language is spoken once more beforehand, so that
     loading and first-call costs are in no figure.
@@ -364,7 +362,7 @@ def speak_items(
     voice: Voice | None = None
     warm: set[str] = set()
     for item in items:
-        sound = folder / f"{item.id}.flac"
+        sound = cache.folder / f"{item.id}.flac"
         record = cache.find(item.id, inputs[item.id])
         if record is None:
             voice = voice or open_voice()
@@ -527,7 +525,6 @@ def evaluate_target(
     spoken = speak_items(
         items,
         lambda: open_target(target, features_dir, models_dir, bundle, bert, settings, threads),
-        folder,
         samples,
         inputs,
         progress,

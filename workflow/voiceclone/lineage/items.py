@@ -63,13 +63,13 @@ class ItemCache:
     """
 
     def __init__(self, stage: str, settings: Block | Mapping[str, Any] | None, folder: Path) -> None:
-        self._stage, self._settings, self._folder = stage, settings, folder
+        self._stage, self._settings, self.folder = stage, settings, folder
         self._lock = threading.Lock()
         self.made = self.found = 0
 
     def find(self, name: str, inputs: Sequence[str]) -> dict[str, Any] | None:
         """The record of an item with these digests of inputs; None: it must be made."""
-        record = read_sidecar(self._folder / f"{name}.json", item_key(self._stage, self._settings, *inputs))
+        record = read_sidecar(self.folder / f"{name}.json", item_key(self._stage, self._settings, *inputs))
         with self._lock:
             self.found += record is not None
         return record
@@ -78,7 +78,7 @@ class ItemCache:
         self, name: str, inputs: Sequence[str], record: dict[str, Any], files: Sequence[Path] = ()
     ) -> dict[str, Any]:
         """Keep the record of an item that was made, with its files; returns it."""
-        write_sidecar(self._folder / f"{name}.json", item_key(self._stage, self._settings, *inputs), record, files)
+        write_sidecar(self.folder / f"{name}.json", item_key(self._stage, self._settings, *inputs), record, files)
         with self._lock:
             self.made += 1
         return record
@@ -96,7 +96,7 @@ class ItemCache:
 
     def prune(self, names: Collection[str]) -> None:
         """Delete what belongs to items of other names."""
-        for path in self._folder.glob("[!.]*"):
+        for path in self.folder.glob("[!.]*"):
             if path.is_dir() and path.name not in names:
                 shutil.rmtree(path)
             elif path.suffix in (".json", ".flac") and path.stem not in names:

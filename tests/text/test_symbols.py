@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from voiceclone.errors import DataError
-from voiceclone.languages import SUPPORTED, check_language
+from voiceclone.languages import SUPPORTED, check_mode
 from voiceclone.text.mandarin import SYLLABLES, to_pair
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS, SYMBOLS, UNKNOWN, ids_to_symbols, symbols_to_ids
 
@@ -30,9 +30,9 @@ def test_ids_there_and_back() -> None:
 
 
 def test_unsupported_language_says_what_there_is() -> None:
-    assert {check_language(code) for code in SUPPORTED} == SUPPORTED
+    assert {check_mode(code) for code in SUPPORTED} == SUPPORTED
     with pytest.raises(DataError, match=r"'de'.*en, ja, ko, yue, zh"):
-        check_language("de")
+        check_mode("de")
 
 
 def test_pinyin_table() -> None:

@@ -105,20 +105,6 @@ that language. ``auto``: each run in its own language; ``auto_yue``: Chinese is 
 """
 
 
-def check_language(language: str) -> str:
-    """Return a language code that the front end supports.
-
-    Raises:
-        DataError: the front end has no phones for it.
-    """
-    if language not in SUPPORTED:
-        raise DataError(
-            f"language {language!r}: the text front end has no phones for it; it has {', '.join(sorted(SUPPORTED))}",
-            "correct the language of the utterance, or leave it out",
-        )
-    return language
-
-
 def check_mode(mode: str) -> str:
     """Return a language code or another mode in which text can be read.
 

@@ -23,6 +23,7 @@ from voiceclone.onnx_session import onnx_session
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, resample, write_sound
 from voiceclone.stages.demo_speaker import DemoSettings
+from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
     from piper import PiperVoice
@@ -45,7 +46,7 @@ class TakePlan:
 
 def read_texts(path: Path) -> list[list[str]]:
     """Sentences per take: one a line, a blank line between takes, '#' begins a comment."""
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_user_text(path).splitlines()]
     blocks = "\n".join(line for line in lines if not line.startswith("#")).strip()
     return [block.split("\n") for block in re.split(r"\n{2,}", blocks) if block]
 

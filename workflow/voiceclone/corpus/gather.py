@@ -32,6 +32,7 @@ from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.sound.loudness import set_loudness
 from voiceclone.stages.gather import EVERYBODY, CorporaSettings, CorpusSource
+from voiceclone.usertext import read_user_text
 
 SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3", ".m4a")
 TEACHER_COLUMNS = ("utterance", "path", "speaker", "language", "text")
@@ -126,7 +127,7 @@ def _table(source: CorpusSource, place: Path) -> Path:
 
 def _librispeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
     for index in sorted(place.rglob("*.trans.txt")):
-        for line in index.read_text(encoding="utf-8").splitlines():
+        for line in read_user_text(index).splitlines():
             stem, _, text = line.strip().partition(" ")
             if stem:
                 # Their texts are in capitals, which the front end would spell out.
@@ -136,7 +137,7 @@ def _librispeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
 
 def _ljspeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
     table = _table(source, place)
-    for line in table.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_user_text(table).splitlines():
         fields = line.split("|")
         if len(fields) >= 2 and fields[0]:
             yield _clip(source, fields[0], _sound_file(table.parent / "wavs" / fields[0]), "", fields[-1])

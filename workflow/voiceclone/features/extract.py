@@ -155,7 +155,7 @@ class FeatureExtractor:
 
     def _decided(self, phones: Phones) -> str:
         reader = self._lexicon.polyphones
-        chinese = any(segment.language == "zh" for segment in phones.segments)
+        chinese = any(segment.language in WITH_BERT for segment in phones.segments)
         return "" if not chinese else reader.name if reader else "pypinyin"
 
     def encode_texts(self, utterances: Sequence[_Utterance]) -> dict[str, str]:

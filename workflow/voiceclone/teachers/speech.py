@@ -30,6 +30,7 @@ from voiceclone.stages import REVISIONS
 from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers.speakers import Manner, pseudo_speaker, vary
 from voiceclone.teachers.voice import Speech, Teacher, bandwidth, open_teacher
+from voiceclone.usertext import read_user_text
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def read_lines(texts: Iterable[Path], most_characters: int, held_out: frozenset[
     Returns:
         Every sentence once, in the order of the lists.
     """
-    lines = [line for path in texts for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for path in texts for line in read_user_text(path).splitlines()]
     sentences = [clean_cell(line.rsplit("|", 1)[-1]).strip() for line in lines if not line.startswith("#")]
     keys = {sentence_key(text) for text in held_out}
     inside = re.compile("|".join(sorted(key for key in keys if len(key) >= _TELLING)) or "(?!)")
@@ -78,7 +79,7 @@ def read_lines(texts: Iterable[Path], most_characters: int, held_out: frozenset[
 
 def read_held_out(tables: Iterable[Path]) -> frozenset[str]:
     """The sentences of evaluation lists: those of ``id<tab>text`` and of a plain line each."""
-    lines = (line for path in tables for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line for path in tables for line in read_user_text(path).splitlines())
     return frozenset(line.rsplit("\t", 1)[-1].strip() for line in lines if not line.startswith("#"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -20,7 +20,8 @@ from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.speaking.backend import MARGIN_FRAMES, KeyValueCache, in_parts
-from voiceclone.targets import TARGETS
+from voiceclone.stages.export import ExportSettings
+from voiceclone.targets import TARGETS, TargetName
 from voiceclone.text_to_semantic.graph import TextToSemanticGraph
 from voiceclone.text_to_semantic.standard_graph import within_int32
 
@@ -87,6 +88,12 @@ def test_first_pass_and_steps_follow_the_module(gpt: TextToSemantic, form: Any, 
 def test_buffers_grow_and_keep_what_they_hold(gpt: TextToSemantic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voiceclone.speaking.backend.CACHE_STEP", 4)
     test_first_pass_and_steps_follow_the_module(gpt, "fp32", 3, 2)
+
+
+def test_every_target_has_a_row_with_a_limit() -> None:
+    assert list(TARGETS) == list(get_args(TargetName))
+    for target in TARGETS.values():
+        assert getattr(ExportSettings(), target.max_error or target.min_agreement) > 0
 
 
 @pytest.mark.parametrize("form", ["fp32", "fp16", "int8", "int4"])

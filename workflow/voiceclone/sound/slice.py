@@ -306,15 +306,13 @@ def utterance_id(take: str, span: Span) -> str:
     return f"{take}-{span.start_ms:07d}-{span.end_ms:07d}"
 
 
-def slice_take(
-    row: dict[str, str], source: Path, folder: Path, settings: SliceSettings, cache: ItemCache
-) -> dict[str, Any]:
-    """Cut one cleaned take; its slices go to ``folder/{take}``.
+def slice_take(row: dict[str, str], source: Path, settings: SliceSettings, cache: ItemCache) -> dict[str, Any]:
+    """Cut one cleaned take; its slices go to the folder ``{take}`` of the cache's.
 
     Returns:
         ``{"utterances": manifest rows, "timeline": timeline rows}``.
     """
-    take = row["take"]
+    take, folder = row["take"], cache.folder
     if (record := cache.find(take, (take, row["sha256"]))) is not None:
         log.info("%s: cached", take)
         return record
@@ -373,10 +371,9 @@ def slice_speaker(
     lost = sorted({row["take"] for row in read_tsv(takes, ["take"])} - {row["take"] for row in rows})
     if lost:
         raise DataError(f"{clean}: takes {lost} of {takes} are missing", "run the stage 'clean' again")
-    folder = manifest.parent
-    cache = ItemCache("slice", settings, folder)
+    cache = ItemCache("slice", settings, manifest.parent)
     records = [
-        slice_take(row, contained_path(clean.parent, row["path"]), folder, settings, cache)
+        slice_take(row, contained_path(clean.parent, row["path"]), settings, cache)
         for row in Progress(label, len(rows)).track(rows)
     ]
     log.info("slice: %s", cache.summary())

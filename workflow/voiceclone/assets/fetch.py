@@ -123,7 +123,7 @@ def _restore(spec: AssetSpec, folder: Path, receipt: Path) -> bool:
 def _fetch(name: str, spec: AssetSpec, folder: Path, offline: bool, sources: list[Source]) -> None:
     if spec.size and shutil.disk_usage(folder.parent).free < 1.2 * spec.size:
         raise AssetError(
-            f"{name}: {human_size(spec.size)} are needed, the disk of {folder.parent} has not that much free",
+            f"{name}: {human_size(spec.size)} needed: not enough free space on the disk of {folder.parent}",
             "free space, or make resources/models a link to a larger disk",
         )
     attempts = []

@@ -356,7 +356,7 @@ def _check_parts(data: bytes, path: Path) -> None:
                 broken = archive.testzip()
     except zipfile.BadZipFile as error:
         raise AssetError(
-            f"{path}: cut off: of its {len(data)} bytes none are the table of parts that ends a whole file",
+            f"{path}: truncated after {len(data)} bytes: the zip directory at the end of the file is missing",
             "copy or download it again",
         ) from error
     if broken is not None:

@@ -462,7 +462,7 @@ class Updates:
             if not is_out_of_memory(error):
                 raise
             raise MemoryExhaustedError(
-                "memory is not enough for the optimiser's own figures",
+                "not enough memory for the optimiser state",
                 "free the device for this training or take a larger one; it continues from its last checkpoint",
             ) from error
 

@@ -88,7 +88,7 @@ def test_a_preset_that_does_not_fit_is_told_and_noted(
 
 def test_readme_and_manual_name_the_amounts_of_the_tiers() -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    manual = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
+    manual = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
     for name, speech in (
         ("few-shot", f"{amount(TIERS['few-shot'].least)} to {amount(FULL_SECONDS)}"),
         ("full", f"{amount(FULL_SECONDS)} and more"),

@@ -269,7 +269,7 @@ class TestWrongFiles:
     def test_cut_damaged_and_foreign_files(self, fails: Callable[..., str], kind: str) -> None:
         data = self.pair[kind].read_bytes()
         for share in (0.001, 0.5, 0.999):
-            assert "cut off" in fails(kind, data[: int(share * len(data))])
+            assert "truncated" in fails(kind, data[: int(share * len(data))])
         spoilt = bytearray(data)
         spoilt[len(data) // 2] ^= 1
         assert "is damaged" in fails(kind, bytes(spoilt))

@@ -1,4 +1,4 @@
-"""The known errors of this stack: each is in the README with its cure, and none happens in this environment."""
+"""The known errors of this stack: each is in the manual with its cure, and none happens in this environment."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ import torch
 from voiceclone.training.step import is_out_of_memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 def cure(message: str) -> str:
-    """What the table of the README says to do about a message."""
-    table = README.partition("## Troubleshooting")[2].partition("\n## ")[0]
-    rows = [line for line in table.splitlines() if f"`{message}`" in line.split(" | ")[0]]
+    """What the manual says to do about a message."""
+    rows = [line for line in PAGE.splitlines() if f"`{message}`" in line.split(" | ")[0]]
     assert len(rows) == 1, message
     return rows[0].split(" | ", 1)[1]
 

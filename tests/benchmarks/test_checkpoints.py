@@ -15,10 +15,10 @@ import pytest
 import torch
 from tests.support.synthetic_features import make_features
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.checkpoints import CheckpointStore, CheckpointWriter

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from tests.support.synthetic_features import make_features
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
@@ -35,6 +34,7 @@ from voiceclone.models.losses import (
 )
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
 from voiceclone.models.sovits import SoVITSConfig, take_slices
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.data import BatchOrder

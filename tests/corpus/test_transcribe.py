@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import Asset, open_asset
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.corpus.transcribe import most_probable, transcribe_speaker, weighted_mean
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.evaluation.wer import corpus_errors, normalise_for_scoring, word_errors
 from voiceclone.files import read_jsonl, read_tsv, sha256_file, write_tsv
 from voiceclone.listeners.recogniser import ATTEMPTS, RATE, Recogniser
 from voiceclone.sound.io import read_mono, write_flac
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.transcribe import TranscribeSettings
+from voiceclone.text.wer import corpus_errors, normalise_for_scoring, word_errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SLICES = ("utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds")

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.voice_fixture import random_gpt
 
 from voiceclone.export.lint import lint, not_for_tensorrt
-from voiceclone.export.quantize import blockwise, columnwise, half, restore
 from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
+from voiceclone.graphs.quantize import blockwise, columnwise, half, restore
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.speaking.backend import MARGIN_FRAMES, KeyValueCache, in_parts

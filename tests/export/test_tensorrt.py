@@ -27,6 +27,7 @@ from voiceclone.evaluation.measure import MeterAssets
 from voiceclone.export import bundle as bundles
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.lint import lint, not_for_tensorrt
+from voiceclone.export.tensorrt import Sizes, build_script, not_covered, profiles, ranges
 from voiceclone.files import read_json, read_tsv
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.speaking.backend import CACHE_STEP
@@ -44,7 +45,6 @@ from voiceclone.tensorrt.engines import (
     why_not,
     write_recorded,
 )
-from voiceclone.tensorrt.profiles import Sizes, build_script, not_covered, profiles, ranges
 from voiceclone.tensorrt.standard import HIDDEN_SCORE, StandardOnnxBackend
 from voiceclone.text_to_semantic.standard_graph import StandardTextToSemanticGraph, within_int32
 

@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 from voiceclone.cli import app
 from voiceclone.errors import AssetError, DataError
 from voiceclone.export.bundle import export_voice
+from voiceclone.export.upstream import export_upstream, import_voice
 from voiceclone.features.tokenizer import Tokenizer
 from voiceclone.files import read_json, write_json
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import POSTERIOR, read_gpt, read_public, read_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.models.upstream import export_upstream, import_voice
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.stages.export import ExportSettings

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from voiceclone.export.encoder_graphs import EXPORTERS, voice_graphs
-from voiceclone.export.quantize import store_exact_halves
+from voiceclone.graphs.quantize import store_exact_halves
 from voiceclone.listeners.eres2netv2 import WEIGHTS, ERes2NetV2
 from voiceclone.sound.spectra import filter_bank, magnitudes
 from voiceclone.speaking.encoders import Graph, GraphSpeaker

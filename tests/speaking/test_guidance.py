@@ -12,6 +12,7 @@ import torch
 from tests.models.test_torch_static import together
 
 from voiceclone.export.graphs import Calibration, build_graphs
+from voiceclone.export.tensorrt import tensorrt_graphs
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
@@ -22,7 +23,6 @@ from voiceclone.speaking.kernel_backend import KernelBackend
 from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.tokens import Draw, draw, make_guide
 from voiceclone.speaking.torch_backend import TorchBackend
-from voiceclone.tensorrt.graphs import tensorrt_graphs
 from voiceclone.tensorrt.standard import StandardOnnxBackend
 
 CODES, PHONES = 48, 60

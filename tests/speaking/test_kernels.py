@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.export.graphs import Calibration, build_graphs
+from voiceclone.graphs.weights import OnnxWeights
 from voiceclone.kernels import binding
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.kernels.packing import OUTPUTS, PLACES, pack_upsampling, pack_windows, toom_cook, transforms
@@ -29,7 +30,6 @@ from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.speaking.backend import OnnxBackend
 from voiceclone.speaking.engines import open_backend
 from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
-from voiceclone.speaking.onnx_weights import OnnxWeights
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="no C compiler (cc): the kernels are not used")
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from voiceclone.cli import app
 from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.export.bundle import export_voice
+from voiceclone.export.upstream import import_voice
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.listeners.content import HubertContent
 from voiceclone.listeners.eres2netv2 import WEIGHTS, ERes2NetV2, VerificationEncoder
@@ -25,7 +26,6 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.mel import spectrogram
 from voiceclone.models.public_files import POSTERIOR, write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.models.upstream import import_voice
 from voiceclone.models.voice import load_voice
 from voiceclone.sound.io import read_mono, resample
 from voiceclone.speaking.reference import SILENCE_AFTER, with_end_mark

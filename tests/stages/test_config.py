@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from voiceclone.assets import load_registry
-from voiceclone.config.base import Block
 from voiceclone.config.config import Config
 from voiceclone.config.generate import generated, keys
 from voiceclone.config.generate import main as generate
 from voiceclone.config.load import load_config, resolve, validate
 from voiceclone.errors import EXIT_USAGE, ConfigError
 from voiceclone.stages import REVISIONS
+from voiceclone.stages.settings import Block
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = REPOSITORY / "config" / "presets"

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.progress import Progress, open_progress
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 RULES = Path(__file__).resolve().parents[2] / "workflow" / "rules"
 

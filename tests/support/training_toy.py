@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json
 from voiceclone.lineage.fingerprint import Fingerprint
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.finetuning import WeightAverage
 from voiceclone.training.loop import Plan, Result, Trainer

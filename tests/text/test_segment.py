@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.errors import DataError
-from voiceclone.evaluation.wer import normalise_for_scoring
 from voiceclone.languages import MODES
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.inline import parts, plain
 from voiceclone.text.segment import evidence, split
+from voiceclone.text.wer import normalise_for_scoring
 
 
 def _runs(text: str, mode: str) -> str:

@@ -17,9 +17,9 @@ from tests.support.training_toy import in_child
 from tests.training.test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401 (a fixture)
 from torch import Tensor, nn
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import DataError
 from voiceclone.models.discriminators import DiscriminatorConfig
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.data import BatchOrder

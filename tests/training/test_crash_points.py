@@ -36,7 +36,6 @@ from tests.training.test_train_stages import small_gpt, small_sovits
 
 from same_files import VIEWS, difference, files_in
 from voiceclone.assets import fetch_asset
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.evaluation.evaluate import Item, Spoken, speak_items
 from voiceclone.features.extract import extract_features
 from voiceclone.files import sha256_file, write_json, write_tsv
@@ -50,6 +49,7 @@ from voiceclone.speaking.reference import ClipReader, ReferenceCache
 from voiceclone.stage import run_stage, stage_parser
 from voiceclone.stages.features import FeaturesSettings
 from voiceclone.stages.report import ReportSettings
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.tensorrt.engines import read_recorded, write_recorded

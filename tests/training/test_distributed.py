@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tests.training.test_accumulation import limit, tensors
 from tests.training.test_train_stages import REPOSITORY, Speaker, die_at, small_networks  # noqa: F401 (the fixture makes networks small)
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.training import gpt, sovits
 from voiceclone.training.processes import World, launch, run_processes, wanted_processes
 

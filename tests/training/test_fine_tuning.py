@@ -16,11 +16,11 @@ from tests.training import test_train_stages as stages
 from tests.training.test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401
 
 from voiceclone.assets import Asset
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training import finetuning as memory

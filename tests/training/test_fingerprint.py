@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from voiceclone.config.training import TrainingSettings
 from voiceclone.files import digest
 from voiceclone.lineage.fingerprint import Fingerprint, difference
+from voiceclone.stages.settings import TrainingSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 

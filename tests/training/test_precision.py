@@ -16,9 +16,9 @@ from tests.training.test_accumulation import tensors
 from tests.training.test_train_stages import Speaker, die_at, small_networks, small_sovits  # noqa: F401 (the fixture is used)
 from torch import nn
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.gpt import attend, attention_mask
 from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training import gpt, sovits
 from voiceclone.training.step import NotFiniteError, Precision, Updates
@@ -187,7 +187,7 @@ def test_attention_written_out_is_the_fused_one() -> None:
 def test_a_training_on_the_cpu_keeps_the_memory_of_freed_tensors() -> None:
     script = (
         "import resource, torch\n"
-        "from voiceclone.config.runtime import RuntimeSettings\n"
+        "from voiceclone.stages.settings import RuntimeSettings\n"
         "from voiceclone.training.processes import prepare_device\n"
         "prepare_device(RuntimeSettings(device='cpu'), 1)\n"
         "def faults():\n"

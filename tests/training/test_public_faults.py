@@ -11,9 +11,9 @@ import pytest
 import torch
 from tests.training.test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.losses import token_loss
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.gpt import train_gpt
 from voiceclone.training.run import OutputFiles

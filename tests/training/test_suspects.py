@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.support.synthetic_features import make_features
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json, read_tsv
 from voiceclone.models.gpt import GPTConfig
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.data import Utterance
 from voiceclone.training.gpt import train_gpt

@@ -19,13 +19,13 @@ from tests.support.synthetic_features import make_features
 from tests.support.training_toy import in_child
 
 from voiceclone.assets import Asset
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import read_json, read_jsonl
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training import gpt, sovits

@@ -33,7 +33,7 @@ def test_every_contracted_file_is_there(demo) -> None:
 
 
 def test_transcripts_come_close_to_what_was_spoken(demo) -> None:
-    from voiceclone.evaluation.wer import word_errors
+    from voiceclone.text.wer import word_errors
 
     spoken = " ".join(line for line in SPOKEN.read_text(encoding="utf-8").splitlines() if line)
     voice = demo.results / "demo"

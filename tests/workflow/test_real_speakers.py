@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from voiceclone.evaluation.wer import word_errors
 from voiceclone.files import read_tsv
 from voiceclone.sound.io import read_audio, resample
+from voiceclone.text.wer import word_errors
 
 pytestmark = pytest.mark.timeout(2400)
 

@@ -21,11 +21,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from voiceclone import __version__
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import EXIT_FAILURE, ConfigError, explain
 from voiceclone.files import read_json
 from voiceclone.progress import Progress
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 Settings = TypeVar("Settings", bound=Block)
 log = logging.getLogger(__name__)

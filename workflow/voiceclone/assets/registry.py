@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from voiceclone.config.base import Block
-from voiceclone.config.problems import describe
 from voiceclone.errors import AssetError, ConfigError
+from voiceclone.stages.settings import Block, describe
 
 Kind = Literal[
     "asr",

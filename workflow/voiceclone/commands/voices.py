@@ -20,7 +20,7 @@ def import_(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of models to make.")],
 ) -> None:
     """Take over a voice that was trained with GPT-SoVITS."""
-    from voiceclone.models.upstream import import_voice
+    from voiceclone.export.upstream import import_voice
 
     for line in import_voice(gpt, sovits, output):
         typer.echo(line)
@@ -33,7 +33,7 @@ def export(
     name: Annotated[str, typer.Option(help="Name of the files; left out: that of the voice.")] = "",
 ) -> None:
     """Write a voice as the two files that GPT-SoVITS loads."""
-    from voiceclone.models.upstream import export_upstream
+    from voiceclone.export.upstream import export_upstream
 
     for path in export_upstream(models, output, name):
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

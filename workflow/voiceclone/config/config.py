@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import canonical_json
 from voiceclone.stages import STAGES
+from voiceclone.stages.settings import Block, RuntimeSettings
 from voiceclone.stages.teacher_speech import TeacherSettings
 
 

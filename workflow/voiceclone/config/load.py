@@ -10,9 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from voiceclone.config.config import Config
-from voiceclone.config.problems import describe
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import write_changed
+from voiceclone.stages.settings import describe
 from voiceclone.usertext import read_user_text
 
 HINT = "config/README.md explains every key"

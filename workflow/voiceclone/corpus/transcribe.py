@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.assets import Asset
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_jsonl, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, read_mono
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.transcribe import TranscribeSettings
 
 log = logging.getLogger(__name__)

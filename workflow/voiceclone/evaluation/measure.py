@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError
-from voiceclone.evaluation.wer import normalise_for_scoring, word_errors
 from voiceclone.sound.io import Waveform, resample
+from voiceclone.text.wer import normalise_for_scoring, word_errors
 
 RATE = 16_000
 FRAME, HOP = 640, 160  # 40 ms hold two periods down to 60 Hz; a step of 10 ms

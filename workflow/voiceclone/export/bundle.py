@@ -16,6 +16,7 @@ from voiceclone.export.encoder_graphs import check_voice_graphs, compare_voice_g
 from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check_engines, compare_engines, held_out_sentences, text_features
+from voiceclone.export.tensorrt import SCRIPT, Sizes, build_script, profiles, tensorrt_graphs
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
 from voiceclone.languages import LANGUAGES
 from voiceclone.lineage.rights import Rights
@@ -50,8 +51,6 @@ from voiceclone.speaking.voices import BERT, trained_polyphones
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import TARGETS, TENSORRT
 from voiceclone.tensorrt.engines import engine_note
-from voiceclone.tensorrt.graphs import tensorrt_graphs
-from voiceclone.tensorrt.profiles import SCRIPT, Sizes, build_script, profiles
 
 log = logging.getLogger(__name__)
 

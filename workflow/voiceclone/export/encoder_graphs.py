@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from voiceclone.errors import AssetError, VoiceCloneError
 from voiceclone.export.lint import lint_stored
-from voiceclone.export.quantize import store_bytes, store_exact_halves, store_halves
 from voiceclone.export.vocoder_graph import trace
 from voiceclone.files import atomic_path, sha256_file, write_json
+from voiceclone.graphs.quantize import store_bytes, store_exact_halves, store_halves
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.onnx_session import onnx_session
 from voiceclone.speaking.encoders import (

@@ -11,9 +11,9 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 
-from voiceclone.export.quantize import dynamic_int8, half, static_int8
 from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.files import digest
+from voiceclone.graphs.quantize import dynamic_int8, half, static_int8
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.onnx_session import onnx_session

@@ -11,10 +11,9 @@ from typing import Any
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from voiceclone.export.builder import MICROSOFT
+from voiceclone.export.tensorrt import Profiles, graphs_of, not_covered, not_for_tensorrt
+from voiceclone.graphs.builder import MICROSOFT
 from voiceclone.targets import Format, Target
-from voiceclone.tensorrt.operators import graphs_of, not_for_tensorrt
-from voiceclone.tensorrt.profiles import Profiles, not_covered
 
 #: Below this size a tensor stored twice is no waste: constants of shape arithmetic, norms of an untrained model.
 SMALL = 16_384

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voiceclone.config.base import Block
 from voiceclone.errors import DataError
 from voiceclone.files import digest, read_json, sha256_file, write_json
 from voiceclone.stages import REVISIONS
+from voiceclone.stages.settings import Block
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from voiceclone.config.base import Block
 from voiceclone.files import Row, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress
+from voiceclone.stages.settings import Block
 
 log = logging.getLogger(__name__)
 

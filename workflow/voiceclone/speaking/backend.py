@@ -95,8 +95,8 @@ class OnnxBackend:
     name = "onnxruntime"
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
+        from voiceclone.graphs.weights import OnnxWeights, read_pointer
         from voiceclone.speaking.bundle import LATENT, TEXT_TO_SEMANTIC
-        from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from voiceclone.config.base import Block
 from voiceclone.speaking.guidance import Guide
+from voiceclone.stages.settings import Block
 
 
 class DetectorSettings(Block):

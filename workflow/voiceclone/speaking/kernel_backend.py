@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.device import threads_to_use
+from voiceclone.graphs.weights import OnnxWeights, read_pointer
 from voiceclone.kernels.binding import PANEL, load_kernels
 from voiceclone.kernels.packing import Packed, pack_upsampling, pack_windows, toom_cook, up_to_panels
 from voiceclone.speaking.backend import (
@@ -29,7 +30,6 @@ from voiceclone.speaking.backend import (
     open_vocoder,
 )
 from voiceclone.speaking.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
-from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
 from voiceclone.speaking.waveform import Frames, Source
 from voiceclone.targets import ONNXRUNTIME, runtime_of
 from voiceclone.text_to_semantic.kernels import KernelGPT

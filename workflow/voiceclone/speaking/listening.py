@@ -50,7 +50,7 @@ def compare(text: str, heard: str, language: str, prompt: str, settings: Detecto
         prompt: words of the reference clip; empty: not known, or there was no prompt.
         settings: limits.
     """
-    from voiceclone.evaluation.wer import normalise_for_scoring, word_errors
+    from voiceclone.text.wer import normalise_for_scoring, word_errors
 
     errors = word_errors(text, heard, language)
     findings = []

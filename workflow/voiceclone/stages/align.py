@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class AlignSettings(Block):

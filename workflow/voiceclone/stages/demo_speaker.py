@@ -7,10 +7,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import AssetError
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class DemoSettings(Block):

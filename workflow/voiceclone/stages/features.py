@@ -8,9 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class FeaturesSettings(Block):

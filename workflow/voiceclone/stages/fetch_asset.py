@@ -8,10 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.files import read_json
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 

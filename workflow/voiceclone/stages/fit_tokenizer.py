@@ -8,9 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class TokenizerSettings(Block):

@@ -8,9 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 EVERYBODY = "*"
 MEASURED_HOURS = 0.05  # of each folder of people who are only measured

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.stage import Stage, speaker_folder
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 SPLEETER = "spleeter-2stems"
 StepName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

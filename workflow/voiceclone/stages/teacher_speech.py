@@ -8,9 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
 
 ASSETS = {"hibari": "hibari", "kokoro": "kokoro", "piper": "piper-joe"}
 LANGUAGES = {"hibari": ("en",), "kokoro": ("en", "ja", "zh"), "piper": ()}

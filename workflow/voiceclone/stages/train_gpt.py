@@ -8,10 +8,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.training import TrainingSettings, training_arguments
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings, TrainingSettings, training_arguments
 
 
 class LoRASettings(Block):

@@ -8,10 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from voiceclone.config.base import Block
-from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.training import TrainingSettings, training_arguments
 from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings, TrainingSettings, training_arguments
 
 #: What the generator consists of, but for the quantiser; names within them are checked when the network is there.
 PARTS = ("enc_p", "dec", "enc_q", "flow", "ref_enc", "ssl_proj", "sv_emb", "ge_to512", "prelu")

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.device import threads_asked
+from voiceclone.graphs.weights import OnnxWeights, read_pointer
 from voiceclone.onnx_session import onnx_session
 from voiceclone.speaking.backend import BERT_CHANNELS, CACHE_STEP, MARGIN_FRAMES, Floats, Tokens, in_parts
 from voiceclone.speaking.bundle import TEXT_TO_SEMANTIC, graph_files, is_source_filter
-from voiceclone.speaking.onnx_weights import OnnxWeights, read_pointer
 from voiceclone.speaking.waveform import Frames, Source
 
 Array = npt.NDArray[Any]

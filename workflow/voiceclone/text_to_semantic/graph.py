@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from voiceclone.export.builder import MICROSOFT, Array, GraphBuilder
-from voiceclone.export.quantize import blockwise, columnwise
+from voiceclone.graphs.builder import MICROSOFT, Array, GraphBuilder
+from voiceclone.graphs.quantize import blockwise, columnwise
 from voiceclone.targets import Format
 
 #: Weights of 4 bits that share a scale.

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from voiceclone.graphs.weights import OnnxWeights
 from voiceclone.kernels.binding import MOST_THREADS, Layer, Network, Pass
 from voiceclone.kernels.packing import Packed, pack_int4, pack_int8, pack_linear
 from voiceclone.speaking.backend import CACHE_STEP, Floats, Tokens
-from voiceclone.speaking.onnx_weights import OnnxWeights
 
 #: Bytes for each input that a thread needs to quantise rows; see ``SCRATCH`` in ``linear.h``.
 SCRATCH = 8

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from voiceclone.export.builder import Array, GraphBuilder
+from voiceclone.graphs.builder import Array, GraphBuilder
 from voiceclone.tensorrt.standard import HIDDEN_SCORE
 
 NORM_EPSILON = 1e-5

@@ -34,10 +34,10 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import DataError
 from voiceclone.files import canonical_json, fsync_folder, sha256_file
 from voiceclone.progress import announce
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.training.processes import versions
 from voiceclone.training.state import StateFolder
 

@@ -25,12 +25,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from voiceclone.assets import Asset
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.gpt import GPTConfig, Layer, Pointer, TextToSemantic
 from voiceclone.models.losses import pointer_hits, pointer_loss, token_loss, top_k_accuracy
 from voiceclone.models.public_files import read_gpt
 from voiceclone.progress import announce
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (

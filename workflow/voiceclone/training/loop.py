@@ -22,11 +22,10 @@ from typing import Any, Protocol
 
 import torch
 
-from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.interrupts import StopRequest
 from voiceclone.progress import Progress, announce, open_progress
+from voiceclone.stages.settings import RuntimeSettings, TrainingSettings
 from voiceclone.training.checkpoints import (
     Best,
     Checkpoint,

@@ -41,9 +41,9 @@ import torch
 from torch import Tensor
 
 from voiceclone import __version__
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.device import choose_device
 from voiceclone.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError, VoiceCloneError
+from voiceclone.stages.settings import RuntimeSettings
 
 #: Parameters of glibc's mallopt (malloc.h): M_MMAP_MAX, no blocks of their own; M_TRIM_THRESHOLD, never give back;
 #: M_TOP_PAD, bytes by which the heap grows.

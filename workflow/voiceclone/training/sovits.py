@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from voiceclone.assets import Asset
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError
 from voiceclone.listeners.eres2netv2 import vector_kind
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
@@ -32,6 +31,7 @@ from voiceclone.models.sovits import (
 )  # fmt: skip
 from voiceclone.models.vocoder import ConvNeXtBlock, ResidualBlock
 from voiceclone.progress import announce
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voiceclone.config.runtime import RuntimeSettings
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.losses import (
@@ -38,6 +37,7 @@ from voiceclone.models.mel import spectrogram, training_mel
 from voiceclone.models.sovits import FRAMES_PER_TOKEN, SoVITSConfig, SynthesizerTrn, random_starts, take_slices
 from voiceclone.models.vocoder import SourceFilterDecoder
 from voiceclone.sound.spectra import LOG_F0_RANGE, UPSAMPLING
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (

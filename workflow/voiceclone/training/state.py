@@ -28,11 +28,11 @@ from typing import IO, Any
 import torch
 
 from voiceclone.assets import Asset
-from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError
 from voiceclone.files import digest, read_json, write_json
 from voiceclone.lineage.fingerprint import Fingerprint, difference
 from voiceclone.stages import REVISIONS
+from voiceclone.stages.settings import TrainingSettings
 from voiceclone.training.data import Utterance
 
 

@@ -32,9 +32,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from voiceclone.config.runtime import RuntimeSettings
-from voiceclone.config.training import TrainingSettings
 from voiceclone.errors import DataError
+from voiceclone.stages.settings import RuntimeSettings, TrainingSettings
 from voiceclone.training.data import Order
 from voiceclone.training.processes import World
 

@@ -30,7 +30,7 @@ from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers import kokoro_phones
 from voiceclone.teachers.speakers import Manner, pseudo_speaker, resized, tilted, warp
 from voiceclone.teachers.speech import make_teacher_speech, plan, read_held_out, read_lines
-from voiceclone.teachers.voice import open_teacher
+from voiceclone.teachers.teacher import open_teacher
 from voiceclone.text.frontend import to_phones
 
 REPOSITORY = Path(__file__).resolve().parents[2]

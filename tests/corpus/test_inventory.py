@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceclone.corpus.inventory import escape, read_inventory, take_inventory, unescape
-from voiceclone.files import sha256_file
+from voiceclone.corpus.inventory import read_inventory, take_inventory
+from voiceclone.files import escape, sha256_file, unescape
 from voiceclone.lineage.handover import TABLE, Handover, record_times, restore_times
 
 

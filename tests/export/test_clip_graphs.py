@@ -15,13 +15,13 @@ import pytest
 from tests.support.encoder_fixture import export, make_exported_voice, sound
 from typer.testing import CliRunner
 
+from voiceclone.backends.bundle import read_bundle
 from voiceclone.cli import app
 from voiceclone.errors import AssetError, DataError, VoiceCloneError
 from voiceclone.export.encoder_graphs import check_voice_graphs, export_encoder
 from voiceclone.export.lint import lint_stored
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.listeners.bert import BertEncoder
-from voiceclone.speaking.bundle import read_bundle
 from voiceclone.speaking.encoders import BundleEncoders
 from voiceclone.speaking.voices import Clip, asset_finder, encoder_files, open_bundle, open_models
 from voiceclone.stages.export import ExportSettings

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tests.support.voice_fixture import random_gpt
 
+from voiceclone.backends.backend import MARGIN_FRAMES, KeyValueCache, in_parts
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.graphs.quantize import blockwise, columnwise, half, restore
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.speaking.backend import MARGIN_FRAMES, KeyValueCache, in_parts
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import TARGETS, TargetName
 from voiceclone.text_to_semantic.graph import TextToSemanticGraph
@@ -86,7 +86,7 @@ def test_first_pass_and_steps_follow_the_module(gpt: TextToSemantic, form: Any, 
 
 
 def test_buffers_grow_and_keep_what_they_hold(gpt: TextToSemantic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voiceclone.speaking.backend.CACHE_STEP", 4)
+    monkeypatch.setattr("voiceclone.backends.backend.CACHE_STEP", 4)
     test_first_pass_and_steps_follow_the_module(gpt, "fp32", 3, 2)
 
 

@@ -20,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.voice_fixture import make_voice, random_gpt
 from typer.testing import CliRunner
 
+from voiceclone.backends.backend import CACHE_STEP
+from voiceclone.backends.bundle import Reference, read_bundle, verify_bundle
 from voiceclone.cli import app
 from voiceclone.errors import ConfigError, VoiceCloneError
 from voiceclone.evaluation.evaluate import evaluate_target
@@ -30,8 +32,6 @@ from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.tensorrt import Sizes, build_script, not_covered, profiles, ranges
 from voiceclone.files import read_json, read_tsv
 from voiceclone.models.gpt import TextToSemantic
-from voiceclone.speaking.backend import CACHE_STEP
-from voiceclone.speaking.bundle import Reference, read_bundle, verify_bundle
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import TARGETS

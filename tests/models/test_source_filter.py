@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from tests.support.toy_voice import toy_voice
 from tests.support.voice_fixture import make_voice
 
+from voiceclone.backends.bundle import read_bundle
+from voiceclone.backends.waveform import Frames, Source
 from voiceclone.errors import ConfigError, DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.parity import check
@@ -21,13 +23,11 @@ from voiceclone.files import read_json, write_json
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.speaking.batch import Defaults, Job, read_jobs
-from voiceclone.speaking.bundle import read_bundle
 from voiceclone.speaking.kernel_backend import KernelBackend
 from voiceclone.speaking.options import Speaking
 from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.streaming import Streaming, stream
 from voiceclone.speaking.synthesizer import Synthesizer
-from voiceclone.speaking.waveform import Frames, Source
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import TARGETS
 

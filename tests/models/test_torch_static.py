@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voiceclone.backends.backend import CACHE_STEP
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.speaking.backend import CACHE_STEP
 from voiceclone.speaking.sampling import SamplingSettings, sample
 from voiceclone.speaking.tokens import Draw, Loop, draw
 from voiceclone.speaking.torch_backend import RowSettings, TokenLoop, TorchBackend, sample_rows

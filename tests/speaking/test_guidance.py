@@ -11,12 +11,12 @@ import pytest
 import torch
 from tests.models.test_torch_static import together
 
+from voiceclone.backends.backend import OnnxBackend
 from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.export.tensorrt import tensorrt_graphs
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.speaking.backend import OnnxBackend
 from voiceclone.speaking.detector import find_detours
 from voiceclone.speaking.guidance import END_TOKENS, Guide
 from voiceclone.speaking.kernel_backend import KernelBackend

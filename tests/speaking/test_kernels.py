@@ -19,17 +19,17 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voiceclone.backends.backend import OnnxBackend
+from voiceclone.backends.weights import OnnxWeights
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.export.graphs import Calibration, build_graphs
-from voiceclone.graphs.weights import OnnxWeights
 from voiceclone.kernels import binding
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.kernels.packing import OUTPUTS, PLACES, pack_upsampling, pack_windows, toom_cook, transforms
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.speaking.backend import OnnxBackend
-from voiceclone.speaking.engines import open_backend
 from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
+from voiceclone.speaking.runtimes import open_backend
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="no C compiler (cc): the kernels are not used")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import open_asset
+from voiceclone.backends.bundle import Reference
 from voiceclone.sound.io import read_mono
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.detector import DetectorSettings
 from voiceclone.speaking.listening import RECOGNISERS, best_recogniser, compare, open_listener
 

@@ -9,8 +9,8 @@ import pytest
 from tests.support.encoder_fixture import sound
 from tests.support.toy_voice import ToyEncoders
 
+from voiceclone.backends.bundle import Reference
 from voiceclone.speaking import reference as reference_cache
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.support.toy_voice import NOTHING, toy_voice
 
+from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.detector import DetectorSettings, Finding, score
 from voiceclone.speaking.options import Speaking
 from voiceclone.speaking.sampling import SamplingSettings

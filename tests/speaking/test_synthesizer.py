@@ -16,6 +16,7 @@ from tests.support.feature_fixture import random_bert
 from tests.support.voice_fixture import make_voice
 from typer.testing import CliRunner
 
+from voiceclone.backends.bundle import read_bundle, verify_bundle
 from voiceclone.cli import app
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
@@ -25,7 +26,6 @@ from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.lineage.rights import Rights
 from voiceclone.listeners.bert import BertEncoder
 from voiceclone.models.voice import load_gpt, load_sovits
-from voiceclone.speaking.bundle import read_bundle, verify_bundle
 from voiceclone.speaking.reference import make_reference
 from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.synthesizer import Synthesizer

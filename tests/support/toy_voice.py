@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.speaking.bundle import Reference
+from voiceclone.backends.bundle import Reference
 from voiceclone.speaking.synthesizer import Synthesizer
 
 CODES = 64

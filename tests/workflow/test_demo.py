@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from voiceclone.backends.bundle import verify_bundle
 from voiceclone.files import read_tsv, sha256_file
-from voiceclone.speaking.bundle import verify_bundle
 from voiceclone.training.state import holder
 
 pytestmark = pytest.mark.timeout(1800)

@@ -13,8 +13,7 @@ import pytest
 import soundfile
 
 from test_slurm import SLURM
-from voiceclone.corpus.inventory import escape
-from voiceclone.files import read_tsv
+from voiceclone.files import escape, read_tsv
 
 pytestmark = pytest.mark.timeout(900)
 

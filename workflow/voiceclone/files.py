@@ -17,6 +17,9 @@ from typing import Any
 from voiceclone.errors import DataError, storage_errno
 
 Row = dict[str, str]
+_UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]")
+_SHORT = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_LONG = {short: plain for plain, short in _SHORT.items()}
 
 
 def fsync_folder(folder: Path) -> None:
@@ -258,3 +261,24 @@ def check_speaker(name: str) -> str:
             + (re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "speaker-1"),
         )
     return name
+
+
+def escape(name: str) -> str:
+    r"""A file name as text of one table cell: ``\t``, ``\n``, ``\\``, ``\u001b``; ``\xff`` for a byte outside UTF-8."""
+
+    def replaced(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return _SHORT.get(match[0]) or (f"\\x{code - 0xDC00:02x}" if code >= 0xD800 else f"\\u{code:04x}")
+
+    return _UNPRINTABLE.sub(replaced, name)
+
+
+def unescape(text: str) -> str:
+    """Undo :func:`escape`."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[1]:
+            return chr(int(match[1], 16) + 0xDC00)  # as Python reads such a byte of a file name (PEP 383)
+        return chr(int(match[2], 16)) if match[2] else _LONG[match[0]]
+
+    return re.sub(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|.)", replaced, text)

@@ -22,10 +22,10 @@ from workload import (
 )
 from workload import Speaker as Engine
 
+from voiceclone.backends.backend import Backend
+from voiceclone.backends.bundle import Reference
 from voiceclone.files import read_json
-from voiceclone.speaking.backend import Backend
-from voiceclone.speaking.bundle import Reference
-from voiceclone.speaking.engines import open_backend
+from voiceclone.speaking.runtimes import open_backend
 from voiceclone.speaking.sampling import SamplingSettings, sample
 from voiceclone.speaking.streaming import stream
 from voiceclone.speaking.synthesizer import Synthesizer

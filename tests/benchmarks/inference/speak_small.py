@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from workload import NEW_TOKENS, PHONES, RUNS, SECONDS, TEXT_PHONES, THREADS, megabytes_on_disk, memory, report, timed
 
+from voiceclone.backends.bundle import Reference
+from voiceclone.backends.waveform import Source
 from voiceclone.files import read_json
 from voiceclone.kernels.binding import load_kernels
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.kernel_backend import KernelBackend
 from voiceclone.speaking.sampling import SamplingSettings, sample
 from voiceclone.speaking.streaming import stream
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.tokens import make_guide
-from voiceclone.speaking.waveform import Source
 
 SENTENCE = "The birch canoe slid on the smooth planks while the old sailor told his story of the northern sea."
 #: Of the style of this architecture.

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from voiceclone.assets.fetch import asset_problem, human_size
 from voiceclone.assets.registry import AssetSpec, load_registry
 from voiceclone.assets.sources import label, obstacle, sources_of
-from voiceclone.config.config import Config
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from voiceclone.config.config import Config
 
 REGISTRY = Path("config/assets.yaml")
 MODELS = Path("resources/models")

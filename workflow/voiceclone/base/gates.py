@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.assets import Asset
+from voiceclone.backends.bundle import Reference
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.evaluation.evaluate import read_sentences
@@ -35,7 +36,6 @@ from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, write_flac
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.options import Speaking
 from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.synthesizer import Synthesizer

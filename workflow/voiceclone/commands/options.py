@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from voiceclone.speaking.engines import Engine
+from voiceclone.speaking.runtimes import Engine
 
 VOICE, CLIP, MANNER, MACHINE = "Voice", "Reference clip", "Manner", "Machine"
 TextOption = Annotated[str, typer.Option(help="What to say.")]

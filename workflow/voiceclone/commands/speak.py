@@ -31,7 +31,7 @@ from voiceclone.errors import EXIT_FAILURE, ConfigError
 if TYPE_CHECKING:
     from voiceclone.speaking.detector import DetectorSettings
     from voiceclone.speaking.options import Speaking
-    from voiceclone.speaking.speech import Listener, Speech
+    from voiceclone.speaking.result import Listener, Speech
     from voiceclone.speaking.voices import Clip, Voice
 
 #: Pieces of a text from which its progress is shown.
@@ -153,8 +153,8 @@ def verify(
     root: RootOption = Path(),
 ) -> None:
     """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
+    from voiceclone.backends.bundle import read_bundle, verify_bundle
     from voiceclone.lineage.rights import NONE_GIVEN
-    from voiceclone.speaking.bundle import read_bundle, verify_bundle
     from voiceclone.speaking.voices import encoder_files, open_bundle
     from voiceclone.targets import TENSORRT, runtime_of
     from voiceclone.tensorrt.engines import why_not
@@ -181,7 +181,7 @@ def verify(
 @bundle_app.command()
 def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
     """Build the TensorRT engines of a bundle for this machine's GPU; what is there is kept."""
-    from voiceclone.speaking.bundle import read_bundle
+    from voiceclone.backends.bundle import read_bundle
     from voiceclone.tensorrt.engines import build_engines
 
     description, folder = read_bundle(bundle)

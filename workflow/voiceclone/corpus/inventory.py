@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.errors import DataError
-from voiceclone.files import contained_path, read_json, read_tsv, sha256_file, tsv_text, write_changed, write_json
+from voiceclone.files import (
+    contained_path,
+    escape,
+    read_json,
+    read_tsv,
+    sha256_file,
+    tsv_text,
+    unescape,
+    write_changed,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +48,6 @@ COMPANION_NAMES = re.compile(
     r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|md5sums)\b.*|consent(\.\w+)?", re.IGNORECASE
 )
 # What a cell of a table cannot hold: control characters, line ends of any kind, bytes that are not UTF-8.
-_UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]")
-_SHORT = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_LONG = {short: plain for plain, short in _SHORT.items()}
 
 
 @dataclass(frozen=True)
@@ -78,27 +85,6 @@ class Entry:
             "file": self.file, "size": self.size, "sha256": self.sha256,
             "reason": refused.reason, "detail": refused.detail,
         }  # fmt: skip
-
-
-def escape(name: str) -> str:
-    r"""A file name as text of one table cell: ``\t``, ``\n``, ``\\``, ``\u001b``; ``\xff`` for a byte outside UTF-8."""
-
-    def replaced(match: re.Match[str]) -> str:
-        code = ord(match[0])
-        return _SHORT.get(match[0]) or (f"\\x{code - 0xDC00:02x}" if code >= 0xD800 else f"\\u{code:04x}")
-
-    return _UNPRINTABLE.sub(replaced, name)
-
-
-def unescape(text: str) -> str:
-    """Undo :func:`escape`."""
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[1]:
-            return chr(int(match[1], 16) + 0xDC00)  # as Python reads such a byte of a file name (PEP 383)
-        return chr(int(match[2], 16)) if match[2] else _LONG[match[0]]
-
-    return re.sub(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|.)", replaced, text)
 
 
 def find_files(folder: Path) -> Iterator[Path]:

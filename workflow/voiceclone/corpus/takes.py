@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory, unescape
+from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory
 from voiceclone.errors import DataError
-from voiceclone.files import check_speaker, sha256_file, write_tsv
+from voiceclone.files import check_speaker, sha256_file, unescape, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.channels import ChannelMeter, Mix, TwoVoicesError

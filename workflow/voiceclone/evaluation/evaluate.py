@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.assets import Asset
+from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
@@ -36,7 +37,6 @@ from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, write_flac
-from voiceclone.speaking.backend import Floats, Tokens
 from voiceclone.speaking.splitting import AUTO, pieces_of
 from voiceclone.speaking.tokens import Draw, draw, wanted_tokens
 from voiceclone.stages.evaluate import EvaluateSettings
@@ -90,11 +90,11 @@ class WithoutCache:
         self._backend = backend
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Everything]:
-        """See :class:`voiceclone.speaking.backend.Backend`; the cache is all that was read."""
+        """See :class:`voiceclone.backends.backend.Backend`; the cache is all that was read."""
         return self._backend.read(phones, bert, prompt), (phones, bert, prompt)
 
     def step(self, token: int, position: int, cache: Everything) -> tuple[Floats, Everything]:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         phones, bert, tokens = cache
         return self.start(phones, bert, np.append(tokens, token))
 

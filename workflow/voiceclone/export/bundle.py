@@ -11,6 +11,17 @@ import numpy as np
 import onnx
 
 from voiceclone import __version__
+from voiceclone.backends.bundle import (
+    BUNDLE_FILE,
+    FORMAT_VERSION,
+    QUANTISER,
+    REFERENCE,
+    SOURCE_FILTER_VERSION,
+    STYLE,
+    Reference,
+    graph_files,
+    read_bundle,
+)
 from voiceclone.errors import VoiceCloneError
 from voiceclone.export.encoder_graphs import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.graphs import Calibration, build_graphs
@@ -25,17 +36,6 @@ from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.progress import announce
 from voiceclone.sound.spectra import SOURCE_FILTER
-from voiceclone.speaking.bundle import (
-    BUNDLE_FILE,
-    FORMAT_VERSION,
-    QUANTISER,
-    REFERENCE,
-    SOURCE_FILTER_VERSION,
-    STYLE,
-    Reference,
-    graph_files,
-    read_bundle,
-)
 from voiceclone.speaking.encoders import CONTENT, SPEAKER, TEXT
 from voiceclone.speaking.guidance import GUIDANCE
 from voiceclone.speaking.model_encoders import content_encoder, speaker_encoder

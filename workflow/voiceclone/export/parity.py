@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.backends.backend import Backend
+from voiceclone.backends.bundle import Reference
+from voiceclone.backends.waveform import Frames, Source
 from voiceclone.errors import VoiceCloneError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
-from voiceclone.speaking.backend import Backend
-from voiceclone.speaking.bundle import Reference
-from voiceclone.speaking.engines import open_backend
 from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
 from voiceclone.speaking.reference import has_bert
+from voiceclone.speaking.runtimes import open_backend
 from voiceclone.speaking.sampling import softmax
 from voiceclone.speaking.tokens import joined_features
-from voiceclone.speaking.waveform import Frames, Source
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import Target
 

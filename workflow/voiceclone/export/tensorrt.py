@@ -29,6 +29,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 from onnxruntime.quantization.onnx_model import ONNXModel
 
+from voiceclone.backends.backend import CACHE_STEP, MARGIN_FRAMES
+from voiceclone.backends.bundle import Reference
 from voiceclone.errors import VoiceCloneError
 from voiceclone.export.graphs import Calibration, eight_bits
 from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_graph, tail_graph
@@ -36,8 +38,6 @@ from voiceclone.graphs.quantize import half
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.sound.spectra import SOURCE_FILTER
-from voiceclone.speaking.backend import CACHE_STEP, MARGIN_FRAMES
-from voiceclone.speaking.bundle import Reference
 from voiceclone.targets import Format
 from voiceclone.tensorrt.standard import PART_FRAMES
 from voiceclone.text_to_semantic.standard_graph import StandardTextToSemanticGraph, within_int32

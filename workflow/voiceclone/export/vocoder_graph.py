@@ -3,7 +3,7 @@
 A HiFi-GAN is two graphs, ``head`` and ``tail``, because long speech is decoded in parts, and streamed speech too:
 latent and head look far to both sides but are cheap; the tail takes nearly all time and memory and looks less than two
 frames around. A source-filter decoder is one, ``frames``, which ends where numpy goes on
-(:mod:`voiceclone.speaking.waveform`): no runtime needs a Fourier transform.
+(:mod:`voiceclone.backends.waveform`): no runtime needs a Fourier transform.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voiceclone.backends.waveform import Frames
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.models.vocoder import Decoder, SourceFilterDecoder
 from voiceclone.sound.spectra import LOG_F0_CENTRE
-from voiceclone.speaking.waveform import Frames
 
 
 class LatentEntry(nn.Module):
@@ -80,7 +80,7 @@ class FramesEntry(nn.Module):
         last.bias.data[0] -= LOG_F0_CENTRE
 
     def forward(self, latent: Tensor, style: Tensor) -> tuple[Tensor, ...]:
-        """Parameters of 2 F frames as :meth:`voiceclone.speaking.waveform.Frames.of_graph` reads them, of a
+        """Parameters of 2 F frames as :meth:`voiceclone.backends.waveform.Frames.of_graph` reads them, of a
         latent (1, C, F) and style (1, G, 1)."""
         return tuple(self.decoder.frames(latent, style))
 

@@ -4,7 +4,7 @@ Harmonic-plus-noise synthesis (Stylianou 2001) with a neural filter, as in the n
 2019): a trunk of ConvNeXt blocks (Liu et al. 2022; for vocoders Siuzdak 2023, Vocos) reads the latent and gives, 100
 times a second, F0, voicing, and magnitudes and phase of the filter. The pulses are band-limited: a sum of equal
 cosines, in the closed form of Dirichlet's kernel. Speaking makes the waveform of :class:`FrameParameters` in numpy
-(:mod:`voiceclone.speaking.waveform`); this synthesis is the one that is trained through.
+(:mod:`voiceclone.backends.waveform`); this synthesis is the one that is trained through.
 
 HiFi-GAN generator (Kong et al. 2020), conditioned on the style.
 """

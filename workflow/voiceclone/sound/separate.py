@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.corpus.inventory import unescape
 from voiceclone.errors import AssetError, DataError
-from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, unescape
 from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments, measure
 from voiceclone.sound.channels import Mix, mix_of
 from voiceclone.sound.each_take import each_take

@@ -4,7 +4,7 @@ The same numbers as :mod:`voiceclone.models.mel` and :mod:`voiceclone.listeners.
 
 Numbers of the source-filter synthesis, which torch (training) and numpy (speaking) share.
 
-:mod:`voiceclone.models.vocoder` and :mod:`voiceclone.speaking.waveform` have the two.
+:mod:`voiceclone.models.vocoder` and :mod:`voiceclone.backends.waveform` have the two.
 """
 
 from __future__ import annotations

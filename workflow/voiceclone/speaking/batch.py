@@ -23,7 +23,7 @@ from voiceclone.lineage.revisions import CACHE_REVISIONS
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress
 from voiceclone.speaking.options import Speaking
-from voiceclone.speaking.speech import Listener, Speech
+from voiceclone.speaking.result import Listener, Speech
 from voiceclone.speaking.synthesizer import Course
 from voiceclone.speaking.together import loop_of, speak_one_by_one, speak_together
 from voiceclone.speaking.voices import Clip, Voice

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.backends.bundle import QUANTISER, STYLE
 from voiceclone.device import threads_asked
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import contained_path, digest, sha256_file
@@ -33,7 +34,6 @@ from voiceclone.listeners.content import (
 from voiceclone.onnx_session import onnx_session
 from voiceclone.sound.io import Waveform
 from voiceclone.sound.spectra import filter_bank, whisper_mel
-from voiceclone.speaking.bundle import QUANTISER, STYLE
 
 Floats = npt.NDArray[np.float32]
 #: What the encoders that voices share are for, by the names that bundles give them.

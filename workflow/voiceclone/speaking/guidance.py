@@ -45,11 +45,6 @@ class PointingBackend(Protocol):
         ...
 
 
-def known_emission(table: Floats) -> Floats | None:
-    """The table of a network, or None where no alignment has filled it."""
-    return table if table.any() else None
-
-
 class Guide:
     """Follows one attempt at a sentence.
 

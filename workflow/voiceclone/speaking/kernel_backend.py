@@ -14,11 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.device import threads_to_use
-from voiceclone.graphs.weights import OnnxWeights, read_pointer
-from voiceclone.kernels.binding import PANEL, load_kernels
-from voiceclone.kernels.packing import Packed, pack_upsampling, pack_windows, toom_cook, up_to_panels
-from voiceclone.speaking.backend import (
+from voiceclone.backends.backend import (
     MARGIN_FRAMES,
     PART_FRAMES,
     Floats,
@@ -29,8 +25,12 @@ from voiceclone.speaking.backend import (
     in_parts,
     open_vocoder,
 )
-from voiceclone.speaking.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
-from voiceclone.speaking.waveform import Frames, Source
+from voiceclone.backends.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
+from voiceclone.backends.waveform import Frames, Source
+from voiceclone.backends.weights import OnnxWeights, read_pointer
+from voiceclone.device import threads_to_use
+from voiceclone.kernels.binding import PANEL, load_kernels
+from voiceclone.kernels.packing import Packed, pack_upsampling, pack_windows, toom_cook, up_to_panels
 from voiceclone.targets import ONNXRUNTIME, runtime_of
 from voiceclone.text_to_semantic.kernels import KernelGPT
 
@@ -70,7 +70,7 @@ class KernelVocoder:
             )  # fmt: skip
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
-        """See :class:`voiceclone.speaking.backend.Vocoder`; in parts, so that what is between stays in the cache."""
+        """See :class:`voiceclone.backends.backend.Vocoder`; in parts, so that what is between stays in the cache."""
         upsampled = self.head(latent, style).T[None]
         size, margin = PART_FRAMES * self._rates[0], MARGIN_FRAMES * self._rates[0]
         return in_parts(lambda part: self.tail(np.ascontiguousarray(part[0].T)), upsampled, size, margin)
@@ -189,11 +189,11 @@ class KernelBackend:
         self._latent = OnnxSession(folder / LATENT, threads, description["half"])
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
-        """See :class:`voiceclone.speaking.backend.Backend`; the cache of the sentence before is lost."""
+        """See :class:`voiceclone.backends.backend.Backend`; the cache of the sentence before is lost."""
         return self._gpt.start(phones, bert, prompt)
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
-        """See :class:`voiceclone.speaking.backend.Backend`; ``cache`` is the number of positions that are filled."""
+        """See :class:`voiceclone.backends.backend.Backend`; ``cache`` is the number of positions that are filled."""
         return self._gpt.step(token, position, cache)
 
     def point(self) -> Floats:
@@ -203,11 +203,11 @@ class KernelBackend:
     def decode(
         self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
     ) -> Floats:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         return self.vocode(self.latent(codes, phones, style, noise), style, source)
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         inputs: dict[str, npt.NDArray[Any]] = {
             "codes": codes[None, None],
             "phones": phones[None],
@@ -217,10 +217,10 @@ class KernelBackend:
         return self._latent.run("latent", inputs)
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         return self._vocoder.vocode(latent, style, source)
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         assert isinstance(self._vocoder, SourceFilterVocoder)
         return self._vocoder.frames(latent, style)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceclone.backends.backend import Floats
+from voiceclone.backends.bundle import Reference
 from voiceclone.languages import BY_CHARACTER
-from voiceclone.speaking.backend import Floats
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.detector import WORST, DetectorSettings, Finding
-from voiceclone.speaking.speech import Listener
+from voiceclone.speaking.result import Listener
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset

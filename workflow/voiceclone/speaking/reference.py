@@ -23,6 +23,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from voiceclone.backends.bundle import Reference
 from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import DataError
 from voiceclone.features.store import open_store
@@ -32,7 +33,6 @@ from voiceclone.lineage.revisions import CACHE_REVISIONS
 from voiceclone.sound.channels import read_voice
 from voiceclone.sound.io import Waveform, resample
 from voiceclone.sound.spectra import magnitudes
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.encoders import Encoders
 from voiceclone.speaking.splitting import CLAUSE_MARKS
 from voiceclone.text.frontend import Phones, to_phones

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voiceclone.backends.backend import Floats
+from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.speaking.backend import Floats
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.options import Speaking
 from voiceclone.speaking.splitting import pieces_of
 

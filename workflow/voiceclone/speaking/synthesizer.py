@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.backends.backend import Backend, Floats, Tokens, frames_at
+from voiceclone.backends.bundle import REFERENCE, Reference, read_bundle, read_reference
+from voiceclone.backends.waveform import Source
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest
 from voiceclone.languages import WITH_BERT
-from voiceclone.speaking.backend import Backend, Floats, Tokens, frames_at
-from voiceclone.speaking.bundle import REFERENCE, Reference, read_bundle, read_reference
 from voiceclone.speaking.detector import Finding, find_detours, find_faults, score
-from voiceclone.speaking.engines import open_backend
 from voiceclone.speaking.guidance import Guide
 from voiceclone.speaking.options import Speaking
-from voiceclone.speaking.speech import Listener, Piece, Speech, joined
+from voiceclone.speaking.result import Listener, Piece, Speech, joined
+from voiceclone.speaking.runtimes import open_backend
 from voiceclone.speaking.splitting import pieces_of
 from voiceclone.speaking.tokens import Draw, Request, draw, wanted_tokens
-from voiceclone.speaking.waveform import Source
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
 from voiceclone.text.lexicon import Lexicon
@@ -113,7 +113,7 @@ class Synthesizer:
             encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
                 working folder.
             device: and
-            engine: see :func:`voiceclone.speaking.engines.open_backend`.
+            engine: see :func:`voiceclone.speaking.runtimes.open_backend`.
         """
         from voiceclone.speaking.encoders import WRITTEN, EncoderFiles
 

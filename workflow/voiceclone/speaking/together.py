@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from voiceclone.backends.backend import Backend, Tokens
 from voiceclone.errors import ConfigError, Interrupted
-from voiceclone.speaking.backend import Backend, Tokens
-from voiceclone.speaking.speech import Speech
+from voiceclone.speaking.result import Speech
 from voiceclone.speaking.synthesizer import Course, Synthesizer
 from voiceclone.speaking.tokens import DrawingBackend, Loop
 

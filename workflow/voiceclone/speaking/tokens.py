@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from voiceclone.speaking.backend import BERT_CHANNELS, Backend, Floats, Tokens
-from voiceclone.speaking.bundle import Reference
+from voiceclone.backends.backend import BERT_CHANNELS, Backend, Floats, Tokens
+from voiceclone.backends.bundle import Reference
 from voiceclone.speaking.guidance import Guide, PointingBackend
 from voiceclone.speaking.options import Speaking
 from voiceclone.speaking.sampling import SamplingSettings, sample

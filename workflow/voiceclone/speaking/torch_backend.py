@@ -21,10 +21,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from voiceclone.backends.backend import Floats, Tokens
+from voiceclone.backends.waveform import Frames, Source
+from voiceclone.backends.weights import known_emission
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.models.vocoder import SourceFilterDecoder
-from voiceclone.speaking.backend import Floats, Tokens
 from voiceclone.speaking.guidance import (
     END_SHARE,
     END_TOKENS,
@@ -34,11 +36,9 @@ from voiceclone.speaking.guidance import (
     UNSEEN,
     UNSPOKEN,
     Guide,
-    known_emission,
 )
 from voiceclone.speaking.sampling import MIN_TEMPERATURE, SamplingSettings
 from voiceclone.speaking.tokens import FIRST_END_STEP, Draw
-from voiceclone.speaking.waveform import Frames, Source
 from voiceclone.text_to_semantic.torch_static import StaticDecoder, choose_precision
 
 
@@ -400,7 +400,7 @@ class TokenLoop:
 
 
 class TorchBackend:
-    """See :class:`voiceclone.speaking.backend.Backend`; the cache of the sentence before is lost.
+    """See :class:`voiceclone.backends.backend.Backend`; the cache of the sentence before is lost.
 
     Args:
         gpt: in evaluation mode, on the device.

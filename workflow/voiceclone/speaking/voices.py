@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceclone.backends.bundle import Reference
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.languages import SUPPORTED
-from voiceclone.speaking.bundle import Reference
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.lexicon import Lexicon, read_lexicon
 
@@ -95,12 +95,12 @@ def open_bundle(
         clip: to speak like; None: the voice's own clip.
         encoders: folder of the encoders, where they are neither in the bundle nor beside it nor below ``root``.
         device: and
-        engine: see :func:`voiceclone.speaking.engines.open_backend`.
+        engine: see :func:`voiceclone.speaking.runtimes.open_backend`.
 
     Raises:
         AssetError: a clip needs an encoder that is not there; says how to get it.
     """
-    from voiceclone.speaking.bundle import read_bundle
+    from voiceclone.backends.bundle import read_bundle
     from voiceclone.speaking.encoders import BundleEncoders
     from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.teachers.speakers import Manner, tilted, warp
-from voiceclone.teachers.voice import Speech, level, session_with
+from voiceclone.teachers.teacher import Speech, level, session_with
 
 _DURATIONS = "/Clip_output_0"  # frames of 25 ms for each phone, 40 a second
 _VOICED = 40.0  # Hz; below, hibari means unvoiced

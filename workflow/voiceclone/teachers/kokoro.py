@@ -17,7 +17,7 @@ from voiceclone.errors import DataError
 from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers import kokoro_phones
 from voiceclone.teachers.speakers import Manner, resized, tilted
-from voiceclone.teachers.voice import Speech, level, session_with
+from voiceclone.teachers.teacher import Speech, level, session_with
 
 _DURATIONS = "/encoder/Clip_output_0"  # frames of 25 ms for each phone
 _TIMBRE = 128

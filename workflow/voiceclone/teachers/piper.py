@@ -11,7 +11,7 @@ import numpy as np
 
 from voiceclone.errors import AssetError, DataError
 from voiceclone.teachers.speakers import Manner, resized, tilted
-from voiceclone.teachers.voice import Speech, level, session
+from voiceclone.teachers.teacher import Speech, level, session
 
 _NOISE = 192 * 86 * 60  # numbers, enough for a minute
 _NONE = np.zeros(0, np.float32)

@@ -29,7 +29,7 @@ from voiceclone.sound.io import write_flac
 from voiceclone.stages import REVISIONS
 from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers.speakers import Manner, pseudo_speaker, vary
-from voiceclone.teachers.voice import Speech, Teacher, bandwidth, open_teacher
+from voiceclone.teachers.teacher import Speech, Teacher, bandwidth, open_teacher
 from voiceclone.usertext import read_user_text
 
 log = logging.getLogger(__name__)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from voiceclone.backends.backend import Floats
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.speaking.backend import Floats
 from voiceclone.tensorrt.engines import Machine, engines_of, read_recorded
 from voiceclone.tensorrt.standard import Array, StandardBackend
 
 
 class TensorRTBackend(StandardBackend):
-    """A :class:`voiceclone.speaking.backend.Backend` over engines; one sentence at a time.
+    """A :class:`voiceclone.backends.backend.Backend` over engines; one sentence at a time.
 
     Args:
         folder: the bundle's folder.

@@ -15,17 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.backends.backend import BERT_CHANNELS, CACHE_STEP, HIDDEN_SCORE, MARGIN_FRAMES, Floats, Tokens, in_parts
+from voiceclone.backends.bundle import TEXT_TO_SEMANTIC, graph_files, is_source_filter
+from voiceclone.backends.waveform import Frames, Source
+from voiceclone.backends.weights import OnnxWeights, read_pointer
 from voiceclone.device import threads_asked
-from voiceclone.graphs.weights import OnnxWeights, read_pointer
 from voiceclone.onnx_session import onnx_session
-from voiceclone.speaking.backend import BERT_CHANNELS, CACHE_STEP, MARGIN_FRAMES, Floats, Tokens, in_parts
-from voiceclone.speaking.bundle import TEXT_TO_SEMANTIC, graph_files, is_source_filter
-from voiceclone.speaking.waveform import Frames, Source
 
 Array = npt.NDArray[Any]
 
-#: Added to the score of a position that must not be seen; finite in half precision, nothing after the softmax.
-HIDDEN_SCORE = -1e4
 #: Frames (20 ms) that the tail of the vocoder makes at once: more than on the CPU, a GPU wants work.
 PART_FRAMES = 300
 #: Profiles of the text-to-semantic graph; the others have one.
@@ -33,7 +31,7 @@ FIRST, STEP = 0, 1
 
 
 class StandardBackend(ABC):
-    """A :class:`voiceclone.speaking.backend.Backend` over graphs of standard operators in half precision.
+    """A :class:`voiceclone.backends.backend.Backend` over graphs of standard operators in half precision.
 
     Subclasses say where arrays live and what runs a graph. Arrays are of numpy or of torch: all that is done with them
     here is to write into parts of them.
@@ -88,7 +86,7 @@ class StandardBackend(ABC):
         return nullcontext()
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
-        """See :class:`voiceclone.speaking.backend.Backend`; the cache of the sentence before is lost."""
+        """See :class:`voiceclone.backends.backend.Backend`; the cache of the sentence before is lost."""
         count = len(phones) + len(prompt)
         features = np.zeros((1, count, BERT_CHANNELS), np.float16)
         if bert is not None:
@@ -110,7 +108,7 @@ class StandardBackend(ABC):
             return self._keep(rows, 0), count
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
-        """See :class:`voiceclone.speaking.backend.Backend`; ``cache`` is the number of positions that are filled."""
+        """See :class:`voiceclone.backends.backend.Backend`; ``cache`` is the number of positions that are filled."""
         with self.scope():
             self._last["ids"][...] = token + self._phones
             self._last["positions"][...] = position
@@ -157,19 +155,19 @@ class StandardBackend(ABC):
     def decode(
         self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
     ) -> Floats:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         return self.vocode(self.latent(codes, phones, style, noise), style, source)
 
     def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         return self._infer("latent", codes=codes[None, None], phones=phones[None], style=style, noise=noise)["latent"]
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
-        """See :class:`voiceclone.speaking.backend.Backend`."""
+        """See :class:`voiceclone.backends.backend.Backend`."""
         return Frames.of_graph(self._infer("frames", latent=latent, style=style))
 
     def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
-        """See :class:`voiceclone.speaking.backend.Backend`; a HiFi-GAN in parts, so that memory does not grow with the
+        """See :class:`voiceclone.backends.backend.Backend`; a HiFi-GAN in parts, so that memory does not grow with the
         piece."""
         if self.pitched:
             return (source or Source()).wave(self.frames(latent, style), self._sample_rate)

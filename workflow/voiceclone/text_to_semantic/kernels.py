@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.graphs.weights import OnnxWeights
+from voiceclone.backends.backend import CACHE_STEP, Floats, Tokens
+from voiceclone.backends.weights import OnnxWeights
 from voiceclone.kernels.binding import MOST_THREADS, Layer, Network, Pass
 from voiceclone.kernels.packing import Packed, pack_int4, pack_int8, pack_linear
-from voiceclone.speaking.backend import CACHE_STEP, Floats, Tokens
 
 #: Bytes for each input that a thread needs to quantise rows; see ``SCRATCH`` in ``linear.h``.
 SCRATCH = 8
@@ -66,14 +66,14 @@ class KernelGPT:
         return linears, norms
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, int]:
-        """See :class:`voiceclone.speaking.backend.Backend`; the cache of the sentence before is lost."""
+        """See :class:`voiceclone.backends.backend.Backend`; the cache of the sentence before is lost."""
         context = self._bert_bias if bert is None else bert.T @ self._bert + self._bert_bias
         text = self._text[phones] + context + self._waves("text", 0, len(phones))
         audio = self._audio[prompt] + self._waves("audio", 0, len(prompt))
         return self._run(np.concatenate([text, audio]), 0, len(phones))
 
     def step(self, token: int, position: int, past: int) -> tuple[Floats, int]:
-        """See :class:`voiceclone.speaking.backend.Backend`; ``past`` is the number of positions that are filled."""
+        """See :class:`voiceclone.backends.backend.Backend`; ``past`` is the number of positions that are filled."""
         return self._run(self._audio[[token]] + self._waves("audio", position, 1), past, 0)
 
     def point(self) -> Floats:

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from voiceclone.backends.backend import HIDDEN_SCORE
 from voiceclone.graphs.builder import Array, GraphBuilder
-from voiceclone.tensorrt.standard import HIDDEN_SCORE
 
 NORM_EPSILON = 1e-5
 LAST = np.iinfo(np.int32).max

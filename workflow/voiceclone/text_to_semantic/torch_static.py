@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voiceclone.backends.backend import CACHE_STEP
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import Layer, TextToSemantic, attention_mask
-from voiceclone.speaking.backend import CACHE_STEP
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

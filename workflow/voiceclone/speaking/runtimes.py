@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from voiceclone.backends.backend import Backend, OnnxBackend
 from voiceclone.errors import ConfigError
-from voiceclone.speaking.backend import Backend, OnnxBackend
 from voiceclone.targets import TENSORRT, runtime_of
 from voiceclone.tensorrt.standard import StandardOnnxBackend
 

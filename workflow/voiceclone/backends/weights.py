@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.backends.backend import Floats
 from voiceclone.errors import DataError
-from voiceclone.speaking.guidance import known_emission
 
 #: Numbers of the fields, of onnx.proto: ModelProto.graph, GraphProto.initializer, and those of TensorProto.
 GRAPH, INITIALIZER = 7, 5
@@ -132,3 +132,8 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, Any]]:
             start += 4 if kind == FIXED_32 else 8
         else:
             raise ValueError(f"field {number} of kind {kind}")
+
+
+def known_emission(table: Floats) -> Floats | None:
+    """The table of a network, or None where no alignment has filled it."""
+    return table if table.any() else None

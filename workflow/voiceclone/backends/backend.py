@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voiceclone.backends.waveform import Frames, Source
 from voiceclone.device import threads_to_use
 from voiceclone.errors import ConfigError
 from voiceclone.onnx_session import onnx_session
-from voiceclone.speaking.waveform import Frames, Source
 
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
@@ -21,6 +21,8 @@ Tokens = npt.NDArray[np.int64]
 BERT_CHANNELS = 1024
 #: Positions by which the buffers of keys and values grow: 256 tokens are 10 s of speech.
 CACHE_STEP = 256
+#: Added to the score of a position that must not be seen; finite in half precision, nothing after the softmax.
+HIDDEN_SCORE = -1e4
 #: Frames (20 ms) of speech that the tail of the vocoder makes at once, and that it looks around.
 PART_FRAMES, MARGIN_FRAMES = 60, 2
 NO_PHONES = np.zeros((1, 0), np.int64)
@@ -95,8 +97,8 @@ class OnnxBackend:
     name = "onnxruntime"
 
     def __init__(self, folder: Path, description: dict[str, Any], threads: int = 0, device: str = "cpu") -> None:
-        from voiceclone.graphs.weights import OnnxWeights, read_pointer
-        from voiceclone.speaking.bundle import LATENT, TEXT_TO_SEMANTIC
+        from voiceclone.backends.bundle import LATENT, TEXT_TO_SEMANTIC
+        from voiceclone.backends.weights import OnnxWeights, read_pointer
 
         self._providers = choose_providers(description, device)
         self._floats = np.float16 if description["half"] else np.float32
@@ -245,7 +247,7 @@ def open_vocoder(
     kernels: Any | None = None,
 ) -> HiFiGANVocoder | SourceFilterVocoder:
     """The vocoder of a bundle, run by onnxruntime; a source-filter decoder's waveform by ``kernels`` if given."""
-    from voiceclone.speaking.bundle import FRAMES, HEAD, TAIL, is_source_filter
+    from voiceclone.backends.bundle import FRAMES, HEAD, TAIL, is_source_filter
 
     def session(name: str) -> OnnxSession:
         return OnnxSession(folder / name, threads, description["half"], providers)

@@ -2,7 +2,7 @@
 
 Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
 the vocoder (``head.onnx`` and ``tail.onnx`` of a HiFi-GAN, ``frames.onnx`` of a source-filter decoder, whose waveform
-:mod:`voiceclone.speaking.waveform` makes), ``reference.safetensors`` (the reference clip as the models see it),
+:mod:`voiceclone.backends.waveform` makes), ``reference.safetensors`` (the reference clip as the models see it),
 ``quantiser.onnx`` and ``style.onnx`` (for new clips), ``SHA256SUMS``. New clips also need the encoders that
 ``bundle.json`` names, which all voices share: see :mod:`voiceclone.speaking.encoders`.
 """

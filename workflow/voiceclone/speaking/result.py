@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from voiceclone.speaking.backend import Floats, Tokens
-from voiceclone.speaking.bundle import Reference
+from voiceclone.backends.backend import Floats, Tokens
+from voiceclone.backends.bundle import Reference
 from voiceclone.speaking.detector import Finding
 
 #: Stages of which the milliseconds are counted.

@@ -17,7 +17,7 @@ import onnx
 import pytest
 import torch
 
-from voiceclone.export.targets import Calibration, build_graphs
+from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.files import write_json
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.gpt import GPTConfig, TextToSemantic

@@ -46,7 +46,7 @@ from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.progress import Progress
 from voiceclone.report.page import build_report
 from voiceclone.speaking.reference import ClipReader, ReferenceCache
-from voiceclone.stage import run_stage, stage_parser
+from voiceclone.stage import Stage
 from voiceclone.stages.features import FeaturesSettings
 from voiceclone.stages.report import ReportSettings
 from voiceclone.stages.settings import RuntimeSettings
@@ -89,7 +89,7 @@ def as_stage(run: Callable[[Path], object]) -> Callable[[Path], None]:
 
     def stage(root: Path) -> None:
         sys.argv = ["stage", "--threads", "1"]
-        run_stage(lambda args: run(root), stage_parser(""))
+        Stage("work", lambda parser: None, lambda args, settings, runtime: run(root)).main("")
 
     return stage
 

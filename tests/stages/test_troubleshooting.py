@@ -37,7 +37,7 @@ def test_modules_that_go_missing_are_pinned_and_there(name: str) -> None:
 @pytest.mark.parametrize(
     ("user", "needed"),
     [
-        ("voiceclone.config", "annotated_types"),
+        ("voiceclone.config.config", "annotated_types"),
         ("transformers.dependency_versions_check", ""),
         ("audio_separator.separator.uvr_lib_v5.roformer.bs_roformer", "einops"),
     ],

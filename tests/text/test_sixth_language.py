@@ -22,7 +22,7 @@ import voiceclone.config
 from voiceclone.corpus.filters import repeated_phrase
 from voiceclone.corpus.listfile import ListEntry, read_list, write_list
 from voiceclone.corpus.normalise import normalise_text, unread_flags
-from voiceclone.evaluation.wer import word_errors
+from voiceclone.text.wer import word_errors
 from voiceclone.languages import LANGUAGES
 from voiceclone.report.words import language_name
 from voiceclone.speaking.reference import with_end_mark

@@ -64,7 +64,7 @@ FILTERS = {
 def page(template: str, **values: Any) -> str:
     """Render a template of this package; everything that is not :class:`Markup` is escaped."""
     environment = Environment(
-        loader=PackageLoader("voiceclone.evaluation"),
+        loader=PackageLoader("voiceclone.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

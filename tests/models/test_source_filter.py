@@ -186,7 +186,7 @@ def test_kernels_make_the_wave_that_numpy_makes(count: int) -> None:
 def test_the_wave_of_the_kernels_depends_on_no_number_of_threads() -> None:
     program = """
 import numpy as np, sys
-from voiceclone.inference.source_filter import Frames, Source
+from voiceclone.backends.waveform import Frames, Source
 from voiceclone.kernels.binding import load_kernels
 
 rng, kernels = np.random.default_rng(0), load_kernels()

@@ -245,8 +245,8 @@ def test_a_forked_process_speaks_too(bundles: Any, starts: bool) -> None:
     program = f"""
 import os, sys, numpy as np
 from pathlib import Path
-from voiceclone.inference.kernel_gpt import KernelGPT
-from voiceclone.inference.onnx_weights import OnnxWeights
+from voiceclone.text_to_semantic.kernels import KernelGPT
+from voiceclone.backends.weights import OnnxWeights
 from voiceclone.kernels.binding import load_kernels
 
 kernels = load_kernels()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from voiceclone.sound.io import Waveform
-from voiceclone.sound.measure import estimate_snr, measure, snr_of_powers
+from voiceclone.sound.measure import measure
+from voiceclone.sound.snr import estimate_snr, snr_of_powers
 
 RATE = 16_000
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from voiceclone.errors import DataError
 from voiceclone.sound.io import Waveform, read_audio, resample
-from voiceclone.sound.measure import snr_of_powers
+from voiceclone.sound.snr import snr_of_powers
 
 Array = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
 from voiceclone.sound.each_take import each_take
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.sound.loudness import loudness, set_loudness, true_peak_dbtp
-from voiceclone.sound.measure import estimate_snr
+from voiceclone.sound.snr import estimate_snr
 from voiceclone.stages.clean import CleanSettings
 
 if TYPE_CHECKING:

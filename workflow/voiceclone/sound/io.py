@@ -211,8 +211,7 @@ def _probe_with_ffmpeg(path: Path, to_end: bool = False) -> SoundInfo:
 
 def _speech(path: Path, track: SoundInfo) -> float:
     """How much a track sounds like speech: the ratio in dB of its loud frames to its pauses, in its first minutes."""
-    from voiceclone.sound.measure import SNR_FRAME_SECONDS as FRAME_SECONDS
-    from voiceclone.sound.measure import snr_of_powers
+    from voiceclone.sound.snr import FRAME_SECONDS, snr_of_powers
 
     size, powers = max(1, int(FRAME_SECONDS * track.sample_rate)), []
     try:

@@ -40,6 +40,7 @@ from voiceclone.evaluation.evaluate import Item, Spoken, speak_items
 from voiceclone.features.extract import extract_features
 from voiceclone.files import sha256_file, write_json, write_tsv
 from voiceclone.kernels import binding
+from voiceclone.lineage.items import ItemCache
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
@@ -207,8 +208,9 @@ def speak(root: Path) -> None:
         times = {"text_ms": 1.0, "gpt_ms": 200.0, "decoder_ms": 50.0, "post_ms": 0.0}
         return Spoken(tone.astype(np.float32), 32_000, times)
 
-    keys = {item.id: f"key of {item.text}" for item in items}
-    records = speak_items(items, lambda: voice, root / "eval", keys, Progress("test", len(items)))
+    inputs = {item.id: (item.text,) for item in items}
+    cache = ItemCache("evaluate", None, root / "eval")
+    records = speak_items(items, lambda: voice, cache, inputs, Progress("test", len(items)))
     write_json(root / "eval" / "summary.json", records)
 
 

@@ -51,22 +51,20 @@ from voiceclone.training.finetuning import (
     WeightAverage,
     load_weights,
     read_base,
-    recompute_activations,
     train_last_layers,
-    trained_parameters,
 )
-from voiceclone.training.loop import Plan, Trainer
+from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import ScaledAdam
 from voiceclone.training.processes import World, prepare_device
 from voiceclone.training.run import (
+    Finished,
     OutputFiles,
     chosen_weights,
-    judge_utterances,
     judged,
-    write_outputs,
+    run_training,
     write_untrained,
 )
-from voiceclone.training.state import StateFolder, base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.state import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.step import Figures, Part, Updates
 
 log = logging.getLogger(__name__)
@@ -589,32 +587,28 @@ def train_gpt(
     recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, updates)
     if alignment is not None and config.pointer_layer:
         recipe.model.pointer.emission.copy_(load_file(alignment)["emission"])
-    if updates.precision.reason:
-        announce(f"{label}  precision {updates.precision.describe()}")
-    if runtime.gradient_checkpointing:
-        recompute_activations(recipe.model, Layer)
-    log.info(
-        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %d of "
-        "them trained, %s",
-        len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
-        sum(parameter.numel() for parameter in recipe.model.parameters()),
-        trained_parameters(recipe.model), device,
-    )  # fmt: skip
-    state = StateFolder(state_dir, fingerprint)
-    plan, warm = Plan.of(settings, steps), settings.warm_start == "previous"
-    result = Trainer(recipe, plan, state, runtime, label, warm, world).run()
-    notes = {
-        "padding_share": round(order.padding_share(), 4),
-        "trained_parameters": trained_parameters(recipe.model),
-        **({"precision": updates.precision.describe()} if updates.precision.reason else {}),
-    }
-    if world.leads:
-        notes |= judge_utterances(result, recipe.metric, data.train, files.suspects)
+
+    def finish(result: Result) -> Finished:
         chosen = chosen_weights(result, settings.select)
         complete = recipe.adapters.merged(chosen) if recipe.adapters is not None else chosen
-        config, complete, more = pointed(config, complete, features_dir, alignment, settings, label)
-        write_outputs(files, result, settings.select, fingerprint, config.to_dict(), notes | more, complete)
-    world.leave()
+        sizes, complete, notes = pointed(config, complete, features_dir, alignment, settings, label)
+        return Finished(sizes.to_dict(), notes, complete)
+
+    run_training(
+        recipe,
+        data.train,
+        data.heldout,
+        order,
+        steps,
+        fingerprint,
+        settings,
+        updates,
+        state_dir,
+        files,
+        label,
+        (Layer,),
+        finish,
+    )
 
 
 def pointed(

@@ -1,4 +1,5 @@
-"""What a finished training leaves in ``models/``: weights, report, history, each written whole or not at all.
+"""From a recipe to a finished training, and what it leaves in ``models/``: weights, report, history, each written whole
+or not at all.
 
 Which transcripts are probably wrong: utterances that the trained model finds much harder than the others.
 
@@ -10,22 +11,31 @@ the median in units of the median absolute deviation, scaled to agree with stand
 from __future__ import annotations
 
 import hashlib
+import logging
 import statistics
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from voiceclone.files import atomic_path, write_json, write_jsonl, write_tsv
 from voiceclone.lineage.fingerprint import Fingerprint
+from voiceclone.progress import announce
+from voiceclone.stages.train_gpt import GPTSettings
+from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.checkpoints import Best
-from voiceclone.training.data import Utterance
-from voiceclone.training.loop import Result
+from voiceclone.training.data import Order, Utterance
+from voiceclone.training.finetuning import recompute_activations, trained_parameters
+from voiceclone.training.loop import Plan, Recipe, Result, Trainer
 from voiceclone.training.processes import versions
+from voiceclone.training.state import StateFolder
+from voiceclone.training.step import Updates
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -191,3 +201,79 @@ def write_weights(target: Path, weights: Weights) -> None:
     """Write tensors as safetensors, whole or not at all."""
     with atomic_path(target) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a recipe says of its result.
+
+    Attributes:
+        architecture: of the written network.
+        notes: for the report.
+        weights: all of them under the public keys, where those that were trained are not all.
+    """
+
+    architecture: Mapping[str, Any]
+    notes: Mapping[str, Any]
+    weights: Weights | None = None
+
+
+def run_training(
+    recipe: Recipe,
+    train: Sequence[Utterance],
+    heldout: Sequence[Utterance],
+    order: Order,
+    steps: int,
+    fingerprint: Fingerprint,
+    settings: GPTSettings | SoVITSSettings,
+    updates: Updates,
+    state_dir: Path,
+    files: OutputFiles,
+    label: str,
+    recomputed: tuple[type[nn.Module], ...],
+    finish: Callable[[Result], Finished],
+) -> None:
+    """Run a recipe to its end, or continue it, and write model, report and history.
+
+    Args:
+        recipe: with the network in ``model``.
+        train: utterances of the training split.
+        heldout: utterances that it is validated on.
+        order: of the batches.
+        steps: to make in all.
+        fingerprint: of the training.
+        settings: of the training.
+        updates: of the recipe; has the runtime block and the processes.
+        state_dir: folder of the states of this kind, one folder per fingerprint.
+        files: to write.
+        label: for the progress lines.
+        recomputed: modules whose activations are computed again where the runtime block asks for less memory.
+        finish: called with the result where files are written.
+
+    Raises:
+        Interrupted: stopped by a signal or the time budget, saved.
+    """
+    runtime, world = updates.runtime, updates.world
+    precision = updates.precision.describe() if updates.precision.reason else ""
+    if precision:
+        announce(f"{label}  precision {precision}")
+    if runtime.gradient_checkpointing:
+        recompute_activations(recipe.model, *recomputed)
+    padding, trained = order.padding_share(), trained_parameters(recipe.model)
+    log.info(
+        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %d of "
+        "them trained, %s",
+        len(train), len(heldout), order.steps_per_epoch, steps, 100 * padding,
+        sum(parameter.numel() for parameter in recipe.model.parameters()), trained, updates.device,
+    )  # fmt: skip
+    state = StateFolder(state_dir, fingerprint)
+    warm = settings.warm_start == "previous"
+    result = Trainer(recipe, Plan.of(settings, steps), state, runtime, label, warm, world).run()
+    if world.leads:
+        notes: dict[str, Any] = {"padding_share": round(padding, 4), "trained_parameters": trained}
+        notes |= {"precision": precision} if precision else {}
+        notes |= judge_utterances(result, recipe.metric, train, files.suspects)
+        done = finish(result)
+        notes |= done.notes
+        write_outputs(files, result, settings.select, fingerprint, done.architecture, notes, done.weights)
+    world.leave()

@@ -49,15 +49,20 @@ from voiceclone.training.finetuning import (
     freeze_parts,
     load_weights,
     read_base,
-    recompute_activations,
-    trained_parameters,
 )
-from voiceclone.training.loop import Plan, Trainer
+from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import adamw, generator_groups, set_rate, whole_group
 from voiceclone.training.processes import World, prepare_device
-from voiceclone.training.run import OutputFiles, judge_utterances, judged, write_outputs, write_untrained, write_weights
+from voiceclone.training.run import (
+    Finished,
+    OutputFiles,
+    judged,
+    run_training,
+    write_untrained,
+    write_weights,
+)
 from voiceclone.training.staged import PITCH_INPUTS, StagedRecipe, WindowData, windows_order
-from voiceclone.training.state import StateFolder, base_digests, base_fingerprint, tensor_digest, training_fingerprint
+from voiceclone.training.state import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.step import Figures, Part, Updates
 
 log = logging.getLogger(__name__)
@@ -450,8 +455,6 @@ def train_sovits(
         data.digests(),
     )
     updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
-    if updates.precision.reason:
-        announce(f"{label}  precision {updates.precision.describe()}")
     recipe = (
         StagedRecipe(data, config, discriminator, settings, order, steps, device, updates)
         if isinstance(data, WindowData)
@@ -462,27 +465,13 @@ def train_sovits(
     if base_discriminator is not None:
         load_weights(recipe.discriminator, weights["discriminator"], base_discriminator)
     recipe.model.load_state_dict({**recipe.model.state_dict(), **frozen})
-    if runtime.gradient_checkpointing:
-        recompute_activations(recipe.model, ResidualBlock, ConvNeXtBlock, GatedStack)
-    log.info(
-        "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, "
-        "%d + %d parameters, %d of the first trained, %s",
-        len(data.train), len(data.heldout), order.steps_per_epoch, steps, 100 * order.padding_share(),
-        *(sum(p.numel() for p in network.parameters()) for network in (recipe.model, recipe.discriminator)),
-        trained_parameters(recipe.model), device,
-    )  # fmt: skip
-    state = StateFolder(state_dir, fingerprint)
-    plan, warm = Plan.of(settings, steps), settings.warm_start == "previous"
-    result = Trainer(recipe, plan, state, runtime, label, warm, world).run()
-    notes = {
-        "padding_share": round(order.padding_share(), 4),
-        "trained_parameters": trained_parameters(recipe.model),
-        **({"precision": updates.precision.describe()} if updates.precision.reason else {}),
-        "discriminator": discriminator.to_dict(),
-    }
-    if world.leads:
-        notes |= judge_utterances(result, recipe.metric, data.train, files.suspects)
+
+    def finish(result: Result) -> Finished:
         if settings.keep_discriminator:
             write_weights(files.weights.with_name("discriminator.safetensors"), recipe.discriminator.state_dict())
-        write_outputs(files, result, settings.select, fingerprint, architecture, notes)
-    world.leave()
+        return Finished(architecture, {"discriminator": discriminator.to_dict()})
+
+    run_training(
+        recipe, data.train, data.heldout, order, steps, fingerprint, settings, updates, state_dir, files, label,
+        (ResidualBlock, ConvNeXtBlock, GatedStack), finish,
+    )  # fmt: skip

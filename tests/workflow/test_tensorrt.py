@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
+from tests.support.voice_fixture import make_voice
 
 from voiceclone.evaluation.evaluate import COLUMNS
 from voiceclone.files import read_json, write_tsv
 from voiceclone.tensorrt.engines import why_not
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from unit.voice_fixture import make_voice
 
 MEASURES = ("whisper-base", "campplus", "ge2e", "dnsmos", "distillmos")
 

@@ -22,7 +22,7 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import read_discriminator, read_gpt, read_sovits
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
 from voiceclone.models.voice import load_voice
-from voiceclone.training import finetuning as training_base
+from voiceclone.training import finetuning
 from voiceclone.training.checkpoints import CheckpointStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def test_trainings_start_from_the_packed_files_as_assets(packed, tmp_path) -> No
     project = project_with(packed, tmp_path / "project")
     for name, read in READERS.items():
         path = fetch_asset(name, project / "resources" / "models", project / "config" / "assets.yaml", offline=True)
-        config, state = training_base.read_base(open_asset(path), read)
+        config, state = finetuning.read_base(open_asset(path), read)
         assert config == read(packed / FILES[name])[0] and state
     path = fetch_asset("base-tokenizer", project / "resources" / "models", project / "config" / "assets.yaml")
     tokenizer = Tokenizer(read_base(open_asset(path)))

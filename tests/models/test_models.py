@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from voiceclone.errors import AssetError, ConfigError
-from voiceclone.models import losses
-from voiceclone.models import public_files as checkpoints
+from voiceclone.models import losses, public_files
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic, attention_mask
 from voiceclone.models.mel import mel_spectrogram, spectrogram
@@ -361,8 +360,8 @@ def test_decoder_graph_follows_any_length(sovits, tmp_path):
 
 def test_gpt_file_round_trip(gpt, tmp_path):
     path = tmp_path / "voice.ckpt"
-    checkpoints.write_gpt(path, gpt.config, gpt.state_dict(), "GPT-e15")
-    config, state = checkpoints.read_gpt(path)
+    public_files.write_gpt(path, gpt.config, gpt.state_dict(), "GPT-e15")
+    config, state = public_files.read_gpt(path)
     assert config == gpt.config
     assert list(state) == list(gpt.state_dict())
     for key, value in gpt.state_dict().items():
@@ -376,9 +375,9 @@ def test_sovits_file_round_trip(tmp_path):
     )
     network = SynthesizerTrn(config)
     path = tmp_path / "voice.pth"
-    checkpoints.write_sovits(path, config, network.state_dict(), "8epoch_400iteration")
+    public_files.write_sovits(path, config, network.state_dict(), "8epoch_400iteration")
     assert path.read_bytes()[:4] == b"05\x03\x04"
-    read, state = checkpoints.read_sovits(path)
+    read, state = public_files.read_sovits(path)
     assert read == config
     missing, unexpected = SynthesizerTrn(read).load_state_dict(state, strict=False)
     assert not unexpected
@@ -396,7 +395,7 @@ def test_public_settings_object_is_read_as_data(tmp_path, monkeypatch):
     network = SynthesizerTrn(SoVITSConfig(decoder_channels=32, filter_channels=64))
     torch.save({"weight": network.state_dict(), "config": settings}, tmp_path / "public.pth")
     monkeypatch.delitem(sys.modules, "utils")
-    config, state = checkpoints.read_sovits(tmp_path / "public.pth")
+    config, state = public_files.read_sovits(tmp_path / "public.pth")
     assert config.dropout == 0.25
     assert config.decoder_channels == 32
     assert set(state) == set(network.state_dict())
@@ -405,7 +404,7 @@ def test_public_settings_object_is_read_as_data(tmp_path, monkeypatch):
 def test_discriminator_file(tmp_path):
     network = MultiPeriodDiscriminator(DiscriminatorConfig(periods=(2, 3, 5, 7, 11), channel_divisor=4))
     torch.save({"weight": network.state_dict()}, tmp_path / "d.pth")
-    config, state = checkpoints.read_discriminator(tmp_path / "d.pth")
+    config, state = public_files.read_discriminator(tmp_path / "d.pth")
     assert config.periods == (2, 3, 5, 7, 11)
     assert set(state) == set(network.state_dict())
 
@@ -419,7 +418,7 @@ class Evil:
 
 def test_code_in_a_file_is_refused(tmp_path, capsys):
     torch.save({"weight": {}, "config": Evil()}, tmp_path / "evil.pth")
-    for read in (checkpoints.read_gpt, checkpoints.read_sovits, checkpoints.read_discriminator):
+    for read in (public_files.read_gpt, public_files.read_sovits, public_files.read_discriminator):
         with pytest.raises(AssetError, match=r"evil\.pth"):
             read(tmp_path / "evil.pth")
     assert "code ran" not in capsys.readouterr().out
@@ -428,7 +427,7 @@ def test_code_in_a_file_is_refused(tmp_path, capsys):
 def test_wrong_files_are_named(tmp_path, gpt):
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(AssetError, match=r"text\.pth"):
-        checkpoints.read_sovits(tmp_path / "text.pth")
-    checkpoints.write_gpt(tmp_path / "gpt.ckpt", gpt.config, gpt.state_dict(), "x")
+        public_files.read_sovits(tmp_path / "text.pth")
+    public_files.write_gpt(tmp_path / "gpt.ckpt", gpt.config, gpt.state_dict(), "x")
     with pytest.raises(AssetError, match="another kind of model"):
-        checkpoints.read_sovits(tmp_path / "gpt.ckpt")
+        public_files.read_sovits(tmp_path / "gpt.ckpt")

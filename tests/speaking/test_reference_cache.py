@@ -10,7 +10,7 @@ from tests.support.encoder_fixture import sound
 from tests.support.toy_voice import ToyEncoders
 
 from voiceclone.backends.bundle import Reference
-from voiceclone.speaking import reference as reference_cache
+from voiceclone.speaking import reference
 from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder
 
 
@@ -100,8 +100,8 @@ def test_what_fails_is_not_kept(folder: Path) -> None:
 
 
 def test_only_the_newest_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_cache, "IN_MEMORY", 2)
-    monkeypatch.setattr(reference_cache, "ON_DISK", 3)
+    monkeypatch.setattr(reference, "IN_MEMORY", 2)
+    monkeypatch.setattr(reference, "ON_DISK", 3)
     cache, nothing = ReferenceCache(folder), np.zeros(0, np.int64)
     for number in range(5):
         made = Reference(nothing, nothing, np.full((1, 1, 1), number, np.float32))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.small_training import Speaker, die_at, limit, small_gpt, small_sovits, tensors
 from tests.support.training_toy import in_child
-from tests.training.test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401 (a fixture)
 from torch import Tensor, nn
 
 from voiceclone.errors import DataError
@@ -26,6 +25,8 @@ from voiceclone.training.data import BatchOrder
 from voiceclone.training.gpt import GPTData, GPTRecipe
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
 from voiceclone.training.step import Accumulator, MemoryExhaustedError, Updates, is_out_of_memory, split
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 CPU = torch.device("cpu")
 KINDS = ["gpt", "sovits"]
@@ -85,37 +86,6 @@ def test_gradients_and_losses_of_the_parts_add_up_to_those_of_the_batch(tmp_path
     without_noise = recipe(kind, tmp_path, 2)
     without_noise.train_step(1)
     assert (gradients(without_noise) - gradients(whole)).norm() / gradients(whole).norm() > 1e-3  # dropout is seen
-
-
-def limit(kind: str, most: int) -> Callable[[], None]:
-    """Make every network of a kind run out of memory when more than ``most`` items go through it; returns the undoing.
-
-    The exception is the one with which torch reports that the device is full.
-    """
-    from voiceclone.models.discriminators import MultiPeriodDiscriminator
-    from voiceclone.models.gpt import TextToSemantic
-
-    network: Any = TextToSemantic if kind == "gpt" else MultiPeriodDiscriminator
-    forward = network.forward
-
-    def limited(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        first = args[0] if args else kwargs["phones"]
-        if len(first) > most and torch.is_grad_enabled():
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
-        return forward(self, *args, **kwargs)
-
-    network.forward = limited
-
-    def undo() -> None:
-        network.forward = forward
-
-    return undo
-
-
-def tensors(speaker: Speaker, kind: str) -> dict[str, bytes]:
-    """Every file of tensors and of values of the newest checkpoint."""
-    newest = max(speaker.folder.glob(f"state/{kind}/*/step-*"))
-    return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,9 +30,9 @@ from tests.support import training_toy as toy
 from tests.support.crash_points import Disturbance, Outcome, Point, watch
 from tests.support.feature_fixture import corpus, random_campplus, random_hubert
 from tests.support.report_fixture import make_results
+from tests.support.small_training import small_gpt, small_sovits
 from tests.support.synthetic_features import make_features
 from tests.support.toy_voice import ToyEncoders
-from tests.training.test_train_stages import small_gpt, small_sovits
 
 from same_files import VIEWS, difference, files_in
 from voiceclone.assets import fetch_asset
@@ -54,8 +54,7 @@ from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.tensorrt.engines import read_recorded, write_recorded
-from voiceclone.training import checkpoints as saving
-from voiceclone.training import gpt, sovits
+from voiceclone.training import checkpoints, gpt, sovits
 from voiceclone.training.run import OutputFiles, write_weights
 
 pytestmark = [
@@ -154,7 +153,7 @@ def train(kind: str, root: Path) -> None:
     DiscriminatorConfig.nano = staticmethod(  # type: ignore[method-assign]
         lambda: DiscriminatorConfig(periods=(3,), channel_divisor=4)
     )
-    saving.RETRY_SECONDS = 0.0
+    checkpoints.RETRY_SECONDS = 0.0
     models = root / "models"
     files = OutputFiles(
         models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl",
@@ -175,7 +174,7 @@ def train(kind: str, root: Path) -> None:
 
 def save(root: Path) -> None:
     """The engine of the trainings on its smallest recipe: one checkpoint."""
-    saving.RETRY_SECONDS = 0.0
+    checkpoints.RETRY_SECONDS = 0.0
     result = toy.train(root / "state", steps=3, save_every_steps=3, sample_every=0, save_patience_minutes=0)
     write_weights(root / "models" / "toy.safetensors", result.last)
 

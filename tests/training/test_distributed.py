@@ -16,13 +16,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.test_accumulation import limit, tensors
-from tests.training.test_train_stages import REPOSITORY, Speaker, die_at, small_networks  # noqa: F401 (the fixture makes networks small)
+from tests.support.small_training import Speaker, die_at, limit, tensors
 
 from voiceclone.files import read_json
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.training import gpt, sovits
 from voiceclone.training.processes import World, launch, run_processes, wanted_processes
+
+pytestmark = pytest.mark.usefixtures("small_networks")
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 RECIPES: dict[str, Any] = {"gpt": gpt.GPTRecipe, "sovits": sovits.SoVITSRecipe}
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support.small_training import Speaker, die_at, small_gpt, small_sovits
 from tests.support.training_toy import in_child
 from tests.training import test_train_stages as stages
-from tests.training.test_train_stages import Speaker, die_at, small_gpt, small_networks, small_sovits  # noqa: F401
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
@@ -23,8 +23,9 @@ from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
-from voiceclone.training import finetuning as memory
-from voiceclone.training import gpt, sovits
+from voiceclone.training import finetuning, gpt, sovits
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
 
@@ -164,12 +165,12 @@ def test_recomputed_activations_train_the_same_bytes_and_the_same_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, saving = Speaker(tmp_path / "plain"), Speaker(tmp_path / "saving")
-    run = memory._run
+    run = finetuning._run
     for kind, kinds in (("gpt", {"Layer"}), ("sovits", {"ResidualBlock", "GatedStack"})):
         plain.train(kind, steps=3)
         with monkeypatch.context() as patch:
             used: list[torch.nn.Module] = []
-            patch.setattr(memory, "_run", lambda item, *args, used=used: used.append(item) or run(item, *args))
+            patch.setattr(finetuning, "_run", lambda item, *args, used=used: used.append(item) or run(item, *args))
             patch.setattr(stages, "RuntimeSettings", partial(RuntimeSettings, gradient_checkpointing=True))
             saving.train(kind, steps=3)
         assert {type(item).__name__ for item in used} == kinds

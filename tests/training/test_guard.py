@@ -8,12 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tests.training.test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
+from tests.support.small_training import Speaker
 
 from voiceclone.errors import DataError
 from voiceclone.training import gpt, sovits
 from voiceclone.training.data import Loader
 from voiceclone.training.step import FEWEST, ExplodingError, Guard, NotFiniteError, finite
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def test_figures_that_are_not_finite_are_named() -> None:

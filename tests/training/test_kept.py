@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tests.training.test_train_stages import Speaker
+from tests.support.small_training import Speaker, small_gpt, small_sovits
 
 from voiceclone.lineage.items import item_key
 from voiceclone.models.discriminators import DiscriminatorConfig
@@ -31,15 +32,12 @@ def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
 
     def gpt(codes: int) -> GPTConfig:
-        return GPTConfig(dim=4, layers=1, heads=1, feed_forward=8, codes=codes)
+        return replace(small_gpt(codes), dim=4, layers=1, heads=1, feed_forward=8)
 
     def sovits(ssl_dim: int, codes: int) -> SoVITSConfig:
-        return SoVITSConfig(
-            ssl_dim=ssl_dim, codes=codes, inter_channels=8, hidden_channels=8, filter_channels=8, layers=1,
-            gin_channels=8, style_hidden=8, mrte_channels=8, mrte_heads=2, posterior_layers=2, flow_layers=1,
-            flow_couplings=2, decoder_channels=32, resblock_kernels=(3,), resblock_dilations=((1,),),
-            speaker_vector_size=192,
-        )  # fmt: skip
+        widths = ("inter", "hidden", "filter", "gin", "mrte")
+        narrow = {f"{name}_channels": 8 for name in widths}
+        return replace(small_sovits(ssl_dim, codes), **narrow, style_hidden=8)
 
     monkeypatch.setattr(GPTConfig, "nano", staticmethod(gpt))
     monkeypatch.setattr(SoVITSConfig, "nano", staticmethod(sovits))

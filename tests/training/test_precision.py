@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.support.small_training import Speaker, die_at, small_sovits, tensors
 from tests.support.training_toy import in_child
-from tests.training.test_accumulation import tensors
-from tests.training.test_train_stages import Speaker, die_at, small_networks, small_sovits  # noqa: F401 (the fixture is used)
 from torch import nn
 
 from voiceclone.models.gpt import attend, attention_mask
@@ -22,6 +21,8 @@ from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training import gpt, sovits
 from voiceclone.training.step import NotFiniteError, Precision, Updates
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 CPU = torch.device("cpu")
 FAST: dict[str, Any] = {"batch_size": 4, "log_every": 2, "validate_every": 100}

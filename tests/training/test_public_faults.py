@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
+from tests.support.small_training import Speaker
 
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.losses import token_loss
@@ -17,6 +17,8 @@ from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.gpt import train_gpt
 from voiceclone.training.run import OutputFiles
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "public-faults.md"

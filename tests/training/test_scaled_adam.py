@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.support import training_toy as toy
-from tests.training.test_train_stages import Speaker, small_networks  # noqa: F401 (the fixture makes networks small)
+from tests.support.small_training import Speaker
 
 from voiceclone.config.load import load_config
 from voiceclone.errors import ConfigError
@@ -19,6 +19,8 @@ from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.checkpoints import CheckpointStore
 from voiceclone.training.gpt import learning_rate
 from voiceclone.training.optimizers import ScaledAdam
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 class Recipe(toy.ToyRecipe):

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.support.small_training import Speaker, die_at, tensors
 from tests.support.training_toy import in_child
-from tests.training.test_accumulation import tensors
-from tests.training.test_train_stages import Speaker, die_at, small_networks  # noqa: F401 (the fixture is used)
 
 from voiceclone.errors import ConfigError
 from voiceclone.files import read_tsv, write_tsv
@@ -19,6 +18,8 @@ from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training import gpt
 from voiceclone.training.gpt import GPTData, replaced_tokens
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 SMALL = {"architecture": "small", "small": {"batch_tokens": 120, "longest_joined": 100}}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.support.small_training import Speaker, die_at, small_sovits
 from tests.support.training_toy import in_child
-from tests.training.test_train_stages import Speaker, die_at, small_networks, small_sovits  # noqa: F401 (the fixture is used)
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError
@@ -22,6 +22,8 @@ from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training import sovits
 from voiceclone.training.staged import StagedRecipe, WindowData, windows_order
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 STEPS = 6
 SETTINGS: dict[str, Any] = {

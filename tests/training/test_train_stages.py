@@ -3,117 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support.small_training import STEPS, Speaker, die_at
 from tests.support.synthetic_features import make_features
 from tests.support.training_toy import in_child
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.files import read_json, read_jsonl
+from voiceclone.files import read_json
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
-from voiceclone.stages.settings import RuntimeSettings
-from voiceclone.stages.train_gpt import GPTSettings
-from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training import gpt, sovits
 from voiceclone.training.housekeeping import state_lines
-from voiceclone.training.run import OutputFiles
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STEPS = {"gpt": 14, "sovits": 5}
-
-
-def small_gpt(codes: int) -> GPTConfig:
-    return GPTConfig(dim=32, layers=2, heads=2, feed_forward=64, codes=codes)
-
-
-def small_sovits(ssl_dim: int, codes: int) -> SoVITSConfig:
-    return SoVITSConfig(
-        ssl_dim=ssl_dim, codes=codes, inter_channels=16, hidden_channels=16, filter_channels=16, layers=1,
-        gin_channels=16, style_hidden=16, mrte_channels=16, mrte_heads=2, posterior_layers=2, flow_layers=1,
-        flow_couplings=2, decoder_channels=32, resblock_kernels=(3,), resblock_dilations=((1,),),
-        speaker_vector_size=192,
-    )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest networks of each kind in place of the nano ones: these tests are about the training."""
-    torch.set_num_threads(1)
-    monkeypatch.setattr(GPTConfig, "nano", staticmethod(small_gpt))
-    monkeypatch.setattr(SoVITSConfig, "nano", staticmethod(small_sovits))
-    monkeypatch.setattr(
-        DiscriminatorConfig, "nano", staticmethod(lambda: DiscriminatorConfig(periods=(3,), channel_divisor=4))
-    )
-
-
-class Speaker:
-    """A speaker's results folder with random features."""
-
-    def __init__(self, folder: Path, **features: Any) -> None:
-        self.folder = folder
-        (folder / "models").mkdir(parents=True, exist_ok=True)
-        make_features(folder / "features", folder / "models" / "tokenizer.safetensors", **features)
-
-    def train(
-        self,
-        kind: str,
-        steps: int = 0,
-        save_every: int = 3,
-        micro_batch: int = 0,
-        process_timeout: float = 60,
-        compiled: bool = False,
-        asset: Asset | None = None,
-        adversary: Asset | None = None,
-        alignment: Path | None = None,
-        **settings: Any,
-    ) -> None:
-        """Run a training stage in this process."""
-        models = self.folder / "models"
-        outputs = OutputFiles(models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
-        state = self.folder / "state" / kind
-        runtime = RuntimeSettings(
-            save_every_steps=save_every, device="cpu", micro_batch=micro_batch, process_timeout=process_timeout,
-            compile=compiled,
-        )  # fmt: skip
-        values = {"architecture": "nano", "batch_size": 2, "log_every": 2, "validate_every": 4, **settings}
-        values["steps"] = steps or STEPS[kind]
-        features = self.folder / "features"
-        if kind == "gpt":
-            gpt.train_gpt(features, state, outputs, GPTSettings(**values), runtime, asset, alignment=alignment)
-        else:
-            tokenizer = models / "tokenizer.safetensors"
-            sovits.train_sovits(
-                features, tokenizer, state, outputs, SoVITSSettings(**values), runtime, asset, adversary
-            )
-
-    def weights(self, kind: str) -> bytes:
-        return (self.folder / "models" / f"{kind}.safetensors").read_bytes()
-
-    def report(self, kind: str) -> dict[str, Any]:
-        report: dict[str, Any] = read_json(self.folder / "models" / f"{kind}.json")
-        return report
-
-    def history(self, kind: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = read_jsonl(self.folder / "models" / f"{kind}.history.jsonl")
-        return rows
-
-    def losses(self, kind: str) -> list[dict[str, Any]]:
-        rows = self.history(kind)
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows if "event" not in row]
 
 
 @pytest.fixture(scope="module")
@@ -128,19 +44,6 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Speake
         return made[kind]
 
     return get
-
-
-def die_at(recipe: type, step: int, number: int) -> None:
-    """Make a recipe send its process a signal in the middle of a step."""
-    original = recipe.train_step  # type: ignore[attr-defined]
-
-    def train_step(self: object, current: int) -> dict[str, float]:
-        if current == step:
-            os.kill(os.getpid(), number)
-        result: dict[str, float] = original(self, current)
-        return result
-
-    recipe.train_step = train_step  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ["gpt", "sovits"])

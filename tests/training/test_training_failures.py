@@ -19,8 +19,7 @@ from tests.support import training_toy as toy
 
 from voiceclone.errors import DataError
 from voiceclone.files import read_jsonl
-from voiceclone.training import checkpoints as saving
-from voiceclone.training import state as lock
+from voiceclone.training import checkpoints, state
 from voiceclone.training.state import exclusive, holder
 
 torch.set_num_threads(1)
@@ -60,7 +59,7 @@ def fill(folder: Path) -> None:
 def test_a_full_disk_does_not_end_the_training_and_is_forgotten_when_there_is_room_again(
     small_disk: Path, straight: toy.Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(saving, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "RETRY_SECONDS", 0.0)
 
     def weather(step: int) -> None:
         if step == 6:
@@ -103,7 +102,7 @@ def test_a_stop_on_a_full_disk_tries_once_and_says_what_is_kept(small_disk: Path
     began = time.monotonic()
     with pytest.raises(DataError, match="the one of step 4 is kept"):
         toy.train(small_disk, toy.ToyRecipe(before=stop))
-    assert time.monotonic() - began < saving.RETRY_SECONDS
+    assert time.monotonic() - began < checkpoints.RETRY_SECONDS
 
 
 def test_a_read_only_folder_says_so_before_the_first_step(tmp_path: Path) -> None:
@@ -151,7 +150,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 
 def test_a_lock_file_that_was_deleted_meanwhile_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, real = tmp_path / "lock", lock.fcntl.flock
+    path, real = tmp_path / "lock", state.fcntl.flock
     calls = 0
 
     def flock(handle: object, operation: int) -> None:
@@ -161,7 +160,7 @@ def test_a_lock_file_that_was_deleted_meanwhile_is_made_again(tmp_path: Path, mo
             path.unlink()
         real(handle, operation)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    monkeypatch.setattr(state.fcntl, "flock", flock)
     with exclusive(path):
         assert calls == 2 and path.exists()
 

@@ -1,7 +1,4 @@
-"""Bringing the files of a model from one source into a folder.
-
-Downloading one file over HTTP: in pieces, bounded, going on where an attempt before it ended.
-"""
+"""Bringing the files of a model from one source into a folder; over HTTP in pieces, bounded and resumed."""
 
 from __future__ import annotations
 

@@ -84,13 +84,13 @@ def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears
     """What listens, from the assets ``campplus``, ``distillmos`` and a recogniser."""
     from voiceclone.listeners.campplus import SpeakerEncoder
     from voiceclone.listeners.mos import DistillMos
-    from voiceclone.listeners.recogniser import ScoringRecogniser as Recogniser
+    from voiceclone.listeners.recogniser import ScoringRecogniser
 
     by_name = {asset.name: asset for asset in assets}
     known = digest([beam_size, *(by_name[name].digest for name in sorted(by_name))])
     speaker, quality = by_name.pop("campplus"), by_name.pop("distillmos")
     (recogniser,) = by_name.values()
-    return Ears(Recogniser(recogniser, threads, beam_size), SpeakerEncoder(speaker), DistillMos(quality), known)
+    return Ears(ScoringRecogniser(recogniser, threads, beam_size), SpeakerEncoder(speaker), DistillMos(quality), known)
 
 
 class BaseUnderTest:

@@ -1,9 +1,7 @@
 """Stage gather: one corpus of many speakers, from data sets and teachers, in place of recorded takes.
 
-Every clip is trimmed, mixed to mono, brought to 32 kHz and one loudness, and judged; what was made is kept, so that an
-interrupted run goes on where it was.
-
-Speech data sets as others lay them out: who says what in which file. Nothing is decoded here.
+The layouts of data sets are read first: who says what in which file. Then every clip is trimmed, mixed to mono,
+brought to 32 kHz and one loudness, and judged; what was made is kept, so that an interrupted run goes on where it was.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""The table of quality and speed: the trained model and every bundle, each held against the trained model.
+"""The table of quality and speed, every bundle beside the trained model, and whether a bundle speaks as well.
 
 Differences are taken sentence by sentence, so that what makes a sentence long or hard stands on both sides.
-
-Whether a bundle speaks as well as the model that it was made from: differences sentence by sentence, with limits.
 """
 
 from __future__ import annotations

@@ -3,11 +3,8 @@
 A target is ``recordings`` (the held-out recordings themselves: the ceiling), ``resynthesis`` (the acoustic model fed
 with the recordings' own semantic tokens: what it could do behind a perfect text-to-semantic model), ``torch-fp32``
 (the trained models) or a bundle such as ``onnx-fp32``. First everything is spoken, then everything is measured: so
-memory and time of the synthesiser are its own, not those of the recogniser beside it.
-
-Targets that cannot run on this machine: their files say so, and so does the report.
-
-What the cache of keys and values spares: the time of the same tokens with it and without it.
+memory and time of the synthesiser are its own, not those of the recogniser beside it. A target that cannot run on this
+machine says so in its files. The gain of the KV cache is the time of the same tokens with it and without it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """All measures of one spoken sentence: words, voice, quality, pitch and pace.
 
-Pitch by autocorrelation: median, spread and voiced share of an utterance.
-
-The autocorrelation of each windowed frame is divided by that of the window, as in Boersma (1993), "Accurate short-term
-analysis of the fundamental frequency"; the path search of that paper is left out, since medians need no smooth track.
-
-Speaker similarity: cosine between an utterance's embedding and the mean of the speaker's training utterances.
+Pitch is by autocorrelation: that of each windowed frame is divided by that of the window, as in Boersma (1993),
+"Accurate short-term analysis of the fundamental frequency"; the path search of that paper is left out, since medians
+need no smooth track. Speaker similarity is the cosine between an utterance's embedding and the mean of the speaker's
+training utterances.
 """
 
 from __future__ import annotations
@@ -219,9 +217,9 @@ class Meters:
 
     @cached_property
     def _recogniser(self) -> Any:
-        from voiceclone.listeners.recogniser import ScoringRecogniser as Recogniser
+        from voiceclone.listeners.recogniser import ScoringRecogniser
 
-        return Recogniser(self.assets.asr, self.threads, self.beam_size)
+        return ScoringRecogniser(self.assets.asr, self.threads, self.beam_size)
 
     @cached_property
     def campplus(self) -> Any:

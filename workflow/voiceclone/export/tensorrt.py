@@ -1,19 +1,16 @@
-"""The graphs of the TensorRT targets: standard operators, half precision, 8-bit convolutions as pairs of Q and DQ.
+"""The graphs of the TensorRT targets, their check without TensorRT, and the sizes that engines are prepared for.
 
 The types in the graphs are what an engine computes in (strongly typed networks): norms, softmax and exponentials stay
 in float32. Text to semantic is in half precision in both targets: a step waits for its weights, and for weights alone,
-without activations, TensorRT documents 4 bits only.
+without activations, TensorRT documents 4 bits only. 8-bit convolutions are pairs of Q and DQ.
 
-Constructs that TensorRT's parser does not read, found without TensorRT.
+What the parser does not read is known from the operator support matrix of onnx-tensorrt for TensorRT 10.0
+(docs/operators.md), the oldest version that the bundles are for, and from what it checks of single operators. Branches
+and loops are read but refused here: they keep the builder from fusing what is in them.
 
-Facts: the operator support matrix of onnx-tensorrt for TensorRT 10.0 (docs/operators.md), the oldest version that the
-bundles are for, and what its parser checks of single operators. Branches and loops are read but refused here: they keep
-the builder from fusing what is in them.
-
-Sizes that TensorRT prepares engines for: least, usual and largest shape of every input, from the model.
-
-An engine runs no shape outside its profiles. The text-to-semantic engine has two, because one graph serves a first pass
-over many rows without a past, and steps of one row over a long past.
+An engine runs no shape outside its profiles: the smallest, usual and largest shape of every input. The
+text-to-semantic engine has two profiles, because one graph serves a first pass over many rows without a past, and
+steps of one row over a long past.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Training audio and its magnitude spectrogram.
+"""Training audio, its magnitude spectrogram and its F0.
 
-F0 of a recording by Praat's autocorrelation (Boersma 1993), through the library parselmouth (GPL-3.0).
+F0 is Praat's autocorrelation (Boersma 1993) through the library parselmouth (GPL-3.0).
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Speaker vectors that condition v2Pro: ERes2NetV2 over a Kaldi filter bank, as the public voices were trained with.
+"""Speaker vectors that condition v2Pro: ERes2NetV2 (Chen et al. 2024, arXiv:2406.02167) over a Kaldi filter bank.
 
-Speaker network whose fused map conditions v2Pro: ERes2NetV2 (Chen et al. 2024, arXiv:2406.02167), public keys.
-
-Width 24, scale 4, expansion 4, as in the weights published by the 3D-Speaker project (Apache-2.0). v2Pro takes the map
-before pooling, averaged over time, not the pooled speaker vector.
+Width 24, scale 4, expansion 4, as in the weights published by the 3D-Speaker project (Apache-2.0), public keys. v2Pro
+takes the map before pooling, averaged over time, not the pooled speaker vector.
 """
 
 from __future__ import annotations

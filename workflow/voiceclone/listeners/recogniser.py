@@ -1,9 +1,8 @@
-"""Speech recognition for scoring: one fixed decoding, so that two runs hear the same words.
+"""Whisper (Radford et al. 2022) through faster-whisper: for utterances of a corpus, and for scoring.
 
-Whisper (Radford et al. 2022) through faster-whisper, for utterances that were cut before.
-
-Each utterance is one window: nothing of its neighbours is heard, so a word cannot move over a cut, and an utterance's
-text does not depend on what else is transcribed.
+In a corpus each utterance is one window: nothing of its neighbours is heard, so a word cannot move over a cut, and an
+utterance's text does not depend on what else is transcribed. Scoring has one fixed decoding, so that two runs hear the
+same words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Masks of right-padded batches.
-
-Weight normalisation (Salimans and Kingma 2016) under the public keys ``weight_g`` and ``weight_v``.
-"""
+"""Masks of right-padded batches, and weight normalisation (Salimans and Kingma 2016) under the public keys."""
 
 from __future__ import annotations
 

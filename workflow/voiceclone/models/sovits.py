@@ -1,17 +1,14 @@
 """SoVITS: semantic tokens, phones and a style to a 32 kHz waveform.
 
-The network of the public GPT-SoVITS (v2, v2Pro), key for key: a conditional variational autoencoder with a flow and
-a HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones; the size ``small`` has a
-source-filter decoder instead (:mod:`voiceclone.models.vocoder`). One module serves training
-(:meth:`SynthesizerTrn.forward_train`) and inference (:meth:`SynthesizerTrn.decode`), whose halves the export traces.
+The network of the public GPT-SoVITS (v2, v2Pro), key for key: a conditional variational autoencoder with a flow and a
+HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones; the size ``small`` has a source-filter
+decoder instead (:mod:`voiceclone.models.vocoder`). One module serves training (:meth:`SynthesizerTrn.forward_train`)
+and inference (:meth:`SynthesizerTrn.decode`), whose halves the export traces.
 
-Style encoder: one vector that says how a recording sounds (MelStyleEncoder of Meta-StyleSpeech, Min et al. 2021).
-
-The frozen vector quantiser: one codebook, nearest neighbour by Euclidean distance (EnCodec's layout of keys).
-
-Prior and posterior encoders of SoVITS: VITS (Kim et al. 2021) with GPT-SoVITS's attention of content to text.
-
-Normalising flow between prior and posterior: mean-only affine couplings (Dinh et al. 2017, VITS).
+In the order of this file: style encoder (MelStyleEncoder of Meta-StyleSpeech, Min et al. 2021), frozen vector
+quantiser (nearest neighbour by Euclidean distance, EnCodec's layout of keys), prior and posterior encoders (VITS, Kim
+et al. 2021, with GPT-SoVITS's attention of content to text), flow (mean-only affine couplings, Dinh et al. 2017), the
+whole.
 """
 
 from __future__ import annotations

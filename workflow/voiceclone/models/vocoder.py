@@ -1,12 +1,11 @@
-"""Source-filter decoder: pulses at F0 and noise, shaped frame by frame in the STFT domain.
+"""The two decoders of SoVITS: the HiFi-GAN generator (Kong et al. 2020), and a source-filter decoder.
 
-Harmonic-plus-noise synthesis (Stylianou 2001) with a neural filter, as in the neural source-filter models (Wang et al.
-2019): a trunk of ConvNeXt blocks (Liu et al. 2022; for vocoders Siuzdak 2023, Vocos) reads the latent and gives, 100
-times a second, F0, voicing, and magnitudes and phase of the filter. The pulses are band-limited: a sum of equal
-cosines, in the closed form of Dirichlet's kernel. Speaking makes the waveform of :class:`FrameParameters` in numpy
+The latter makes pulses at F0 and noise, shaped frame by frame in the STFT domain: harmonic-plus-noise synthesis
+(Stylianou 2001) with a neural filter, as in the neural source-filter models (Wang et al. 2019). A trunk of ConvNeXt
+blocks (Liu et al. 2022; for vocoders Siuzdak 2023, Vocos) reads the latent and gives, 100 times a second, F0, voicing,
+and magnitudes and phase of the filter. The pulses are band-limited: a sum of equal cosines, in the closed form of
+Dirichlet's kernel. Speaking makes the waveform of :class:`FrameParameters` in numpy
 (:mod:`voiceclone.backends.waveform`); this synthesis is the one that is trained through.
-
-HiFi-GAN generator (Kong et al. 2020), conditioned on the style.
 """
 
 from __future__ import annotations

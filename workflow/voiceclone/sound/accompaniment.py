@@ -2,9 +2,8 @@
 
 A separator trained on songs puts noise into its accompaniment too, so energy alone would send every noisy take through
 it. Music is told from noise by tones that hold for at least two analysis frames and then give way to others: hiss and
-rumble have no such tones, hum and buzz have tones that never change.
-
-Pieces of a take: overlapping ones that are processed and joined again, and a few excerpts that stand for it.
+rumble have no such tones, hum and buzz have tones that never change. The functions that cut a take, into excerpts or
+into overlapping pieces that are joined again, are shared by the other stages of sound.
 """
 
 from __future__ import annotations

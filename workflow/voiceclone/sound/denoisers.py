@@ -1,8 +1,7 @@
 """Denoisers with one face: mono samples in, mono samples of the same length out.
 
-DeepFilterNet3 (H. Schröter et al., INTERSPEECH 2023) through the C interface of its Rust library.
-
-The functions are declared in the public header of libDF: ``df_create(path, attenuation limit in dB, log level)``,
+DeepFilterNet3 (H. Schröter et al., INTERSPEECH 2023) runs through the C interface of its Rust library. The functions
+are declared in the public header of libDF: ``df_create(path, attenuation limit in dB, log level)``,
 ``df_get_frame_length``, ``df_process_frame(state, input, output)`` and ``df_free``. The network hears 48 kHz mono in
 frames of 10 ms and answers later than it is asked; the delay is taken out here.
 """

@@ -1,10 +1,8 @@
 """Spectra as the encoders read them, in numpy: what a voice without torch hears of a clip.
 
-The same numbers as :mod:`voiceclone.models.mel` and :mod:`voiceclone.listeners.campplus` compute with torch.
-
-Numbers of the source-filter synthesis, which torch (training) and numpy (speaking) share.
-
-:mod:`voiceclone.models.vocoder` and :mod:`voiceclone.backends.waveform` have the two.
+The same values as :mod:`voiceclone.models.mel` and :mod:`voiceclone.listeners.campplus` compute with torch. The
+constants of the source-filter synthesis stand here too, for :mod:`voiceclone.models.vocoder` (torch, training) and
+:mod:`voiceclone.backends.waveform` (numpy, speaking).
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Many texts by a table: one sound file a row, and ``results.tsv`` that says how each went.
+"""Many texts by a table: one sound file a row, marked as generated, and ``results.tsv`` that says how each went.
 
 A row that fails never stops the others. What is there already, spoken of the same text with the same settings by the
 same voice, is not spoken again.
-
-Spoken sound to a file, marked as generated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Encoders of speech and text as graphs: onnxruntime and numpy, no torch.
+"""What makes a reference of a clip: the same steps, whatever runs the networks; bundles run graphs.
 
-Each is one file that the export wrote; what it reads is told by the names of its inputs, the rest by its metadata.
-
-What makes a reference of a clip: the same steps, whatever runs the networks. Bundles run them as graphs.
+Each graph is one file that the export wrote; what it reads is told by the names of its inputs, the rest by its
+metadata.
 """
 
 from __future__ import annotations

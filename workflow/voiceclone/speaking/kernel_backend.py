@@ -1,8 +1,7 @@
 """Runs a bundle on the CPU with the kernels of this project where they are faster than onnxruntime's.
 
-The vocoder by the kernels of this project, from the weights of a bundle's graphs.
-
-HiFi-GAN (Kong et al. 2020); see :mod:`voiceclone.models.vocoder` for the network in torch.
+The vocoder is HiFi-GAN (Kong et al. 2020) from the weights of a bundle's graphs; :mod:`voiceclone.models.vocoder` has
+the network in torch.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ def best_recogniser(root: Path) -> str:
 
 def open_listener(asset: Asset, settings: DetectorSettings, threads: int = 0) -> Listener:
     """A listener with a recogniser."""
-    from voiceclone.listeners.recogniser import ScoringRecogniser as Recogniser
+    from voiceclone.listeners.recogniser import ScoringRecogniser
 
-    recogniser = Recogniser(asset, threads)
+    recogniser = ScoringRecogniser(asset, threads)
 
     def listen(samples: Floats, rate: int, text: str, language: str, reference: Reference) -> list[Finding]:
         return compare(text, recogniser.transcribe(samples, rate, language), language, reference.text, settings)

@@ -1,10 +1,8 @@
-"""A sound file as reference clip: read, encoded by the networks that the voice was trained with.
+"""Reference clips: a sound file read and encoded by the networks of the voice, or the voice's own clip.
 
-References of clips that were read before, by content: in memory, and in the user's cache folder.
-
-An entry's name is the digest of all that decides it: the bytes of the clips, the networks, the phones of the words.
-
-A voice's own reference clip: the utterance that sounds most like the speaker.
+References of clips are kept by content, in memory and in the user's cache folder. An entry's name is the digest of all
+that decides it: the bytes of the clips, the networks, the phones of the words. A voice's own clip is the utterance
+that sounds most like the speaker.
 """
 
 from __future__ import annotations

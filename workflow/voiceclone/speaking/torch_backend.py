@@ -1,13 +1,9 @@
-"""Runs the trained modules themselves, on the CPU or on a GPU.
+"""Runs the trained modules themselves, on the CPU or on a GPU, for one sentence or several at once.
 
-Drawing tokens for many sentences at once where their logits are: the rules of :mod:`voiceclone.speaking.sampling`.
-
-Every value is a tensor and every shape is fixed, so that a step can be captured as a CUDA graph.
-
-Semantic tokens of several sentences at once: each has a row, and a row that ends is free for the next sentence.
-
-A step draws a token for every row and reads it, on the device and without a word to the processor, which looks at the
-tokens after every few steps. On CUDA a step is one captured graph for each number of rows and each length.
+Each sentence has a row, and a row that ends is free for the next sentence. A step draws a token for every row and
+reads it, on the device and without a word to the processor, which looks at the tokens after every few steps. The rules
+of drawing are those of :mod:`voiceclone.speaking.sampling`; every value is a tensor and every shape is fixed, so that
+on CUDA a step is one captured graph for each number of rows and each length.
 """
 
 from __future__ import annotations

@@ -1,11 +1,4 @@
-"""Settings and arguments that both trainings share.
-
-Base class of every configuration block.
-
-Validation errors of pydantic as lines that a user understands.
-
-Settings that change how fast or where a stage runs, never what it computes.
-"""
+"""What the settings of all stages are built from: their base class, its errors in words, runtime, both trainings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Builds the engines of a bundle where TensorRT 10 or later and a GPU are present.
-
-Engines of a bundle: where they lie, whether they are the right ones, and why there may be none.
+"""Engines of a bundle: built where TensorRT 10 or later and a GPU are present, found again, or why there are none.
 
 An engine is for one graph, its profiles, one kind of GPU and one version of TensorRT; their digest is its name. Beside
 it lies a record with the digest of its bytes. Nothing is read by TensorRT that does not match its record.

@@ -4,13 +4,8 @@ A checkpoint is a folder ``step-00000120`` with one safetensors file per part th
 plain values, ``history.jsonl``, and ``checkpoint.json``, written last: step, fingerprint, versions and the sha256 and
 size of every other file. No pickle anywhere, so a checkpoint can be opened by anybody, on any device.
 
-What must survive a stop: the parts of a checkpoint, among them the two that every training has.
-
-Checkpoints written beside the training: the state is copied to host memory, a thread brings it to the disk.
-
-When to save, and what to do while it is not possible.
-
-What a training begins with: the parts of a checkpoint of its own, or the weights of the training before it.
+:class:`CheckpointWriter` writes while the training goes on: the state is copied to host memory and a thread brings it
+to the disk. :class:`Saver` decides when to save, and keeps training while the disk is full.
 """
 
 from __future__ import annotations

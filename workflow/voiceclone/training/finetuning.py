@@ -1,13 +1,4 @@
-"""Less memory for activations: compute them again in the backward pass (Chen et al. 2016).
-
-Pretrained weights that a training starts from.
-
-Which parts of a network a fine-tuning leaves as they are.
-
-Low-rank adapters of the GPT through peft: trained, saved and resumed alone, merged into the weights at the end.
-
-Exponential moving average of the weights that a training changes (Polyak and Juditsky 1992).
-"""
+"""What a fine-tuning adds to a training: base weights, frozen parts, adapters, averaged weights, less memory."""
 
 from __future__ import annotations
 

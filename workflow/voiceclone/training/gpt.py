@@ -1,11 +1,9 @@
 """Training of the GPT: predict each semantic token from the phones and the tokens before it.
 
-What the training of the GPT reads of the utterances.
-
-A pointer for a network that has none: two matrices on its hidden states, trained on a voice's aligned corpus.
-
-All else is frozen, so the hidden states are computed once; what is then trained takes seconds. Which layer knows best
-where in the text it is differs from network to network: several are tried, and the held-out utterances choose.
+:func:`add_pointer` gives a network that has none a pointer: two matrices on its hidden states, trained on a voice's
+aligned corpus. All else is frozen, so the hidden states are computed once; what is then trained takes seconds. Which
+layer knows best where in the text it is differs from network to network: several are tried, and the held-out
+utterances choose.
 """
 
 from __future__ import annotations

@@ -1,13 +1,9 @@
 """The step loop of every training: resumable at any step, with the same result as if it had never stopped.
 
-A recipe brings the model, the optimisers and one step; the engine brings everything else: seeds, saving, resuming,
-stopping on request, validation, the choice of the best model, history. What must survive a stop is registered by name
-in ``recipe.parts``; the engine adds its own counters. The seed of a step depends on the step alone, its batch too, so
-weights, optimiser and counters are the whole state.
-
-What the step loop asks of a training: a recipe for its steps, and a plan of how many.
-
-What a finished training hands to its stage.
+A :class:`Recipe` brings the model, the optimisers and one step; the :class:`Trainer` brings everything else: seeds,
+saving, resuming, stopping on request, validation, the choice of the best model, history. What must survive a stop is
+registered by name in ``recipe.parts``; the trainer adds its own counters. The seed of a step depends on the step
+alone, its batch too, so weights, optimiser and counters are the whole state.
 """
 
 from __future__ import annotations

@@ -1,22 +1,18 @@
-"""One command, several processes: starts a training once per device and ends as the training ends.
+"""The device and the processes of a training: one process, or several that make the same update.
 
-The processes get the variables that torchrun sets, so a script started by torchrun itself works the same. What torchrun
-does not do, and a training that must not be lost needs: a signal is passed on without killing after half a minute a
-process that still saves, and the exit status is that of the training (75: stopped, saved).
+:func:`launch` starts a training once per device with the variables that torchrun sets, so a script started by torchrun
+itself works the same. What torchrun does not do, and a training that must not be lost needs: a signal is passed on
+without killing after half a minute a process that still saves, and the exit status is that of the training (75:
+stopped, saved).
 
-The device of a training, and the versions of what it runs on.
-
-Several processes that train one model: each takes its share of every batch, all make the same update.
-
-Gradients are added up over the processes explicitly, after the micro-batches of a phase, and not by the DDP wrapper:
-nothing is sent for the passes in between, two networks with two optimisers and parameters without gradients need no
-special care, and the order of the sums is fixed. All processes hold equal weights and optimiser states; the first one
-alone writes.
+Each process takes its share of every batch. Gradients are added up over the processes explicitly, after the
+micro-batches of a phase, and not by the DDP wrapper: nothing is sent for the passes in between, two networks with two
+optimisers and parameters without gradients need no special care, and the order of the sums is fixed. All processes
+hold equal weights and optimiser states; the first one alone writes.
 
 Before any sum the processes meet on the CPU (gloo, whatever the device is): there they agree whether memory was enough
-and whether to stop, and one that hangs or is gone is named instead of waited for in a kernel.
-
-A process that is alone never touches :mod:`torch.distributed`.
+and whether to stop, and one that hangs or is gone is named instead of waited for in a kernel. A process that is alone
+never touches :mod:`torch.distributed`.
 """
 
 from __future__ import annotations

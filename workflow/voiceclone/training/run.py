@@ -1,11 +1,9 @@
-"""From a recipe to a finished training, and what it leaves in ``models/``: weights, report, history, each written whole
-or not at all.
+"""From a recipe to the files in ``models/``: weights, report, history and suspects, each whole or absent.
 
-Which transcripts are probably wrong: utterances that the trained model finds much harder than the others.
-
-A model that has learnt a voice predicts most of its utterances equally well. One whose text is not what was said, or
-whose sound is damaged, stands out. The score is the robust z-score of Iglewicz and Hoaglin (1993): the distance from
-the median in units of the median absolute deviation, scaled to agree with standard deviations.
+The suspects are utterances that the trained model finds much harder than the others. A model that has learnt a voice
+predicts most of its utterances equally well; one whose text is not what was said, or whose sound is damaged, stands
+out. The score is the robust z-score of Iglewicz and Hoaglin (1993): the distance from the median in units of the
+median absolute deviation, scaled to agree with standard deviations.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """Training of a SoVITS with a source-filter decoder: spectral losses first, then discriminators as well.
 
-Each item is held against its recording only up to the bandwidth of its source: a corpus of telephone, 16 kHz and
-studio sound would else teach a dull voice. Every few steps a sample of the prior, which is what speaking starts from,
-goes back through the flow and is decoded too. F0 and voicing of the source are the recording's in training; the
-decoder learns to predict them beside.
-
-Stretches of recordings with what training of a source-filter decoder reads of them, cut from the stores.
+It reads stretches of recordings, cut from the stores. Each item is held against its recording only up to the bandwidth
+of its source: a corpus of telephone, 16 kHz and studio sound would else teach a dull voice. Every few steps a sample
+of the prior, which is what speaking starts from, goes back through the flow and is decoded too. F0 and voicing of the
+source are the recording's in training; the decoder learns to predict them beside.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """The folder of one training's state: its fingerprint, its lock, the reason of a fatal end.
 
-The fingerprint of a training, from its features, base weights, architecture and settings.
-
-An exclusive lock on a folder that tells who holds it.
-
-The kernel holds the lock for the process and lets go when the process ends, however it ends: nothing is left to clear.
-NFS keeps it among machines where its lock service runs (the default of version 4); a file system that knows no locks
+The fingerprint covers features, base weights, architecture and settings. The lock is exclusive and names who holds it.
+The kernel holds it for the process and lets go when the process ends, however it ends: nothing is left to clear. NFS
+keeps it among machines where its lock service runs (the default of version 4); a file system that knows no locks
 refuses, and then a warning is all that stands between two trainers.
 """
 

@@ -1,20 +1,14 @@
-"""What both recipes do around their losses: gradients of a global batch, checks, updates. One object for a training.
+"""From losses to an optimiser step: micro-batches, processes, number formats, checks (:class:`Updates`).
 
-Running out of memory: how it is recognised on every device, and what is set free after it.
+A global batch is a pure function of seed and step. :class:`Accumulator` cuts it into micro-batches of utterances,
+whose losses are each weighted by their share of the whole batch, so that the sum of the gradients is that of the batch
+in one piece. When memory runs out nothing has been updated yet: the gradients are thrown away, the micro-batch is
+halved and the same batch is gone through again. The smaller size is kept and belongs to the state, so that a resumed
+training computes the same.
 
-Number formats of the forward and backward pass: fp32, tf32, bf16, fp16 with a scaled loss; or what the device has.
-
-Weights, optimiser states, losses, spectrograms and the quantiser stay in 32 bits in all of them.
-
-Which updates must not be made: with figures that are not finite, or with a loss that explodes.
-
-Gradients of a global batch, added up from as many smaller ones as memory needs.
-
-A global batch is a pure function of seed and step. It is cut into micro-batches of utterances, whose losses are each
-weighted by their share of the whole batch, so that the sum of the gradients is that of the batch in one piece. When
-memory runs out nothing has been updated yet: the gradients are thrown away, the micro-batch is halved and the same
-batch is gone through again. The smaller size is kept and belongs to the state, so that a resumed training computes the
-same.
+:class:`Precision` is the number format of both passes (fp32, tf32, bf16, fp16 with a scaled loss); weights, optimiser
+states, losses, spectrograms and the quantiser stay in 32 bits in all of them. :class:`Guard` skips updates whose loss
+or gradient is not finite, or whose loss explodes.
 """
 
 from __future__ import annotations

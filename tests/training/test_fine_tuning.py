@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support import small_training
 from tests.support.small_training import Speaker, die_at, small_gpt, small_sovits
 from tests.support.training_toy import in_child
-from tests.training import test_train_stages as stages
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
@@ -171,7 +171,7 @@ def test_recomputed_activations_train_the_same_bytes_and_the_same_state(
         with monkeypatch.context() as patch:
             used: list[torch.nn.Module] = []
             patch.setattr(finetuning, "_run", lambda item, *args, used=used: used.append(item) or run(item, *args))
-            patch.setattr(stages, "RuntimeSettings", partial(RuntimeSettings, gradient_checkpointing=True))
+            patch.setattr(small_training, "RuntimeSettings", partial(RuntimeSettings, gradient_checkpointing=True))
             saving.train(kind, steps=3)
         assert {type(item).__name__ for item in used} == kinds
         assert plain.weights(kind) == saving.weights(kind)

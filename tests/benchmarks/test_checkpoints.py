@@ -66,7 +66,7 @@ def test_cost_of_a_checkpoint(tmp_path: Path, make: Callable[[Path, str], Recipe
         began = time.perf_counter()
         for index in range(STEPS):
             if index == 0 and kind != "none":
-                parts = {name: part.state_dict() for name, part in recipe.parts.items()}
+                parts = {name: part.state_dict() for name, part in recipe.state.items()}
                 if kind == "beside":
                     writer.submit(step, parts, history, {})
                 else:
@@ -89,7 +89,7 @@ def test_cost_of_a_checkpoint(tmp_path: Path, make: Callable[[Path, str], Recipe
     began = time.perf_counter()
     found = store.newest()
     assert found is not None
-    for name, part in recipe.parts.items():
+    for name, part in recipe.state.items():
         part.load_state_dict(found.parts[name])
     resume = time.perf_counter() - began
     size = sum(path.stat().st_size for path in found.folder.iterdir())

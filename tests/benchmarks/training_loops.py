@@ -43,7 +43,7 @@ from voiceclone.training.loop import Plan, Trainer
 from voiceclone.training.processes import prepare_device
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
 from voiceclone.training.state import StateFolder
-from voiceclone.training.step import Updates
+from voiceclone.training.step import OptimizerStep, StepResult
 
 BATCH = {"gpt": 8, "sovits": 4}  # public defaults on a card of 16 GB and one of 8 GB
 FRAMES = (280, 320)  # about 6 s: 150 tokens, 60 phones
@@ -61,13 +61,13 @@ def make_recipe(kind: str, folder: Path, runtime: RuntimeSettings, precision: An
         data = GPTData(folder / "features")
         order = BatchOrder([data.semantic.length(row.name) for row in data.train], BATCH[kind], 0)
         return GPTRecipe(
-            data, GPTConfig(), settings, order, FOREVER, device, updates=Updates(settings, runtime, device)
+            data, GPTConfig(), settings, order, FOREVER, device, optimizer_step=OptimizerStep(settings, runtime, device)
         )
     adversarial = SoVITSSettings(precision=precision)
     sovits = SoVITSData(folder / "features", adversarial.segment_frames, vectors="")
     order = BatchOrder([row.frames for row in sovits.train], BATCH[kind], 0)
-    updates = Updates(adversarial, runtime, device)
-    return SoVITSRecipe(sovits, SoVITSConfig.v2(), DiscriminatorConfig.v2(), adversarial, order, device, updates)
+    optimizer_step = OptimizerStep(adversarial, runtime, device)
+    return SoVITSRecipe(sovits, SoVITSConfig.v2(), DiscriminatorConfig.v2(), adversarial, order, device, optimizer_step)
 
 
 class Stopwatch:
@@ -104,7 +104,7 @@ def compare(recipe: Recipe, folder: Path, runtime: RuntimeSettings, steps: int, 
     cost = time.perf_counter if recipe.device.type == "cuda" else time.process_time
     times, train_step, began = Times(), recipe.train_step, (0.0, 0.0)
 
-    def alternating(step: int) -> dict[str, float]:
+    def alternating(step: int) -> StepResult:
         nonlocal began
         if step > warm:  # a step ends with its losses on the host, so the device has nothing left to do
             times.ours.append(time.perf_counter() - began[0])
@@ -130,21 +130,21 @@ def naive_gpt(recipe: GPTRecipe, step: int) -> list[float]:
     watch = Stopwatch(recipe.device)
     rows = [recipe.data.train[item] for item in recipe.order.batch(step)]
     batch = recipe.data.batch(rows, recipe.device)
-    with recipe.updates.precision.autocast():
+    with recipe.optimizer_step.precision.autocast():
         logits = recipe.model(**batch)
     loss = token_loss(logits, batch["tokens"], batch["token_lengths"])
     laps = [watch.lap()]
-    recipe.optimiser.zero_grad()
+    recipe.optimizer.zero_grad()
     loss.backward()
     laps.append(watch.lap())
     torch.nn.utils.clip_grad_norm_(recipe.model.parameters(), 1.0)
-    recipe.optimiser.step()
+    recipe.optimizer.step()
     return [*laps, watch.lap()]
 
 
 def naive_sovits(recipe: SoVITSRecipe, step: int) -> list[float]:
     """The same for generator and discriminators, the latter with gradients in both halves as in the public loop."""
-    watch, autocast, judge = Stopwatch(recipe.device), recipe.updates.precision.autocast, recipe.discriminator
+    watch, autocast, judge = Stopwatch(recipe.device), recipe.optimizer_step.precision.autocast, recipe.discriminator
     batch = recipe.data.batch([recipe.data.train[item] for item in recipe.order.batch(step)], recipe.device)
     audio, frames, hop = batch.pop("audio"), recipe.model.config.segment_frames, recipe.model.config.hop
     judge.requires_grad_(True)
@@ -153,10 +153,10 @@ def naive_sovits(recipe: SoVITSRecipe, step: int) -> list[float]:
         real = take_slices(audio, out.slice_starts * hop, frames * hop)
         loss = discriminator_loss(judge(real), judge(out.audio.detach()))
     forward = watch.lap()
-    recipe.discriminator_optimiser.zero_grad()
+    recipe.discriminator_optimizer.zero_grad()
     loss.backward()
     backward = watch.lap()
-    recipe.discriminator_optimiser.step()
+    recipe.discriminator_optimizer.step()
     update = watch.lap()
     with autocast():
         of_real, of_fake = judge(real), judge(out.audio)
@@ -165,10 +165,10 @@ def naive_sovits(recipe: SoVITSRecipe, step: int) -> list[float]:
     loss = loss + 45 * mel_loss(mel, mel_spectrogram(out.audio.float()))
     loss = loss + kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask)
     forward += watch.lap()
-    recipe.optimiser.zero_grad()
+    recipe.optimizer.zero_grad()
     loss.backward()
     backward += watch.lap()
-    recipe.optimiser.step()
+    recipe.optimizer.step()
     return [forward, backward, update + watch.lap()]
 
 

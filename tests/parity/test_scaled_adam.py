@@ -17,13 +17,13 @@ def test_every_recorded_step(golden, close, name):
     recorded = golden.read(name)
     letters = "abcdef"
     parameters = [torch.nn.Parameter(recorded[f"param_{letter}_000"].clone()) for letter in letters]
-    optimiser = ScaledAdam(parameters, clipping_update_period=int(recorded["clipping_update_period"]))
+    optimizer = ScaledAdam(parameters, clipping_update_period=int(recorded["clipping_update_period"]))
     compared = 0
     for step, rate in enumerate(recorded["lr"].tolist()):
-        optimiser.param_groups[0]["lr"] = rate
+        optimizer.param_groups[0]["lr"] = rate
         for letter, parameter in zip(letters, parameters, strict=True):
             parameter.grad = recorded[f"grad_{letter}"][step].clone()
-        optimiser.step()
+        optimizer.step()
         for letter, parameter in zip(letters, parameters, strict=True):
             if (expected := recorded.get(f"param_{letter}_{step + 1:03d}")) is not None:
                 close(parameter, expected, LIMIT, f"{letter} after step {step + 1}")

@@ -16,7 +16,7 @@ from voiceclone.training.data import BatchOrder
 from voiceclone.training.finetuning import WeightAverage
 from voiceclone.training.loop import Plan, Result, Trainer
 from voiceclone.training.state import StateFolder
-from voiceclone.training.step import finite
+from voiceclone.training.step import StepResult, finite
 
 STEPS = 20
 
@@ -35,16 +35,16 @@ class ToyRecipe:
     ) -> None:
         torch.manual_seed(seed)
         self.model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 1))
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
-        self.parts = {"model": self.model, "optimiser": self.optimiser}
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
+        self.state = {"model": self.model, "optimiser": self.optimizer}
         self.average = WeightAverage(self.model, ema_decay) if ema_decay else None
         if self.average is not None:
-            self.parts["average"] = self.average
+            self.state["average"] = self.average
         self.order = BatchOrder([3, 4, 5, 9, 9, 2, 7], 2, seed)
         self.data = torch.randn(7, 8, generator=torch.Generator().manual_seed(5))
         self.fail_at, self.before = fail_at, before
 
-    def train_step(self, step: int) -> dict[str, float]:
+    def train_step(self, step: int) -> StepResult:
         if self.before:
             self.before(step)
         x = self.data[self.order.batch(step)]
@@ -52,10 +52,10 @@ class ToyRecipe:
         if step in self.fail_at:
             loss = loss * float("nan")
         finite(loss_total=loss)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        self.optimiser.step()
-        return {"loss_total": loss.item()}
+        self.optimizer.step()
+        return StepResult({"loss_total": loss.item()})
 
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
         wrong = (self.model(self.data) - self.data.sum(1, keepdim=True)).abs()

@@ -24,7 +24,14 @@ from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.data import BatchOrder
 from voiceclone.training.gpt import GPTData, GPTRecipe
 from voiceclone.training.sovits import SoVITSData, SoVITSRecipe
-from voiceclone.training.step import Accumulator, MemoryExhaustedError, Updates, is_out_of_memory, split
+from voiceclone.training.step import (
+    Accumulator,
+    MemoryExhaustedError,
+    OptimizerStep,
+    StepResult,
+    is_out_of_memory,
+    micro_batches,
+)
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -34,7 +41,7 @@ KINDS = ["gpt", "sovits"]
 
 @given(st.lists(st.integers(), min_size=1, max_size=40), st.integers(0, 50))
 def test_parts_are_the_batch_in_order_and_nearly_equal(batch: list[int], most: int) -> None:
-    parts = split(batch, most)
+    parts = micro_batches(batch, most)
     assert [item for part in parts for item in part.items] == batch
     assert [part.first for part in parts] == [sum(len(p.items) for p in parts[:i]) for i in range(len(parts))]
     sizes = [len(part.items) for part in parts]
@@ -50,15 +57,15 @@ def recipe(kind: str, folder: Path, micro_batch: int, dropout: bool = True) -> G
         order = BatchOrder([data.semantic.length(row.name) for row in data.train], **order_of)
         settings = GPTSettings(learning_rate=1e-9, gradient_clip=1000)
         made: GPTRecipe | SoVITSRecipe
-        updates = Updates(settings, runtime, CPU)
-        made = GPTRecipe(data, small_gpt(32), settings, order, 10, CPU, updates=updates)
+        step = OptimizerStep(settings, runtime, CPU)
+        made = GPTRecipe(data, small_gpt(32), settings, order, 10, CPU, optimizer_step=step)
     else:
         sovits = SoVITSData(folder / "features", 32)
         order = BatchOrder([row.frames for row in sovits.train], **order_of)
         adversary = DiscriminatorConfig(periods=(3,), channel_divisor=4)
         adjusted = SoVITSSettings(learning_rate=1e-9)
-        updates = Updates(adjusted, runtime, CPU)
-        made = SoVITSRecipe(sovits, small_sovits(16, 32), adversary, adjusted, order, CPU, updates)
+        step = OptimizerStep(adjusted, runtime, CPU)
+        made = SoVITSRecipe(sovits, small_sovits(16, 32), adversary, adjusted, order, CPU, step)
     for module in made.model.modules() if not dropout else ():
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0  # type: ignore[assignment]
@@ -69,7 +76,7 @@ def recipe(kind: str, folder: Path, micro_batch: int, dropout: bool = True) -> G
 
 def gradients(made: GPTRecipe | SoVITSRecipe) -> Tensor:
     """All gradients that a step has left, of both networks, as one vector."""
-    networks = [part for part in made.parts.values() if isinstance(part, nn.Module)]
+    networks = [part for part in made.state.values() if isinstance(part, nn.Module)]
     return torch.cat([p.grad.flatten() for network in networks for p in network.parameters() if p.grad is not None])
 
 
@@ -77,10 +84,10 @@ def gradients(made: GPTRecipe | SoVITSRecipe) -> Tensor:
 def test_gradients_and_losses_of_the_parts_add_up_to_those_of_the_batch(tmp_path: Path, kind: str) -> None:
     Speaker(tmp_path)
     whole = recipe(kind, tmp_path, 0, dropout=False)
-    figures = whole.train_step(1)
+    losses = whole.train_step(1).losses
     for size in (1, 2, 3):
         cut = recipe(kind, tmp_path, size, dropout=False)
-        assert cut.train_step(1) == pytest.approx(figures, rel=1e-4)
+        assert cut.train_step(1).losses == pytest.approx(losses, rel=1e-4)
         difference = (gradients(cut) - gradients(whole)).norm() / gradients(whole).norm()
         assert difference < 1e-5, (size, difference)
     without_noise = recipe(kind, tmp_path, 2)
@@ -114,10 +121,10 @@ def limit_from(kind: str, step: int, most: int) -> None:
     owner: Any = gpt.GPTRecipe if kind == "gpt" else sovits.SoVITSRecipe
     original = owner.train_step
 
-    def train_step(self: object, current: int) -> dict[str, float]:
+    def train_step(self: object, current: int) -> StepResult:
         if current == step:
             limit(kind, most)
-        result: dict[str, float] = original(self, current)
+        result: StepResult = original(self, current)
         return result
 
     owner.train_step = train_step
@@ -161,17 +168,17 @@ def test_memory_that_runs_out_in_the_generators_half_does_not_update_the_discrim
         nonlocal undo
         undo = undo or limit("sovits", 2)
 
-    short.discriminator_optimiser.register_step_post_hook(now)
+    short.discriminator_optimizer.register_step_post_hook(now)
     try:
-        short.train_step(0)
+        result = short.train_step(0)
     finally:
         assert undo
         undo()
-    assert short.updates.accumulator.size == 2 and len(short.updates.accumulator.events) == 1
-    steps = [state["step"].item() for state in short.discriminator_optimiser.state.values()]
+    assert short.optimizer_step.accumulator.size == 2 and len(result.events) == 1
+    steps = [state["step"].item() for state in short.discriminator_optimizer.state.values()]
     assert steps and set(steps) == {1.0}
     for name in ("discriminator", "discriminator_optimiser"):
-        ours, theirs = short.parts[name].state_dict(), plain.parts[name].state_dict()
+        ours, theirs = short.state[name].state_dict(), plain.state[name].state_dict()
         assert repr(ours) == repr(theirs)
     assert (gradients(short) - gradients(plain)).norm() / gradients(plain).norm() < 1e-5
 
@@ -213,8 +220,8 @@ def test_the_hosts_own_exhaustion_is_recognised_and_survived() -> None:
             loss.backward()
             return {"loss": loss.detach()}
 
-        optimiser = torch.optim.SGD(linear.parameters())
-        loss = accumulator.gradients(list(range(8)), forward, optimiser)["loss"]
+        optimizer = torch.optim.SGD(linear.parameters())
+        loss = accumulator.gradients(list(range(8)), forward, optimizer)["loss"]
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert 1 <= accumulator.size <= 4 and accumulator.events
         expected = linear(torch.ones(1, 1000)).mean()

@@ -105,12 +105,12 @@ def weighted(**more: Any) -> WeightedOrder:
     groups = ["real"] * 60 + ["teacher"] * 440
     lengths = random.integers(30, 400, len(groups)).tolist()
     weights = [2.0 if index < 100 else 1.0 for index in range(500)]
-    options = {"least": {"real": 0.4}, "batch": 20, "seed": 1} | more
+    options = {"min_shares": {"real": 0.4}, "batch": 20, "seed": 1} | more
     return WeightedOrder(lengths, weights, groups, **options)
 
 
 def test_items_come_as_often_as_their_weights_say() -> None:
-    order = weighted(least={})
+    order = weighted(min_shares={})
     counts = Counter(item for step in range(1600) for item in order.batch(step))
     twice, once = (np.mean([counts[item] for item in part]) for part in (range(100), range(100, 500)))
     assert twice / once == pytest.approx(2, rel=0.02)
@@ -138,7 +138,7 @@ def test_weighted_batches_depend_on_seed_and_step_alone() -> None:
 
 
 def test_a_budget_gives_batches_of_like_length() -> None:
-    order = weighted(batch=0, budget=4000, least={})
+    order = weighted(batch=0, budget=4000, min_shares={})
     totals = [order.lengths[order.batch(step)].sum() for step in range(160)]
     assert np.mean(totals) == pytest.approx(4000, rel=0.03)
     assert max(totals) < 5000

@@ -21,7 +21,7 @@ from tests.support.small_training import Speaker, die_at, limit, tensors
 from voiceclone.files import read_json
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.training import gpt, sovits
-from voiceclone.training.processes import World, launch, run_processes, wanted_processes
+from voiceclone.training.processes import Processes, launch, run_processes, wanted_processes
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Speaker]:
 
 @given(st.integers(1, 20), st.integers(1, 9))
 def test_shares_are_the_batch_in_order(items: int, size: int) -> None:
-    bounds = [World(rank, size).share(range(items)) for rank in range(size)]
+    bounds = [Processes(rank, size).share(range(items)) for rank in range(size)]
     assert [position for low, high in bounds for position in range(low, high)] == list(range(items))
     assert max(high - low for low, high in bounds) - min(high - low for low, high in bounds) <= 1
 
@@ -199,16 +199,16 @@ def test_memory_that_runs_out_in_one_process_halves_the_parts_of_all(tmp_path: P
 
 def test_gradients_are_added_and_those_that_nobody_has_stay_absent() -> None:
     def work(rank: int) -> None:
-        world = World.join(torch.device("cpu"), 60)
+        processes = Processes.join(torch.device("cpu"), 60)
         shared, own, unused = (torch.nn.Parameter(torch.zeros(3)) for _ in range(3))
         shared.grad = torch.arange(3.0) + rank
         if rank == 1:
             own.grad = torch.ones(3)
-        world.add_gradients([shared, own, unused])
+        processes.add_gradients([shared, own, unused])
         assert shared.grad.tolist() == [1, 3, 5] and unused.grad is None
         assert own.grad is not None and own.grad.tolist() == [1, 1, 1]
-        assert world.from_leader(rank) == 0 and world.exchange(rank) == [0, 1]
-        world.leave()
+        assert processes.from_leader(rank) == 0 and processes.exchange(rank) == [0, 1]
+        processes.leave()
 
     assert together(2, work) == [0, 0]
 

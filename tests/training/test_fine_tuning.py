@@ -89,8 +89,8 @@ def test_adapters_alone_are_saved_and_the_output_has_the_public_keys(speaker: Sp
     speaker.train("gpt", steps=4, asset=gpt_base, base="base", lora=LORA, learning_rate=1e-2, warmup_steps=0)
     state = load_file(checkpoint(speaker, "gpt") / "model.safetensors")
     assert state and all("lora_" in name for name in state)
-    optimiser = load_file(checkpoint(speaker, "gpt") / "optimiser.safetensors")
-    assert len(optimiser) == 3 * len(state)  # step and two moments of each
+    optimizer = load_file(checkpoint(speaker, "gpt") / "optimiser.safetensors")
+    assert len(optimizer) == 3 * len(state)  # step and two moments of each
     base = {name: tensor.half().float() for name, tensor in base_weights().items()}
     tuned = outputs(speaker, "gpt")
     assert tuned.keys() == base.keys()

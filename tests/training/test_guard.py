@@ -13,7 +13,7 @@ from tests.support.small_training import Speaker
 from voiceclone.errors import DataError
 from voiceclone.training import gpt, sovits
 from voiceclone.training.data import Loader
-from voiceclone.training.step import FEWEST, ExplodingError, Guard, NotFiniteError, finite
+from voiceclone.training.step import MIN_STEPS, ExplodingError, Guard, NotFiniteError, StepResult, finite
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -24,7 +24,7 @@ def test_figures_that_are_not_finite_are_named() -> None:
         finite(a=float("nan"), b=0.0, c=torch.tensor(float("inf")))
 
 
-@given(st.lists(st.floats(1, 15), min_size=FEWEST, max_size=150))
+@given(st.lists(st.floats(1, 15), min_size=MIN_STEPS, max_size=150))
 def test_a_loss_far_above_the_usual_explodes_and_does_not_become_usual(losses: list[float]) -> None:
     guard = Guard(20)
     for value in losses:
@@ -60,7 +60,7 @@ def explode(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     loss, current = gpt.token_loss, [0]
     original = gpt.GPTRecipe.train_step
 
-    def train_step(self: Any, step: int) -> dict[str, float]:
+    def train_step(self: Any, step: int) -> StepResult:
         current[0] = step
         return original(self, step)
 

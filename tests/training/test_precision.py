@@ -20,7 +20,7 @@ from voiceclone.models.sovits import SynthesizerTrn
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training import gpt, sovits
-from voiceclone.training.step import NotFiniteError, Precision, Updates
+from voiceclone.training.step import NotFiniteError, OptimizerStep, Precision
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -77,54 +77,54 @@ def test_a_killed_training_in_half_precision_resumes_to_the_same_bits(
     assert tensors(broken, kind) == tensors(whole, kind)
 
 
-def linear_updates(precision: str) -> tuple[nn.Linear, torch.optim.SGD, Updates]:
+def linear_step(precision: str) -> tuple[nn.Linear, torch.optim.SGD, OptimizerStep]:
     torch.manual_seed(0)
     layer = nn.Linear(4, 1, bias=False)
     settings = GPTSettings(precision=precision)  # type: ignore[arg-type]
-    return layer, torch.optim.SGD(layer.parameters(), lr=0.1), Updates(settings, RuntimeSettings(), CPU)
+    return layer, torch.optim.SGD(layer.parameters(), lr=0.1), OptimizerStep(settings, RuntimeSettings(), CPU)
 
 
 def test_an_overflow_in_fp16_leaves_the_update_out_and_halves_the_scale() -> None:
-    layer, optimiser, updates = linear_updates("fp16")
-    before, scale = layer.weight.detach().clone(), updates.precision.scaler.get_scale()  # type: ignore[union-attr]
+    layer, optimizer, optimizer_step = linear_step("fp16")
+    before, scale = layer.weight.detach().clone(), optimizer_step.precision.scaler.get_scale()  # type: ignore[union-attr]
 
     def step(factor: float) -> dict[str, float]:
-        def work(part: Any) -> dict[str, torch.Tensor]:
+        def work(micro: Any) -> dict[str, torch.Tensor]:
             loss = (layer(torch.ones(2, 4)) * factor).mean()
-            updates.precision.backward(loss)
+            optimizer_step.precision.backward(loss)
             return {"loss": loss.detach()}
 
-        with updates.step():
-            figures = updates.gradients([0, 1], work, optimiser, most=1.0)
-            updates.apply(optimiser, loss=figures["loss"])
-        return figures
+        with optimizer_step.running():
+            metrics = optimizer_step.gradients([0, 1], work, optimizer, max_norm=1.0)
+            optimizer_step.apply(optimizer, loss=metrics["loss"])
+        return metrics
 
-    figures = step(1e35)  # finite, but not 65536 times
-    assert torch.equal(layer.weight, before) and "gradient_norm" not in figures
-    assert updates.precision.scaler.get_scale() == scale / 2  # type: ignore[union-attr]
-    figures = step(0.5)
+    metrics = step(1e35)  # finite, but not 65536 times
+    assert torch.equal(layer.weight, before) and "gradient_norm" not in metrics
+    assert optimizer_step.precision.scaler.get_scale() == scale / 2  # type: ignore[union-attr]
+    metrics = step(0.5)
     assert not torch.equal(layer.weight, before)
-    assert figures["gradient_norm"] == pytest.approx(1.0)  # of the gradients in their own size
-    saved = updates.precision.state_dict()
+    assert metrics["gradient_norm"] == pytest.approx(1.0)  # of the gradients in their own size
+    saved = optimizer_step.precision.state_dict()
     again = Precision("fp16", CPU)
     again.load_state_dict(saved)
     assert again.state_dict() == saved and again.scaler.get_scale() == scale / 2  # type: ignore[union-attr]
 
 
 def test_gradients_that_overflow_at_the_smallest_scale_are_not_finite() -> None:
-    layer, optimiser, updates = linear_updates("fp16")
-    state = updates.precision.state_dict()
-    updates.precision.load_state_dict({**state, "scale": 1.0})
-    work = lambda part: {"loss": _infinite_gradient(layer, updates)}  # noqa: E731
+    layer, optimizer, optimizer_step = linear_step("fp16")
+    state = optimizer_step.precision.state_dict()
+    optimizer_step.precision.load_state_dict({**state, "scale": 1.0})
+    work = lambda micro: {"loss": _infinite_gradient(layer, optimizer_step)}  # noqa: E731
     for _ in range(2):  # the state of the scaler allows another step
-        with pytest.raises(NotFiniteError, match="gradient not finite"), updates.step():
-            updates.gradients([0], work, optimiser, most=1.0)
+        with pytest.raises(NotFiniteError, match="gradient not finite"), optimizer_step.running():
+            optimizer_step.gradients([0], work, optimizer, max_norm=1.0)
 
 
-def _infinite_gradient(layer: nn.Linear, updates: Updates) -> torch.Tensor:
+def _infinite_gradient(layer: nn.Linear, optimizer_step: OptimizerStep) -> torch.Tensor:
     loss = (layer(torch.ones(1, 4)) * 0).sum()
     loss = loss + (layer.weight - layer.weight.detach()).abs().pow(0.5).sum()  # slope at zero: infinite
-    updates.precision.backward(loss)
+    optimizer_step.precision.backward(loss)
     return loss.detach()
 
 
@@ -156,8 +156,8 @@ def test_compiled_layers_compute_the_same_and_keep_their_names(tmp_path: Path, k
     plain.train(kind, steps=4, log_every=1)
     compiled.train(kind, steps=4, log_every=1, compiled=True)
     for ours, theirs in zip(compiled.losses(kind), plain.losses(kind), strict=True):
-        figures = {name: value for name, value in theirs.items() if name.startswith(("cross", "loss"))}
-        assert {name: ours[name] for name in figures} == pytest.approx(figures, rel=0.2)  # dropout draws other masks
+        metrics = {name: value for name, value in theirs.items() if name.startswith(("cross", "loss"))}
+        assert {name: ours[name] for name in metrics} == pytest.approx(metrics, rel=0.2)  # dropout draws other masks
     assert compiled.report(kind)["fingerprint"] == plain.report(kind)["fingerprint"]
     compiled.train(kind, steps=5)  # and goes on without
     assert compiled.report(kind)["steps"] == 5

@@ -28,8 +28,8 @@ class Recipe(toy.ToyRecipe):
 
     def __init__(self, before: object = None) -> None:
         super().__init__(before=before)  # type: ignore[arg-type]
-        self.optimiser = ScaledAdam(self.model.parameters(), lr=0.05, clipping_update_period=6)  # type: ignore[assignment]
-        self.parts["optimiser"] = self.optimiser
+        self.optimizer = ScaledAdam(self.model.parameters(), lr=0.05, clipping_update_period=6)  # type: ignore[assignment]
+        self.state["optimiser"] = self.optimizer
 
 
 @pytest.mark.parametrize("stop", [5, 9, 14])
@@ -61,11 +61,11 @@ def test_alike_parameters_share_one_state_and_steps_are_relative() -> None:
     small, large = (torch.nn.Parameter(size * torch.randn(20, 30)) for size in (0.01, 1.0))
     scalar = torch.nn.Parameter(torch.ones(1))
     before = [small.detach().clone(), large.detach().clone()]
-    optimiser = ScaledAdam([small, large, scalar], lr=0.01)
+    optimizer = ScaledAdam([small, large, scalar], lr=0.01)
     for parameter in (small, large, scalar):
         parameter.grad = torch.randn_like(parameter)
-    optimiser.step()
-    assert set(optimiser.state) == {small, scalar}
+    optimizer.step()
+    assert set(optimizer.state) == {small, scalar}
     moved = [
         (now.detach() - then).square().mean().sqrt().item() for now, then in zip((small, large), before, strict=True)
     ]
@@ -76,11 +76,11 @@ def test_it_finds_the_minimum() -> None:
     torch.manual_seed(0)
     target = torch.randn(6, 5)
     weights = torch.nn.Parameter(torch.randn(6, 5))
-    optimiser = ScaledAdam([weights], lr=0.05)
+    optimizer = ScaledAdam([weights], lr=0.05)
     for _ in range(300):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (weights - target).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
     assert (weights - target).abs().max() < 0.1
 
 

@@ -63,7 +63,7 @@ class BatchOrder:
 
     Args:
         lengths: length of each item, in any unit.
-        batch_size: most items in a batch.
+        batch_size: max. items in a batch.
         seed: seed of jitter and shuffling.
     """
 
@@ -121,7 +121,7 @@ class WeightedOrder:
 
     The items of some steps are drawn together: systematic sampling over a shuffled list, so that an item comes as
     often as its weight says, within one. They are sorted by length with some jitter, cut into batches, and the batches
-    are shuffled. Each batch has its share of every group that has a least one.
+    are shuffled. Each batch has its share of every group with a minimum share.
 
     Args:
         lengths: of each item, in any unit.
@@ -129,7 +129,7 @@ class WeightedOrder:
         groups: of each item.
         batch: items in a batch; 0 with a budget.
         seed: of everything that is drawn.
-        least: group -> smallest share of the drawn items; its weights are raised where they give less.
+        min_shares: group -> smallest share of the drawn items; its weights are raised where they give less.
         budget: lengths that a batch adds up to, about; 0: batches are counted in items.
         joining: items that get another one of the same speaker before them.
     """
@@ -142,15 +142,15 @@ class WeightedOrder:
         batch: int,
         seed: int,
         *,
-        least: Mapping[str, float] | None = None,
+        min_shares: Mapping[str, float] | None = None,
         budget: float = 0,
         joining: Joining | None = None,
     ) -> None:
         if not len(lengths) or not max(weights) > 0:
             raise DataError("there is not one utterance to train on", "look at corpus/rejected.tsv and the weights")
         self.lengths, self.seed, self.budget, self.joining = np.asarray(lengths, np.float64), seed, budget, joining
-        self.shares = draw_shares(weights, groups, least or {})
-        self._strata = np.array([group if group in (least or {}) else "" for group in groups])
+        self.shares = draw_shares(weights, groups, min_shares or {})
+        self._strata = np.array([group if group in (min_shares or {}) else "" for group in groups])
         self._same_speaker = _by_name(joining.speakers) if joining else {}
         self._pool = lru_cache(maxsize=2)(self._make_pool)
         mean = float(self.shares @ self.lengths) * (1 + (joining.share if joining else 0))
@@ -228,34 +228,36 @@ class WeightedOrder:
         return np.minimum(cuts, len(lengths) - POOL + parts)
 
 
-def draw_shares(weights: Sequence[float], groups: Sequence[str], least: Mapping[str, float]) -> npt.NDArray[np.float64]:
+def draw_shares(
+    weights: Sequence[float], groups: Sequence[str], min_shares: Mapping[str, float]
+) -> npt.NDArray[np.float64]:
     """How often each item is drawn, as shares that add up to 1.
 
     Args:
         weights: relative to each other.
         groups: of each item.
-        least: group -> smallest share; groups without items or weight are passed over.
+        min_shares: group -> smallest share; groups without items or weight are passed over.
 
     Raises:
-        DataError: the least shares add up to more than 1.
+        DataError: the smallest shares add up to more than 1.
     """
-    if sum(least.values()) > 1:
-        raise DataError(f"least shares of {', '.join(sorted(least))} add up to more than 1")
+    if sum(min_shares.values()) > 1:
+        raise DataError(f"the smallest shares of {', '.join(sorted(min_shares))} add up to more than 1")
     shares = np.asarray(weights, np.float64) / np.sum(weights)
     names, raised = np.asarray(groups), np.zeros(len(weights), bool)
     while True:
-        members = {group: names == group for group in least}
+        members = {group: names == group for group in min_shares}
         low = [
             group for group, inside in members.items()
-            if not raised[inside].any() and 0 < shares[inside].sum() < least[group] - 1e-12
+            if not raised[inside].any() and 0 < shares[inside].sum() < min_shares[group] - 1e-12
         ]  # fmt: skip
         if not low:
             return shares
         for group in low:
-            shares[members[group]] *= least[group] / shares[members[group]].sum()
+            shares[members[group]] *= min_shares[group] / shares[members[group]].sum()
             raised |= members[group]
         rest = shares[~raised].sum()
-        if rest > 0:  # others give way, which may bring one of them below its own least share
+        if rest > 0:  # others give way, which may bring one of them below its own smallest share
             shares[~raised] *= max(0.0, 1 - shares[raised].sum()) / rest
         shares /= shares.sum()
 

@@ -53,7 +53,7 @@ from voiceclone.training.finetuning import (
 )
 from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import ScaledAdam
-from voiceclone.training.processes import World, prepare_device
+from voiceclone.training.processes import Processes, prepare_device
 from voiceclone.training.run import (
     Finished,
     OutputFiles,
@@ -63,7 +63,7 @@ from voiceclone.training.run import (
     write_untrained,
 )
 from voiceclone.training.state import base_digests, base_fingerprint, tensor_digest, training_fingerprint
-from voiceclone.training.step import Figures, Part, Updates
+from voiceclone.training.step import Metrics, MicroBatch, OptimizerStep, StepResult
 
 log = logging.getLogger(__name__)
 BERT_SIZE = 1024
@@ -146,7 +146,7 @@ class GPTData:
 
 
 SHARES = (0.4, 0.6, 0.8)  # of the layers, after which a pointer is tried
-MOST = 400  # utterances whose hidden states are held in memory
+MAX_UTTERANCES = 400  # utterances whose hidden states are held in memory
 BATCH = 16
 RATE, WARMUP = 2e-3, 20
 
@@ -188,8 +188,8 @@ def add_pointer(
     """
     data = GPTData(features_dir, aligned=True)
     random = np.random.default_rng(derive_seed("pointer", seed))
-    train = _aligned(data, [data.train[index] for index in random.permutation(len(data.train))[:MOST]])
-    judged = _aligned(data, data.heldout[:MOST]) or train
+    train = _aligned(data, [data.train[index] for index in random.permutation(len(data.train))[:MAX_UTTERANCES]])
+    judged = _aligned(data, data.heldout[:MAX_UTTERANCES]) or train
     if not train:
         raise DataError(f"{features_dir}: no utterance is aligned", "look at the log of the stage align")
     network = TextToSemantic(config).eval().requires_grad_(False)
@@ -234,16 +234,16 @@ def fit(config: GPTConfig, examples: Sequence[Example], steps: int, seed: int) -
     """A pointer trained on hidden states."""
     seed_step(seed, "pointer")
     pointer = Pointer(config)
-    optimiser = torch.optim.AdamW(pointer.parameters(), lr=RATE, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(pointer.parameters(), lr=RATE, weight_decay=0.01)
     random = np.random.default_rng(derive_seed("pointer batches", seed))
     for step in range(steps):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
         some = [examples[index] for index in random.permutation(len(examples))[:BATCH]]
         scores, aligned = _score(pointer, some)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         (pointer_loss(scores, aligned) / (aligned >= 0).sum()).backward()
-        optimiser.step()
+        optimizer.step()
     return pointer
 
 
@@ -292,10 +292,10 @@ def training_order(data: GPTData, settings: GPTSettings) -> Order:
     )
 
 
-def replaced_tokens(tokens: Tensor, most: float, codes: int, seed: int) -> Tensor:
-    """Tokens int64 (Y,) of which a share, drawn between 0 and ``most``, are others, drawn from all ``codes``."""
+def replaced_tokens(tokens: Tensor, max_share: float, codes: int, seed: int) -> Tensor:
+    """Tokens int64 (Y,) of which a share, drawn between 0 and ``max_share``, are others, drawn from all ``codes``."""
     random = np.random.default_rng(seed)
-    share = most * random.random()
+    share = max_share * random.random()
     wrong = torch.from_numpy(random.random(len(tokens)) < share)
     return torch.where(wrong, torch.from_numpy(random.integers(0, codes, len(tokens))), tokens)
 
@@ -328,7 +328,7 @@ class GPTRecipe:
         steps: optimiser steps in all.
         device: where to train.
         load_base: gives the network the weights of its base.
-        updates: how the losses become updates; None: whole batches, in this process alone.
+        optimizer_step: how losses become an update; None: whole batches, in this process alone.
     """
 
     metric = "cross_entropy"
@@ -342,7 +342,7 @@ class GPTRecipe:
         steps: int,
         device: torch.device,
         load_base: Callable[[nn.Module], None] | None = None,
-        updates: Updates | None = None,
+        optimizer_step: OptimizerStep | None = None,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
@@ -354,49 +354,50 @@ class GPTRecipe:
         train_last_layers(self.model, settings.train_last_layers)
         self.adapters = Adapters(self.model, settings.lora) if settings.lora.rank else None
         self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
-        self.updates = updates or Updates(settings, RuntimeSettings(), device)
-        self.updates.compile(*self.model.h.layers, dynamic=True)
+        self.optimizer_step = optimizer_step or OptimizerStep(settings, RuntimeSettings(), device)
+        self.optimizer_step.compile(*self.model.h.layers, dynamic=True)
         self.loader = Loader(self._read, device)
-        self.optimiser = self._optimiser()
-        self.parts: dict[str, Stateful] = {
+        self.optimizer = self._optimizer()
+        self.state: dict[str, Stateful] = {
             "model": self.adapters or self.model,
-            "optimiser": self.optimiser,
-            **self.updates.parts,
+            "optimiser": self.optimizer,
+            **self.optimizer_step.state,
         }
         if self.average is not None:
-            self.parts["average"] = self.average
+            self.state["average"] = self.average
 
-    def _optimiser(self) -> torch.optim.Optimizer:
+    def _optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if settings.optimizer == "scaled_adam":
             return ScaledAdam(parameters, lr=settings.learning_rate, betas=BETAS)
         return torch.optim.AdamW(
             parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay,
-            fused=self.updates.fused or None,
+            fused=self.optimizer_step.fused or None,
         )  # fmt: skip
 
-    def train_step(self, step: int) -> dict[str, float]:
+    def train_step(self, step: int) -> StepResult:
         """See :class:`voiceclone.training.loop.Recipe`."""
         rate = learning_rate(self.settings, step, self.steps)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        most = math.inf if self.settings.optimizer == "scaled_adam" else self.settings.gradient_clip
-        with self.updates.step():
-            figures = self.updates.gradients(self.order.batch(step), partial(self._pass, step), self.optimiser, most)
-            self.updates.apply(self.optimiser, cross_entropy=figures["cross_entropy"])
-        return {**figures, "learning_rate": rate}
+        max_norm = math.inf if self.settings.optimizer == "scaled_adam" else self.settings.gradient_clip
+        batch, optimizer_step = self.order.batch(step), self.optimizer_step
+        with optimizer_step.running() as events:
+            metrics = optimizer_step.gradients(batch, partial(self._pass, step), self.optimizer, max_norm)
+            optimizer_step.apply(self.optimizer, cross_entropy=metrics["cross_entropy"])
+        return StepResult({**metrics, "learning_rate": rate}, events)
 
-    def _read(self, key: tuple[int, Part]) -> dict[str, Tensor]:
-        """Batch of a part of a step; for small with ``inputs``, the tokens as they are read, some of them wrong."""
-        step, part = key
+    def _read(self, key: tuple[int, MicroBatch]) -> dict[str, Tensor]:
+        """Micro-batch of a step; for small with ``inputs``, the tokens as they are read, some of them wrong."""
+        step, micro = key
         batch = self.data.read(
-            [[self.data.train[index] for index in item if index >= 0] for item in self._items(step, part.rows)]
+            [[self.data.train[index] for index in item if index >= 0] for item in self._items(step, micro.rows)]
         )
         if self.small is not None and self.small.token_noise:
             batch["inputs"] = batch["tokens"].clone()
             for row, length in enumerate(batch["token_lengths"].tolist()):
-                seed = derive_seed("token noise", self.settings.seed, step, part.first + row)  # however it is cut
+                seed = derive_seed("token noise", self.settings.seed, step, micro.first + row)  # however it is cut
                 part_of = batch["inputs"][row, :length]
                 part_of.copy_(replaced_tokens(part_of, self.small.token_noise, self.data.codes, seed))
         return batch
@@ -409,30 +410,30 @@ class GPTRecipe:
         """Logits and, with an alignment, the pointer's scores of a batch."""
         inputs = {name: item for name, item in batch.items() if name not in ("aligned", "inputs")}
         inputs["tokens"] = batch.get("inputs", batch["tokens"])
-        with self.updates.precision.autocast():
+        with self.optimizer_step.precision.autocast():
             if "aligned" in batch:
                 return self.model.forward_aligned(**inputs)
             return self.model(**inputs), None
 
-    def _pass(self, step: int, part: Part) -> Figures:
-        """Forward and backward pass of a part of a step's batch."""
-        batch = self.loader.get((step, part), self.updates.following(self.order, step, part))
-        seed_step(self.settings.seed, step, part.first)
-        codes, tokens = self._codes(step, part.rows), self._codes(step, slice(None))
+    def _pass(self, step: int, micro: MicroBatch) -> Metrics:
+        """Forward and backward pass of a micro-batch."""
+        batch = self.loader.get((step, micro), self.optimizer_step.to_prefetch(self.order, step, micro))
+        seed_step(self.settings.seed, step, micro.first)
+        codes, tokens = self._codes(step, micro.rows), self._codes(step, slice(None))
         logits, scores = self._forward(batch)
         smoothing = self.small.label_smoothing if self.small is not None else 0.0
         loss = token_loss(logits, batch["tokens"], batch["token_lengths"], smoothing=smoothing)
-        loss = loss * ((codes + len(part.items)) / (tokens + len(part.batch)))  # each item has an end token too
-        figures = {"cross_entropy": loss.detach()}
+        loss = loss * ((codes + len(micro.items)) / (tokens + len(micro.batch)))  # each item has an end token too
+        metrics = {"cross_entropy": loss.detach()}
         total = loss
         if scores is not None:
             pointer = pointer_loss(scores, batch["aligned"]) / tokens
             total = loss + pointer_weight(self.settings, step, self.steps) * pointer
             hits = pointer_hits(scores.detach(), batch["aligned"])
-            figures |= {"pointer": pointer.detach(), "pointer_accuracy": hits / tokens}
-        self.updates.precision.backward(total)
+            metrics |= {"pointer": pointer.detach(), "pointer_accuracy": hits / tokens}
+        self.optimizer_step.precision.backward(total)
         accuracy = top_k_accuracy(logits.detach(), batch["tokens"], batch["token_lengths"])
-        return {**figures, "top3_accuracy": accuracy * (codes / tokens)}
+        return {**metrics, "top3_accuracy": accuracy * (codes / tokens)}
 
     def _codes(self, step: int, rows: slice) -> int:
         """Semantic tokens of some items of a step."""
@@ -447,7 +448,7 @@ class GPTRecipe:
         entropy = hits = tokens = codes = 0.0
         groups = self._groups(rows)
         sums = {name: np.zeros(4) for name in sorted(set(groups.values()))}
-        size = self.updates.accumulator.at_most(VALIDATION_BATCH)
+        size = self.optimizer_step.accumulator.at_most(VALIDATION_BATCH)
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
             batch = self.data.batch(some, self.device)
@@ -464,8 +465,8 @@ class GPTRecipe:
                 sums[groups[row.name]] += (loss, pointed, int(length), 1)
         if not rows:
             return {}
-        figures = {"cross_entropy": entropy / tokens, "top3_accuracy": hits / codes}
-        return figures | group_figures(sums, self.data.align is not None)
+        metrics = {"cross_entropy": entropy / tokens, "top3_accuracy": hits / codes}
+        return metrics | group_metrics(sums, self.data.align is not None)
 
     def _groups(self, rows: Sequence[Utterance]) -> dict[str, str]:
         """Utterance -> its source, or its speaker where that one is in no training; empty where that tells nothing."""
@@ -477,7 +478,7 @@ class GPTRecipe:
         """Cross-entropy per token of training utterances."""
         chosen = judged(self.data.train, self.settings.judged_utterances)
         rows = sorted(chosen, key=lambda row: (self.data.semantic.length(row.name), row.name))
-        size = self.updates.accumulator.at_most(VALIDATION_BATCH)
+        size = self.optimizer_step.accumulator.at_most(VALIDATION_BATCH)
         for start in range(0, len(rows), size):
             batch = self.data.batch(rows[start : start + size], self.device)
             logits, _ = self._forward(batch)
@@ -489,25 +490,25 @@ class GPTRecipe:
         """None: tokens make no sound without a SoVITS."""
 
 
-def group_figures(sums: Mapping[str, npt.NDArray[np.float64]], pointer: bool) -> dict[str, float]:
-    """Figures of each of several groups of held-out utterances, and of the pointer over all; printed as they are made.
+def group_metrics(sums: Mapping[str, npt.NDArray[np.float64]], pointer: bool) -> dict[str, float]:
+    """Metrics of each of several groups of held-out utterances, and of the pointer over all; prints them too.
 
     Args:
         sums: group -> loss, tokens pointed right, tokens, utterances.
         pointer: whether there is one.
     """
-    figures, line = {}, []
+    metrics, line = {}, []
     if pointer:
-        figures["pointer_accuracy"] = sum(item[1] for item in sums.values()) / sum(item[2] for item in sums.values())
+        metrics["pointer_accuracy"] = sum(item[1] for item in sums.values()) / sum(item[2] for item in sums.values())
     for name, (loss, pointed, tokens, count) in sums.items() if len(sums) > 1 else ():
-        figures[f"cross_entropy_{name}"] = loss / (tokens + count)
-        line.append(f"{name} {figures[f'cross_entropy_{name}']:.3f}")
+        metrics[f"cross_entropy_{name}"] = loss / (tokens + count)
+        line.append(f"{name} {metrics[f'cross_entropy_{name}']:.3f}")
         if pointer:
-            figures[f"pointer_accuracy_{name}"] = pointed / tokens
+            metrics[f"pointer_accuracy_{name}"] = pointed / tokens
             line[-1] += f" {pointed / tokens:.1%}"
     if line:
         announce(f"held-out cross-entropy{' and pointer within one phone' * pointer}: {' | '.join(line)}")
-    return figures
+    return metrics
 
 
 def choose_config(
@@ -564,7 +565,7 @@ def train_gpt(
         DataError, ConfigError: see the message.
     """
     device = prepare_device(runtime, threads)
-    world = World.join(device, runtime.process_timeout)
+    processes = Processes.join(device, runtime.process_timeout)
     data = GPTData(features_dir, aligned=settings.train and settings.architecture == "small")
     order = training_order(data, settings)
     steps = settings.total_steps(len(data.train), order.steps_per_epoch)
@@ -581,8 +582,8 @@ def train_gpt(
     fingerprint = training_fingerprint(
         "train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests()
     )
-    updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
-    recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, updates)
+    optimizer_step = OptimizerStep(settings, runtime, device, processes, lambda item: data.train[item].describe())
+    recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, optimizer_step)
     if alignment is not None and config.pointer_layer:
         recipe.model.pointer.emission.copy_(load_file(alignment)["emission"])
 
@@ -600,7 +601,7 @@ def train_gpt(
         steps,
         fingerprint,
         settings,
-        updates,
+        optimizer_step,
         state_dir,
         files,
         label,

@@ -2,7 +2,7 @@
 
 A :class:`Recipe` brings the model, the optimisers and one step; the :class:`Trainer` brings everything else: seeds,
 saving, resuming, stopping on request, validation, the choice of the best model, history. What must survive a stop is
-registered by name in ``recipe.parts``; the trainer adds its own counters. The seed of a step depends on the step
+registered by name in ``recipe.state``; the trainer adds its own counters. The seed of a step depends on the step
 alone, its batch too, so weights, optimiser and counters are the whole state.
 """
 
@@ -38,21 +38,21 @@ from voiceclone.training.checkpoints import (
 from voiceclone.training.data import Order, seed_step
 from voiceclone.training.finetuning import WeightAverage
 from voiceclone.training.history import History
-from voiceclone.training.processes import AgreedStop, World, versions
+from voiceclone.training.processes import AgreedStop, Processes, versions
 from voiceclone.training.state import StateFolder
-from voiceclone.training.step import Accumulator, LeftOutError, MemoryExhaustedError
+from voiceclone.training.step import MemoryExhaustedError, SkippedUpdate, StepResult
 
 
 class Recipe(Protocol):
     """One kind of training.
 
-    ``parts`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
+    ``state`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
     and then starts as it is made. Its ``model`` leaves the stage: the module, or the adapters that alone are trained in
-    it. ``average``, if there is one, is among the parts too; the engine updates it, and validates and hands out the
-    averaged weights. ``metric`` names the validation figure, lower is better, that chooses the best model.
+    it. ``average``, if there is one, is registered too; the trainer updates it, and validates and hands out the
+    averaged weights. ``metric`` names the validation metric, lower is better, that chooses the best model.
     """
 
-    parts: dict[str, Stateful]
+    state: dict[str, Stateful]
     metric: str
     average: WeightAverage | None
 
@@ -64,16 +64,16 @@ class Recipe(Protocol):
     def model(self) -> torch.nn.Module:
         """The module that is trained."""
 
-    def train_step(self, step: int) -> dict[str, float]:
-        """Make the update of a step, counted from 0; return its losses.
+    def train_step(self, step: int) -> StepResult:
+        """Make the update of a step, counted from 0.
 
         Raises:
-            LeftOutError: instead of an update with figures that are not finite or explode.
+            SkippedUpdate: a loss or gradient is not finite or explodes; no update was made.
             MemoryExhaustedError: the step does not fit into memory, however it is cut.
         """
 
     def validate(self) -> dict[str, float]:
-        """Figures on the held-out utterances; empty if there are none."""
+        """Metrics of the held-out utterances; empty if there are none."""
 
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
         """Training utterances and their loss, by which suspect ones are found."""
@@ -152,35 +152,35 @@ class Trainer:
     Args:
         recipe: model, optimisers, data.
         plan: length and intervals.
-        state: folder of the state; its lock is taken by :meth:`run`.
+        folder: of the state; its lock is taken by :meth:`run`.
         runtime: save intervals, kept checkpoints, time budget.
         label: who is working, for the progress lines.
         warm_start: start a new training from the weights of the one before it.
-        world: the processes of this training; the first one alone writes.
+        processes: the processes of this training; the first one alone writes.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         plan: Plan,
-        state: StateFolder,
+        folder: StateFolder,
         runtime: RuntimeSettings,
         label: str,
         warm_start: bool = False,
-        world: World | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self.recipe, self.plan, self.state, self.runtime, self.label = recipe, plan, state, runtime, label
-        self.warm_start, self.world = warm_start, world or World()
+        self.recipe, self.plan, self.folder, self.runtime, self.label = recipe, plan, folder, runtime, label
+        self.warm_start, self.processes = warm_start, processes or Processes()
         self.counters, self.best = Counters(), Best()
-        self.parts: dict[str, Stateful] = {**recipe.parts, "counters": self.counters, "best": self.best}
+        self.state: dict[str, Stateful] = {**recipe.state, "counters": self.counters, "best": self.best}
         self.store = CheckpointStore(
-            state.folder,
-            state.fingerprint.key,
+            folder.folder,
+            folder.fingerprint.key,
             keep=runtime.keep_checkpoints,
             keep_every=runtime.keep_every_steps,
             keep_best=runtime.keep_best,
         )
-        self.history = History(state.folder, writes=self.world.leads)
+        self.history = History(folder.folder, writes=self.processes.leads)
         self.writer = CheckpointWriter(self.store, before=self.history.flush)
         self.saver = Saver(self.writer, self._submit, runtime, label)
         self._submitted: tuple[int, int] | None = None  # step and validated step that the writer was given last
@@ -193,11 +193,11 @@ class Trainer:
             Interrupted: a signal or the time budget ended it; the state is saved.
             DataError: it cannot go on; the message tells why, ``FATAL.json`` keeps the reason if it would repeat.
         """
-        back = self.state.back_from()
-        lock = self.state.locked() if self.world.leads else nullcontext()
+        back = self.folder.back_from()
+        lock = self.folder.locked() if self.processes.leads else nullcontext()
         with StopRequest(self.runtime.max_seconds) as asked, lock:
-            stop = AgreedStop(asked, self.world)
-            self.state.check_not_fatal()
+            stop = AgreedStop(asked, self.processes)
+            self.folder.check_not_fatal()
             try:
                 self._start(back)
                 with self._progress() as progress:
@@ -212,17 +212,17 @@ class Trainer:
 
     def _start(self, back: str) -> None:
         """Resume, or begin anew and say how this training differs from the one before."""
-        description = self.state.describe()
+        description = self.folder.describe()
         checkpoint = self._newest()
         if checkpoint is not None:
             self._resume(checkpoint, back)
             return
         event: dict[str, Any] = {"event": "started", "step": 0, "reason": description}
-        warm = load_previous(self.state, self.recipe.parts) if self.warm_start else None
+        warm = load_previous(self.folder, self.recipe.state) if self.warm_start else None
         if warm is not None:
             event["reason"] += f"; starts from the weights of {warm}"
-        if self.world.leads:
-            self.state.write_fingerprint({"started": event["reason"]})
+        if self.processes.leads:
+            self.folder.write_fingerprint({"started": event["reason"]})
         announce(f"{self.label}  {event['reason']}")
         log.info("%s", event["reason"])
         self.history.begin(0, [], event)
@@ -232,11 +232,11 @@ class Trainer:
     def _newest(self) -> Checkpoint | None:
         """The checkpoint to continue from, if there is one: the first process chooses it, all read it."""
         checkpoint = None
-        if self.world.leads:
+        if self.processes.leads:
             self.store.sweep()
             checkpoint = self._fitting(self.store.newest())
-        step = self.world.from_leader(None if checkpoint is None else checkpoint.record.step)
-        return checkpoint if self.world.leads or step is None else self.store.load(step)
+        step = self.processes.from_leader(None if checkpoint is None else checkpoint.record.step)
+        return checkpoint if self.processes.leads or step is None else self.store.load(step)
 
     def _fitting(self, newest: Checkpoint | None) -> Checkpoint | None:
         """The newest checkpoint, or that of the planned step where more steps than planned were trained before.
@@ -259,7 +259,7 @@ class Trainer:
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
         """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
-        restore(self.parts, checkpoint)
+        restore(self.state, checkpoint)
         step = self.counters.step
         self._submitted = (step, self.counters.validated)
         if self._complete():
@@ -317,12 +317,12 @@ class Trainer:
         counters, plan = self.counters, self.plan
         seed_step(plan.seed, counters.step)
         try:
-            losses = self.recipe.train_step(counters.step)
+            result = self.recipe.train_step(counters.step)
             if self.recipe.average is not None:
                 self.recipe.average.update()
             counters.skipped = 0
-        except LeftOutError as error:
-            losses = {}
+        except SkippedUpdate as error:
+            result = StepResult({}, error.events)
             counters.skipped += 1
             log.warning("step %d: %s; its update is left out", counters.step + 1, error)
             if counters.skipped > plan.max_skipped:
@@ -331,37 +331,29 @@ class Trainer:
             raise  # more memory may mend it: no reason to refuse the next attempt
         except DataError as error:
             self._fail(str(error))
-        self._note_events()
+        for reason in result.events:
+            announce(f"{self.label}  step {counters.step + 1}: {reason}")
+            self.history.add({"event": "out of memory", "step": counters.step + 1, "reason": reason})
         counters.step += 1
         now = time.monotonic()
         counters.seconds, self._tick = counters.seconds + now - self._tick, now
-        for name, value in losses.items():
+        for name, value in result.losses.items():
             total = counters.window.setdefault(name, [0.0, 0])
             total[0] += value
             total[1] += 1
         if counters.step % plan.log_every == 0 or counters.step >= plan.steps:
             self._log_window()
-        return losses
-
-    def _note_events(self) -> None:
-        """Take what happened to the micro-batch in this step into the history."""
-        accumulator = self.parts.get("micro_batch")
-        if not isinstance(accumulator, Accumulator):
-            return
-        for reason in accumulator.events:
-            announce(f"{self.label}  step {self.counters.step + 1}: {reason}")
-            self.history.add({"event": "out of memory", "step": self.counters.step + 1, "reason": reason})
-        accumulator.events.clear()
+        return result.losses
 
     def _fail(self, reason: str) -> None:
         """Note a failure that would only repeat itself, and end. The checkpoints stay as they are."""
-        self.state.write_fatal(self.counters.step + 1, reason)
+        self.folder.write_fatal(self.counters.step + 1, reason)
         raise DataError(
             f"{self.label}: failed at step {self.counters.step + 1}: {reason}",
-            f"lower the learning rate or look at the data; the reason is kept in {self.state.fatal_path}",
+            f"lower the learning rate or look at the data; the reason is kept in {self.folder.fatal_path}",
         )
 
-    def _row(self, split: str, figures: Mapping[str, float]) -> None:
+    def _row(self, split: str, metrics: Mapping[str, float]) -> None:
         """One line of the history, with figures named as the history names them."""
         step = self.counters.step
         self.history.add(
@@ -370,7 +362,7 @@ class Trainer:
                 "epoch": self.recipe.order.epoch(max(0, step - 1)) + 1,
                 "seconds": round(self.counters.seconds, 3),
                 "split": split,
-                **figures,
+                **metrics,
             }
         )
 
@@ -391,36 +383,36 @@ class Trainer:
         seed_step(plan.seed, "validation")
         self.recipe.model.eval()
         with torch.no_grad(), self._leaving():
-            figures = self.world.from_leader(self.recipe.validate())
-            usable = bool(figures) and all(map(math.isfinite, figures.values()))
-            better = usable and self.best.offer(step, figures[self.recipe.metric], self.recipe.parts["model"])
+            metrics = self.processes.from_leader(self.recipe.validate())
+            usable = bool(metrics) and all(map(math.isfinite, metrics.values()))
+            better = usable and self.best.offer(step, metrics[self.recipe.metric], self.recipe.state["model"])
             self._sample()
         self.recipe.model.train()
         counters.validated = step
-        counters.stale = 0 if better or not figures else counters.stale + 1
-        if figures and not usable:
-            log.warning("step %d held-out: not finite, left out: %s", step, figures)
-        elif figures:
-            self._row("heldout", figures)
-            log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        counters.stale = 0 if better or not metrics else counters.stale + 1
+        if metrics and not usable:
+            log.warning("step %d held-out: not finite, left out: %s", step, metrics)
+        elif metrics:
+            self._row("heldout", metrics)
+            log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
             if plan.patience and counters.stale >= plan.patience:
                 announce(f"{self.label}  ends early at step {step}: no better since step {self.best.step}")
-            if self._among_best(figures[self.recipe.metric]):
+            if self._among_best(metrics[self.recipe.metric]):
                 self._save()
 
     def _sample(self) -> None:
         """Let a person hear every so many validations, the first one included, how far the training is."""
         every = self.runtime.sample_every
         validations = sum(row.get("split") == "heldout" for row in self.history.rows)
-        due = self.world.leads and every and validations % every == 0
+        due = self.processes.leads and every and validations % every == 0
         sound = self.recipe.sample() if due else None
         if sound is not None:
             self.history.add_sound(*sound, self.counters.step)
 
     def _among_best(self, value: float) -> bool:
         """Whether retention keeps the checkpoint of a validation with this figure for its own sake."""
-        figures = sorted(row[self.recipe.metric] for row in self.history.rows if row.get("split") == "heldout")
-        return value in figures[: self.runtime.keep_best]
+        metrics = sorted(row[self.recipe.metric] for row in self.history.rows if row.get("split") == "heldout")
+        return value in metrics[: self.runtime.keep_best]
 
     def _leaving(self) -> AbstractContextManager[None]:
         """Within it the model has the weights that are judged and that leave."""
@@ -435,31 +427,31 @@ class Trainer:
     def _submit(self) -> None:
         """Hand the state of this moment to the writer."""
         counters = self.counters
-        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        parts = {name: part.state_dict() for name, part in self.state.items()}
         metric = heldout_at(self.history.rows, counters.step).get(self.recipe.metric)
         self.writer.submit(counters.step, parts, self.history.rows, versions(), metric)
         self._submitted = self._position()
 
     def _save(self) -> None:
         """Have a checkpoint written, unless the writer was given this step and its validation already."""
-        if self.world.leads and self._position() != self._submitted:
+        if self.processes.leads and self._position() != self._submitted:
             self.saver.save()
 
     def _save_and_wait(self, stop: AgreedStop) -> None:
         """Have a checkpoint written and wait until it stands: nothing comes after it."""
-        if self.world.leads:
+        if self.processes.leads:
             self.saver.finish(lambda: bool(stop.here), submitted=self._position() == self._submitted)
-        self.world.wait(60 * self.runtime.save_patience_minutes)
+        self.processes.wait(60 * self.runtime.save_patience_minutes)
 
     def _result(self, stop: StopRequest) -> Result:
         """What the finished training hands to the stage."""
         with self._leaving():
-            last = weights_of(self.recipe.parts["model"])
+            last = weights_of(self.recipe.state["model"])
             losses = self._utterance_losses(stop) if self.best.step is None else {}
         if self.best.step is not None:
-            self.recipe.parts["model"].load_state_dict(self.best.weights)
+            self.recipe.state["model"].load_state_dict(self.best.weights)
             losses = self._utterance_losses(stop)
-        self.world.wait(60 * self.runtime.save_patience_minutes)
+        self.processes.wait(60 * self.runtime.save_patience_minutes)
         return Result(
             step=self.counters.step,
             epochs=self.counters.step / self.recipe.order.steps_per_epoch,
@@ -477,7 +469,7 @@ class Trainer:
         The time budget does not end it: nothing of it could be saved, so the next slice would come no further.
         """
         losses: dict[str, float] = {}
-        if not self.world.leads:
+        if not self.processes.leads:
             return losses
         seed_step(self.plan.seed, "ranking")
         self.recipe.model.eval()

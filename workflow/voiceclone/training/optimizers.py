@@ -49,9 +49,9 @@ def whole_group(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": list(model.parameters()), "scale": 1.0}]
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of each group, by its scale."""
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
 
 

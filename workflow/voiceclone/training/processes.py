@@ -113,7 +113,7 @@ def expected_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-class World:
+class Processes:
     """The processes of one training, seen from one of them.
 
     Args:
@@ -127,7 +127,7 @@ class World:
         self._control: Any = None  # group on the CPU
 
     @classmethod
-    def join(cls, device: torch.device, timeout: float) -> World:
+    def join(cls, device: torch.device, timeout: float) -> Processes:
         """Meet the processes that this one was started among, if it was.
 
         Args:
@@ -137,16 +137,16 @@ class World:
         Raises:
             ProcessLostError: the others did not come.
         """
-        world = cls(int(os.environ.get("RANK", "0")), expected_processes(), timeout)
-        if world.size > 1:
+        processes = cls(int(os.environ.get("RANK", "0")), expected_processes(), timeout)
+        if processes.size > 1:
             import torch.distributed as dist
 
-            world._be_quiet()
-            with world._together():
+            processes._be_quiet()
+            with processes._together():
                 limit = timedelta(seconds=timeout)
                 dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=limit)
-                world._control = dist.new_group(backend="gloo", timeout=limit)
-        return world
+                processes._control = dist.new_group(backend="gloo", timeout=limit)
+        return processes
 
     def leave(self) -> None:
         """Part from the others when all is done."""
@@ -249,19 +249,19 @@ class AgreedStop:
 
     Args:
         asked: what this process was asked; it alone counts where there is no other process.
-        world: the processes.
+        processes: the processes.
     """
 
-    def __init__(self, asked: Stop, world: World) -> None:
-        self._asked, self._world, self._agreed = asked, world, ""
+    def __init__(self, asked: Stop, processes: Processes) -> None:
+        self._asked, self._processes, self._agreed = asked, processes, ""
         self._parent = os.getppid()
 
     def agree(self) -> None:
         """Exchange what the processes were asked; all call this between two steps."""
-        if self._world.size == 1:
+        if self._processes.size == 1:
             return
         orphaned = "the end of the process that started it" if os.getppid() != self._parent else ""
-        reasons = self._world.exchange(self._asked.reason or orphaned)
+        reasons = self._processes.exchange(self._asked.reason or orphaned)
         self._agreed = next((reason for reason in reasons if reason), "")
 
     @property
@@ -272,7 +272,7 @@ class AgreedStop:
     @property
     def reason(self) -> str:
         """Why to stop now; empty while there is no reason."""
-        return self._asked.reason if self._world.size == 1 else self._agreed
+        return self._asked.reason if self._processes.size == 1 else self._agreed
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

@@ -31,7 +31,7 @@ from voiceclone.training.finetuning import recompute_activations, trained_parame
 from voiceclone.training.loop import Plan, Recipe, Result, Trainer
 from voiceclone.training.processes import versions
 from voiceclone.training.state import StateFolder
-from voiceclone.training.step import Updates
+from voiceclone.training.step import OptimizerStep
 
 log = logging.getLogger(__name__)
 
@@ -64,16 +64,16 @@ def label(args: Namespace, model: str) -> str:
 
 
 COLUMNS = ("rank", "utterance", "suspect", "loss", "score", "seconds", "language", "text")
-LIMIT = 3.5  # score above which an utterance is named, as the source advises
-FEWEST = 8  # utterances that are needed to tell what is usual
-LEAST_SPREAD = 0.05  # of the median: where all are alike, small differences mean nothing
-NAMED = 20  # in the report
+MAX_SCORE = 3.5  # above it an utterance is a suspect, as the source advises
+MIN_UTTERANCES = 8  # without which nothing is usual
+MIN_SPREAD = 0.05  # of the median: where all are alike, small differences mean nothing
+MAX_REPORTED = 20
 
 
-def judged(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
-    """The utterances whose loss is measured, in their order: all, or ``most`` whose names have the smallest hashes."""
+def judged(utterances: Sequence[Utterance], max_count: int) -> list[Utterance]:
+    """The utterances whose loss is measured, in their order: all, or the ``max_count`` of the smallest name hashes."""
     hashes = {row.name: hashlib.sha256(row.name.encode()).digest() for row in utterances}
-    kept = set(sorted(hashes, key=lambda name: hashes[name])[:most])
+    kept = set(sorted(hashes, key=lambda name: hashes[name])[:max_count])
     return [row for row in utterances if row.name in kept]
 
 
@@ -89,7 +89,7 @@ def rank(losses: Mapping[str, float], utterances: Iterable[Utterance]) -> list[d
         return []
     middle = statistics.median(losses.values())
     deviation = statistics.median(abs(loss - middle) for loss in losses.values())
-    spread = max(1.4826 * deviation, LEAST_SPREAD * middle, 1e-12)
+    spread = max(1.4826 * deviation, MIN_SPREAD * middle, 1e-12)
     judged.sort(key=lambda row: (-losses[row.name], row.name))
     digits = len(str(len(judged)))
     rows = []
@@ -99,7 +99,7 @@ def rank(losses: Mapping[str, float], utterances: Iterable[Utterance]) -> list[d
             {
                 "rank": f"{number:0{digits}d}",
                 "utterance": row.name,
-                "suspect": len(judged) >= FEWEST and score > LIMIT,
+                "suspect": len(judged) >= MIN_UTTERANCES and score > MAX_SCORE,
                 "loss": losses[row.name],
                 "score": round(score, 2),
                 "seconds": row.seconds,
@@ -116,9 +116,9 @@ def write_ranking(target: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def named(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The suspects that a report names, worst first."""
+    """The suspects that the report lists, worst first."""
     kept = ("utterance", "loss", "score", "language", "text")
-    return [{key: row[key] for key in kept} for row in rows if row["suspect"]][:NAMED]
+    return [{key: row[key] for key in kept} for row in rows if row["suspect"]][:MAX_REPORTED]
 
 
 Weights = Mapping[str, Tensor]
@@ -127,7 +127,7 @@ Weights = Mapping[str, Tensor]
 def judge_utterances(
     result: Result, metric: str, utterances: Sequence[Utterance], target: Path | None
 ) -> dict[str, Any]:
-    """Write the table of utterances by loss; return what the report names of it.
+    """Write the table of utterances by loss; return what the report says of it.
 
     Args:
         result: of the training.
@@ -151,7 +151,7 @@ def write_untrained(
 
 
 def chosen_weights(result: Result, select: Literal["best", "last"]) -> Weights:
-    """The trained weights that leave."""
+    """The trained weights that are exported."""
     return result.best.weights if select == "best" and result.best.step is not None else result.last
 
 
@@ -224,7 +224,7 @@ def run_training(
     steps: int,
     fingerprint: Fingerprint,
     settings: GPTSettings | SoVITSSettings,
-    updates: Updates,
+    optimizer_step: OptimizerStep,
     state_dir: Path,
     files: OutputFiles,
     label: str,
@@ -241,7 +241,7 @@ def run_training(
         steps: to make in all.
         fingerprint: of the training.
         settings: of the training.
-        updates: of the recipe; has the runtime block and the processes.
+        optimizer_step: of the recipe; has the runtime block and the processes.
         state_dir: folder of the states of this kind, one folder per fingerprint.
         files: to write.
         label: for the progress lines.
@@ -251,8 +251,8 @@ def run_training(
     Raises:
         Interrupted: stopped by a signal or the time budget, saved.
     """
-    runtime, world = updates.runtime, updates.world
-    precision = updates.precision.describe() if updates.precision.reason else ""
+    runtime, processes = optimizer_step.runtime, optimizer_step.processes
+    precision = optimizer_step.precision.describe() if optimizer_step.precision.reason else ""
     if precision:
         announce(f"{label}  precision {precision}")
     if runtime.gradient_checkpointing:
@@ -262,16 +262,16 @@ def run_training(
         "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %d of "
         "them trained, %s",
         len(train), len(heldout), order.steps_per_epoch, steps, 100 * padding,
-        sum(parameter.numel() for parameter in recipe.model.parameters()), trained, updates.device,
+        sum(parameter.numel() for parameter in recipe.model.parameters()), trained, optimizer_step.device,
     )  # fmt: skip
     state = StateFolder(state_dir, fingerprint)
     warm = settings.warm_start == "previous"
-    result = Trainer(recipe, Plan.of(settings, steps), state, runtime, label, warm, world).run()
-    if world.leads:
+    result = Trainer(recipe, Plan.of(settings, steps), state, runtime, label, warm, processes).run()
+    if processes.leads:
         notes: dict[str, Any] = {"padding_share": round(padding, 4), "trained_parameters": trained}
         notes |= {"precision": precision} if precision else {}
         notes |= judge_utterances(result, recipe.metric, train, files.suspects)
         done = finish(result)
         notes |= done.notes
         write_outputs(files, result, settings.select, fingerprint, done.architecture, notes, done.weights)
-    world.leave()
+    processes.leave()

@@ -52,7 +52,7 @@ from voiceclone.training.finetuning import (
 )
 from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import adamw, generator_groups, set_rate, whole_group
-from voiceclone.training.processes import World, prepare_device
+from voiceclone.training.processes import Processes, prepare_device
 from voiceclone.training.run import (
     Finished,
     OutputFiles,
@@ -63,7 +63,7 @@ from voiceclone.training.run import (
 )
 from voiceclone.training.staged import PITCH_INPUTS, StagedRecipe, WindowData, windows_order
 from voiceclone.training.state import base_digests, base_fingerprint, tensor_digest, training_fingerprint
-from voiceclone.training.step import Figures, Part, Updates
+from voiceclone.training.step import Metrics, MicroBatch, OptimizerStep, StepResult
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class SoVITSRecipe:
         settings: of the training.
         order: batches.
         device: where to train.
-        updates: how the losses become updates; None: whole batches, in this process alone.
+        optimizer_step: how losses become an update; None: whole batches, in this process alone.
     """
 
     metric = "mel_l1"
@@ -178,7 +178,7 @@ class SoVITSRecipe:
         settings: SoVITSSettings,
         order: Order,
         device: torch.device,
-        updates: Updates | None = None,
+        optimizer_step: OptimizerStep | None = None,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.device = data, settings, order, device
@@ -186,113 +186,111 @@ class SoVITSRecipe:
         freeze_parts(self.model, settings.freeze, "sovits.freeze")
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
         self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
-        self.updates = updates or Updates(settings, RuntimeSettings(), device)
-        self.updates.compile(self.model.dec, *self.discriminator.discriminators)
+        self.optimizer_step = optimizer_step or OptimizerStep(settings, RuntimeSettings(), device)
+        self.optimizer_step.compile(self.model.dec, *self.discriminator.discriminators)
         self.loader = Loader(self._read, device)
-        self.optimiser = adamw(generator_groups(self.model, settings), settings, self.updates.fused)
-        self.discriminator_optimiser = adamw(whole_group(self.discriminator), settings, self.updates.fused)
-        self._generated: Generated | None = None
-        self.parts: dict[str, Stateful] = {
+        self.optimizer = adamw(generator_groups(self.model, settings), settings, self.optimizer_step.fused)
+        self.discriminator_optimizer = adamw(whole_group(self.discriminator), settings, self.optimizer_step.fused)
+        self.state: dict[str, Stateful] = {
             "model": self.model,
             "discriminator": self.discriminator,
-            "optimiser": self.optimiser,
-            "discriminator_optimiser": self.discriminator_optimiser,
-            **self.updates.parts,
+            "optimiser": self.optimizer,
+            "discriminator_optimiser": self.discriminator_optimizer,
+            **self.optimizer_step.state,
         }
         if self.average is not None:
-            self.parts["average"] = self.average
+            self.state["average"] = self.average
 
-    def train_step(self, step: int) -> dict[str, float]:
+    def train_step(self, step: int) -> StepResult:
         """See :class:`voiceclone.training.loop.Recipe`."""
         settings = self.settings
         rate = settings.learning_rate * settings.learning_rate_decay ** (self.order.epoch(step) + 1)
-        for optimiser in (self.optimiser, self.discriminator_optimiser):
-            set_rate(optimiser, rate)
-        batch, updates = self.order.batch(step), self.updates
-        with updates.step():
+        for optimizer in (self.optimizer, self.discriminator_optimizer):
+            set_rate(optimizer, rate)
+        batch, optimizer_step = self.order.batch(step), self.optimizer_step
+        made: list[Generated] = []  # with its graph, for the generator's half; empty if there are several micro-batches
+        with optimizer_step.running() as events:
             self.discriminator.requires_grad_(True)
-            work = partial(self._discriminator_pass, step)
-            judged = updates.gradients(batch, work, self.discriminator_optimiser)
-            updates.apply(self.discriminator_optimiser, **judged)
+            work = partial(self._discriminator_pass, step, made)
+            judged = optimizer_step.gradients(batch, work, self.discriminator_optimizer)
+            optimizer_step.apply(self.discriminator_optimizer, **judged)
 
             # Out of memory from here on repeats the generator's half alone: the discriminators have made their update.
             self.discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
-            losses = updates.gradients(batch, partial(self._generator_pass, step), self.optimiser)
-            updates.apply(self.optimiser, loss_total=self._total(losses))
-        return {**judged, **losses, "learning_rate": rate}
+            losses = optimizer_step.gradients(batch, partial(self._generator_pass, step, made), self.optimizer)
+            optimizer_step.apply(self.optimizer, loss_total=self._total(losses))
+        return StepResult({**judged, **losses, "learning_rate": rate}, events)
 
     def _total(self, losses: Mapping[str, Number]) -> Number:
         """The generator's loss."""
         total = losses["loss_gen"] + losses["loss_fm"]
         return total + self.settings.mel_weight * losses["loss_mel"] + self.settings.kl_weight * losses["loss_kl"]
 
-    def _discriminator_pass(self, step: int, part: Part) -> Figures:
+    def _discriminator_pass(self, step: int, made: list[Generated], micro: MicroBatch) -> Metrics:
         """Forward and backward pass of the discriminators.
 
-        What comes in one part keeps its generator graph for :meth:`_generator_pass`. Several parts do not: only one
-        graph at a time is in memory, and the generator runs again.
+        A batch in one micro-batch leaves the generator's output in ``made``, for :meth:`_generator_pass`. Several do
+        not: only one graph at a time is in memory, and the generator runs again.
         """
-        self._generated = None
-        with torch.set_grad_enabled(part.only):
-            made = self._generate(step, part, again=True)
-        with self.updates.precision.autocast():
-            real, fake = self.discriminator(made.real), self.discriminator(made.out.audio.detach())
-        loss = discriminator_loss(real, fake) * part.share
-        self.updates.precision.backward(loss)
-        if part.only:
-            self._generated = made
+        made.clear()  # of an attempt that ran out of memory
+        with torch.set_grad_enabled(micro.only):
+            generated = self._generate(step, micro, second_pass=True)
+        with self.optimizer_step.precision.autocast():
+            real, fake = self.discriminator(generated.real), self.discriminator(generated.out.audio.detach())
+        loss = discriminator_loss(real, fake) * micro.share
+        self.optimizer_step.precision.backward(loss)
+        if micro.only:
+            made.append(generated)
         return {"loss_disc": loss.detach()}
 
-    def _generator_pass(self, step: int, part: Part) -> Figures:
+    def _generator_pass(self, step: int, made: list[Generated], micro: MicroBatch) -> Metrics:
         """Forward and backward pass of the generator, against the discriminators as they are now."""
-        made, self._generated = self._generated, None
-        if made is None or not part.only:
-            made = self._generate(step, part)
-        out = made.out
-        with self.updates.precision.autocast():
+        generated = made.pop() if made else self._generate(step, micro)
+        out = generated.out
+        with self.optimizer_step.precision.autocast():
             with torch.no_grad():
-                judged_real = self.discriminator(made.real)
+                judged_real = self.discriminator(generated.real)
             judged = self.discriminator(out.audio)
         losses = {
-            "loss_gen": generator_loss(judged) * part.share,
-            "loss_fm": feature_matching_loss(judged_real, judged) * part.share,
-            "loss_mel": mel_loss(made.mel, mel_spectrogram(out.audio.float())) * part.share,
+            "loss_gen": generator_loss(judged) * micro.share,
+            "loss_fm": feature_matching_loss(judged_real, judged) * micro.share,
+            "loss_mel": mel_loss(generated.mel, mel_spectrogram(out.audio.float())) * micro.share,
             "loss_kl": kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.mask)
-            * (self._frames(part.items) / self._frames(part.batch)),
+            * (self._frames(micro.items) / self._frames(micro.batch)),
         }
-        self.updates.precision.backward(self._total(losses))
+        self.optimizer_step.precision.backward(self._total(losses))
         return {name: value.detach() for name, value in losses.items()}
 
-    def _read(self, key: tuple[int, Part]) -> dict[str, Tensor]:
-        """Batch of a part of a step, padded like the whole batch: what a part computes then is what the whole would."""
+    def _read(self, key: tuple[int, MicroBatch]) -> dict[str, Tensor]:
+        """Micro-batch of a step, padded like the whole batch, so that it computes what the whole would."""
         whole = [self.data.train[item] for item in key[1].batch]
         return self.data.read(whole[key[1].rows], whole)
 
-    def _generate(self, step: int, part: Part, again: bool = False) -> Generated:
+    def _generate(self, step: int, micro: MicroBatch, second_pass: bool = False) -> Generated:
         """Forward pass of the generator, the same whenever it is repeated.
 
-        For parts of a batch, slices and posterior noise are drawn for the whole: what they compute does not depend on
-        how the batch is cut, but for dropout.
+        For micro-batches, slices and posterior noise are drawn for the whole batch: what they compute does not depend
+        on how the batch is cut, but for dropout.
         """
-        read = self.loader.get((step, part), self.updates.following(self.order, step, part, again))
-        draws = {} if part.whole else self._draws(step, part)
-        seed_step(self.settings.seed, step, part.first)
+        read = self.loader.get((step, micro), self.optimizer_step.to_prefetch(self.order, step, micro, second_pass))
+        draws = {} if micro.whole else self._draws(step, micro)
+        seed_step(self.settings.seed, step, micro.first)
         batch = self.data.convert(read)
         audio = batch.pop("audio")
-        with self.updates.precision.autocast():
+        with self.optimizer_step.precision.autocast():
             out: TrainingOutput = self.model(**batch, **draws)
         frames, hop = self.model.config.segment_frames, self.model.config.hop
         real = take_slices(audio, out.slice_starts * hop, frames * hop)
         mel = mel_from_spectrogram(take_slices(batch["spectrogram"], out.slice_starts, frames))
         return Generated(out, real, mel)
 
-    def _draws(self, step: int, part: Part) -> dict[str, Tensor]:
-        """Posterior noise and slices of a part, drawn for the whole batch."""
+    def _draws(self, step: int, micro: MicroBatch) -> dict[str, Tensor]:
+        """Posterior noise and slices of a micro-batch, drawn for the whole batch."""
         seed_step(self.settings.seed, step)
-        lengths = torch.tensor([self.data.train[item].frames for item in part.batch], device=self.device)
+        lengths = torch.tensor([self.data.train[item].frames for item in micro.batch], device=self.device)
         config = self.model.config
         noise = torch.randn(len(lengths), config.inter_channels, int(lengths.max()), device=self.device)
-        return {"noise": noise[part.rows], "slice_starts": random_starts(lengths, config.segment_frames)[part.rows]}
+        return {"noise": noise[micro.rows], "slice_starts": random_starts(lengths, config.segment_frames)[micro.rows]}
 
     def _frames(self, items: Sequence[int]) -> int:
         """Frames of some utterances."""
@@ -307,7 +305,7 @@ class SoVITSRecipe:
     def _resynthesise(self, row: Utterance) -> tuple[Tensor, float]:
         """What an utterance's own tokens are decoded to ``(N,)``, and its mean absolute log-mel difference."""
         batch = self.data.batch([row], self.device)
-        with self.updates.precision.autocast():
+        with self.optimizer_step.precision.autocast():
             style = self.model.style(batch["spectrogram"], batch.get("speaker_vector"))
             codes = self.model.extract_codes(batch["content"])
             spoken = self.model.decode(codes, batch["phones"], style, noise_scale=VALIDATION_NOISE).float()
@@ -332,7 +330,7 @@ def networks(
     base: Asset | None = None,
     base_discriminator: Asset | None = None,
 ) -> tuple[SoVITSConfig, DiscriminatorConfig, dict[str, dict[str, Tensor]]]:
-    """Sizes of generator and discriminators, and the weights that they start from, by part.
+    """Sizes of generator and discriminators, and the weights that they start from, by network.
 
     Sizes are those of the base, or those that the settings name.
     """
@@ -429,7 +427,7 @@ def train_sovits(
         DataError, ConfigError: see the message.
     """
     device = prepare_device(runtime, threads)
-    world = World.join(device, runtime.process_timeout)
+    processes = Processes.join(device, runtime.process_timeout)
     frozen = load_file(tokenizer)
     config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
     data, order = open_data(features_dir, config, settings)
@@ -454,11 +452,11 @@ def train_sovits(
         [*data.train, *data.heldout],
         data.digests(),
     )
-    updates = Updates(settings, runtime, device, world, lambda item: data.train[item].describe())
+    optimizer_step = OptimizerStep(settings, runtime, device, processes, lambda item: data.train[item].describe())
     recipe = (
-        StagedRecipe(data, config, discriminator, settings, order, steps, device, updates)
+        StagedRecipe(data, config, discriminator, settings, order, steps, device, optimizer_step)
         if isinstance(data, WindowData)
-        else SoVITSRecipe(data, config, discriminator, settings, order, device, updates)
+        else SoVITSRecipe(data, config, discriminator, settings, order, device, optimizer_step)
     )
     if base is not None:
         load_weights(recipe.model, weights["model"], base)
@@ -472,6 +470,6 @@ def train_sovits(
         return Finished(architecture, {"discriminator": discriminator.to_dict()})
 
     run_training(
-        recipe, data.train, data.heldout, order, steps, fingerprint, settings, updates, state_dir, files, label,
+        recipe, data.train, data.heldout, order, steps, fingerprint, settings, optimizer_step, state_dir, files, label,
         (ResidualBlock, ConvNeXtBlock, GatedStack), finish,
     )  # fmt: skip

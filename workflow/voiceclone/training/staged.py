@@ -52,7 +52,7 @@ from voiceclone.training.data import (
 from voiceclone.training.finetuning import WeightAverage, freeze_parts
 from voiceclone.training.optimizers import adamw, generator_groups, set_rate, warm_cosine, whole_group
 from voiceclone.training.state import tensor_digest
-from voiceclone.training.step import Figures, Part, Updates
+from voiceclone.training.step import Metrics, MicroBatch, OptimizerStep, StepResult
 
 log = logging.getLogger(__name__)
 HOP = 640
@@ -134,10 +134,10 @@ class WindowData:
             windows.append(Window(row, 2 * int(random.integers((frames - size) // 2 + 1)), size))
         return windows
 
-    def middle(self, row: Utterance, most: int = 0) -> Window:
-        """The middle of an utterance, ``most`` frames of it or as long as a window."""
+    def middle(self, row: Utterance, max_frames: int = 0) -> Window:
+        """The middle of an utterance, at most ``max_frames`` of it or as long as a window."""
         frames = self.frames(row)
-        size = min(frames, most or self.longest) // 2 * 2
+        size = min(frames, max_frames or self.longest) // 2 * 2
         return Window(row, (frames - size) // 4 * 2, size)
 
     def read(self, windows: Sequence[Window], like: Sequence[Window] = ()) -> dict[str, Tensor]:
@@ -209,7 +209,7 @@ class WindowData:
 
 PRIOR_NOISE = 0.5  # deviations of the prior's samples, in training and in validation
 PITCH_INPUTS = 2 * UPSAMPLING  # of the posterior in each frame, see pitch_inputs
-JUDGED_FRAMES = 600  # most frames of an utterance that a validation decodes
+JUDGED_FRAMES = 600  # max. frames of an utterance that a validation decodes
 Number = TypeVar("Number", float, Tensor)
 
 
@@ -259,8 +259,8 @@ def windows_order(data: WindowData, settings: SoVITSSettings) -> WeightedOrder:
     groups = ["synthetic" if row.source.startswith(small.synthetic) else "real" for row in data.train]
     lengths = [min(data.frames(row), data.longest) for row in data.train]
     weights = [row.weight for row in data.train]
-    least = {"real": small.real_share}
-    return WeightedOrder(lengths, weights, groups, settings.batch_size, settings.seed, least=least)
+    min_shares = {"real": small.real_share}
+    return WeightedOrder(lengths, weights, groups, settings.batch_size, settings.seed, min_shares=min_shares)
 
 
 class StagedRecipe:
@@ -274,7 +274,7 @@ class StagedRecipe:
         order: batches.
         steps: in all, over which the learning rate falls.
         device: where to train.
-        updates: how the losses become updates; None: whole batches, in this process alone.
+        optimizer_step: how losses become an update; None: whole batches, in this process alone.
     """
 
     metric = "mel_l1"
@@ -288,7 +288,7 @@ class StagedRecipe:
         order: Order,
         steps: int,
         device: torch.device,
-        updates: Updates | None = None,
+        optimizer_step: OptimizerStep | None = None,
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
@@ -296,44 +296,44 @@ class StagedRecipe:
         freeze_parts(self.model, settings.freeze, "sovits.freeze")
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
         self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
-        self.updates = updates or Updates(settings, RuntimeSettings(), device)
-        self.updates.compile(self.model.dec, *self.discriminator.discriminators)
+        self.optimizer_step = optimizer_step or OptimizerStep(settings, RuntimeSettings(), device)
+        self.optimizer_step.compile(self.model.dec, *self.discriminator.discriminators)
         self.loader = Loader(self._read, device)
-        self.optimiser = adamw(generator_groups(self.model, settings), settings, fused=True)
-        self.discriminator_optimiser = adamw(whole_group(self.discriminator), settings, fused=True)
-        self._generated: Generated | None = None
-        self.parts: dict[str, Stateful] = {
+        self.optimizer = adamw(generator_groups(self.model, settings), settings, fused=True)
+        self.discriminator_optimizer = adamw(whole_group(self.discriminator), settings, fused=True)
+        self.state: dict[str, Stateful] = {
             "model": self.model,
             "discriminator": self.discriminator,
-            "optimiser": self.optimiser,
-            "discriminator_optimiser": self.discriminator_optimiser,
-            **self.updates.parts,
+            "optimiser": self.optimizer,
+            "discriminator_optimiser": self.discriminator_optimizer,
+            **self.optimizer_step.state,
         }
         if self.average is not None:
-            self.parts["average"] = self.average
+            self.state["average"] = self.average
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
-    def train_step(self, step: int) -> dict[str, float]:
+    def train_step(self, step: int) -> StepResult:
         """See :class:`voiceclone.training.loop.Recipe`."""
-        settings, small, updates = self.settings, self.settings.small, self.updates
+        settings, small, optimizer_step = self.settings, self.settings.small, self.optimizer_step
         rate = settings.learning_rate * warm_cosine(step, self.steps, small.warmup_steps, small.final_learning_rate)
-        set_rate(self.optimiser, rate)
+        set_rate(self.optimizer, rate)
         batch, judged = self.order.batch(step), {}
-        with updates.step():
+        made: list[Generated] = []  # with its graph, for the generator's half; empty if there are several micro-batches
+        with optimizer_step.running() as events:
             if self.adversarial(step):
                 first = step - (settings.adversarial_from or 0)
-                set_rate(self.discriminator_optimiser, rate * min(1.0, (first + 1) / max(1, small.warmup_steps)))
+                set_rate(self.discriminator_optimizer, rate * min(1.0, (first + 1) / max(1, small.warmup_steps)))
                 self.discriminator.requires_grad_(True)
-                work = partial(self._discriminator_pass, step)
-                judged = updates.gradients(batch, work, self.discriminator_optimiser, small.gradient_clip)
+                work = partial(self._discriminator_pass, step, made)
+                judged = optimizer_step.gradients(batch, work, self.discriminator_optimizer, small.gradient_clip)
                 judged.pop("gradient_norm", None)
-                updates.apply(self.discriminator_optimiser, **judged)
+                optimizer_step.apply(self.discriminator_optimizer, **judged)
                 self.discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
-            work = partial(self._generator_pass, step)
-            losses = updates.gradients(batch, work, self.optimiser, small.gradient_clip)
-            updates.apply(self.optimiser, loss_total=self._total(losses, step))
-        return {**judged, **losses, "learning_rate": rate}
+            work = partial(self._generator_pass, step, made)
+            losses = optimizer_step.gradients(batch, work, self.optimizer, small.gradient_clip)
+            optimizer_step.apply(self.optimizer, loss_total=self._total(losses, step))
+        return StepResult({**judged, **losses, "learning_rate": rate}, events)
 
     def adversarial(self, step: int) -> bool:
         """Whether discriminators judge in this step, counted from 0."""
@@ -361,37 +361,35 @@ class StagedRecipe:
                 total = total + weight * losses[name]
         return total
 
-    def _discriminator_pass(self, step: int, part: Part) -> Figures:
-        """Forward and backward pass of the discriminators; one part alone keeps its graph for the generator's pass."""
-        self._generated = None
-        with torch.set_grad_enabled(part.only):
-            made = self._generate(step, part, again=True)
-        real, fake = self._judged_waves(step, made)
-        with self.updates.precision.autocast():
+    def _discriminator_pass(self, step: int, made: list[Generated], micro: MicroBatch) -> Metrics:
+        """Forward and backward pass of the discriminators; a batch in one micro-batch leaves its graph in ``made``."""
+        made.clear()  # of an attempt that ran out of memory
+        with torch.set_grad_enabled(micro.only):
+            generated = self._generate(step, micro, second_pass=True)
+        real, fake = self._judged_waves(step, generated)
+        with self.optimizer_step.precision.autocast():
             judged = self.discriminator(real), self.discriminator(fake.detach())
-        loss = discriminator_loss(*judged) * part.share
-        self.updates.precision.backward(loss)
-        if part.only:
-            self._generated = made
+        loss = discriminator_loss(*judged) * micro.share
+        self.optimizer_step.precision.backward(loss)
+        if micro.only:
+            made.append(generated)
         return {"loss_disc": loss.detach()}
 
-    def _generator_pass(self, step: int, part: Part) -> Figures:
+    def _generator_pass(self, step: int, made: list[Generated], micro: MicroBatch) -> Metrics:
         """Forward and backward pass of the generator."""
-        made, self._generated = self._generated, None
-        if made is None or not part.only:
-            made = self._generate(step, part)
-        losses = self._compare(made.out, made.real)
-        if made.from_prior is not None:
-            prior = self._compare(made.from_prior, made.real, spectra=False)
+        generated = made.pop() if made else self._generate(step, micro)
+        losses = self._compare(generated.out, generated.real)
+        if generated.from_prior is not None:
+            prior = self._compare(generated.from_prior, generated.real, spectra=False)
             losses |= {name.replace("loss_", "loss_prior_"): value for name, value in prior.items()}
         if self.adversarial(step):
-            losses |= self._judge(step, made)
-        losses = {name: value * part.share for name, value in losses.items()} | {"loss_kl": made.kl}
-        self.updates.precision.backward(self._total(losses, step))
+            losses |= self._judge(step, generated)
+        losses = {name: value * micro.share for name, value in losses.items()} | {"loss_kl": generated.kl}
+        self.optimizer_step.precision.backward(self._total(losses, step))
         return {name: value.detach() for name, value in losses.items()}
 
     def _compare(self, decoded: Decoded, real: Slices, spectra: bool = True) -> dict[str, Tensor]:
-        """Losses of decoded slices, not weighted; each is a mean over items, so that parts of a batch add up."""
+        """Losses of decoded slices, not weighted; each is a mean over items, so that micro-batches add up."""
         audio = decoded.audio.float()
         pitch, voicing = pitch_loss(decoded.log_f0.float(), decoded.voicing.float(), real.log_f0, real.voiced)
         losses = {
@@ -406,7 +404,7 @@ class StagedRecipe:
     def _judge(self, step: int, made: Generated) -> dict[str, Tensor]:
         """Losses against the discriminators as they are now."""
         real, fake = self._judged_waves(step, made)
-        with self.updates.precision.autocast():
+        with self.optimizer_step.precision.autocast():
             with torch.no_grad():
                 judged_real = self.discriminator(real)
             judged = self.discriminator(fake)
@@ -425,22 +423,22 @@ class StagedRecipe:
     def _windows(self, step: int, batch: Sequence[int]) -> list[Window]:
         return self.data.draw([self.data.train[item] for item in batch], self.settings.seed, step)
 
-    def _read(self, key: tuple[int, Part]) -> dict[str, Tensor]:
-        """Batch of a part of a step, padded like the whole batch."""
+    def _read(self, key: tuple[int, MicroBatch]) -> dict[str, Tensor]:
+        """Micro-batch of a step, padded like the whole batch."""
         whole = self._windows(key[0], key[1].batch)
         return self.data.read(whole[key[1].rows], whole)
 
-    def _generate(self, step: int, part: Part, again: bool = False) -> Generated:
+    def _generate(self, step: int, micro: MicroBatch, second_pass: bool = False) -> Generated:
         """Forward pass of the generator, the same whenever it is repeated.
 
         Noise of the latents and slices are drawn for the whole batch, so that they do not depend on how it is cut.
         """
-        read = self.loader.get((step, part), self.updates.following(self.order, step, part, again))
-        noise, prior_noise, starts = self._draws(step, part)
-        seed_step(self.settings.seed, step, part.first)
+        read = self.loader.get((step, micro), self.optimizer_step.to_prefetch(self.order, step, micro, second_pass))
+        noise, prior_noise, starts = self._draws(step, micro)
+        seed_step(self.settings.seed, step, micro.first)
         batch, model = self.data.convert(read), self.model
         real = self._slices(batch, starts)
-        with self.updates.precision.autocast():
+        with self.optimizer_step.precision.autocast():
             style = model.style(batch["spectrogram"], batch["speaker_vector"], batch["lengths"])
             _, mean, log_deviation, mask = model.prior(
                 batch["semantic"][:, None], batch["phones"], style, None, batch["lengths"], batch["phone_lengths"]
@@ -453,7 +451,7 @@ class StagedRecipe:
             if self._decodes_prior(step):
                 sample = mean + PRIOR_NOISE * prior_noise * log_deviation.exp()
                 from_prior = self._decode(model.flow_reverse(sample * mask, mask, style) * mask, style, starts, real)
-        share = batch["lengths"].sum() / sum(window.frames for window in self._windows(step, part.batch))
+        share = batch["lengths"].sum() / sum(window.frames for window in self._windows(step, micro.batch))
         return Generated(real, out, from_prior, kl_loss(z_p, logs_q, mean, log_deviation, mask) * share)
 
     def _decode(self, latent: Tensor, style: Tensor, starts: Tensor, real: Slices) -> Decoded:
@@ -476,14 +474,14 @@ class StagedRecipe:
         )
         return Slices(audio, training_mel(audio), log_f0, voiced, batch["bandwidth"])
 
-    def _draws(self, step: int, part: Part) -> tuple[Tensor, Tensor, Tensor]:
-        """Noise of posterior and prior (B, C, T) and first frames of the slices (B,) of a part."""
+    def _draws(self, step: int, micro: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Noise of posterior and prior (B, C, T) and first frames of the slices (B,) of a micro-batch."""
         seed_step(self.settings.seed, step)
-        windows, config = self._windows(step, part.batch), self.model.config
+        windows, config = self._windows(step, micro.batch), self.model.config
         lengths = torch.tensor([window.frames for window in windows], device=self.device)
         shape = (len(windows), config.inter_channels, max(window.frames for window in windows))
-        noise, prior_noise = (torch.randn(shape, device=self.device)[part.rows] for _ in range(2))
-        return noise, prior_noise, random_starts(lengths, config.segment_frames)[part.rows]
+        noise, prior_noise = (torch.randn(shape, device=self.device)[micro.rows] for _ in range(2))
+        return noise, prior_noise, random_starts(lengths, config.segment_frames)[micro.rows]
 
     # -- validation --------------------------------------------------------------------------------------------------
 
@@ -500,7 +498,7 @@ class StagedRecipe:
         batch = self.data.convert({name: tensor.to(self.device) for name, tensor in read.items()})
         model, decoder = self.model, self.model.dec
         assert isinstance(decoder, SourceFilterDecoder)
-        with self.updates.precision.autocast():
+        with self.optimizer_step.precision.autocast():
             style = model.style(batch["spectrogram"], batch["speaker_vector"])
             noise = PRIOR_NOISE * torch.randn(1, model.config.inter_channels, window.frames, device=self.device)
             latent = model.latent(batch["semantic"][:, None], batch["phones"], style, noise)
@@ -528,7 +526,7 @@ def pitch_inputs(log_f0: Tensor, voiced: Tensor) -> Tensor:
     return values.unflatten(-1, (-1, UPSAMPLING)).transpose(2, 3).flatten(1, 2)
 
 
-def spread(rows: Sequence[Utterance], most: int) -> list[Utterance]:
-    """At most so many rows, at equal distances: of a corpus of many speakers not only the first."""
-    count = min(most, len(rows))
+def spread(rows: Sequence[Utterance], max_count: int) -> list[Utterance]:
+    """At most ``max_count`` rows at equal distances, so that a corpus of many speakers is represented by all."""
+    count = min(max_count, len(rows))
     return [rows[index * len(rows) // count] for index in range(count)]

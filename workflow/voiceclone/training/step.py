@@ -1,4 +1,4 @@
-"""From losses to an optimiser step: micro-batches, processes, number formats, checks (:class:`Updates`).
+"""From losses to an optimiser step: micro-batches, processes, number formats, checks (:class:`OptimizerStep`).
 
 A global batch is a pure function of seed and step. :class:`Accumulator` cuts it into micro-batches of utterances,
 whose losses are each weighted by their share of the whole batch, so that the sum of the gradients is that of the batch
@@ -29,7 +29,7 @@ from torch import Tensor
 from voiceclone.errors import DataError
 from voiceclone.stages.settings import RuntimeSettings, TrainingSettings
 from voiceclone.training.data import Order
-from voiceclone.training.processes import World
+from voiceclone.training.processes import Processes
 
 # What torch and the libraries below it say where they have no exception of their own.
 _MESSAGES = (
@@ -114,18 +114,18 @@ class Precision:
         """Backward pass of a loss, scaled."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
-    def unscale(self, optimiser: torch.optim.Optimizer) -> None:
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Bring an optimiser's gradients to their own size; between the last backward pass and :meth:`update`."""
         if self.scaler is not None:
-            self.scaler.unscale_(optimiser)
+            self.scaler.unscale_(optimizer)
             self._open = True
 
-    def update(self, optimiser: torch.optim.Optimizer) -> None:
+    def update(self, optimizer: torch.optim.Optimizer) -> None:
         """Make the update; in fp16 not if a gradient has overflown."""
         if self.scaler is None:
-            optimiser.step()
+            optimizer.step()
         else:
-            self.scaler.step(optimiser)
+            self.scaler.step(optimizer)
 
     def expects_overflow(self) -> bool:
         """Whether gradients that are not finite are the scale's fault and mended by it."""
@@ -147,28 +147,34 @@ class Precision:
             self.scaler.load_state_dict(dict(state))
 
 
-def gradient_norm(optimiser: torch.optim.Optimizer, most: float | None = None) -> float:
-    """Norm of an optimiser's gradients; larger ones than ``most`` are scaled down to it."""
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+def gradient_norm(optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> float:
+    """Norm of an optimiser's gradients; they are scaled down if it is above ``max_norm``."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.get_total_norm([item.grad for item in parameters if item.grad is not None])
-    if most is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    if max_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return float(norm)
 
 
 WINDOW = 100  # steps over which the usual loss is taken
-FEWEST = 20  # steps before which none is usual
+MIN_STEPS = 20  # steps before which none is usual
 
 
-class LeftOutError(Exception):
-    """The update of this step was not made; the message says why, so that "in n steps in a row" can follow."""
+class SkippedUpdate(Exception):
+    """The update of this step was not made; the message says why, so that "in n steps in a row" can follow.
+
+    Attributes:
+        events: what else happened in the step, see :class:`StepResult`.
+    """
+
+    events: Sequence[str] = ()
 
 
-class NotFiniteError(LeftOutError):
+class NotFiniteError(SkippedUpdate):
     """A loss or gradient of this step is NaN or infinite."""
 
 
-class ExplodingError(LeftOutError):
+class ExplodingError(SkippedUpdate):
     """A loss of this step is far above what is usual."""
 
 
@@ -184,13 +190,13 @@ class Guard:
     """Knows what is usual of each loss: the median of the last steps. A stateful part of the training.
 
     Args:
-        most: times the median above which a loss explodes; 0: never.
+        max_ratio: times the median above which a loss explodes; 0: never.
     """
 
     optional = True
 
-    def __init__(self, most: float) -> None:
-        self.most = most
+    def __init__(self, max_ratio: float) -> None:
+        self.max_ratio = max_ratio
         self.recent: dict[str, list[float]] = {}
 
     def check(self, **losses: float) -> None:
@@ -198,14 +204,14 @@ class Guard:
 
         Raises:
             NotFiniteError: NaN or infinite.
-            ExplodingError: above ``most`` times the median.
+            ExplodingError: above ``max_ratio`` times the median.
         """
         finite(**losses)
         for name, value in losses.items():
             recent = self.recent.setdefault(name, [])
-            if self.most and len(recent) >= FEWEST:
+            if self.max_ratio and len(recent) >= MIN_STEPS:
                 usual = statistics.median(recent)
-                if value > self.most * abs(usual):
+                if value > self.max_ratio * abs(usual):
                     raise ExplodingError(f"{name} {value:.3g}, usual {usual:.3g}: exploding")
             recent.append(value)
             del recent[:-WINDOW]
@@ -220,18 +226,18 @@ class Guard:
 
 
 log = logging.getLogger(__name__)
-Figures = dict[str, Tensor]
+Metrics = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Part:
+class MicroBatch:
     """Items of a global batch that go through the network together.
 
     Args:
-        first: position of the first item in the batch; also what the part's randomness is seeded by.
+        first: position of the first item in the batch, which also seeds the micro-batch's randomness.
         items: the items.
         batch: all items of the global batch.
-        only: whether it is all that this process has to do for the batch.
+        only: it is this process's whole share of the batch.
     """
 
     first: int
@@ -241,7 +247,7 @@ class Part:
 
     @property
     def whole(self) -> bool:
-        """Whether this is all of the batch."""
+        """It is the whole batch."""
         return len(self.items) == len(self.batch)
 
     @property
@@ -255,52 +261,54 @@ class Part:
         return slice(self.first, self.first + len(self.items))
 
 
-def split(batch: Sequence[int], most: int = 0, low: int = 0, high: int | None = None) -> list[Part]:
-    """Cut the items from ``low`` to ``high`` of a batch into parts of nearly equal size, in order.
+def micro_batches(batch: Sequence[int], max_size: int = 0, low: int = 0, high: int | None = None) -> list[MicroBatch]:
+    """Cut the items from ``low`` to ``high`` of a batch into micro-batches of nearly equal size, in order.
 
     Args:
         batch: all items.
-        most: items in a part; 0: one part.
+        max_size: items in a micro-batch; 0: all in one.
         low: first position.
         high: position after the last one; None: the end.
     """
     high = len(batch) if high is None else high
-    count = -(-(high - low) // most) if most else min(1, high - low)
+    count = -(-(high - low) // max_size) if max_size else min(1, high - low)
     bounds = [low + (high - low) * index // max(1, count) for index in range(count + 1)]
-    return [Part(start, list(batch[start:end]), list(batch), count == 1) for start, end in pairwise(bounds)]
+    return [MicroBatch(start, list(batch[start:end]), list(batch), count == 1) for start, end in pairwise(bounds)]
 
 
 class Accumulator:
-    """Goes through global batches in parts that fit into memory. A stateful part of the training.
+    """Processes global batches in micro-batches that fit into memory. A stateful part of the training.
 
     Args:
-        micro_batch: most items that go through the network together; 0: the whole batch.
+        micro_batch: max. items that go through the network together; 0: the whole batch.
         describe: name of an item, for messages.
     """
 
     optional = True  # a state without it is that of a training that took its batches whole
 
-    def __init__(self, micro_batch: int = 0, describe: Callable[[int], str] = str, world: World | None = None) -> None:
+    def __init__(
+        self, micro_batch: int = 0, describe: Callable[[int], str] = str, processes: Processes | None = None
+    ) -> None:
         self.setting = self.size = micro_batch
-        self.describe, self.world = describe, world or World()
-        self.events: list[str] = []  # of the step at hand, for the history
+        self.describe, self.processes = describe, processes or Processes()
+        self.events: list[str] = []  # of the current step
 
-    def parts(self, batch: Sequence[int]) -> list[Part]:
-        """This process's parts of a global batch, at the size that is known to fit."""
-        return split(batch, self.size, *self.world.share(batch))
+    def split(self, batch: Sequence[int]) -> list[MicroBatch]:
+        """This process's micro-batches of a global batch, at the size that is known to fit."""
+        return micro_batches(batch, self.size, *self.processes.share(batch))
 
     def at_most(self, count: int) -> int:
         """``count``, or what is known to fit if that is less."""
         return min(count, self.size or count)
 
     def gradients(
-        self, batch: Sequence[int], work: Callable[[Part], Figures], optimiser: torch.optim.Optimizer
+        self, batch: Sequence[int], work: Callable[[MicroBatch], Metrics], optimizer: torch.optim.Optimizer
     ) -> dict[str, float]:
-        """Leave the gradients of the whole batch in the optimiser's parameters; return the batch's figures.
+        """Leave the gradients of the whole batch in the optimiser's parameters; return the batch's metrics.
 
         Args:
             batch: items.
-            work: forward and backward pass of one part, its losses weighted by its share of the batch; returns
+            work: forward and backward pass of one micro-batch, its losses weighted by its share of the batch; returns
                 detached scalars that add up to those of the batch. It may be called again for the same items.
             optimiser: its gradients are cleared first.
 
@@ -308,33 +316,33 @@ class Accumulator:
             MemoryExhaustedError: not even one item fits.
         """
         while True:
-            optimiser.zero_grad(set_to_none=True)
-            answers = self.world.exchange(self._attempt(batch, work))
-            failed = [answer for answer in answers if isinstance(answer, Part)]
+            optimizer.zero_grad(set_to_none=True)
+            answers = self.processes.exchange(self._attempt(batch, work))
+            failed = [answer for answer in answers if isinstance(answer, MicroBatch)]
             if not failed:
-                parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-                self.world.add_gradients(parameters)
-                return _sum(answer.items() for answer in answers if not isinstance(answer, Part))
-            optimiser.zero_grad(set_to_none=True)
+                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                self.processes.add_gradients(parameters)
+                return _sum(answer.items() for answer in answers if not isinstance(answer, MicroBatch))
+            optimizer.zero_grad(set_to_none=True)
             release_memory()
             self._back_off(failed[0])
 
-    def _attempt(self, batch: Sequence[int], work: Callable[[Part], Figures]) -> dict[str, float] | Part:
-        """This process's figures of the batch, or the part for which memory ran out."""
+    def _attempt(self, batch: Sequence[int], work: Callable[[MicroBatch], Metrics]) -> dict[str, float] | MicroBatch:
+        """This process's metrics of the batch, or the micro-batch for which memory ran out."""
         done = []
-        for part in self.parts(batch):
+        for micro in self.split(batch):
             try:
-                done.append(work(part))
+                done.append(work(micro))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                log.warning("out of memory with %d utterances: %s", len(part.items), str(error).partition("\n")[0])
-                return part
-        return _sum(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True) for figures in done)
+                log.warning("out of memory with %d utterances: %s", len(micro.items), str(error).partition("\n")[0])
+                return micro
+        return _sum(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True) for metrics in done)
 
-    def _back_off(self, failed: Part) -> None:
+    def _back_off(self, failed: MicroBatch) -> None:
         """Halve the micro-batch, to the same size in all processes."""
-        before = min(self.size or len(failed.batch), -(-len(failed.batch) // self.world.size))
+        before = min(self.size or len(failed.batch), -(-len(failed.batch) // self.processes.size))
         if before == 1:
             raise MemoryExhaustedError(
                 f"memory is not enough for one utterance alone: {self.describe(failed.items[0])}",
@@ -355,23 +363,36 @@ class Accumulator:
             self.size = state["size"]
 
 
-def _sum(figures: Iterable[Iterable[tuple[str, float]]]) -> dict[str, float]:
+def _sum(metrics: Iterable[Iterable[tuple[str, float]]]) -> dict[str, float]:
     """Sums by name, added in order."""
     total: dict[str, float] = {}
-    for item in figures:
+    for item in metrics:
         for name, value in item:
             total[name] = total[name] + value if name in total else value
     return total
 
 
-class Updates:
+@dataclass(frozen=True)
+class StepResult:
+    """What a training step gives back.
+
+    Attributes:
+        losses: and other metrics of the batch, by name.
+        events: for progress and history: each time that memory ran out, and what became of the micro-batch.
+    """
+
+    losses: dict[str, float]
+    events: Sequence[str] = ()
+
+
+class OptimizerStep:
     """Micro-batches, processes, number format and guard of a training, in the order in which a step needs them.
 
     Args:
         settings: of the training.
         runtime: micro-batch, compilation.
         device: where the training runs.
-        world: the processes.
+        processes: the processes.
         describe: name of an item, for messages.
     """
 
@@ -380,15 +401,15 @@ class Updates:
         settings: TrainingSettings,
         runtime: RuntimeSettings,
         device: torch.device,
-        world: World | None = None,
+        processes: Processes | None = None,
         describe: Callable[[int], str] = str,
     ) -> None:
         self.settings, self.runtime, self.device = settings, runtime, device
-        self.world = world or World()
-        self.accumulator = Accumulator(runtime.micro_batch, describe, self.world)
+        self.processes = processes or Processes()
+        self.accumulator = Accumulator(runtime.micro_batch, describe, self.processes)
         self.precision = Precision(settings.precision, device)
         self.guard = Guard(settings.explode_ratio)
-        self.parts: dict[str, Accumulator | Precision | Guard] = {
+        self.state: dict[str, Accumulator | Precision | Guard] = {
             "micro_batch": self.accumulator,
             "precision": self.precision,
             "guard": self.guard,
@@ -405,52 +426,57 @@ class Updates:
             module.compile(dynamic=dynamic)
 
     @contextmanager
-    def step(self) -> Iterator[None]:
-        """Context of a whole step; adapts the fp16 scale at its end, also where an update is left out."""
+    def running(self) -> Iterator[Sequence[str]]:
+        """Context of a whole step; gives its events. Adapts the fp16 scale at its end, also if an update is skipped."""
+        events: list[str] = []
+        self.accumulator.events = events
         try:
-            yield
+            yield events
+        except SkippedUpdate as skipped:
+            skipped.events = events
+            raise
         finally:
             self.precision.end_step()
 
     def gradients(
         self,
         batch: list[int],
-        work: Callable[[Part], Figures],
-        optimiser: torch.optim.Optimizer,
-        most: float | None = None,
+        work: Callable[[MicroBatch], Metrics],
+        optimizer: torch.optim.Optimizer,
+        max_norm: float | None = None,
     ) -> dict[str, float]:
-        """Gradients of a whole batch, ready for :meth:`apply`; returns its figures.
+        """Gradients of a whole batch, ready for :meth:`apply`; returns its metrics.
 
         Args:
             batch: items.
-            work: forward and backward pass of a part, see :meth:`Accumulator.gradients`.
+            work: forward and backward pass of a micro-batch, see :meth:`Accumulator.gradients`.
             optimiser: of the parameters.
-            most: bound of the gradient's norm, which then is among the figures; None: no bound.
+            max_norm: bound of the gradient's norm, which then is among the metrics; None: no bound.
 
         Raises:
-            LeftOutError: a figure or a gradient is not finite.
+            SkippedUpdate: a loss or a gradient is not finite.
         """
-        figures = self.accumulator.gradients(batch, work, optimiser)
-        finite(**figures)
-        self.precision.unscale(optimiser)
-        norm = gradient_norm(optimiser, most)
+        metrics = self.accumulator.gradients(batch, work, optimizer)
+        finite(**metrics)
+        self.precision.unscale(optimizer)
+        norm = gradient_norm(optimizer, max_norm)
         if not self.precision.expects_overflow():
             finite(gradient=norm)
-        if most is not None and math.isfinite(norm):
-            figures["gradient_norm"] = norm
-        return figures
+        if max_norm is not None and math.isfinite(norm):
+            metrics["gradient_norm"] = norm
+        return metrics
 
-    def apply(self, optimiser: torch.optim.Optimizer, **losses: float) -> None:
+    def apply(self, optimizer: torch.optim.Optimizer, **losses: float) -> None:
         """Make an optimiser's update, unless a loss explodes.
 
         Raises:
-            LeftOutError: it explodes; no update was made.
+            SkippedUpdate: it explodes; no update was made.
             MemoryExhaustedError: there is no room for the update. Weights may be changed in part, so the training has
                 to continue from its last checkpoint.
         """
         self.guard.check(**losses)
         try:
-            self.precision.update(optimiser)
+            self.precision.update(optimizer)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -459,11 +485,17 @@ class Updates:
                 "free the device for this training or take a larger one; it continues from its last checkpoint",
             ) from error
 
-    def following(self, order: Order, step: int, part: Part, again: bool = False) -> tuple[int, Part] | None:
-        """Step and part that come after a part; ``again`` if the parts of its step are gone through once more."""
-        parts = self.accumulator.parts(part.batch)
-        later = [(step, other) for other in parts if other.first > part.first]
-        if again and not part.only:
-            later += [(step, parts[0])]
-        upcoming = self.accumulator.parts(order.batch(step + 1))
-        return next(iter([*later, *((step + 1, other) for other in upcoming)]), None)
+    def to_prefetch(
+        self, order: Order, step: int, micro: MicroBatch, second_pass: bool = False
+    ) -> tuple[int, MicroBatch] | None:
+        """Step and micro-batch that are read after ``micro``.
+
+        ``second_pass``: the step will go through its micro-batches once more, as the generator does after the
+        discriminators; a batch in one micro-batch is read once.
+        """
+        own = self.accumulator.split(micro.batch)
+        later = [(step, other) for other in own if other.first > micro.first]
+        if second_pass and not micro.only:
+            later.append((step, own[0]))
+        later += [(step + 1, other) for other in self.accumulator.split(order.batch(step + 1))]
+        return later[0] if later else None

@@ -24,7 +24,7 @@ from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import write_packed
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.sound.io import write_flac
 from voiceclone.stages.base_gates import GatesSettings
 from voiceclone.text.frontend import to_phones
@@ -65,7 +65,7 @@ def packed(tmp_path_factory) -> Path:
     gpt = GPTConfig(
         dim=32, layers=2, heads=2, feed_forward=64, codes=CODES, dropout=0.0, pointer_layer=1, pointer_dim=8
     )
-    sovits = SynthesizerTrn(SoVITSConfig.nano(SIZE, CODES))
+    sovits = SoVITS(SoVITSConfig.nano(SIZE, CODES))
     write_packed(folder / FILES["base-gpt"], "gpt", gpt, TextToSemantic(gpt).state_dict())
     write_packed(folder / FILES["base-sovits-g"], "sovits", sovits.config, sovits.state_dict())
     judges = MultiPeriodDiscriminator(DiscriminatorConfig.nano()).state_dict()

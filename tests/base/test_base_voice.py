@@ -20,7 +20,7 @@ from voiceclone.files import read_json, write_json
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import read_discriminator, read_gpt, read_sovits
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.models.voice import load_voice
 from voiceclone.training import finetuning
 from voiceclone.training.checkpoints import CheckpointStore
@@ -37,7 +37,7 @@ def models(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     networks = {
         "gpt": TextToSemantic(GPTConfig.nano(CODES)),
-        "sovits": SynthesizerTrn(SoVITSConfig.nano(SIZE, CODES)),
+        "sovits": SoVITS(SoVITSConfig.nano(SIZE, CODES)),
         "discriminator": MultiPeriodDiscriminator(DiscriminatorConfig.nano()),
     }
     for name, network in networks.items():

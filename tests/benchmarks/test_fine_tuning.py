@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
-from voiceclone.models.sovits import GatedStack, SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import GatedStack, SoVITS, SoVITSConfig
 from voiceclone.models.vocoder import ResidualBlock
 from voiceclone.stages.train_gpt import LoRASettings
 from voiceclone.training.finetuning import Adapters, recompute_activations, trained_parameters
@@ -67,7 +67,7 @@ def test_gradient_checkpointing() -> None:
     print(f"\n{'':<16}{'activations MB':>16}{'with':>8}{'share':>8}{'time':>8}")
     for name, model, make, kinds in (
         ("GPT v2", TextToSemantic(GPTConfig()), gpt_step, (Layer,)),
-        ("SoVITS v2", SynthesizerTrn(SoVITSConfig.v2()), sovits_step, (ResidualBlock, GatedStack)),
+        ("SoVITS v2", SoVITS(SoVITSConfig.v2()), sovits_step, (ResidualBlock, GatedStack)),
     ):
         loss = make(model)
         seconds, kept = cost(model, loss)

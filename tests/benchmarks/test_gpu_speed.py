@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.sampling import SamplingSettings, sample
 from voiceclone.speaking.tokens import Draw, draw
 from voiceclone.speaking.torch_backend import TorchBackend
@@ -39,7 +39,7 @@ class Voice:
     """Models with random weights that never end a sentence by themselves."""
 
     gpt: TextToSemantic
-    sovits: SynthesizerTrn
+    sovits: SoVITS
     device: str
     tokens: int
 
@@ -58,7 +58,7 @@ def make_voice(device: str) -> Voice:
         gpt.h.layers[-1].norm2.bias[0] = 10.0
         gpt.ar_predict_layer.weight[:, 0] = 0.0
         gpt.ar_predict_layer.weight[-1, 0] = -100.0
-    sovits = SynthesizerTrn(SoVITSConfig.v2() if full else SoVITSConfig.nano()).eval()
+    sovits = SoVITS(SoVITSConfig.v2() if full else SoVITSConfig.nano()).eval()
     sovits.remove_weight_norm()
     return Voice(gpt.to(device), sovits.to(device), device, 250 if full else 40)
 

@@ -21,7 +21,7 @@ from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.files import write_json
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 
 from .test_inference_speed import print_aim, run
 
@@ -33,7 +33,7 @@ PARTS = ("tokens", "latent", "frames", "waveform")
 def write_voice(folder: Path) -> None:
     """What a backend needs of an int8 bundle, of random weights."""
     torch.manual_seed(0)
-    gpt, sovits = TextToSemantic(GPTConfig.small()).eval(), SynthesizerTrn(SoVITSConfig.small()).eval()
+    gpt, sovits = TextToSemantic(GPTConfig.small()).eval(), SoVITS(SoVITSConfig.small()).eval()
     gpt.pointer.emission.fill_(1 / gpt.config.codes)
     sovits.remove_weight_norm()
     config, rng = sovits.config, np.random.default_rng(0)

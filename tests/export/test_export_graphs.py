@@ -19,7 +19,7 @@ from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.graphs.quantize import blockwise, columnwise, half, restore
 from voiceclone.models.gpt import TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import TARGETS, TargetName
 from voiceclone.text_to_semantic.graph import TextToSemanticGraph
@@ -112,7 +112,7 @@ def test_lint_names_faults(gpt: TextToSemantic) -> None:
 
 def test_decoder_graphs_follow_the_module_at_any_speed() -> None:
     torch.manual_seed(0)
-    sovits = SynthesizerTrn(SoVITSConfig.nano()).eval()
+    sovits = SoVITS(SoVITSConfig.nano()).eval()
     sovits.remove_weight_norm()
     graphs = latent_graph(sovits, 17), head_graph(sovits, 17), tail_graph(sovits, 17)
     latent, head, tail = (open_session(g) for g in graphs)
@@ -151,7 +151,7 @@ def test_the_margin_covers_what_the_tail_looks_at(make: Any) -> None:
 
 def test_half_keeps_norms_whole() -> None:
     torch.manual_seed(0)
-    sovits = SynthesizerTrn(SoVITSConfig.nano()).eval()
+    sovits = SoVITS(SoVITSConfig.nano()).eval()
     sovits.remove_weight_norm()
     model = half(latent_graph(sovits, 17))
     assert {value.type.tensor_type.elem_type for value in model.graph.input if value.name in ("style", "noise")} == {

@@ -19,8 +19,8 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic, attention_mask
 from voiceclone.models.mel import mel_spectrogram, spectrogram
 from voiceclone.models.sovits import (
     Quantizer,
+    SoVITS,
     SoVITSConfig,
-    SynthesizerTrn,
     from_band,
     random_starts,
     take_slices,
@@ -38,7 +38,7 @@ def gpt():
 @pytest.fixture(scope="module")
 def sovits():
     torch.manual_seed(0)
-    network = SynthesizerTrn(SoVITSConfig.nano()).eval()
+    network = SoVITS(SoVITSConfig.nano()).eval()
     for coupling in network.flow.flows[::2]:  # fresh couplings are the identity
         torch.nn.init.normal_(coupling.post.weight, 0, 0.1)
     return network
@@ -115,7 +115,7 @@ def test_style_sizes_must_agree():
 
 @pytest.mark.parametrize(
     ("network", "least", "most"),
-    [(lambda: TextToSemantic(GPTConfig.nano()), 2e6, 4e6), (lambda: SynthesizerTrn(SoVITSConfig.nano()), 2e6, 4e6)],
+    [(lambda: TextToSemantic(GPTConfig.nano()), 2e6, 4e6), (lambda: SoVITS(SoVITSConfig.nano()), 2e6, 4e6)],
 )
 def test_nano_sizes(network, least, most):
     assert least < sum(p.numel() for p in network().parameters() if p.requires_grad) < most
@@ -191,7 +191,7 @@ def test_token_loss_and_accuracy_by_hand():
 
 def test_gradients_reach_every_trained_parameter(sovits, recording):
     batch, audio = recording
-    network = SynthesizerTrn(sovits.config)
+    network = SoVITS(sovits.config)
     network.load_state_dict(sovits.state_dict())
     discriminator = MultiPeriodDiscriminator(DiscriminatorConfig.nano())
     out = network(**batch)
@@ -249,7 +249,7 @@ def test_missing_speaker_vector_is_named(sovits):
 
 
 def test_removing_weight_norm_keeps_the_output(sovits):
-    plain = SynthesizerTrn(sovits.config).eval()
+    plain = SoVITS(sovits.config).eval()
     plain.load_state_dict(sovits.state_dict())
     plain.remove_weight_norm()
     assert not [key for key in plain.state_dict() if key.endswith(("weight_g", "weight_v"))]
@@ -331,7 +331,7 @@ class Decode(torch.nn.Module):
 
 def test_decoder_graph_follows_any_length(sovits, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    plain = SynthesizerTrn(sovits.config).eval()
+    plain = SoVITS(sovits.config).eval()
     plain.load_state_dict(sovits.state_dict())
     plain.remove_weight_norm()
     names = ["codes", "phones", "style", "noise"]
@@ -373,13 +373,13 @@ def test_sovits_file_round_trip(tmp_path):
     config = SoVITSConfig.from_dict(
         SoVITSConfig.v2pro().to_dict() | {"decoder_channels": 32, "filter_channels": 64, "speaker_vector_size": 16}
     )
-    network = SynthesizerTrn(config)
+    network = SoVITS(config)
     path = tmp_path / "voice.pth"
     public_files.write_sovits(path, config, network.state_dict(), "8epoch_400iteration")
     assert path.read_bytes()[:4] == b"05\x03\x04"
     read, state = public_files.read_sovits(path)
     assert read == config
-    missing, unexpected = SynthesizerTrn(read).load_state_dict(state, strict=False)
+    missing, unexpected = SoVITS(read).load_state_dict(state, strict=False)
     assert not unexpected
     assert missing and all(key.startswith("enc_q.") for key in missing)
 
@@ -392,7 +392,7 @@ def test_public_settings_object_is_read_as_data(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "utils", module)
     settings, model = bag(), bag()
     settings.model, model.p_dropout = model, 0.25
-    network = SynthesizerTrn(SoVITSConfig(decoder_channels=32, filter_channels=64))
+    network = SoVITS(SoVITSConfig(decoder_channels=32, filter_channels=64))
     torch.save({"weight": network.state_dict(), "config": settings}, tmp_path / "public.pth")
     monkeypatch.delitem(sys.modules, "utils")
     config, state = public_files.read_sovits(tmp_path / "public.pth")

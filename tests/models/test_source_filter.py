@@ -21,7 +21,7 @@ from voiceclone.export.bundle import export_voice
 from voiceclone.export.parity import check
 from voiceclone.files import read_json, write_json
 from voiceclone.kernels.binding import load_kernels
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.batch import Defaults, Job, read_jobs
 from voiceclone.speaking.kernel_backend import KernelBackend
 from voiceclone.speaking.options import Speaking
@@ -73,9 +73,9 @@ def bundles(voice: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def sovits() -> SynthesizerTrn:
+def sovits() -> SoVITS:
     torch.manual_seed(0)
-    return SynthesizerTrn(SoVITSConfig.small()).eval()
+    return SoVITS(SoVITSConfig.small()).eval()
 
 
 def test_old_architectures_are_written_as_before():
@@ -89,7 +89,7 @@ def test_old_architectures_are_written_as_before():
 
 def test_the_state_of_the_prototype_fits(shared_base: Path) -> None:
     state = load_file(shared_base / "states" / "sovits_fp16.safetensors")
-    network = SynthesizerTrn(SoVITSConfig.small())
+    network = SoVITS(SoVITSConfig.small())
     network.load_state_dict({key: value for key, value in state.items() if not key.startswith("d.")}, strict=True)
 
 
@@ -130,7 +130,7 @@ def test_flat_filters_give_the_source_back(sovits):
 
 def test_training_gets_the_pitch_and_reaches_every_weight():
     torch.manual_seed(0)
-    decoder = SynthesizerTrn(SoVITSConfig.small()).dec
+    decoder = SoVITS(SoVITSConfig.small()).dec
     latent, style = torch.randn(2, 96, 8), torch.randn(2, 128, 1)
     wave, log_f0, voicing = decoder(latent, style, torch.full((2, 16), 5.0), torch.ones(2, 16))
     assert wave.shape == (2, 1, 8 * 640)

@@ -26,7 +26,7 @@ from voiceclone.files import read_json, write_json
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import POSTERIOR, read_gpt, read_public, read_sovits
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.models.voice import has_base, load_gpt, load_sovits
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.stages.export import ExportSettings
@@ -54,7 +54,7 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 def states() -> dict[str, State]:
     """Weights of small networks with the public keys."""
     torch.manual_seed(0)
-    networks = {"gpt": TextToSemantic(GPT), "v2": SynthesizerTrn(V2), "v2Pro": SynthesizerTrn(V2PRO)}
+    networks = {"gpt": TextToSemantic(GPT), "v2": SoVITS(V2), "v2Pro": SoVITS(V2PRO)}
     return {name: network.state_dict() for name, network in networks.items()}
 
 
@@ -197,7 +197,7 @@ def trained(folder: Path, gpt: GPTConfig, sovits: SoVITSConfig) -> dict[str, Sta
     """Models as the trainings leave them."""
     folder.mkdir(parents=True)
     weights: dict[str, State] = {}
-    for kind, network in (("gpt", TextToSemantic(gpt)), ("sovits", SynthesizerTrn(sovits))):
+    for kind, network in (("gpt", TextToSemantic(gpt)), ("sovits", SoVITS(sovits))):
         weights[kind] = network.state_dict()
         save_file(weights[kind], folder / f"{kind}.safetensors")
         components = {"base": {}}

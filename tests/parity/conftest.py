@@ -69,12 +69,12 @@ def public(golden: Golden) -> Callable[[str], nn.Module]:
     """A network in a public size with the synthetic weights, by the name in shapes.json; built once."""
     from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
     from voiceclone.models.gpt import GPTConfig, TextToSemantic
-    from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+    from voiceclone.models.sovits import SoVITS, SoVITSConfig
 
     makers: dict[str, Callable[[], nn.Module]] = {
         "s1_v2": lambda: TextToSemantic(GPTConfig()),
-        "s2G_v2": lambda: SynthesizerTrn(SoVITSConfig.v2()),
-        "s2G_v2Pro": lambda: SynthesizerTrn(SoVITSConfig.v2pro()),
+        "s2G_v2": lambda: SoVITS(SoVITSConfig.v2()),
+        "s2G_v2Pro": lambda: SoVITS(SoVITSConfig.v2pro()),
         "s2D_v2": lambda: MultiPeriodDiscriminator(DiscriminatorConfig.v2()),
         "s2D_v2Pro": lambda: MultiPeriodDiscriminator(DiscriminatorConfig.v2pro()),
     }

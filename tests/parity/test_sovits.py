@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from voiceclone.models import losses
 from voiceclone.models.mel import mel_spectrogram, spectrogram
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn, TrainingOutput, take_slices
+from voiceclone.models.sovits import SoVITS, SoVITSConfig, TrainingOutput, take_slices
 from voiceclone.stages.train_sovits import SoVITSSettings
 
 ACTIVATION = 2e-4
@@ -40,7 +40,7 @@ def test_configuration_covers_v2proplus(shared_golden):
         **{field.name: getattr(SoVITSConfig.v2pro(), field.name) for field in fields(SoVITSConfig)}
         | {"decoder_channels": 768, "upsample_kernels": (20, 16, 8, 2, 2)}
     )
-    state = SynthesizerTrn(config).state_dict()
+    state = SoVITS(config).state_dict()
     ours = [(key, tuple(value.shape), str(value.dtype)) for key, value in state.items()]
     assert ours == tsv(shared_golden, "s2G_v2ProPlus")
 

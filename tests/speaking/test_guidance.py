@@ -16,7 +16,7 @@ from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.export.tensorrt import tensorrt_graphs
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.detector import find_detours
 from voiceclone.speaking.guidance import END_TOKENS, Guide
 from voiceclone.speaking.kernel_backend import KernelBackend
@@ -115,7 +115,7 @@ def test_no_weight_or_no_table_is_no_guide(gpt: TextToSemantic) -> None:
 
 @pytest.fixture(scope="module")
 def bundles(gpt: TextToSemantic, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Any]]]:
-    sovits = SynthesizerTrn(SoVITSConfig.nano()).eval()
+    sovits = SoVITS(SoVITSConfig.nano()).eval()
     sovits.remove_weight_norm()
     config, root, rng = sovits.config, tmp_path_factory.mktemp("guided"), np.random.default_rng(0)
     sentence = {

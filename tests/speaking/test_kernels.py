@@ -27,7 +27,7 @@ from voiceclone.kernels import binding
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.kernels.packing import OUTPUTS, PLACES, pack_upsampling, pack_windows, toom_cook, transforms
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
 from voiceclone.speaking.runtimes import open_backend
 
@@ -48,7 +48,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, d
     """A bundle of each format of one small voice whose widths are no whole panels, with random weights."""
     torch.manual_seed(0)
     gpt = TextToSemantic(GPTConfig(dim=96, heads=3, layers=2, feed_forward=160)).eval()
-    sovits = SynthesizerTrn(SoVITSConfig.nano()).eval()
+    sovits = SoVITS(SoVITSConfig.nano()).eval()
     sovits.remove_weight_norm()
     rng, config, root = np.random.default_rng(0), sovits.config, tmp_path_factory.mktemp("bundles")
     sentence = {

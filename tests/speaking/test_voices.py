@@ -25,7 +25,7 @@ from voiceclone.listeners.eres2netv2 import WEIGHTS, ERes2NetV2, VerificationEnc
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.mel import spectrogram
 from voiceclone.models.public_files import POSTERIOR, write_gpt, write_sovits
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.models.voice import load_voice
 from voiceclone.sound.io import read_mono, resample
 from voiceclone.speaking.reference import SILENCE_AFTER, with_end_mark
@@ -59,7 +59,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = root / "public" / version
         folder.mkdir(parents=True)
         write_gpt(folder / "x-e15.ckpt", GPT, gpt, "GPT-e15")
-        write_sovits(folder / "x_e8.pth", config, SynthesizerTrn(config).state_dict(), "8epoch")
+        write_sovits(folder / "x_e8.pth", config, SoVITS(config).state_dict(), "8epoch")
     import_voice(root / "public/v2/x-e15.ckpt", root / "public/v2/x_e8.pth", root / "imported" / "v2")
     make_voice(root)
     return root

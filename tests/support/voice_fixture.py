@@ -11,7 +11,7 @@ from safetensors.torch import save_file as save_torch
 
 from voiceclone.files import write_json, write_tsv
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 
 
 def make_voice(root: Path, sovits: SoVITSConfig | None = None) -> Path:
@@ -20,7 +20,7 @@ def make_voice(root: Path, sovits: SoVITSConfig | None = None) -> Path:
     torch.manual_seed(0)
     (root / "models").mkdir(parents=True)
     (root / "features").mkdir()
-    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SynthesizerTrn(sovits))):
+    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SoVITS(sovits))):
         tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
         save_torch(tensors, root / "models" / f"{name}.safetensors")
         write_json(

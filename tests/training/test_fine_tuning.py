@@ -19,7 +19,7 @@ from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.public_files import write_gpt
-from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.sovits import SoVITS
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
@@ -184,7 +184,7 @@ def test_untrained_models_are_the_base_and_leave_no_state(
     speaker.train("gpt", asset=gpt_base, base="base", train=False)
     assert all(torch.equal(outputs(speaker, "gpt")[name], item.half().float()) for name, item in base_weights().items())
     torch.manual_seed(3)
-    generator = SynthesizerTrn(small_sovits(16, 32)).state_dict()
+    generator = SoVITS(small_sovits(16, 32)).state_dict()
     report = speaker.report("gpt")
     assert (report["selected"], report["step"], report["steps"]) == ("base", 0, 0)
     assert report["components"]["base"] == {"gpt": "digest of gpt"} and report["components"]["utterances"] == {}

@@ -7,7 +7,7 @@ import torch
 
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.stages.train_sovits import PARTS, SoVITSSettings
 from voiceclone.training.finetuning import freeze_parts, train_last_layers, trained_parameters
 
@@ -32,7 +32,7 @@ def test_the_last_layers_and_the_output_are_trained() -> None:
 
 
 def test_parts_are_frozen_by_name() -> None:
-    model = SynthesizerTrn(SoVITSConfig.nano())
+    model = SoVITS(SoVITSConfig.nano())
     before = trained(model)
     freeze_parts(model, ["enc_p.encoder_text", "dec"], "sovits.freeze")
     assert before - trained(model) == {name for name in before if name.startswith(("enc_p.encoder_text.", "dec."))}
@@ -45,18 +45,18 @@ def test_parts_are_frozen_by_name() -> None:
 )
 def test_a_name_that_is_no_part_is_answered_with_those_that_are(name: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        freeze_parts(SynthesizerTrn(SoVITSConfig.nano()), [name], "sovits.freeze")
+        freeze_parts(SoVITS(SoVITSConfig.nano()), [name], "sovits.freeze")
     assert f"no part '{name}'" in str(caught.value) and expected in str(caught.value)
 
 
 def test_the_settings_know_the_parts_of_the_network() -> None:
-    children = {name for name, _ in SynthesizerTrn(SoVITSConfig.nano()).named_children()}
+    children = {name for name, _ in SoVITS(SoVITSConfig.nano()).named_children()}
     assert set(PARTS) == children - {"quantizer"}
     with pytest.raises(ValueError, match="'decoder' is no part of SoVITS; expected enc_p, dec"):
         SoVITSSettings.model_validate({"freeze": ["decoder"]})
 
 
 def test_something_must_be_left_to_train() -> None:
-    model = SynthesizerTrn(SoVITSConfig.nano())
+    model = SoVITS(SoVITSConfig.nano())
     with pytest.raises(ConfigError, match="nothing is left to train"):
         freeze_parts(model, [name for name, _ in model.named_children() if name != "quantizer"], "sovits.freeze")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
-from voiceclone.models.sovits import GatedStack, SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import GatedStack, SoVITS, SoVITSConfig
 from voiceclone.models.vocoder import ResidualBlock
 from voiceclone.stages.train_gpt import LoRASettings
 from voiceclone.training.finetuning import Adapters, recompute_activations
@@ -40,7 +40,7 @@ def sovits_loss() -> tuple[nn.Module, Callable[[], Tensor]]:
         style_hidden=16, mrte_channels=16, mrte_heads=2, posterior_layers=4, flow_layers=2, flow_couplings=2,
         decoder_channels=32, dropout=0.2, segment_frames=16,
     )  # fmt: skip
-    model = SynthesizerTrn(config)
+    model = SoVITS(config)
     random = torch.Generator().manual_seed(1)
     batch = {
         "content": torch.randn(2, 16, 40, generator=random),

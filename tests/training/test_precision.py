@@ -16,7 +16,7 @@ from tests.support.training_toy import in_child
 from torch import nn
 
 from voiceclone.models.gpt import attend, attention_mask
-from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.sovits import SoVITS
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training import gpt, sovits
@@ -131,7 +131,7 @@ def _infinite_gradient(layer: nn.Linear, optimizer_step: OptimizerStep) -> torch
 def test_tokens_are_those_of_full_precision() -> None:
     """Rounding would change which code is nearest; the network that reads them is in half precision all the same."""
     torch.manual_seed(1)
-    model = SynthesizerTrn(small_sovits(16, 32)).eval()
+    model = SoVITS(small_sovits(16, 32)).eval()
     content, frames = torch.randn(2, 16, 60), torch.rand(2, 1025, 60)
     expected = model.extract_codes(content)
     with Precision("bf16", CPU).autocast():

@@ -23,7 +23,7 @@ from voiceclone.files import read_json
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.training import gpt, sovits
 from voiceclone.training.housekeeping import state_lines
 
@@ -54,7 +54,7 @@ def test_outputs_say_what_was_trained(straight: Callable[[str], Speaker], kind: 
     model = (
         TextToSemantic(GPTConfig.from_dict(report["architecture"]))
         if kind == "gpt"
-        else SynthesizerTrn(SoVITSConfig.from_dict(report["architecture"]))
+        else SoVITS(SoVITSConfig.from_dict(report["architecture"]))
     )
     assert {name: value.shape for name, value in tensors.items()} == {
         name: value.shape for name, value in model.state_dict().items()
@@ -212,7 +212,7 @@ def test_gpt_fine_tunes_a_public_file_and_counts_it_in_the_fingerprint(tmp_path:
 def test_sovits_fine_tunes_a_base_of_full_size(tmp_path: Path) -> None:
     speaker = Speaker(tmp_path, utterances=4, heldout=1, frames=(34, 40), content_size=768, codes=1024)
     parts = {
-        "generator": SynthesizerTrn(SoVITSConfig.v2()),
+        "generator": SoVITS(SoVITSConfig.v2()),
         "discriminator": MultiPeriodDiscriminator(DiscriminatorConfig.v2()),
     }
     assets = {}

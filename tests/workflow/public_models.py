@@ -22,7 +22,7 @@ from voiceclone.listeners.eres2netv2 import ERes2NetV2
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.stages.demo_speaker import DemoSettings
 
 HUBERT_LAYERS = 2
@@ -87,7 +87,7 @@ def write_public_models(folder: Path) -> None:
         ),
         "gpt-sovits-v2pro-gpt": _gpt,
         "gpt-sovits-v2pro-sovits-g": lambda at: _pretrained(
-            at / "s2Gv2Pro.pth", SynthesizerTrn(SoVITSConfig.v2pro()).state_dict()
+            at / "s2Gv2Pro.pth", SoVITS(SoVITSConfig.v2pro()).state_dict()
         ),
         "gpt-sovits-v2pro-sovits-d": lambda at: _pretrained(
             at / "s2Dv2Pro.pth", MultiPeriodDiscriminator(DiscriminatorConfig.v2pro()).state_dict()

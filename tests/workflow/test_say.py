@@ -18,7 +18,7 @@ from voiceclone.features.store import open_store
 from voiceclone.files import read_tsv
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt, write_sovits
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.detector import DetectorSettings, find_faults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir()
     write_gpt(gpt, GPTConfig(), TextToSemantic(GPTConfig()).state_dict(), "GPT-e12")
     torch.manual_seed(1)
-    write_sovits(sovits, SoVITSConfig.v2(), SynthesizerTrn(SoVITSConfig.v2()).state_dict(), "base")
+    write_sovits(sovits, SoVITSConfig.v2(), SoVITS(SoVITSConfig.v2()).state_dict(), "base")
     (root / "config").mkdir()
     registry = root / "config" / "assets.yaml"
     shutil.copy(REPOSITORY / "config" / "assets.yaml", registry)

@@ -18,7 +18,7 @@ from workload import CODES, PHONES, phones_and_tokens
 from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt, write_sovits
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.torch_backend import TorchBackend
 
 GREEDY_TOKENS = 40
@@ -38,13 +38,13 @@ def calibration_sentences() -> list[dict[str, np.ndarray]]:
     ]
 
 
-def write_public(folder: Path, gpt: TextToSemantic, sovits: SynthesizerTrn) -> None:
+def write_public(folder: Path, gpt: TextToSemantic, sovits: SoVITS) -> None:
     folder.mkdir()
     write_gpt(folder / "voice.ckpt", gpt.config, gpt.state_dict(), "GPT-e1")
     write_sovits(folder / "voice.pth", sovits.config, sovits.state_dict(), "1epoch_1iteration")
 
 
-def write_bundle(folder: Path, form: str, gpt: TextToSemantic, sovits: SynthesizerTrn) -> None:
+def write_bundle(folder: Path, form: str, gpt: TextToSemantic, sovits: SoVITS) -> None:
     """What a backend needs of a bundle: the graphs and their sizes."""
     folder.mkdir()
     calibration = Calibration(calibration_sentences(), folder.parent / "calibration")
@@ -74,7 +74,7 @@ def greedy_tokens(gpt: TextToSemantic) -> list[int]:
 
 def main(folder: Path, forms: list[str]) -> None:
     torch.manual_seed(0)
-    gpt, sovits = TextToSemantic(GPTConfig()).eval(), SynthesizerTrn(SoVITSConfig.v2()).eval()
+    gpt, sovits = TextToSemantic(GPTConfig()).eval(), SoVITS(SoVITSConfig.v2()).eval()
     folder.mkdir(parents=True, exist_ok=True)
     write_public(folder / "public", gpt, sovits)
     (folder / "greedy.json").write_text(json.dumps(greedy_tokens(gpt)))

@@ -39,13 +39,11 @@ def load_gpt(path: Path) -> Any:
 
 
 def load_sovits(path: Path) -> Any:
-    from module.models import SynthesizerTrn
+    from module.models import SoVITS
 
     file = torch.load(path, map_location="cpu", weights_only=True)
     data, train, sizes = (file["config"][name] for name in ("data", "train", "model"))
-    model = SynthesizerTrn(
-        data["filter_length"] // 2 + 1, train["segment_size"] // data["hop_length"], n_speakers=0, **sizes
-    )
+    model = SoVITS(data["filter_length"] // 2 + 1, train["segment_size"] // data["hop_length"], n_speakers=0, **sizes)
     model.load_state_dict({key: value.float() for key, value in file["weight"].items()}, strict=False)
     model.dec.remove_weight_norm()
     return model.eval()

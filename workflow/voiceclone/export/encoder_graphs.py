@@ -25,7 +25,7 @@ from voiceclone.export.lint import lint_stored
 from voiceclone.export.vocoder_graph import trace
 from voiceclone.files import atomic_path, sha256_file, write_json
 from voiceclone.graphs.quantize import store_bytes, store_exact_halves, store_halves
-from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.sovits import SoVITS
 from voiceclone.onnx_session import onnx_session
 from voiceclone.speaking.encoders import (
     FILTER_BANK,
@@ -66,12 +66,12 @@ CHINESE = ("你好，今天天气很好。", "我们去公园吧！")
 
 
 class QuantiserEntry(nn.Module):
-    """Traced entry: :meth:`SynthesizerTrn.extract_codes`, with the codebook stored once, the way it is read."""
+    """Traced entry: :meth:`SoVITS.extract_codes`, with the codebook stored once, the way it is read."""
 
     table: Tensor
     norms: Tensor
 
-    def __init__(self, sovits: SynthesizerTrn) -> None:
+    def __init__(self, sovits: SoVITS) -> None:
         super().__init__()
         self.projection = sovits.ssl_proj
         self.register_buffer("table", sovits.quantizer.table.T.contiguous())
@@ -84,9 +84,9 @@ class QuantiserEntry(nn.Module):
 
 
 class StyleEntry(nn.Module):
-    """Traced entry: :meth:`SynthesizerTrn.style` of one recording."""
+    """Traced entry: :meth:`SoVITS.style` of one recording."""
 
-    def __init__(self, sovits: SynthesizerTrn) -> None:
+    def __init__(self, sovits: SoVITS) -> None:
         super().__init__()
         self.sovits = sovits
 
@@ -95,7 +95,7 @@ class StyleEntry(nn.Module):
         return self.sovits.style(spectrogram, vector)
 
 
-def quantiser_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+def quantiser_graph(sovits: SoVITS, opset: int) -> onnx.ModelProto:
     """The graph ``content -> codes``; see :class:`QuantiserEntry`."""
     example = (torch.zeros(1, sovits.config.ssl_dim, 12),)
     axes = {"content": {2: "frames"}, "codes": {2: "codes"}}
@@ -104,7 +104,7 @@ def quantiser_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
     return model
 
 
-def style_graph(sovits: SynthesizerTrn, opset: int, form: Format = "fp32") -> onnx.ModelProto:
+def style_graph(sovits: SoVITS, opset: int, form: Format = "fp32") -> onnx.ModelProto:
     """The graph ``spectrogram[, vector] -> style``; see :class:`StyleEntry`. Computes in float32 in every format."""
     config = sovits.config
     example: tuple[Tensor, ...] = (torch.rand(1, config.spec_channels, 25),)
@@ -119,7 +119,7 @@ def style_graph(sovits: SynthesizerTrn, opset: int, form: Format = "fp32") -> on
     return model
 
 
-def voice_graphs(sovits: SynthesizerTrn, opset: int, form: Format) -> dict[str, onnx.ModelProto]:
+def voice_graphs(sovits: SoVITS, opset: int, form: Format) -> dict[str, onnx.ModelProto]:
     """The voice's own graphs by name: quantiser, style."""
     return {QUANTISER: quantiser_graph(sovits, opset), STYLE: style_graph(sovits, opset, form)}
 
@@ -276,7 +276,7 @@ def relative_error(left: Array, right: Array) -> float:
 
 
 def compare_voice_graphs(
-    graphs: Mapping[str, onnx.ModelProto], sovits: SynthesizerTrn, spectrogram: Array, vector: Array | None
+    graphs: Mapping[str, onnx.ModelProto], sovits: SoVITS, spectrogram: Array, vector: Array | None
 ) -> dict[str, float]:
     """Error of the voice's own graphs on one utterance and on content vectors by chance.
 

@@ -15,7 +15,7 @@ from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_gra
 from voiceclone.files import digest
 from voiceclone.graphs.quantize import dynamic_int8, half, static_int8
 from voiceclone.models.gpt import TextToSemantic
-from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.sovits import SoVITS
 from voiceclone.onnx_session import onnx_session
 from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.targets import Format
@@ -42,7 +42,7 @@ class Calibration:
 
 
 def build_graphs(
-    gpt: TextToSemantic, sovits: SynthesizerTrn, form: Format, opset: int, calibration: Calibration
+    gpt: TextToSemantic, sovits: SoVITS, form: Format, opset: int, calibration: Calibration
 ) -> dict[str, onnx.ModelProto]:
     """The graphs of a target by name: text_to_semantic, latent, and head and tail or frames. Weight norm must be
     folded."""
@@ -58,9 +58,7 @@ def build_graphs(
     return {"text_to_semantic": text_to_semantic, "latent": latent, "head": head, "tail": tail}
 
 
-def _source_filter(
-    sovits: SynthesizerTrn, form: Format, opset: int, calibration: Calibration
-) -> dict[str, onnx.ModelProto]:
+def _source_filter(sovits: SoVITS, form: Format, opset: int, calibration: Calibration) -> dict[str, onnx.ModelProto]:
     """The graphs ``latent`` and ``frames``.
 
     In 8 bits the trunk, all products of matrices, is quantised as it runs: nearer to the trained one than with measured
@@ -79,7 +77,7 @@ def eight_bits(
     latent: onnx.ModelProto,
     head: onnx.ModelProto,
     tail: onnx.ModelProto,
-    sovits: SynthesizerTrn,
+    sovits: SoVITS,
     calibration: Calibration,
     explicit: bool = False,
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, onnx.ModelProto]:

@@ -33,7 +33,7 @@ from voiceclone.export.graphs import Calibration, eight_bits
 from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.graphs.quantize import half
 from voiceclone.models.gpt import TextToSemantic
-from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.sovits import SoVITS
 from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.targets import Format
 from voiceclone.tensorrt.standard import PART_FRAMES
@@ -318,7 +318,7 @@ LATEST_OPSET, HALF_SCALES_OPSET = 20, 19
 
 
 def tensorrt_graphs(
-    gpt: TextToSemantic, sovits: SynthesizerTrn, form: Format, opset: int, calibration: Calibration
+    gpt: TextToSemantic, sovits: SoVITS, form: Format, opset: int, calibration: Calibration
 ) -> dict[str, onnx.ModelProto]:
     """The graphs of a target by name: text_to_semantic, latent, and head and tail or frames. Weight norm must be
     folded.

@@ -20,15 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voiceclone.backends.waveform import Frames
-from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.sovits import SoVITS
 from voiceclone.models.vocoder import Decoder, SourceFilterDecoder
 from voiceclone.sound.spectra import LOG_F0_CENTRE
 
 
 class LatentEntry(nn.Module):
-    """Traced entry: :meth:`SynthesizerTrn.latent`, stretched to as many frames as the noise has."""
+    """Traced entry: :meth:`SoVITS.latent`, stretched to as many frames as the noise has."""
 
-    def __init__(self, sovits: SynthesizerTrn) -> None:
+    def __init__(self, sovits: SoVITS) -> None:
         super().__init__()
         self.sovits = sovits
 
@@ -43,7 +43,7 @@ class HeadEntry(nn.Module):
     onnxruntime's kernels for blocked channels, the fast ones, exist for two dimensions only.
     """
 
-    def __init__(self, sovits: SynthesizerTrn) -> None:
+    def __init__(self, sovits: SoVITS) -> None:
         super().__init__()
         assert isinstance(sovits.dec, Decoder)
         self.decoder = _planar(sovits.dec)
@@ -57,7 +57,7 @@ class HeadEntry(nn.Module):
 class TailEntry(nn.Module):
     """Traced entry: the other stages of the vocoder, likewise."""
 
-    def __init__(self, sovits: SynthesizerTrn) -> None:
+    def __init__(self, sovits: SoVITS) -> None:
         super().__init__()
         assert isinstance(sovits.dec, Decoder)
         self.decoder = _planar(sovits.dec)
@@ -71,7 +71,7 @@ class TailEntry(nn.Module):
 class FramesEntry(nn.Module):
     """Traced entry: the trunk of a source-filter decoder."""
 
-    def __init__(self, sovits: SynthesizerTrn) -> None:
+    def __init__(self, sovits: SoVITS) -> None:
         super().__init__()
         assert isinstance(sovits.dec, SourceFilterDecoder)
         self.decoder = copy.deepcopy(sovits.dec)
@@ -112,7 +112,7 @@ def _planar(decoder: Decoder) -> Decoder:
     return copied
 
 
-def latent_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+def latent_graph(sovits: SoVITS, opset: int) -> onnx.ModelProto:
     """The graph ``codes, phones, style, noise -> latent``; see :class:`LatentEntry`. Weight norm must be folded."""
     config = sovits.config
     example = (
@@ -125,7 +125,7 @@ def latent_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
     return trace(LatentEntry(sovits), example, ["codes", "phones", "style", "noise"], ["latent"], axes, opset)
 
 
-def head_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+def head_graph(sovits: SoVITS, opset: int) -> onnx.ModelProto:
     """The graph ``latent, style -> upsampled``; see :class:`HeadEntry`. Weight norm must be folded."""
     config = sovits.config
     example = torch.zeros(1, config.inter_channels, 24), torch.zeros(1, config.gin_channels, 1)
@@ -133,7 +133,7 @@ def head_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
     return trace(HeadEntry(sovits), example, ["latent", "style"], ["upsampled"], axes, opset)
 
 
-def tail_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+def tail_graph(sovits: SoVITS, opset: int) -> onnx.ModelProto:
     """The graph ``upsampled -> audio``; see :class:`TailEntry`. Weight norm must be folded."""
     example = (torch.zeros(1, sovits.config.decoder_channels // 2, 60),)
     return trace(
@@ -146,7 +146,7 @@ def tail_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
     )
 
 
-def frames_graph(sovits: SynthesizerTrn, opset: int) -> onnx.ModelProto:
+def frames_graph(sovits: SoVITS, opset: int) -> onnx.ModelProto:
     """The graph ``latent, style -> log_f0, voicing, harmonic, noise, phase``; see :class:`FramesEntry`."""
     config, names = sovits.config, list(Frames._fields)
     example = torch.zeros(1, config.inter_channels, 24), torch.zeros(1, config.gin_channels, 1)

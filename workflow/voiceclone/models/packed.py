@@ -22,7 +22,7 @@ from voiceclone.files import atomic_path, canonical_json
 from voiceclone.models.architecture import Architecture
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 
 State = dict[str, Tensor]
 SUFFIX = ".safetensors"
@@ -32,7 +32,7 @@ SHOWN = 3  # keys in a message
 #: Kind of a file to its configuration and its network.
 NETWORKS: dict[str, tuple[type[Architecture], Callable[[Any], nn.Module]]] = {
     "gpt": (GPTConfig, TextToSemantic),
-    "sovits": (SoVITSConfig, SynthesizerTrn),
+    "sovits": (SoVITSConfig, SoVITS),
     "discriminator": (DiscriminatorConfig, MultiPeriodDiscriminator),
 }
 

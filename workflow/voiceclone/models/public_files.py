@@ -29,7 +29,7 @@ from voiceclone.files import atomic_path
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import SUFFIX, half, layout_faults, listed, read_packed
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 
 State = dict[str, Tensor]
 
@@ -223,7 +223,7 @@ def sovits_config(file: PublicFile) -> SoVITSConfig:
     }
     config = SoVITSConfig.from_dict(config.to_dict() | given | sizes)
     without = "" if any(key.startswith(POSTERIOR) for key in state) else POSTERIOR
-    _check_layout(file, "a SoVITS generator", lambda: SynthesizerTrn(config), without)
+    _check_layout(file, "a SoVITS generator", lambda: SoVITS(config), without)
     return config
 
 

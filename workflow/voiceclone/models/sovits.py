@@ -2,8 +2,8 @@
 
 The network of the public GPT-SoVITS (v2, v2Pro), key for key: a conditional variational autoencoder with a flow and a
 HiFi-GAN decoder (VITS), whose prior sees quantised content features and phones; the size ``small`` has a source-filter
-decoder instead (:mod:`voiceclone.models.vocoder`). One module serves training (:meth:`SynthesizerTrn.forward_train`)
-and inference (:meth:`SynthesizerTrn.decode`), whose halves the export traces.
+decoder instead (:mod:`voiceclone.models.vocoder`). One module serves training (:meth:`SoVITS.forward_train`)
+and inference (:meth:`SoVITS.decode`), whose halves the export traces.
 
 In the order of this file: style encoder (MelStyleEncoder of Meta-StyleSpeech, Min et al. 2021), frozen vector
 quantiser (nearest neighbour by Euclidean distance, EnCodec's layout of keys), prior and posterior encoders (VITS, Kim
@@ -628,8 +628,8 @@ class TrainingOutput:
     style: Tensor
 
 
-class SynthesizerTrn(nn.Module):
-    """The generator. ``ssl_proj`` and the quantiser are frozen: tokens stay those that the GPT was trained on."""
+class SoVITS(nn.Module):
+    """The generator, ``SynthesizerTrn`` upstream. ``ssl_proj`` and the quantiser are frozen, since the GPT knows their tokens."""
 
     def __init__(self, config: SoVITSConfig) -> None:
         super().__init__()

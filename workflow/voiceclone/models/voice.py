@@ -22,7 +22,7 @@ from voiceclone.files import digest, read_json, sha256_file
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import SUFFIX
 from voiceclone.models.public_files import POSTERIOR, read_gpt, read_sovits
-from voiceclone.models.sovits import SoVITSConfig, SynthesizerTrn
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -43,7 +43,7 @@ class VoiceModels:
     """
 
     gpt: TextToSemantic
-    sovits: SynthesizerTrn
+    sovits: SoVITS
     prompt: bool
     public: bool
     fingerprint: str
@@ -96,14 +96,14 @@ def _public(gpt_file: Path, sovits_file: Path, *, quantiser: Mapping[str, Tensor
     speech_config, speech = read_sovits(sovits_file)
     if text_config.codes != speech_config.codes:
         raise DataError(f"{gpt_file}: a GPT of {text_config.codes} codes; {sovits_file} has {speech_config.codes}")
-    gpt, sovits = TextToSemantic(text_config), _with_posterior_of(SynthesizerTrn(speech_config), speech)
+    gpt, sovits = TextToSemantic(text_config), _with_posterior_of(SoVITS(speech_config), speech)
     gpt.load_state_dict(text)
     sovits.load_state_dict({**speech, **(quantiser or {})})
     fingerprint = digest([sha256_file(path) for path in (gpt_file, sovits_file)])
     return VoiceModels(gpt.eval(), sovits.eval(), True, True, fingerprint)
 
 
-def _with_posterior_of(network: SynthesizerTrn, keys: Any) -> SynthesizerTrn:
+def _with_posterior_of(network: SoVITS, keys: Any) -> SoVITS:
     """The network, without a posterior encoder where the weights of these keys have none."""
     if not any(key.startswith(POSTERIOR) for key in keys):
         del network.enc_q
@@ -116,14 +116,14 @@ def load_gpt(models_dir: Path) -> TextToSemantic:
     return _load(TextToSemantic(config), models_dir / "gpt.safetensors")
 
 
-def load_sovits(models_dir: Path) -> SynthesizerTrn:
+def load_sovits(models_dir: Path) -> SoVITS:
     """The trained SoVITS generator of a voice, in evaluation mode on the CPU.
 
     One that was imported for inference alone has no posterior encoder: there is then none in the module either.
     """
     config = SoVITSConfig.from_dict(read_json(models_dir / "sovits.json")["architecture"])
     weights = models_dir / "sovits.safetensors"
-    return _load(_with_posterior_of(SynthesizerTrn(config), _keys(weights)), weights)
+    return _load(_with_posterior_of(SoVITS(config), _keys(weights)), weights)
 
 
 def has_base(models_dir: Path) -> bool:

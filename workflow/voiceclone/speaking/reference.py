@@ -186,7 +186,7 @@ def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> R
     """The chosen utterance as the models see it.
 
     Args:
-        sovits: the trained :class:`voiceclone.models.sovits.SynthesizerTrn`.
+        sovits: the trained :class:`voiceclone.models.sovits.SoVITS`.
         features_dir: folder of the feature stores.
         row: its row of ``features/manifest.tsv``.
         prompt: whether the clip's words come before the text. A model trained from scratch heard one utterance at a

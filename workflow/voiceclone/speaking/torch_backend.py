@@ -21,7 +21,7 @@ from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.backends.waveform import Frames, Source
 from voiceclone.backends.weights import known_emission
 from voiceclone.models.gpt import TextToSemantic
-from voiceclone.models.sovits import SynthesizerTrn
+from voiceclone.models.sovits import SoVITS
 from voiceclone.models.vocoder import SourceFilterDecoder
 from voiceclone.speaking.guidance import (
     END_SHARE,
@@ -416,7 +416,7 @@ class TorchBackend:
     def __init__(
         self,
         gpt: TextToSemantic,
-        sovits: SynthesizerTrn | None,
+        sovits: SoVITS | None,
         device: str = "cpu",
         precision: str = "fp32",
         compiled: bool = False,

@@ -23,8 +23,8 @@ from voiceclone.models.public_files import CODEBOOK, read_discriminator, read_so
 from voiceclone.models.sovits import (
     SOURCE_FILTER,
     GatedStack,
+    SoVITS,
     SoVITSConfig,
-    SynthesizerTrn,
     TrainingOutput,
     random_starts,
     take_slices,
@@ -182,7 +182,7 @@ class SoVITSRecipe:
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.device = data, settings, order, device
-        self.model = SynthesizerTrn(config).to(device)
+        self.model = SoVITS(config).to(device)
         freeze_parts(self.model, settings.freeze, "sovits.freeze")
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
         self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None
@@ -437,7 +437,7 @@ def train_sovits(
     digests["tokenizer"] = tensor_digest(torch.cat([value.float().flatten() for _, value in sorted(frozen.items())]))
     architecture = config.to_dict()
     if base is not None and not settings.train:
-        model = SynthesizerTrn(config)
+        model = SoVITS(config)
         load_weights(model, weights["model"], base)
         model.load_state_dict({**model.state_dict(), **frozen})
         made_from = base_fingerprint("train_sovits", architecture, digests)

@@ -32,7 +32,7 @@ from voiceclone.models.losses import (
     stft_loss,
 )  # fmt: skip
 from voiceclone.models.mel import spectrogram, training_mel
-from voiceclone.models.sovits import FRAMES_PER_TOKEN, SoVITSConfig, SynthesizerTrn, random_starts, take_slices
+from voiceclone.models.sovits import FRAMES_PER_TOKEN, SoVITS, SoVITSConfig, random_starts, take_slices
 from voiceclone.models.vocoder import SourceFilterDecoder
 from voiceclone.sound.spectra import LOG_F0_RANGE, UPSAMPLING
 from voiceclone.stages.settings import RuntimeSettings
@@ -292,7 +292,7 @@ class StagedRecipe:
     ) -> None:
         seed_step(settings.seed, "weights")
         self.data, self.settings, self.order, self.steps, self.device = data, settings, order, steps, device
-        self.model = SynthesizerTrn(config).to(device)
+        self.model = SoVITS(config).to(device)
         freeze_parts(self.model, settings.freeze, "sovits.freeze")
         self.discriminator = MultiPeriodDiscriminator(discriminator).to(device)
         self.average = WeightAverage(self.model, settings.ema_decay) if settings.ema_decay else None

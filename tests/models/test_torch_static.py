@@ -67,7 +67,7 @@ def test_same_logits_as_with_a_cache_that_grows(gpt: TextToSemantic, prompt: int
             logits = static.step_one(token, index, phones.shape[1] + index)
             torch.testing.assert_close(logits, expected[0], atol=1e-5, rtol=0)
             assert int(logits.argmax()) == int(expected.argmax())
-    assert static.capacity == 2 * CACHE_STEP
+    assert static.kv_cache.capacity == 2 * CACHE_STEP
 
 
 def test_rows_of_different_length_do_not_see_each_other(gpt: TextToSemantic) -> None:
@@ -75,7 +75,7 @@ def test_rows_of_different_length_do_not_see_each_other(gpt: TextToSemantic) -> 
     lengths = [(5, 0), (31, 12), (17, 3)]
     with torch.inference_mode():
         inputs = [(torch.randint(0, 40, (1, x)), torch.randint(0, CODES, (1, p))) for x, p in lengths]
-        static.reserve(64)
+        static.kv_cache.reserve(64)
         for row, (phones, prompt) in enumerate(inputs):
             static.prefill(phones, None, prompt, row)
         positions = torch.tensor([prompt for _, prompt in lengths])

@@ -106,7 +106,7 @@ class OnnxBackend:
         self._latent = OnnxSession(folder / LATENT, threads, description["half"], self._providers)
         self._vocoder = open_vocoder(folder, description, threads, self._providers)
         self.pitched = isinstance(self._vocoder, SourceFilterVocoder)
-        self._cache = KeyValueCache(self._gpt, description["cache"], self._floats, device)
+        self._kv_cache = KVCache(self._gpt, description["cache"], self._floats, device)
         self._logits = np.zeros((1, description["end_token"] + 1), np.float32)
         self._pointer = description.get("pointer")
         self.emission, self.guidance = read_pointer(OnnxWeights(folder / TEXT_TO_SEMANTIC), description)
@@ -131,7 +131,7 @@ class OnnxBackend:
 
     def _run(self, phones: Tokens, bert: Floats, tokens: Tokens, position: int, past: int) -> tuple[Floats, int]:
         filled = past + phones.shape[1] + tokens.shape[1]
-        binding = self._cache.binding(filled, past)
+        binding = self._kv_cache.binding(filled, past)
         binding.bind_cpu_input("phones", phones)
         binding.bind_cpu_input("bert", bert.astype(self._floats))
         binding.bind_cpu_input("tokens", tokens)
@@ -297,7 +297,7 @@ def choose_providers(description: dict[str, Any], device: str) -> list[str]:
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-class KeyValueCache:
+class KVCache:
     """Buffers (1, heads, capacity, width) of keys and values per layer, which the graph updates in place.
 
     They are bound once and kept for all sentences; a sentence that outgrows them gets larger ones.

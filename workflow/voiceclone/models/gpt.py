@@ -4,10 +4,8 @@ The network of the public GPT-SoVITS (AR model, after VALL-E), key for key witho
 to all phones; semantic tokens attend to all phones and to the tokens up to themselves. The token at index i is
 predicted from the position before it, so the first one comes from the last phone alone.
 
-One module serves training (:meth:`TextToSemantic.forward`) and generation with a key-value cache
-(:meth:`TextToSemantic.forward_cached`). What is exported is the same sums written again as graphs
-(:mod:`voiceclone.text_to_semantic.graph`, :mod:`voiceclone.text_to_semantic.standard_graph`), which the export
-compares with it.
+One module serves training (:meth:`TextToSemantic.forward`) and, as the reference of the other bodies of this network,
+generation with a KV cache (:meth:`TextToSemantic.forward_cached`). ``text_to_semantic/README.md`` is the map of them.
 """
 
 from __future__ import annotations
@@ -23,6 +21,9 @@ from torch import Tensor, nn
 
 from voiceclone.models.architecture import Architecture
 from voiceclone.models.layers import length_mask
+
+#: Keys and values (layers, 2, B, heads, S, head_dim) of the S positions so far; each pass returns a longer one.
+KVCache = Tensor
 
 
 @dataclass(frozen=True)
@@ -278,19 +279,19 @@ class TextToSemantic(nn.Module):
         return torch.cat([self.embed_text(phones, bert), self.embed_audio(tokens)], dim=1), allowed
 
     def forward_cached(
-        self, phones: Tensor, bert: Tensor | None, tokens: Tensor, past: Tensor | None, position: int | Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, phones: Tensor, bert: Tensor | None, tokens: Tensor, past: KVCache | None, position: int | Tensor
+    ) -> tuple[Tensor, KVCache]:
         """Continue sequences without padding; the first pass and every later step of generation.
 
         Args:
             phones: int64 (B, X); X is 0 after the first pass.
             bert: (B, 1024, X), or None for none (zeros).
             tokens: int64 (B, N): the prompt in the first pass, the newest token later; N may be 0 while X is not.
-            past: (layers, 2, B, heads, S, head_dim) as returned before; None for the first pass.
+            past: as returned before; None for the first pass.
             position: index of ``tokens[:, 0]`` among the semantic tokens, prompt included.
 
         Returns:
-            Logits (B, codes + 1) after the last position, and the cache (layers, 2, B, heads, S + X + N, head_dim).
+            Logits (B, codes + 1) after the last position, and the cache with the new positions.
         """
         x = torch.cat([self.embed_text(phones, bert), self.embed_audio(tokens, position)], dim=1)
         before = 0 if past is None else past.shape[4]
@@ -298,11 +299,11 @@ class TextToSemantic(nn.Module):
         hidden, present = self.h(x, allowed, past)
         return self.ar_predict_layer(hidden[:, -1]), torch.stack(present)
 
-    def prefill(self, phones: Tensor, prompt: Tensor, bert: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def prefill(self, phones: Tensor, prompt: Tensor, bert: Tensor | None = None) -> tuple[Tensor, KVCache]:
         """Read phones (B, X) and prompt (B, P), P may be 0: logits (B, codes + 1) and the cache."""
         return self.forward_cached(phones, bert, prompt, None, 0)
 
-    def decode(self, token: Tensor, position: int | Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, token: Tensor, position: int | Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Read one token (B, 1) at ``position``: logits (B, codes + 1) and the longer cache."""
         return self.forward_cached(token[:, :0], None, token, cache, position)
 

@@ -629,7 +629,7 @@ class TrainingOutput:
 
 
 class SoVITS(nn.Module):
-    """The generator, ``SynthesizerTrn`` upstream. ``ssl_proj`` and the quantiser are frozen, since the GPT knows their tokens."""
+    """The generator (upstream: SynthesizerTrn). ``ssl_proj`` and quantiser are frozen: the GPT knows their tokens."""
 
     def __init__(self, config: SoVITSConfig) -> None:
         super().__init__()

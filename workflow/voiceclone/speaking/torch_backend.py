@@ -243,8 +243,8 @@ class TokenLoop:
         row = self._sentences.index(None)
         device, filled = self._decoder.device, len(wanted.phones) + len(wanted.prompt)
         needed = filled + wanted.limit + self._steps
-        if needed > self._decoder.capacity:
-            self._decoder.reserve(needed)
+        if needed > self._decoder.kv_cache.capacity:
+            self._decoder.kv_cache.reserve(needed)
             if self._graphs is not None:
                 self._graphs.clear()  # they write to the buffers that were
         phones, prompt = (torch.from_numpy(part)[None].to(device) for part in (wanted.phones, wanted.prompt))
@@ -320,7 +320,7 @@ class TokenLoop:
         if self._graphs is not None:
             rows = min(1 << (rows - 1).bit_length(), len(self._sentences))
         length = -(-(longest + self._steps + 1) // self._lengths) * self._lengths
-        return rows, min(length, self._decoder.capacity)
+        return rows, min(length, self._decoder.kv_cache.capacity)
 
     def _draw_noise(self) -> None:
         fresh = self._fresh_noise.numpy()

@@ -56,7 +56,7 @@ class StandardBackend(ABC):
         self._phones, self._steps = description["phones"], description.get("steps_per_frame", 1)
         self._sample_rate, self.pitched = description["sample_rate"], is_source_filter(description)
         with self.scope():
-            self._kept, self._mask = self._rows(0), self.upload(np.zeros((1, 1, 1, 0), np.float16))
+            self._kv_cache, self._mask = self._rows(0), self.upload(np.zeros((1, 1, 1, 0), np.float16))
             self._nothing = self._rows(1)[0]
             self._hidden = self.upload(np.full((1, 1, 1, 1), HIDDEN_SCORE, np.float16))
             self._logits = self.upload(np.zeros((1, description["end_token"] + 1), np.float32))
@@ -105,7 +105,7 @@ class StandardBackend(ABC):
             self.run("text_to_semantic", {**inputs, **past}, outputs, FIRST)
             if self._dim:
                 self._phone_keys = self.download(outputs["pointer_keys"])[0, : len(phones)].copy()
-            return self._keep(rows, 0), count
+            return self._append(rows, 0), count
 
     def step(self, token: int, position: int, cache: Any) -> tuple[Floats, Any]:
         """See :class:`voiceclone.backends.backend.Backend`; ``cache`` is the number of positions that are filled."""
@@ -113,7 +113,7 @@ class StandardBackend(ABC):
             self._last["ids"][...] = token + self._phones
             self._last["positions"][...] = position
             self.run("text_to_semantic", *self._steady, STEP)
-            return self._keep(self._row, cache), cache + 1
+            return self._append(self._row, cache), cache + 1
 
     def point(self) -> Floats:
         """See :class:`voiceclone.speaking.guidance.PointingBackend`."""
@@ -122,7 +122,7 @@ class StandardBackend(ABC):
 
     def _step_arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Inputs and outputs of every step until the buffers grow."""
-        past = {"past_mask": self._mask, **dict(zip(self._names, self._kept, strict=True))}
+        past = {"past_mask": self._mask, **dict(zip(self._names, self._kv_cache, strict=True))}
         return {**self._last, **past}, self._outputs(self._row)
 
     def _outputs(self, rows: Any) -> dict[str, Any]:
@@ -132,20 +132,20 @@ class StandardBackend(ABC):
             named |= {"pointer_keys": keys, "pointer_query": self._query}
         return named
 
-    def _keep(self, rows: Any, past: int) -> Floats:
-        """Put new rows (2 layers, 1, heads, N, width) behind the ``past`` positions; the logits after them."""
+    def _append(self, rows: Any, past: int) -> Floats:
+        """Put new rows (2 layers, 1, heads, N, width) behind the ``past`` positions of the KV cache; the logits."""
         end = past + rows.shape[3]
         if end > self._mask.shape[3]:
             self._grow(-(-end // CACHE_STEP) * CACHE_STEP)
-        self._kept[:, :, :, past:end] = rows
+        self._kv_cache[:, :, :, past:end] = rows
         self._mask[..., past:end] = 0
         return self.download(self._logits)[0].copy()
 
     def _grow(self, capacity: int) -> None:
-        kept, mask = self._kept, self._mask
-        self._kept = self._rows(capacity)
+        before, mask = self._kv_cache, self._mask
+        self._kv_cache = self._rows(capacity)
         self._mask = self.upload(np.full((1, 1, 1, capacity), HIDDEN_SCORE, np.float16))
-        self._kept[:, :, :, : kept.shape[3]], self._mask[..., : mask.shape[3]] = kept, mask
+        self._kv_cache[:, :, :, : before.shape[3]], self._mask[..., : mask.shape[3]] = before, mask
         self._steady = self._step_arrays()
 
     def _rows(self, count: int) -> Any:

@@ -17,7 +17,7 @@ SCRATCH = 8
 
 
 class KernelGPT:
-    """The network with its keys and values; one sentence at a time.
+    """The network with its KV cache; one sentence at a time.
 
     Args:
         library: of :func:`voiceclone.kernels.binding.load_kernels`.
@@ -45,7 +45,7 @@ class KernelGPT:
         self._asked: Floats = np.zeros(pointer["dim"] if pointer else 0, np.float32)
         self._phone_keys: Floats = np.zeros((0, len(self._asked)), np.float32)
         self._capacity = 0
-        self._caches: Floats = np.zeros(0, np.float32)
+        self._kv_cache: Floats = np.zeros(0, np.float32)  # (2, layers, heads, capacity, width)
 
     def _layer(self, weights: OnnxWeights, index: int) -> tuple[dict[str, Packed], dict[str, Floats]]:
         name = f"h.layers.{index}"
@@ -103,13 +103,13 @@ class KernelGPT:
         return logits[: self._codes], past + rows
 
     def _grow(self, positions: int, kept: int) -> None:
-        """Room for more positions; the first ``kept`` are kept."""
+        """Make room for more positions in the KV cache; the first ``kept`` are kept."""
         layers, heads, width = (self._sizes[name] for name in ("layers", "heads", "head_width"))
         capacity = -(-positions // CACHE_STEP) * CACHE_STEP
-        caches: Floats = np.zeros((2, layers, heads, capacity, width), np.float32)
+        grown: Floats = np.zeros((2, layers, heads, capacity, width), np.float32)
         if kept:
-            caches[:, :, :, :kept] = self._caches[:, :, :, :kept]
-        self._caches, self._capacity = caches, capacity
+            grown[:, :, :, :kept] = self._kv_cache[:, :, :, :kept]
+        self._kv_cache, self._capacity = grown, capacity
         self._scores = np.empty((MOST_THREADS, capacity + 16), np.float32)
         self._numbers = np.empty((MOST_THREADS, SCRATCH * self._inner), np.uint8)
         self._array = (Layer * layers)()
@@ -118,7 +118,7 @@ class KernelGPT:
                 setattr(self._array[index], name, linear.structure)
             for name, norm in norms.items():
                 setattr(self._array[index], name, norm.ctypes.data)
-            self._array[index].keys, self._array[index].values = (part[index].ctypes.data for part in caches)
+            self._array[index].keys, self._array[index].values = (part[index].ctypes.data for part in grown)
         after = ctypes.cast(ctypes.byref(self._array, self._split * ctypes.sizeof(Layer)), ctypes.POINTER(Layer))
         self._networks = [Network(layers - self._split, heads, width, capacity, after, self._logits.structure)]
         if self._query is not None:  # the layers that the pointer reads are a network of their own

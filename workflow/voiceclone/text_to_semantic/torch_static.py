@@ -1,11 +1,11 @@
-"""Text to semantic in torch with keys and values in buffers that stay: nothing is joined or moved from step to step.
+"""Text to semantic in torch with a static :class:`KVCache`: no tensor is joined or moved from step to step.
 
 The same sums as :meth:`voiceclone.models.gpt.TextToSemantic.forward_cached`, over the same weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from voiceclone.backends.backend import CACHE_STEP
 from voiceclone.errors import ConfigError
-from voiceclone.models.gpt import Layer, TextToSemantic, attention_mask
+from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic, attention_mask
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -88,8 +88,38 @@ def layer_step(
     return weights.finish(x, attended.reshape(count, dim))
 
 
+class KVCache:
+    """Keys and values of each layer, in one buffer (rows, heads, capacity, width) each.
+
+    Args:
+        config: sizes of the network.
+        rows: sentences at once.
+        dtype: of the buffers.
+        device: where they lie.
+    """
+
+    def __init__(self, config: GPTConfig, rows: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._shape, self._dtype, self._device = (rows, config.heads, config.dim // config.heads), dtype, device
+        self.capacity = 0
+        self.keys, self.values = ([self._empty() for _ in range(config.layers)] for _ in range(2))
+
+    def _empty(self) -> Tensor:
+        rows, heads, width = self._shape
+        return torch.zeros(rows, heads, self.capacity, width, dtype=self._dtype, device=self._device)
+
+    def reserve(self, positions: int) -> None:
+        """Make room for a number of positions in every row; what is there stays."""
+        if positions <= self.capacity:
+            return
+        before, self.capacity = self.capacity, -(-positions // CACHE_STEP) * CACHE_STEP
+        for buffers in (self.keys, self.values):
+            for index, old in enumerate(buffers):
+                buffers[index] = self._empty()
+                buffers[index][:, :, :before] = old
+
+
 class StaticDecoder:
-    """Text to semantic for a number of sentences (rows) at once, each with its own place in the buffers.
+    """Text to semantic for a number of sentences (rows) at once, each with its own row in the cache.
 
     Args:
         gpt: the model, on its device.
@@ -106,30 +136,13 @@ class StaticDecoder:
         self._gpt = gpt
         self._layers = [LayerWeights.of(layer, dtype) for layer in gpt.h.layers]
         self._layer_step: Callable[..., Tensor] = torch.compile(layer_step, dynamic=True) if compiled else layer_step
-        self.capacity = 0
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self.kv_cache = KVCache(gpt.config, rows, dtype, self.device)
         self._waves = gpt.ar_audio_position
         self._pointer = gpt.pointer if gpt.config.pointer_layer else None
         size = gpt.config.pointer_dim if self._pointer else 0
         self.phone_room = 0  # phones of a row that the pointer has room for
         self._phone_keys = torch.zeros(rows, 0, size, device=self.device)
         self._queries = torch.zeros(rows, size, device=self.device)
-
-    def reserve(self, positions: int) -> None:
-        """Make room for a number of positions in every row; what is there stays."""
-        if positions <= self.capacity:
-            return
-        before, self.capacity = self.capacity, -(-positions // CACHE_STEP) * CACHE_STEP
-        shape = (self.rows, self.config.heads, self.capacity, self.config.dim // self.config.heads)
-        for buffers in (self._keys, self._values):
-            for index in range(self.config.layers):
-                fresh = torch.zeros(shape, dtype=self.dtype, device=self.device)
-                if before:
-                    fresh[:, :, :before] = buffers[index]
-                    buffers[index] = fresh
-                else:
-                    buffers.append(fresh)
 
     @property
     def emission(self) -> Tensor:
@@ -161,9 +174,9 @@ class StaticDecoder:
         x = torch.cat([self._gpt.embed_text(phones, bert), self._gpt.embed_audio(prompt)], dim=1).to(self.dtype)
         allowed = attention_mask(phones.shape[1], prompt.shape[1], device=self.device)
         count, heads = x.shape[1], self.config.heads
-        self.reserve(count)
+        self.kv_cache.reserve(count)
         self.reserve_phones(phones.shape[1])
-        for index, (weights, keys, values) in enumerate(zip(self._layers, self._keys, self._values, strict=True)):
+        for index, (weights, keys, values) in enumerate(self._cached_layers()):
             joint = F.linear(x, *weights.joint).view(1, count, 3, heads, -1)
             query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
             keys[row, :, :count], values[row, :, :count] = key[0], value[0]
@@ -185,9 +198,9 @@ class StaticDecoder:
         Returns:
             Logits float32 (codes + 1,).
         """
-        self.reserve(filled + 1)
+        self.kv_cache.reserve(filled + 1)
         x = self._gpt.embed_audio(torch.tensor([[token]], device=self.device), position)[0].to(self.dtype)
-        for index, (weights, keys, values) in enumerate(zip(self._layers, self._keys, self._values, strict=True)):
+        for index, (weights, keys, values) in enumerate(self._cached_layers()):
             x = layer_step(weights, x, keys, values, slice(0, 1), filled, None, filled + 1)
             self._ask(index, x)
         return self._logits(x)[0]
@@ -207,10 +220,14 @@ class StaticDecoder:
         rows = torch.arange(len(tokens), device=self.device)
         mask = (torch.arange(length, device=self.device) <= filled[:, None])[:, None, None]
         x = self._embed(tokens, positions).to(self.dtype)
-        for index, (weights, keys, values) in enumerate(zip(self._layers, self._keys, self._values, strict=True)):
+        for index, (weights, keys, values) in enumerate(self._cached_layers()):
             x = self._layer_step(weights, x, keys, values, rows, filled, mask, length)
             self._ask(index, x)
         return self._logits(x)
+
+    def _cached_layers(self) -> Iterator[tuple[LayerWeights, Tensor, Tensor]]:
+        """Weights, keys and values of each layer."""
+        return zip(self._layers, self.kv_cache.keys, self.kv_cache.values, strict=True)
 
     def _ask(self, layer: int, x: Tensor) -> None:
         """Keep the pointer's queries of rows (R, dim), where a layer is the one that it reads."""

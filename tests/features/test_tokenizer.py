@@ -78,15 +78,15 @@ def test_tokens_equal_the_models_own_quantiser(tmp_path: Path) -> None:
     tensors = open_store(tmp_path / "t.safetensors")
     projection = torch.nn.Conv1d(6, 6, 2, stride=2)
     projection.load_state_dict({name: torch.from_numpy(tensors[f"ssl_proj.{name}"]) for name in ("weight", "bias")})
-    quantiser = Quantizer(12, 6)
-    quantiser.load_state_dict(
+    quantizer = Quantizer(12, 6)
+    quantizer.load_state_dict(
         {key.removeprefix("quantizer."): torch.from_numpy(tensors[key]) for key in KEYS if key.startswith("quantizer.")}
     )
     assert tokens.metadata["tokenizer_sha256"] == sha256_file(tmp_path / "t.safetensors")
     for utterance in vectors:
         assert tokens[utterance].dtype == np.int64 and tokens[utterance].shape == (100,)
         with torch.no_grad():
-            expected = quantiser.encode(projection(torch.from_numpy(vectors[utterance])[None]))[0, 0]
+            expected = quantizer.encode(projection(torch.from_numpy(vectors[utterance])[None]))[0, 0]
         assert tokens[utterance].tolist() == expected.tolist()
 
 

@@ -197,12 +197,12 @@ class BaseUnderTest:
         for row in self.held_out:
             by_name[row["source"] if row["source"] in self.teachers else row["speaker"]].append(row)
 
-        def most(name: str) -> int:
+        def limit(name: str) -> int:
             return self.settings.teacher_utterances if name in self.teachers else self.settings.utterances
 
         groups = [
             Group(name, name not in self.teachers and name not in trained, name in self.teachers,
-                  tuple(_by_hash(rows, most(name))))
+                  tuple(_by_hash(rows, limit(name))))
             for name, rows in by_name.items()
         ]  # fmt: skip
         groups.sort(key=lambda group: (-len(group.rows), group.name))
@@ -523,9 +523,9 @@ def _describe(group: Group) -> dict[str, Any]:
     return {"name": group.name, "teacher": group.teacher, "held_out_person": group.held_out_person}
 
 
-def _by_hash(rows: Sequence[Row], most: int) -> list[Row]:
-    """The ``most`` rows whose ids have the smallest hashes."""
-    return sorted(rows, key=lambda row: hashlib.sha256(row["utterance"].encode()).digest())[:most]
+def _by_hash(rows: Sequence[Row], max_count: int) -> list[Row]:
+    """The ``max_count`` rows whose ids have the smallest hashes."""
+    return sorted(rows, key=lambda row: hashlib.sha256(row["utterance"].encode()).digest())[:max_count]
 
 
 def teachers_of(results: Path) -> frozenset[str]:

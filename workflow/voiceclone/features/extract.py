@@ -258,7 +258,7 @@ def extract_features(
         device: ``cpu`` or ``cuda``.
         threads: CPU threads of the encoders; 0: their choice.
         label: for the progress lines.
-        progress_seconds: least seconds between two of them.
+        progress_seconds: min. seconds between two of them.
 
     Raises:
         AssetError: a model that the settings name was not given.

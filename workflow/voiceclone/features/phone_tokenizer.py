@@ -53,7 +53,7 @@ def kmeans(points: Floats, size: int, iterations: int, seed: int) -> tuple[Float
     Args:
         points: float32 (N, D).
         size: number of centres K, at most N.
-        iterations: most rounds.
+        iterations: max. rounds.
         seed: of the first centres.
 
     Returns:
@@ -98,11 +98,11 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 PITCHES_PER_TOKEN = 4  # F0 comes 100 times a second, tokens 25 times
 PITCH_EDGES = (-0.12, 0.08)  # of log F0 about the speaker's median: low, middle, high
-LEAST_FRAMES = 15  # of a class; the mean of fewer is not reliable
+MIN_FRAMES = 15  # of a class; the mean of fewer is not reliable
 NUISANCE_WEIGHT = 3.0
 ALIGNMENT_ROUNDS = 8
 RIDGE = 0.03  # share of the mean variance within classes that is added to each
-MOST_SHIFT = 100  # tokens by which twins may be apart
+MAX_SHIFT = 100  # tokens by which twins may be apart
 TIMING = 2  # tokens by which the ends of twins may differ
 SEARCHED = 64  # dimensions that are looked at to find where twins lie on each other
 FRAMES_PER_CODE = 256  # more frames than this for each code do not move the centres noticeably
@@ -236,7 +236,7 @@ def discriminants(
             chosen = pairs[classes == one]
             sums[one] = sums.get(one, np.zeros(size)) + chosen.sum(axis=0)
             counts[one] = counts.get(one, 0) + len(chosen)
-    kept = [one for one in sorted(counts) if counts[one] >= LEAST_FRAMES]
+    kept = [one for one in sorted(counts) if counts[one] >= MIN_FRAMES]
     if len(kept) < 2:
         raise DataError(f"{number} frames of speech hold {len(kept)} phones that are spoken often enough", "add speech")
     mean = total / number
@@ -306,7 +306,7 @@ def _twin_differences(first: Floats, second: Floats) -> Doubles | None:
     another tempo do not: laid on each other, their phones would count as scatter within the phones.
     """
     apart = len(first) - len(second)
-    if abs(apart) > MOST_SHIFT:
+    if abs(apart) > MAX_SHIFT:
         return None
 
     def laid(shift: int, step: int = 1) -> Doubles | None:
@@ -316,7 +316,7 @@ def _twin_differences(first: Floats, second: Floats) -> Doubles | None:
         return 0.5 * (one[:count].astype(np.float64) - other[:count]) if enough else None
 
     step = max(1, first.shape[1] // SEARCHED)
-    found = {shift: laid(shift, step) for shift in range(-MOST_SHIFT, MOST_SHIFT + 1)}
+    found = {shift: laid(shift, step) for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
     distances = {shift: float(np.square(some).mean()) for shift, some in found.items() if some is not None}
     best = min(distances, key=lambda shift: distances[shift], default=None)
     return None if best is None or abs(best - apart) > TIMING else laid(best)
@@ -325,11 +325,11 @@ def _twin_differences(first: Floats, second: Floats) -> Doubles | None:
 def _cluster(speech: Sequence[Speech], projection: Projection, settings: TokenizerSettings) -> tuple[Floats, Ints]:
     """Centres of k-means over a seeded selection of all frames, and the codes of these frames."""
     lengths = [len(item.pairs()) for item in speech]
-    available, most = sum(lengths), settings.codes * FRAMES_PER_CODE
+    available, max_count = sum(lengths), settings.codes * FRAMES_PER_CODE
     kept = np.ones(available, dtype=bool)
-    if available > most:
+    if available > max_count:
         kept[:] = False
-        kept[np.random.default_rng(settings.seed).choice(available, most, replace=False)] = True
+        kept[np.random.default_rng(settings.seed).choice(available, max_count, replace=False)] = True
     parts = np.split(kept, np.cumsum(lengths)[:-1])
     points = np.concatenate([projection(item.pairs()[part]) for item, part in zip(speech, parts, strict=True)])
     return kmeans(np.ascontiguousarray(points), settings.codes, settings.iterations, settings.seed)

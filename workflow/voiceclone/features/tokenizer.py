@@ -36,7 +36,7 @@ KEYS = (
     "ssl_proj.bias",
     *(CODEBOOK + name for name in ("inited", "cluster_size", "embed", "embed_avg")),
 )
-MOST_FRAMES = 8 * 3600 * 25  # eight hours: more speech does not move the map to phones noticeably
+MAX_FRAMES = 8 * 3600 * 25  # eight hours: more speech does not move the map to phones noticeably
 FRAMES_PER_CODE = 256  # more frames than this for each code do not move the centres noticeably
 log = logging.getLogger(__name__)
 
@@ -238,11 +238,11 @@ def _fit_to_phones(content: Store, rows: Sequence[Row], settings: TokenizerSetti
     return _tensors(*projection.convolution(), centres, codes)
 
 
-def _enough(content: Store, rows: Sequence[Row], most: int = MOST_FRAMES) -> list[Row]:
-    """The rows with the smallest hashes, up to so many token frames, in their order."""
+def _enough(content: Store, rows: Sequence[Row], max_frames: int = MAX_FRAMES) -> list[Row]:
+    """The rows with the smallest hashes, up to ``max_frames`` token frames, in their order."""
     order = sorted(rows, key=lambda row: hashlib.sha256(row["utterance"].encode()).digest())
     before = np.cumsum([0, *(content.shape(row["utterance"])[1] // 2 for row in order)])[:-1]
-    kept = {row["utterance"] for row, frames in zip(order, before, strict=True) if frames < most}
+    kept = {row["utterance"] for row, frames in zip(order, before, strict=True) if frames < max_frames}
     return [row for row in rows if row["utterance"] in kept]
 
 
@@ -253,12 +253,12 @@ def _pairs(content: Store, utterance: str) -> Floats:
     return np.concatenate([frames[:, 0::2], frames[:, 1::2]]).T.astype(np.float32)
 
 
-def _sample(store: Store, utterances: Sequence[str], available: int, most: int, seed: int) -> Floats:
-    """Means of neighbouring frames (N, D): all of them, or a seeded selection of ``most``, one utterance in memory."""
+def _sample(store: Store, utterances: Sequence[str], available: int, max_count: int, seed: int) -> Floats:
+    """Means of neighbouring frames (N, D): all of them, or a seeded selection of ``max_count``, one utterance in memory."""
     kept = np.ones(available, dtype=bool)
-    if available > most:
+    if available > max_count:
         kept[:] = False
-        kept[np.random.default_rng(seed).choice(available, most, replace=False)] = True
+        kept[np.random.default_rng(seed).choice(available, max_count, replace=False)] = True
     parts, position = [], 0
     for utterance in utterances:
         content = store[utterance]

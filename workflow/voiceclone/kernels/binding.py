@@ -27,8 +27,8 @@ FLAGS = (
 )  # fmt: skip
 #: Outputs that the kernels make at once, and of which weights are packed; see ``products.h``.
 PANEL = 16
-#: Threads that the kernels start at most.
-MOST_THREADS = 64
+#: Limit of the threads that the kernels start.
+MAX_THREADS = 64
 #: Samples between frames of a source-filter decoder whose waveform they make.
 KERNEL_HOP = 320
 FLOAT32, FLOAT16, INT8, INT4 = range(4)

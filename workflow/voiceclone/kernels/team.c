@@ -8,7 +8,7 @@
 #define PAUSE() ((void)0)
 #endif
 
-#define MOST_THREADS 64
+#define MAX_THREADS 64
 #define SPINS 4000 /* about a tenth of a millisecond; whoever waits longer sleeps, so that the others get its core */
 
 static struct {
@@ -16,7 +16,7 @@ static struct {
     Task task;
     void *context;
     atomic_uint start, done, arrived, passed, asleep;
-    unsigned born[MOST_THREADS]; /* starts before each thread */
+    unsigned born[MAX_THREADS]; /* starts before each thread */
     pthread_mutex_t turn;        /* of whoever has the team do a task */
     pthread_mutex_t lock;        /* of who sleeps */
     pthread_cond_t wake;
@@ -66,7 +66,7 @@ static void *work(void *argument) {
 /* Have at least so many threads from now on; returns how many there are. */
 int start_team(int size) {
     pthread_mutex_lock(&team.turn);
-    for (size = size < MOST_THREADS ? size : MOST_THREADS; team.size < size; team.size++) {
+    for (size = size < MAX_THREADS ? size : MAX_THREADS; team.size < size; team.size++) {
         pthread_t thread;
         team.born[team.size] = atomic_load(&team.start);
         if (pthread_create(&thread, NULL, work, (void *)(intptr_t)team.size)) break;

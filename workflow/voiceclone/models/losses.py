@@ -90,8 +90,8 @@ def pitch_loss(log_f0: Tensor, voicing: Tensor, target: Tensor, voiced: Tensor) 
         Mean absolute difference of log F0 over voiced frames (items with less than a quarter of them count less), and
         binary cross-entropy of voicing.
     """
-    least = voiced.shape[-1] / 4
-    error = ((log_f0 - target).abs() * voiced).sum(-1) / voiced.sum(-1).clamp(min=least)
+    min_voiced = voiced.shape[-1] / 4
+    error = ((log_f0 - target).abs() * voiced).sum(-1) / voiced.sum(-1).clamp(min=min_voiced)
     return error.mean(), F.binary_cross_entropy_with_logits(voicing, voiced)
 
 

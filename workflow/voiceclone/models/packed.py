@@ -79,7 +79,7 @@ def read_packed(path: Path, kind: str) -> tuple[Any, State]:
         raise AssetError(f"{path}: a packed file of kind {found}, expected {kind}")
     try:
         config = NETWORKS[kind][0].from_dict(json.loads(metadata["architecture"]))
-        state |= _zero_quantiser(network_of(kind, config)) if kind == "sovits" else {}
+        state |= _zero_quantizer(network_of(kind, config)) if kind == "sovits" else {}
         faults = layout_faults({name: tuple(value.shape) for name, value in state.items()}, network_of(kind, config))
     except (KeyError, ValueError, TypeError, AttributeError, VoiceCloneError, RuntimeError) as error:
         raise AssetError(f"{path}: its architecture cannot be built ({error})", "pack it again") from error
@@ -88,7 +88,7 @@ def read_packed(path: Path, kind: str) -> tuple[Any, State]:
     return config, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
-def _zero_quantiser(network: Callable[[], nn.Module]) -> State:
+def _zero_quantizer(network: Callable[[], nn.Module]) -> State:
     """What is left out of a SoVITS, until the tokenizer's tensors take its place."""
     with torch.device("meta"):
         expected = network().state_dict()

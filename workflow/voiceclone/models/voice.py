@@ -75,8 +75,8 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
     packed = [models / f"{kind}{SUFFIX}" for kind in ("gpt", "sovits")]
     if all(path.is_file() for path in [*packed, models / "tokenizer.safetensors"]):
         tokenizer = load_file(str(models / "tokenizer.safetensors"))
-        quantiser = {name: value.float() for name, value in tokenizer.items()}
-        return replace(_public(packed[0], packed[1], quantiser=quantiser), public=False)
+        quantizer = {name: value.float() for name, value in tokenizer.items()}
+        return replace(_public(packed[0], packed[1], quantizer=quantizer), public=False)
     return _public(_only(models, ".ckpt"), _only(models, ".pth"))
 
 
@@ -90,7 +90,7 @@ def _only(folder: Path, ending: str) -> Path:
     return found[0]
 
 
-def _public(gpt_file: Path, sovits_file: Path, *, quantiser: Mapping[str, Tensor] | None = None) -> VoiceModels:
+def _public(gpt_file: Path, sovits_file: Path, *, quantizer: Mapping[str, Tensor] | None = None) -> VoiceModels:
     """Models of public or packed files; ``quantiser`` is the SoVITS's where its file has none."""
     text_config, text = read_gpt(gpt_file)
     speech_config, speech = read_sovits(sovits_file)
@@ -98,7 +98,7 @@ def _public(gpt_file: Path, sovits_file: Path, *, quantiser: Mapping[str, Tensor
         raise DataError(f"{gpt_file}: a GPT of {text_config.codes} codes; {sovits_file} has {speech_config.codes}")
     gpt, sovits = TextToSemantic(text_config), _with_posterior_of(SoVITS(speech_config), speech)
     gpt.load_state_dict(text)
-    sovits.load_state_dict({**speech, **(quantiser or {})})
+    sovits.load_state_dict({**speech, **(quantizer or {})})
     fingerprint = digest([sha256_file(path) for path in (gpt_file, sovits_file)])
     return VoiceModels(gpt.eval(), sovits.eval(), True, True, fingerprint)
 

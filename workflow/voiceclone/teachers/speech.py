@@ -203,7 +203,7 @@ def make_teacher_speech(
         output_dir: results/teachers/NAME; sound of lines that are no longer wanted is removed.
         settings: hours, ranges, seed.
         threads: processes that speak, one core each.
-        interval: least seconds between two progress lines.
+        interval: min. seconds between two progress lines.
 
     Raises:
         DataError: no sentence is left, or the teacher can read none of them.

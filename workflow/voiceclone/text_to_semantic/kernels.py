@@ -9,7 +9,7 @@ import numpy as np
 
 from voiceclone.backends.backend import CACHE_STEP, Floats, Tokens
 from voiceclone.backends.weights import OnnxWeights
-from voiceclone.kernels.binding import MOST_THREADS, Layer, Network, Pass
+from voiceclone.kernels.binding import MAX_THREADS, Layer, Network, Pass
 from voiceclone.kernels.packing import Packed, pack_int4, pack_int8, pack_linear
 
 #: Bytes for each input that a thread needs to quantise rows; see ``SCRATCH`` in ``linear.h``.
@@ -110,8 +110,8 @@ class KernelGPT:
         if kept:
             grown[:, :, :, :kept] = self._kv_cache[:, :, :, :kept]
         self._kv_cache, self._capacity = grown, capacity
-        self._scores = np.empty((MOST_THREADS, capacity + 16), np.float32)
-        self._numbers = np.empty((MOST_THREADS, SCRATCH * self._inner), np.uint8)
+        self._scores = np.empty((MAX_THREADS, capacity + 16), np.float32)
+        self._numbers = np.empty((MAX_THREADS, SCRATCH * self._inner), np.uint8)
         self._array = (Layer * layers)()
         for index, (linears, norms) in enumerate(self._layers):
             for name, linear in linears.items():

@@ -23,7 +23,7 @@ from voiceclone.models.public_files import read_discriminator, read_gpt, read_so
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.models.voice import load_voice
 from voiceclone.training import finetuning
-from voiceclone.training.checkpoints import CheckpointStore
+from voiceclone.training.checkpoints import CheckpointStore, take_snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CODES, SIZE = 16, 32
@@ -83,7 +83,7 @@ def test_trainings_that_go_on_are_packed_at_what_was_saved_last(models, tmp_path
         ("gpt", "a", 4, {"model": gpt, "average": {"average": {key: gpt[key] + 1}}}),
     ):
         place = tmp_path / "state" / kind / folder
-        CheckpointStore(place, folder).save(step, parts, [], {})
+        CheckpointStore(place, folder).write(take_snapshot(step, parts, [], {}))
         write_json(place / "fingerprint.json", {"components": {"architecture": sizes[kind]}})
         record = place / f"step-{step:08d}" / "checkpoint.json"
         write_json(record, read_json(record) | {"time": f"2030-01-0{1 if folder == 'b' else 2}T00:00:00Z"})

@@ -21,7 +21,7 @@ from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
-from voiceclone.training.checkpoints import CheckpointStore, CheckpointWriter
+from voiceclone.training.checkpoints import CheckpointStore, CheckpointWriter, take_snapshot
 from voiceclone.training.data import BatchOrder, seed_step
 from voiceclone.training.gpt import GPTData, GPTRecipe
 from voiceclone.training.loop import Recipe
@@ -70,7 +70,7 @@ def test_cost_of_a_checkpoint(tmp_path: Path, make: Callable[[Path, str], Recipe
                 if kind == "beside":
                     writer.submit(step, parts, history, {})
                 else:
-                    store.save(step, parts, history, {})
+                    store.write(take_snapshot(step, parts, history, {}))
             seed_step(0, step)
             recipe.train_step(step)
             step += 1

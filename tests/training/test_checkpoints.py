@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.errors import DataError
-from voiceclone.training.checkpoints import CheckpointStore, DamagedCheckpointError, HostMemory, pack, unpack
+from voiceclone.training.checkpoints import (
+    CheckpointStore,
+    DamagedCheckpointError,
+    HostMemory,
+    pack,
+    take_snapshot,
+    unpack,
+)
 
 KEY = "0123456789ab"
 VERSIONS = {"torch": "x"}
@@ -45,7 +52,7 @@ def equal(a: object, b: object) -> bool:
 def store(tmp_path: Path) -> CheckpointStore:
     made = CheckpointStore(tmp_path / "state", KEY, keep=2)
     for step in (5, 10, 15):
-        made.save(step, parts(step), [{"step": step, "loss": 0.1}], VERSIONS)
+        made.write(take_snapshot(step, parts(step), [{"step": step, "loss": 0.1}], VERSIONS))
     return made
 
 
@@ -89,7 +96,7 @@ def test_a_checkpoint_comes_back_exactly_and_only_the_newest_are_kept(store: Che
 def test_tied_and_sliced_tensors_are_stored_whole(tmp_path: Path) -> None:
     base = torch.arange(12.0).view(3, 4)
     store = CheckpointStore(tmp_path, KEY)
-    store.save(1, {"model": {"a": base, "tied": base, "view": base.t()[1:]}}, [], VERSIONS)
+    store.write(take_snapshot(1, {"model": {"a": base, "tied": base, "view": base.t()[1:]}}, [], VERSIONS))
     found = store.newest()
     assert found is not None
     assert torch.equal(found.parts["model"]["tied"], base) and torch.equal(found.parts["model"]["view"], base.t()[1:])
@@ -124,7 +131,7 @@ def test_damaged_ones_never_push_out_the_last_whole_one(store: CheckpointStore) 
     found = again.newest()
     assert found is not None and found.record.step == 15
     for step in (16, 17):
-        again.save(step, parts(step), [], VERSIONS)
+        again.write(take_snapshot(step, parts(step), [], VERSIONS))
     found = again.newest()
     assert found is not None and found.record.step == 17
     assert again.steps() == [16, 17, 20, 25]
@@ -154,7 +161,7 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(store: CheckpointStore, mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"No space left on device.*the one of step 15 is kept"):
-        store.save(20, parts(20), [], VERSIONS)
+        store.write(take_snapshot(20, parts(20), [], VERSIONS))
     monkeypatch.undo()
     assert store.steps() == [10, 15]
     assert sorted(path.name for path in store.folder.iterdir()) == ["step-00000010", "step-00000015"]
@@ -162,7 +169,7 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(store: CheckpointStore, mon
 
 def test_saving_a_step_again_replaces_it(store: CheckpointStore) -> None:
     (store.path(15) / "state.json").write_text("{}")
-    store.save(15, parts(7), [], VERSIONS)
+    store.write(take_snapshot(15, parts(7), [], VERSIONS))
     found = store.newest()
     assert found is not None and equal(found.parts, parts(7))
 
@@ -170,7 +177,7 @@ def test_saving_a_step_again_replaces_it(store: CheckpointStore) -> None:
 def test_killed_while_it_replaces_the_only_checkpoint_the_old_one_is_put_back(tmp_path: Path) -> None:
     """Between the two renames: the old one has a name that is no checkpoint's, the new one is not there yet."""
     store = CheckpointStore(tmp_path, KEY)
-    store.save(5, parts(5), [], VERSIONS)
+    store.write(take_snapshot(5, parts(5), [], VERSIONS))
     store.path(5).rename(tmp_path / ".replaced-00000005")
     (tmp_path / ".writing-00000005").mkdir()
     again = CheckpointStore(tmp_path, KEY)
@@ -192,9 +199,9 @@ def test_those_with_the_lowest_figure_and_every_mth_are_kept(tmp_path: Path) -> 
     store = CheckpointStore(tmp_path, KEY, keep=2, keep_every=40, keep_best=1)
     figures = {10: None, 20: 0.3, 30: 0.5, 40: None, 50: 0.4, 60: 0.9, 70: None}
     for step, figure in figures.items():
-        store.save(step, parts(step), [], VERSIONS, figure)
+        store.write(take_snapshot(step, parts(step), [], VERSIONS, figure))
     assert store.steps() == [20, 40, 60, 70]
-    store.save(80, parts(80), [], VERSIONS, 0.1)
+    store.write(take_snapshot(80, parts(80), [], VERSIONS, 0.1))
     assert store.steps() == [40, 70, 80]
 
 

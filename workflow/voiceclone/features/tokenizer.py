@@ -254,7 +254,7 @@ def _pairs(content: Store, utterance: str) -> Floats:
 
 
 def _sample(store: Store, utterances: Sequence[str], available: int, max_count: int, seed: int) -> Floats:
-    """Means of neighbouring frames (N, D): all of them, or a seeded selection of ``max_count``, one utterance in memory."""
+    """Means of neighbouring frames (N, D): all, or a seeded selection of ``max_count``; one utterance in memory."""
     kept = np.ones(available, dtype=bool)
     if available > max_count:
         kept[:] = False

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -50,52 +48,6 @@ class Stateful(Protocol):
 def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
     """Copies of the weights on the CPU."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-
-
-@dataclass
-class Counters:
-    """Progress of a training: a stateful part like the others."""
-
-    step: int = 0
-    validated: int = 0
-    seconds: float = 0.0
-    skipped: int = 0  # in a row
-    stale: int = 0  # validations in a row that were no better than the best
-    window: dict[str, list[float]] = field(default_factory=dict)  # name -> [sum, count] since the last history line
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-class Best:
-    """Weights with the lowest validation figure so far: a stateful part, so they are as safe as all others."""
-
-    def __init__(self) -> None:
-        self.step: int | None = None
-        self.value = math.inf
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def offer(self, step: int, value: float, model: Stateful) -> bool:
-        """Keep a copy of the weights if ``value`` is lower than all before; whether it was."""
-        if not value < self.value:
-            return False
-        self.step, self.value, self.weights = step, value, weights_of(model)
-        return True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors."""
-        return {"step": self.step, "value": None if self.step is None else self.value, "weights": self.weights}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
-        self.step, self.weights = state["step"], dict(state["weights"])
-        self.value = math.inf if state["value"] is None else state["value"]
 
 
 log = logging.getLogger(__name__)
@@ -166,11 +118,6 @@ def to_host(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
-def _copy_of(part: str, copy: Copy, name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Copy a tensor under a name that no other part has."""
-    return copy(f"{part}/{name}", tensor)
-
-
 def take_snapshot(
     step: int,
     parts: Mapping[str, Any],
@@ -184,7 +131,7 @@ def take_snapshot(
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     for part, values in parts.items():
         held = tensors[part] = {}
-        state[part] = pack(values, "", held, partial(_copy_of, part, copy))
+        state[part] = pack(values, "", held, lambda name, tensor, part=part: copy(f"{part}/{name}", tensor))
     return Snapshot(step, state, tensors, list(history), dict(versions), metric)
 
 
@@ -256,17 +203,6 @@ class CheckpointStore:
     def path(self, step: int) -> Path:
         """Folder of the checkpoint of ``step``."""
         return self.folder / f"step-{step:08d}"
-
-    def save(
-        self,
-        step: int,
-        parts: Mapping[str, Any],
-        history: Iterable[Mapping[str, Any]],
-        versions: Mapping[str, str],
-        metric: float | None = None,
-    ) -> Path:
-        """Take a snapshot and write it; see :meth:`write`."""
-        return self.write(take_snapshot(step, parts, history, versions, metric))
 
     def write(self, snapshot: Snapshot) -> Path:
         """Write the checkpoint of a snapshot; older ones beyond the number to keep go after it stands.

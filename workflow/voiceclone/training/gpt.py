@@ -1,17 +1,10 @@
-"""Training of the GPT: predict each semantic token from the phones and the tokens before it.
-
-:func:`add_pointer` gives a network that has none a pointer: two matrices on its hidden states, trained on a voice's
-aligned corpus. All else is frozen, so the hidden states are computed once; what is then trained takes seconds. Which
-layer knows best where in the text it is differs from network to network: several are tried, and the held-out
-utterances choose.
-"""
+"""Training of the GPT: predict each semantic token from the phones and the tokens before it."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from voiceclone.assets import Asset
-from voiceclone.errors import ConfigError, DataError
-from voiceclone.models.gpt import GPTConfig, Layer, Pointer, TextToSemantic
+from voiceclone.errors import ConfigError
+from voiceclone.models.gpt import GPTConfig, Layer, TextToSemantic
 from voiceclone.models.losses import pointer_hits, pointer_loss, token_loss, top_k_accuracy
 from voiceclone.models.public_files import read_gpt
 from voiceclone.progress import announce
@@ -53,6 +46,7 @@ from voiceclone.training.finetuning import (
 )
 from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import ScaledAdam
+from voiceclone.training.pointer import add_pointer
 from voiceclone.training.processes import Processes, prepare_device
 from voiceclone.training.run import (
     Finished,
@@ -143,131 +137,6 @@ class GPTData:
             parts.append(self.align[row.name].long() + before if row.name in self.align else unknown)
             before += self.phones.length(row.name)
         return torch.cat(parts)
-
-
-SHARES = (0.4, 0.6, 0.8)  # of the layers, after which a pointer is tried
-MAX_UTTERANCES = 400  # utterances whose hidden states are held in memory
-BATCH = 16
-RATE, WARMUP = 2e-3, 20
-
-
-@dataclass(frozen=True)
-class Example:
-    """What a pointer reads of an utterance: the hidden states (Y, dim) before its tokens and (X, dim) of its phones."""
-
-    before: Tensor
-    phones: Tensor
-    aligned: Tensor
-
-
-def add_pointer(
-    config: GPTConfig,
-    weights: Mapping[str, Tensor],
-    features_dir: Path,
-    table: Path,
-    steps: int,
-    seed: int,
-    label: str = "GPT",
-) -> tuple[GPTConfig, dict[str, Tensor], dict[str, Any]]:
-    """Train a pointer for frozen weights.
-
-    Args:
-        config: sizes of the network, without a pointer.
-        weights: its own.
-        features_dir: features of the voice, aligned.
-        table: the alignment's table, which goes into the weights.
-        steps: of each layer that is tried.
-        seed: of the first matrices and the order of the utterances.
-        label: for the progress lines.
-
-    Returns:
-        Sizes and weights with the pointer, and what the report says of it.
-
-    Raises:
-        DataError: no utterance is aligned.
-    """
-    data = GPTData(features_dir, aligned=True)
-    random = np.random.default_rng(derive_seed("pointer", seed))
-    train = _aligned(data, [data.train[index] for index in random.permutation(len(data.train))[:MAX_UTTERANCES]])
-    judged = _aligned(data, data.heldout[:MAX_UTTERANCES]) or train
-    if not train:
-        raise DataError(f"{features_dir}: no utterance is aligned", "look at the log of the stage align")
-    network = TextToSemantic(config).eval().requires_grad_(False)
-    network.load_state_dict(dict(weights))
-    layers = sorted({max(1, round(config.layers * share)) for share in SHARES})
-    sizes = replace(config, pointer_added=True)
-    examples, heldout = _read(network, data, train, layers), _read(network, data, judged, layers)
-    found = {layer: fit(replace(sizes, pointer_layer=layer), examples[layer], steps, seed) for layer in layers}
-    accuracy = {layer: judge(pointer, heldout[layer]) for layer, pointer in found.items()}
-    best = max(layers, key=lambda layer: (accuracy[layer], -layer))
-    announce(
-        f"{label}  pointer after layer {best} of {config.layers}: {accuracy[best]:.1%} of the tokens within one phone"
-    )
-    log.info("pointers by layer: %s", accuracy)
-    pointer = found[best]
-    pointer.emission.copy_(load_file(table)["emission"])
-    named = {f"pointer.{name}": value for name, value in pointer.state_dict().items()}
-    notes = {"pointer": {"layer": best, "accuracy": round(accuracy[best], 4), "heldout": judged is not train}}
-    return replace(sizes, pointer_layer=best), {**weights, **named}, notes
-
-
-def _aligned(data: GPTData, rows: Sequence[Utterance]) -> list[Utterance]:
-    return [row for row in rows if data.align is not None and row.name in data.align]
-
-
-@torch.no_grad()
-def _read(
-    network: TextToSemantic, data: GPTData, rows: Sequence[Utterance], layers: Sequence[int]
-) -> dict[int, list[Example]]:
-    """Hidden states of utterances after some layers, in rising order."""
-    found: dict[int, list[Example]] = {layer: [] for layer in layers}
-    for row in rows:
-        batch = data.read([[row]])
-        aligned = batch.pop("aligned")[0]
-        for layer, hidden in zip(layers, network.hidden_after(layers, **batch), strict=True):
-            width = batch["phones"].shape[1]
-            found[layer].append(Example(hidden[0, width - 1 : -1], hidden[0, :width], aligned))
-    return found
-
-
-def fit(config: GPTConfig, examples: Sequence[Example], steps: int, seed: int) -> Pointer:
-    """A pointer trained on hidden states."""
-    seed_step(seed, "pointer")
-    pointer = Pointer(config)
-    optimizer = torch.optim.AdamW(pointer.parameters(), lr=RATE, weight_decay=0.01)
-    random = np.random.default_rng(derive_seed("pointer batches", seed))
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
-        some = [examples[index] for index in random.permutation(len(examples))[:BATCH]]
-        scores, aligned = _score(pointer, some)
-        optimizer.zero_grad(set_to_none=True)
-        (pointer_loss(scores, aligned) / (aligned >= 0).sum()).backward()
-        optimizer.step()
-    return pointer
-
-
-@torch.no_grad()
-def judge(pointer: Pointer, examples: Sequence[Example]) -> float:
-    """Share of tokens that are pointed to their phone or to one beside it."""
-    hits = [(pointer_hits(scores, aligned), (aligned >= 0).sum()) for scores, aligned in _batches(pointer, examples)]
-    return float(sum(hit.item() for hit, _ in hits) / max(1, sum(count.item() for _, count in hits)))
-
-
-def _batches(pointer: Pointer, examples: Sequence[Example]) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(examples), BATCH):
-        yield _score(pointer, examples[start : start + BATCH])
-
-
-def _score(pointer: Pointer, some: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Scores (B, Y, X) of a batch, -inf for padding, and the phones (B, Y) that are right, -1 for padding."""
-    before, phones = (pad_last([part.T for part in parts]).transpose(1, 2) for parts in (
-        [item.before for item in some], [item.phones for item in some]
-    ))  # fmt: skip
-    lengths = torch.tensor([len(item.phones) for item in some])
-    outside = torch.arange(phones.shape[1]) >= lengths[:, None]
-    scores = pointer(before, phones).masked_fill(outside[:, None], -torch.inf)
-    return scores, pad_last([item.aligned for item in some], value=-1)
 
 
 BETAS = (0.9, 0.95)
@@ -621,4 +490,5 @@ def pointed(
     """Sizes and weights with the pointer that the settings ask for, and what the report says of it."""
     if not settings.pointer_steps or config.pointer_layer or alignment is None:
         return config, weights, {}
-    return add_pointer(config, weights, features_dir, alignment, settings.pointer_steps, settings.seed, label)
+    data = GPTData(features_dir, aligned=True)
+    return add_pointer(config, weights, data, alignment, settings.pointer_steps, settings.seed, label)

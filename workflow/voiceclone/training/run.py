@@ -25,10 +25,9 @@ from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.progress import announce
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
-from voiceclone.training.checkpoints import Best
 from voiceclone.training.data import Order, Utterance
 from voiceclone.training.finetuning import recompute_activations, trained_parameters
-from voiceclone.training.loop import Plan, Recipe, Result, Trainer
+from voiceclone.training.loop import Best, Plan, Recipe, Result, Trainer
 from voiceclone.training.processes import versions
 from voiceclone.training.state import StateFolder
 from voiceclone.training.step import OptimizerStep

@@ -4,7 +4,7 @@ A checkpoint is a folder ``step-00000120`` with one safetensors file per part th
 plain values, ``history.jsonl``, and ``checkpoint.json``, written last: step, fingerprint, versions and the sha256 and
 size of every other file. No pickle anywhere, so a checkpoint can be opened by anybody, on any device.
 
-:class:`CheckpointWriter` writes while the training goes on: the state is copied to host memory and a thread brings it
+Training continues while :class:`CheckpointWriter` writes: the state is copied to host memory and a thread brings it
 to the disk. :class:`Saver` decides when to save, and keeps training while the disk is full.
 """
 
@@ -42,7 +42,7 @@ class Stateful(Protocol):
         """Nested tensors and plain values."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Take them back."""
+        """Restore them."""
 
 
 def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
@@ -91,7 +91,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State of a training at one step, apart from the objects that go on training.
+    """State of a training at one step, independent of the objects that train.
 
     Attributes:
         step: of the training.
@@ -99,7 +99,7 @@ class Snapshot:
         tensors: part -> name -> tensor on the host.
         history: logged rows up to the step.
         versions: what the numbers depend on beside data and settings.
-        metric: held-out figure of the step, lower is better; None if the step was not validated.
+        metric: held-out metric of the step, lower is better; None if the step was not validated.
     """
 
     step: int
@@ -126,7 +126,7 @@ def take_snapshot(
     metric: float | None = None,
     copy: Copy = to_host,
 ) -> Snapshot:
-    """Copy the state of all parts, so that training can go on while it is written."""
+    """Copy the state of all parts, so that training can continue while it is written."""
     state: dict[str, Any] = {}
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     for part, values in parts.items():
@@ -187,7 +187,7 @@ class CheckpointStore:
         fingerprint: key of the training; a checkpoint of another one is not used.
         keep: newest checkpoints kept, at least 2.
         keep_every: those of the steps that it divides are kept as well; 0: none.
-        keep_best: as many with the lowest held-out figure are kept as well.
+        keep_best: number of those with the lowest held-out metric that are kept as well.
     """
 
     def __init__(self, folder: Path, fingerprint: str, keep: int = 3, keep_every: int = 0, keep_best: int = 0) -> None:
@@ -205,7 +205,7 @@ class CheckpointStore:
         return self.folder / f"step-{step:08d}"
 
     def write(self, snapshot: Snapshot) -> Path:
-        """Write the checkpoint of a snapshot; older ones beyond the number to keep go after it stands.
+        """Write the checkpoint of a snapshot; then remove older ones beyond the number to keep.
 
         Raises:
             DataError: the disk is full or the folder cannot be written; the checkpoints before it are untouched.
@@ -252,7 +252,7 @@ class CheckpointStore:
         fsync_folder(folder)
 
     def _put(self, temporary: Path, target: Path) -> None:
-        """Give a written checkpoint its name; one that has it stays at hand until the new one stands."""
+        """Give a written checkpoint its name; one that has it is kept until the new one is in place."""
         replaced = self.folder / target.name.replace("step-", _REPLACED)
         if target.exists():  # damaged, or saved again after its validation
             shutil.rmtree(replaced, ignore_errors=True)
@@ -262,7 +262,7 @@ class CheckpointStore:
         shutil.rmtree(replaced, ignore_errors=True)
 
     def verify(self, step: int, content: bool = True) -> CheckpointRecord:
-        """Check the record, the size and, unless told otherwise, the digest of every file of a checkpoint.
+        """Check the record, the size and, with ``content``, the digest of every file of a checkpoint.
 
         Raises:
             DamagedCheckpointError: something is missing, changed, or belongs to another training.
@@ -331,7 +331,7 @@ class CheckpointStore:
         return None
 
     def sweep(self) -> None:
-        """Remove what an attempt that was killed in mid-save left behind; put back what it was about to replace."""
+        """Remove the remains of an attempt that was killed while saving; put back what it was about to replace."""
         for path in self.folder.glob(f"{_REPLACED}*"):
             target = self.folder / path.name.replace(_REPLACED, "step-")
             if not target.exists():
@@ -341,7 +341,7 @@ class CheckpointStore:
                 shutil.rmtree(path, ignore_errors=True)
 
     def prune(self) -> None:
-        """Remove what no rule keeps; damaged ones do not count, so they never push out one that is whole."""
+        """Remove checkpoints that no rule keeps; damaged ones do not count, so they never push out a whole one."""
         whole = {step: record for step in self.steps() if (record := self._looks_whole(step)) is not None}
         judged = sorted((record.metric, step) for step, record in whole.items() if record.metric is not None)
         kept = set(sorted(whole)[-self.keep :]) | {step for _, step in judged[: self.keep_best]}
@@ -350,7 +350,7 @@ class CheckpointStore:
                 self._remove(step)
 
     def _looks_whole(self, step: int) -> CheckpointRecord | None:
-        """Record of a checkpoint whose files are there with their sizes; their content is not read."""
+        """Record of a checkpoint whose files have their sizes; their content is not read."""
         try:
             return None if step in self._damaged else self.verify(step, content=False)
         except DamagedCheckpointError:
@@ -376,7 +376,7 @@ class HostMemory:
         self._held: dict[str, torch.Tensor] = {}
 
     def copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Start to copy a tensor; it is there after :meth:`settle`."""
+        """Start to copy a tensor; the copy is complete after :meth:`settle`."""
         held = self._held.get(name)
         if held is None or held.shape != tensor.shape or held.dtype != tensor.dtype:
             held = self._held[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
@@ -385,7 +385,7 @@ class HostMemory:
 
     @staticmethod
     def settle() -> None:
-        """Wait until all copies are there."""
+        """Wait until all copies are complete."""
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
 
@@ -406,7 +406,7 @@ class CheckpointWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is being written."""
+        """True while a checkpoint is being written."""
         return self._thread is not None and self._thread.is_alive()
 
     def submit(
@@ -437,7 +437,7 @@ class CheckpointWriter:
             self._error = error
 
     def wait(self) -> bool:
-        """Wait until nothing is being written; whether there was something, and it stands now. Tells each end once.
+        """Wait until nothing is being written; true, once for each checkpoint, if one is complete now.
 
         Raises:
             DataError: the checkpoint could not be written.
@@ -456,16 +456,16 @@ RETRY_SECONDS = 30.0  # after a save that failed
 
 
 class Saver:
-    """Decides when a training saves. Where a save fails, the training goes on in memory and tries again for a while.
+    """Decides when a training saves. If a save fails, the training continues in memory and retries for a while.
 
-    A full disk is most often noticed and mended by a person; what was trained since the last checkpoint would be lost
+    A full disk is most often noticed and fixed by a person; what was trained since the last checkpoint would be lost
     if the training ended at once. After ``save_patience_minutes`` without a save it does end.
 
     Args:
         writer: brings checkpoints to the disk.
-        submit: hands the state of this moment to the writer.
+        submit: hands the current state to the writer.
         runtime: intervals and patience.
-        label: who is working, for the messages.
+        label: prefix of the messages.
     """
 
     def __init__(
@@ -476,7 +476,7 @@ class Saver:
         self._failing_since: float | None = None
 
     def due(self, step: int) -> bool:
-        """Whether to save after this step.
+        """True if this step is to be saved.
 
         Raises:
             DataError: no save has been possible for longer than the patience.
@@ -491,7 +491,7 @@ class Saver:
         return at_step or waited >= 60 * runtime.save_every_minutes
 
     def save(self) -> None:
-        """Have the state of this moment written, while the training goes on.
+        """Have the current state written, while the training continues.
 
         Raises:
             DataError: no save has been possible for longer than the patience.
@@ -501,11 +501,11 @@ class Saver:
         self._submit()
 
     def finish(self, hurry: Callable[[], bool], submitted: bool = False) -> None:
-        """Have the state of this moment written and wait until it stands.
+        """Have the current state written and wait until it is complete.
 
         Args:
-            hurry: whether to give up at the first failure, because somebody waits for the end.
-            submitted: whether the writer has it already.
+            hurry: give up at the first failure, because somebody waits for the end?
+            submitted: the writer has it already.
 
         Raises:
             DataError: it could not be written.
@@ -520,16 +520,16 @@ class Saver:
             self._collect(last=hurry())
 
     def close(self) -> None:
-        """Wait for what is being written; a failure is logged, for the caller has a graver one."""
+        """Wait for the writer; a failure is only logged, since the caller may have a graver one."""
         try:
             self._writer.wait()
         except DataError as error:
             log.warning("%s", error)
 
     def _collect(self, last: bool = False) -> None:
-        """Wait for the writer and take note of how it ended; raise its error when patience is over."""
+        """Wait for the writer and note its outcome; raise its error when patience is over."""
         try:
-            stands = self._writer.wait()
+            complete = self._writer.wait()
         except DataError as error:
             now = time.monotonic()
             self._failing_since = self._failing_since or now
@@ -538,7 +538,7 @@ class Saver:
             log.warning("%s", error)
             announce(f"{self._label}  NOT SAVED: {error.message}; it goes on in memory and tries again")
         else:
-            if stands and self._failing_since is not None:
+            if complete and self._failing_since is not None:
                 announce(f"{self._label}  saving works again")
                 self._failing_since = None
 
@@ -547,7 +547,7 @@ WEIGHTS = ("model", "discriminator")  # parts that a warm start takes over
 
 
 def restore(parts: Mapping[str, Stateful], checkpoint: Checkpoint) -> None:
-    """Take all parts from a checkpoint; one whose ``optional`` is true may be missing there.
+    """Restore all parts from a checkpoint; one whose ``optional`` is true may be missing there.
 
     Raises:
         DataError: the checkpoint has other parts.
@@ -565,7 +565,7 @@ def restore(parts: Mapping[str, Stateful], checkpoint: Checkpoint) -> None:
 
 
 def why_it_resumes(checkpoint: Checkpoint, back: str) -> str:
-    """In words: which other training was at work in between, if any (``back``), and which versions are new."""
+    """In words: the other training that ran in between, if any (``back``), and the versions that are new."""
     now, reasons = versions(), [back] if back else []
     for name, old in checkpoint.record.versions.items():
         if now.get(name) != old:

@@ -1,6 +1,6 @@
-"""Order of the data and randomness as pure functions of (seed, step): nothing of them has to be stored or restored.
+"""Order of the data and randomness as pure functions of (seed, step): neither needs to be stored or restored.
 
-Batches ready when they are needed: a thread reads and pads the next one while the device works on this one.
+A thread reads and pads the next batch while the device works on this one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def seed_step(seed: int, step: int | str, rank: int = 0) -> None:
 
 
 class Order(Protocol):
-    """Which items form the batch of a step; nothing but the step decides."""
+    """The items of each step's batch, a function of the step alone."""
 
     steps_per_epoch: int
 
@@ -56,7 +56,7 @@ class Order(Protocol):
 
 
 class BatchOrder:
-    """Which items form the batch of a step.
+    """The items of each step's batch.
 
     In every epoch each item comes once. Items are sorted by length with some jitter and cut into batches of nearly
     equal size, so that a batch holds similar lengths and little padding; then the batches are shuffled.
@@ -162,7 +162,7 @@ class WeightedOrder:
         return step // self.steps_per_epoch
 
     def batch(self, step: int) -> list[int]:
-        """Indices of the items of a step, counted from 0; an item may be there more than once."""
+        """Indices of the items of a step, counted from 0; an item may occur more than once."""
         return self._at(step)[0].tolist()
 
     def partners(self, step: int) -> list[int]:
@@ -218,7 +218,7 @@ class WeightedOrder:
         return ranks
 
     def _cuts(self, lengths: npt.NDArray[np.float64]) -> Indices:
-        """Where sorted items are cut into POOL batches of equal number, or with a budget of equal length."""
+        """Cuts of sorted items into POOL batches of equal number, or with a budget of equal length."""
         parts = np.arange(1, POOL)
         if not self.budget:
             return parts * len(lengths) // POOL
@@ -231,7 +231,7 @@ class WeightedOrder:
 def draw_shares(
     weights: Sequence[float], groups: Sequence[str], min_shares: Mapping[str, float]
 ) -> npt.NDArray[np.float64]:
-    """How often each item is drawn, as shares that add up to 1.
+    """Frequency of each item among the drawn ones, as shares that add up to 1.
 
     Args:
         weights: relative to each other.
@@ -295,7 +295,7 @@ class Utterance:
     use: frozenset[str] = frozenset({"gpt", "sovits"})
 
     def drawn_by(self) -> list[object]:
-        """What else decides how a training draws it; empty for a recording of the voice itself."""
+        """What else affects how a training draws it; empty for a recording of the voice itself."""
         values = [self.source, self.bandwidth, self.weight, sorted(self.use)]
         return [] if values == ["recordings", 0.0, 1.0, ["gpt", "sovits"]] else [self.speaker, *values]
 
@@ -375,7 +375,7 @@ Key = TypeVar("Key")
 
 
 class Loader(Generic[Key]):
-    """Makes batches from keys, one ahead. What a key gives depends on nothing else, so neither does the training.
+    """Makes batches from keys, one ahead. A batch depends on its key alone.
 
     Args:
         read: makes the batch of a key, on the CPU.
@@ -388,7 +388,7 @@ class Loader(Generic[Key]):
         self._ahead: tuple[Key, Future[dict[str, Tensor]]] | None = None
 
     def get(self, key: Key, following: Key | None = None) -> dict[str, Tensor]:
-        """The batch of ``key``, on the device; ``following`` is what will be asked for next, if that is known."""
+        """The batch of ``key``, on the device; ``following`` is the next key, if it is known."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
         ahead, self._ahead = self._ahead, None

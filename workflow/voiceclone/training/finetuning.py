@@ -1,4 +1,4 @@
-"""What a fine-tuning adds to a training: base weights, frozen parts, adapters, averaged weights, less memory."""
+"""Fine-tuning: base weights, frozen parts, adapters, averaged weights, less memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def choose_asset(name: str, manifests: Iterable[Path]) -> Asset | None:
     """The asset ``name`` among some ``asset.json``; None if no name is given.
 
     Raises:
-        AssetError: the named asset is not among them, or damaged.
+        AssetError: the asset is not among them, or damaged.
     """
     if not name:
         return None
@@ -113,7 +113,7 @@ def freeze_parts(model: nn.Module, names: Sequence[str], key: str) -> None:
 
 
 def trained_parameters(model: nn.Module) -> int:
-    """How many numbers a training changes."""
+    """Number of trainable values."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -165,7 +165,7 @@ class Adapters:
         return {name: parameter.detach() for name, parameter in self._weights.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take them back.
+        """Restore them.
 
         Raises:
             RuntimeError: these are other weights, or of another rank.
@@ -232,7 +232,7 @@ class WeightAverage:
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back, on the devices of the parameters."""
+        """Restore them, on the devices of the parameters."""
         self.updates = state["updates"]
         self.average = {
             name: tensor.to(self.parameters[name].device, copy=True) for name, tensor in state["average"].items()

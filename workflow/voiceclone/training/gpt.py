@@ -101,7 +101,7 @@ class GPTData:
         """Right-padded batch on the CPU, named as :meth:`TextToSemantic.forward` names its arguments.
 
         Args:
-            items: one or more utterances each, read one after the other as if they were one.
+            items: one or more utterances each, joined to one.
 
         Returns:
             With alignments also ``aligned`` int64 (B, Y), the index of each token's phone, -1 where it is not known.
@@ -338,7 +338,7 @@ class GPTRecipe:
         return metrics | group_metrics(sums, self.data.align is not None)
 
     def _groups(self, rows: Sequence[Utterance]) -> dict[str, str]:
-        """Utterance -> its source, or its speaker where that one is in no training; empty where that tells nothing."""
+        """Utterance -> its source, or its speaker where that one is in no training; empty if all are alike."""
         known = {row.speaker for row in self.data.train}
         groups = {row.name: row.source if row.speaker in known else row.speaker for row in rows}
         return groups if len(set(groups.values())) > 1 or self.data.align is not None else {}

@@ -1,4 +1,4 @@
-"""What a training writes for people to follow: history as JSON lines, TensorBoard curves, progress on the terminal."""
+"""The record of a training for people: history as JSON lines, TensorBoard curves, samples of speech."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class History:
 
     A resumed training takes the rows up to its checkpoint's step; what an attempt logged after it is dropped from
     file and curves, so that both look as if the training had never stopped, but for the resume marks. The rows in
-    memory are what counts: where the disk refuses a line, the file is written anew at the next one.
+    memory are authoritative: if the disk refuses a line, the whole file is written again at the next one.
 
     Args:
         folder: state folder of the training.
@@ -56,7 +56,7 @@ class History:
             return []
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a row, figures or an event; figures become curves ``<split>/<name>``."""
+        """Append a row, metrics or an event; metrics become curves ``<split>/<name>``."""
         self.rows.append(dict(row))
         self._write()
         self._curves.add(row)
@@ -85,7 +85,7 @@ class History:
         try:
             path = self.path.parent / "samples" / f"step-{step:08d}.flac"
             write_flac(path, samples.numpy(), rate, GENERATED_NOTICE)
-        except (OSError, RuntimeError) as error:  # the latter is how libsndfile tells of a full disk
+        except (OSError, RuntimeError) as error:  # the latter is how libsndfile reports a full disk
             log.warning("the sample of step %d could not be written: %s", step, error)
         self._curves.add_sound("sample", samples[None], rate, step)
 
@@ -99,12 +99,12 @@ class History:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The rows that are no losses: starts and resumes."""
+        """The rows without losses: starts, resumes, out of memory."""
         return [row for row in self.rows if "event" in row]
 
 
 class Curves:
-    """TensorBoard curves, events as text beside them, sound. They are a view: where they fail, training goes on.
+    """TensorBoard curves, events as text beside them, sound. They are a view: if they fail, training continues.
 
     Args:
         folder: of the event files.
@@ -123,16 +123,16 @@ class Curves:
             self._board = SummaryWriter(log_dir=str(self._folder), purge_step=step + 1)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Draw the figures of a row other than step, epoch and seconds, or note its event."""
+        """Draw the metrics of a row, or note its event."""
         step = row["step"]
         if "event" in row:
             text = f"{row['event']} at step {step}: {row.get('reason', '')}"
             self._draw(lambda board: board.add_text("events", text, step))
             return
-        figures = {name: value for name, value in row.items() if isinstance(value, float) and name != "seconds"}
+        metrics = {name: value for name, value in row.items() if isinstance(value, float) and name != "seconds"}
 
         def curves(board: Any) -> None:
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 board.add_scalar(f"{row['split']}/{name}", value, step)
 
         self._draw(curves)

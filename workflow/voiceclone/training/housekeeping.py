@@ -1,4 +1,4 @@
-"""What a speaker's folder holds that nothing will ask for again: states of earlier data, remains of killed stages.
+"""Removes what a speaker's folder no longer needs: states of earlier data, remains of killed stages.
 
 What trainings a speaker has: read from their state folders, without torch and without a lock.
 """
@@ -29,11 +29,11 @@ class Run:
 
     Attributes:
         folder: named by the fingerprint, in the folder of its kind.
-        stands: whether its model is the one in ``models/``.
+        exported: its model is the one in ``models/``.
     """
 
     folder: Path
-    stands: bool
+    exported: bool
 
     @property
     def kind(self) -> str:
@@ -47,7 +47,7 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What it was made from."""
+        """Fingerprint of what it is made from."""
         return Fingerprint.from_dict(read_json(self.folder / FINGERPRINT))
 
     @cached_property
@@ -63,18 +63,18 @@ class Run:
 
     @property
     def holder(self) -> str:
-        """Who is training it now; empty if nobody is."""
+        """The process that trains it now; empty if none does."""
         return holder(self.folder / LOCK)
 
     @property
     def fatal(self) -> dict[str, Any] | None:
-        """Why it cannot go on, if it cannot."""
+        """Why it cannot continue; empty if it can."""
         path = self.folder / FATAL
         return dict(read_json(path)) if path.is_file() else None
 
     @property
     def resumes(self) -> list[dict[str, Any]]:
-        """Where it was continued, and why."""
+        """Steps at which it was continued, and why."""
         path = self.folder / "history.jsonl"
         try:
             return [row for row in read_jsonl(path) if row.get("event") == "resumed"] if path.is_file() else []
@@ -85,7 +85,7 @@ class Run:
         """One line: fingerprint, newest step, number of checkpoints, size, resumes, what it is doing."""
         newest = f"step {self.steps[-1]}" if self.steps else "no checkpoint"
         resumes = f", resumed {len(self.resumes)} times" if self.resumes else ""
-        status = "  its model stands in models/" if self.stands else ""
+        status = "  its model stands in models/" if self.exported else ""
         if self.holder:
             status = f"  AT WORK: {self.holder}"
         elif self.fatal is not None:
@@ -99,12 +99,12 @@ def folder_size(folder: Path) -> int:
 
 
 def find_runs(voice: Path) -> dict[str, list[Run]]:
-    """Kind -> trainings of a speaker's results folder, the one that was last at work first."""
+    """Kind -> trainings of a speaker's results folder, the one that ran last first."""
     found: dict[str, list[Run]] = {}
     for path in sorted(voice.glob(f"state/*/*/{FINGERPRINT}"), key=lambda path: -last_used(path.parent)):
         report = voice / "models" / f"{path.parent.parent.name}.json"
-        stands = report.is_file() and read_json(report).get("fingerprint") == path.parent.name
-        found.setdefault(path.parent.parent.name, []).append(Run(path.parent, stands))
+        exported = report.is_file() and read_json(report).get("fingerprint") == path.parent.name
+        found.setdefault(path.parent.parent.name, []).append(Run(path.parent, exported))
     return dict(sorted(found.items()))
 
 
@@ -129,7 +129,7 @@ def clear_failures(results: Path, speaker: str) -> list[str]:
     """Let trainings that ended for good try again from their last checkpoint; one line for each.
 
     Raises:
-        DataError: a training of the speaker is at work.
+        DataError: a training of the speaker is running.
     """
     lines = []
     for kind, runs in find_runs(results / check_speaker(speaker)).items():
@@ -142,7 +142,7 @@ def clear_failures(results: Path, speaker: str) -> list[str]:
 
 
 log = logging.getLogger(__name__)
-REMAINS_AGE = 3600.0  # seconds; a younger temporary may belong to a stage that is at work
+REMAINS_AGE = 3600.0  # seconds; a younger temporary may belong to a running stage
 _UNFINISHED = (".writing-*", ".removing-*")
 
 
@@ -183,14 +183,14 @@ def _delete(path: Path) -> None:
 
 
 def find_garbage(voice: Path) -> list[Garbage]:
-    """What can go from a speaker's results folder.
+    """List what can be removed from a speaker's results folder.
 
-    Never the state of a training whose model stands in ``models/``, that is at work, or that was the last of its kind
-    at work: the next run would continue it.
+    Never the state of a training whose model is in ``models/``, that is running, or that ran last of its kind: the next
+    run would continue it.
     """
     found: list[Garbage] = []
     for runs in find_runs(voice).values():
-        kept = [run for run in runs if run.stands or run.holder or run is runs[0]]
+        kept = [run for run in runs if run.exported or run.holder or run is runs[0]]
         found += [_superseded(run, runs[0]) for run in runs if run not in kept]
         for run in kept:
             if not run.holder:

@@ -45,9 +45,9 @@ class Recipe(Protocol):
     """One kind of training.
 
     ``state`` is the registry of what a checkpoint holds; a part whose ``optional`` is true may be missing in older ones
-    and then starts as it is made. Its ``model`` leaves the stage: the module, or the adapters that alone are trained in
-    it. ``average``, if there is one, is registered too; the trainer updates it, and validates and hands out the
-    averaged weights. ``metric`` names the validation metric, lower is better, that chooses the best model.
+    and then starts as it is made. Its ``model`` is exported: the module, or the adapters if they alone are trained.
+    ``average``, if there is one, is registered too; the trainer updates it, and validates and hands out the averaged
+    weights. ``metric`` names the validation metric, lower is better, that chooses the best model.
     """
 
     state: dict[str, Stateful]
@@ -56,7 +56,7 @@ class Recipe(Protocol):
 
     @property
     def order(self) -> Order:
-        """Which items a step takes."""
+        """The items of each step."""
 
     @property
     def model(self) -> torch.nn.Module:
@@ -82,7 +82,7 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training goes on and when it looks at itself; steps are optimiser steps.
+    """Length and intervals of a training, in optimiser steps.
 
     ``patience`` ends it after that many validations in a row that were no better than the best; 0: never.
     """
@@ -123,13 +123,13 @@ class Counters:
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore them."""
         for name, value in state.items():
             setattr(self, name, value)
 
 
 class Best:
-    """Weights with the lowest validation figure so far: a stateful part, so they are as safe as all others."""
+    """Weights with the best validation metric so far: a stateful part, saved with the others."""
 
     def __init__(self) -> None:
         self.step: int | None = None
@@ -148,7 +148,7 @@ class Best:
         return {"step": self.step, "value": None if self.step is None else self.value, "weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore them."""
         self.step, self.weights = state["step"], dict(state["weights"])
         self.value = math.inf if state["value"] is None else state["value"]
 
@@ -168,16 +168,16 @@ class Result:
 
     @property
     def started(self) -> str:
-        """In words, why the training was begun, and what tells it from the one before."""
+        """In words, why the training was begun, and how it differs from the one before."""
         return next((str(row["reason"]) for row in self.history if row.get("event") == "started"), "")
 
     def heldout_at(self, step: int | None) -> dict[str, float]:
-        """Held-out figures of a validated step; empty if there are none."""
+        """Held-out metrics of a validated step; empty if there are none."""
         return heldout_at(self.history, step)
 
 
 def heldout_at(history: Sequence[Mapping[str, Any]], step: int | None) -> dict[str, float]:
-    """Held-out figures in the rows of a validated step; empty if there are none."""
+    """Held-out metrics in the rows of a validated step; empty if there are none."""
     place = {"step", "epoch", "seconds", "split"}
     for row in reversed(history):
         if row.get("split") == "heldout" and row["step"] == step:
@@ -191,14 +191,14 @@ UNSHOWN = {"gradient_norm", "learning_rate"}
 
 
 class Trainer:
-    """Runs one training to its end, to a stop request, or to a failure that is noted.
+    """Runs one training to its end, to a stop request, or to a recorded failure.
 
     Args:
         recipe: model, optimisers, data.
         plan: length and intervals.
         folder: of the state; its lock is taken by :meth:`run`.
         runtime: save intervals, kept checkpoints, time budget.
-        label: who is working, for the progress lines.
+        label: prefix of the progress lines.
         warm_start: start a new training from the weights of the one before it.
         processes: the processes of this training; the first one alone writes.
     """
@@ -235,7 +235,7 @@ class Trainer:
 
         Raises:
             Interrupted: a signal or the time budget ended it; the state is saved.
-            DataError: it cannot go on; the message tells why, ``FATAL.json`` keeps the reason if it would repeat.
+            DataError: it cannot continue; ``FATAL.json`` keeps the reason if it would repeat.
         """
         back = self.folder.back_from()
         lock = self.folder.locked() if self.processes.leads else nullcontext()
@@ -255,7 +255,7 @@ class Trainer:
     # -- start -----------------------------------------------------------------------------------------------------
 
     def _start(self, back: str) -> None:
-        """Resume, or begin anew and say how this training differs from the one before."""
+        """Resume, or start and report how this training differs from the one before."""
         description = self.folder.describe()
         checkpoint = self._newest()
         if checkpoint is not None:
@@ -274,7 +274,7 @@ class Trainer:
             self._save()
 
     def _newest(self) -> Checkpoint | None:
-        """The checkpoint to continue from, if there is one: the first process chooses it, all read it."""
+        """The checkpoint to continue from, if any: the first process chooses it, all read it."""
         checkpoint = None
         if self.processes.leads:
             self.store.sweep()
@@ -302,7 +302,7 @@ class Trainer:
         )
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
-        """Take all parts from a checkpoint; ``back`` tells which other training was at work in between, if any."""
+        """Restore all parts; ``back`` says which other training ran in between, if any."""
         restore(self.state, checkpoint)
         step = self.counters.step
         self._submitted = (step, self.counters.validated)
@@ -345,7 +345,7 @@ class Trainer:
                 self._save()
 
     def _complete(self) -> bool:
-        """Whether the plan is done, by its steps or because no validation got better for as long as it waits."""
+        """True if the plan is done, by its steps or because validation has not improved within the patience."""
         counters, plan = self.counters, self.plan
         if plan.patience and counters.stale >= plan.patience:
             return True
@@ -372,7 +372,7 @@ class Trainer:
             if counters.skipped > plan.max_skipped:
                 self._fail(f"{error} in {counters.skipped} steps in a row")
         except MemoryExhaustedError:
-            raise  # more memory may mend it: no reason to refuse the next attempt
+            raise  # more memory may fix it: no reason to refuse the next attempt
         except DataError as error:
             self._fail(str(error))
         for reason in result.events:
@@ -390,7 +390,7 @@ class Trainer:
         return result.losses
 
     def _fail(self, reason: str) -> None:
-        """Note a failure that would only repeat itself, and end. The checkpoints stay as they are."""
+        """Record a failure that would repeat itself, and end. The checkpoints stay as they are."""
         self.folder.write_fatal(self.counters.step + 1, reason)
         raise DataError(
             f"{self.label}: failed at step {self.counters.step + 1}: {reason}",
@@ -398,7 +398,7 @@ class Trainer:
         )
 
     def _row(self, split: str, metrics: Mapping[str, float]) -> None:
-        """One line of the history, with figures named as the history names them."""
+        """Add a line of metrics to the history."""
         step = self.counters.step
         self.history.add(
             {
@@ -418,7 +418,7 @@ class Trainer:
         self.counters.window = {}
 
     def _validate_if_due(self, stop: AgreedStop) -> None:
-        """Validate at the interval and at the end; put off to the resumed run when a stop is asked for."""
+        """Validate at the interval and at the end; the resumed run does it if a stop is requested."""
         counters, plan = self.counters, self.plan
         step = counters.step
         due = step > 0 and (step % plan.validate_every == 0 or step >= plan.steps)
@@ -445,7 +445,7 @@ class Trainer:
                 self._save()
 
     def _sample(self) -> None:
-        """Let a person hear every so many validations, the first one included, how far the training is."""
+        """Keep a sample of speech at the first and then every ``sample_every`` validations."""
         every = self.runtime.sample_every
         validations = sum(row.get("split") == "heldout" for row in self.history.rows)
         due = self.processes.leads and every and validations % every == 0
@@ -454,12 +454,12 @@ class Trainer:
             self.history.add_sound(*sound, self.counters.step)
 
     def _among_best(self, value: float) -> bool:
-        """Whether retention keeps the checkpoint of a validation with this figure for its own sake."""
+        """True if this validation metric is among the ``keep_best`` lowest."""
         metrics = sorted(row[self.recipe.metric] for row in self.history.rows if row.get("split") == "heldout")
         return value in metrics[: self.runtime.keep_best]
 
     def _leaving(self) -> AbstractContextManager[None]:
-        """Within it the model has the weights that are judged and that leave."""
+        """Context in which the model holds the weights to validate and export: the average, if there is one."""
         average = self.recipe.average
         return nullcontext() if average is None else average.applied()
 
@@ -477,18 +477,18 @@ class Trainer:
         self._submitted = self._position()
 
     def _save(self) -> None:
-        """Have a checkpoint written, unless the writer was given this step and its validation already."""
+        """Have a checkpoint written, unless the writer has this step and its validation already."""
         if self.processes.leads and self._position() != self._submitted:
             self.saver.save()
 
     def _save_and_wait(self, stop: AgreedStop) -> None:
-        """Have a checkpoint written and wait until it stands: nothing comes after it."""
+        """Have a checkpoint written and wait until it is complete: nothing comes after it."""
         if self.processes.leads:
             self.saver.finish(lambda: bool(stop.here), submitted=self._position() == self._submitted)
         self.processes.wait(60 * self.runtime.save_patience_minutes)
 
     def _result(self, stop: StopRequest) -> Result:
-        """What the finished training hands to the stage."""
+        """The finished training, for the stage."""
         with self._leaving():
             last = weights_of(self.recipe.state["model"])
             losses = self._utterance_losses(stop) if self.best.step is None else {}

@@ -167,7 +167,7 @@ class _Stack:
         members: the parameters.
         values: copies of them.
         gradients: theirs.
-        state: running figures, all (n, ...).
+        state: running statistics, all (n, ...).
     """
 
     def __init__(self, members: list[Tensor], values: Tensor, gradients: Tensor, state: dict[str, Any]) -> None:

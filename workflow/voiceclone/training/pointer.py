@@ -35,7 +35,7 @@ RATE, WARMUP = 2e-3, 20
 
 @dataclass(frozen=True)
 class Example:
-    """What a pointer reads of an utterance: the hidden states (Y, dim) before its tokens and (X, dim) of its phones."""
+    """A pointer's input from an utterance: hidden states (Y, dim) before its tokens and (X, dim) of its phones."""
 
     before: Tensor
     phones: Tensor

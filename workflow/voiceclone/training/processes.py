@@ -11,8 +11,8 @@ optimisers and parameters without gradients need no special care, and the order 
 hold equal weights and optimiser states; the first one alone writes.
 
 Before any sum the processes meet on the CPU (gloo, whatever the device is): there they agree whether memory was enough
-and whether to stop, and one that hangs or is gone is named instead of waited for in a kernel. A process that is alone
-never touches :mod:`torch.distributed`.
+and whether to stop, and one that hangs or is gone is reported, not waited for in a kernel. A single process never
+touches :mod:`torch.distributed`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MALLOC = {-4: 0, -1: -1, -2: 1 << 28}
 
 
 def versions() -> dict[str, str]:
-    """What the numbers depend on beside data and settings."""
+    """Versions that results depend on, beside data and settings."""
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     return {
         "voiceclone": __version__,
@@ -109,12 +109,12 @@ class ProcessLostError(VoiceCloneError):
 
 
 def expected_processes() -> int:
-    """Number of processes this one was started among, as torchrun and :mod:`voiceclone.training.processes` tell it."""
+    """Number of processes this one was started among, as set by torchrun or :func:`launch`."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Processes:
-    """The processes of one training, seen from one of them.
+    """The process group of one training, seen from one of its members.
 
     Args:
         rank: number of this process; 0 leads.
@@ -149,7 +149,7 @@ class Processes:
         return processes
 
     def leave(self) -> None:
-        """Part from the others when all is done."""
+        """Leave the group when all is done."""
         if self.size > 1:
             import torch.distributed as dist
 
@@ -158,7 +158,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and speaks."""
+        """True for the one process that writes files and progress."""
         return self.rank == 0
 
     def share(self, batch: Sequence[int]) -> tuple[int, int]:
@@ -213,7 +213,7 @@ class Processes:
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """Turn the failure of a common action into an error that says who is missing."""
+        """Turn the failure of a collective operation into an error that says who is missing."""
         try:
             yield
         except RuntimeError as error:
@@ -237,18 +237,18 @@ class Processes:
 
 
 class Stop(Protocol):
-    """What can ask a training to stop."""
+    """Something that can request a training to stop."""
 
     @property
     def reason(self) -> str:
-        """Why to stop now; empty while there is no reason."""
+        """Reason to stop now; empty if there is none."""
 
 
 class AgreedStop:
     """A stop request that reaches all processes in the same step.
 
     Args:
-        asked: what this process was asked; it alone counts where there is no other process.
+        asked: the request of this process; it alone counts if there is no other process.
         processes: the processes.
     """
 
@@ -257,7 +257,7 @@ class AgreedStop:
         self._parent = os.getppid()
 
     def agree(self) -> None:
-        """Exchange what the processes were asked; all call this between two steps."""
+        """Exchange the requests; all processes call this between two steps."""
         if self._processes.size == 1:
             return
         orphaned = "the end of the process that started it" if os.getppid() != self._parent else ""
@@ -266,12 +266,12 @@ class AgreedStop:
 
     @property
     def here(self) -> str:
-        """What this process was asked, agreed or not."""
+        """Reason that this process knows, agreed or not."""
         return self._asked.reason
 
     @property
     def reason(self) -> str:
-        """Why to stop now; empty while there is no reason."""
+        """Reason to stop now; empty if there is none."""
         return self._asked.reason if self._processes.size == 1 else self._agreed
 
 
@@ -289,12 +289,12 @@ def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-GRACE = 30.0  # seconds that processes have to end after one of them has failed
+GRACE = 30.0  # seconds for the other processes to end after one has failed
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def wanted_processes(runtime: RuntimeSettings) -> int:
-    """Processes that the settings ask for; 0 stands for one per CUDA device."""
+    """Number of processes that the settings ask for; 0 means one per CUDA device."""
     if runtime.processes or runtime.device == "cpu":
         return max(1, runtime.processes)
     import torch
@@ -338,7 +338,7 @@ def run_processes(command: Sequence[str], count: int) -> NoReturn:
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Exit status of all; when one fails the others are asked to end, and made to after a while."""
+    """Exit status of all; when one fails the others are terminated, and killed after :data:`GRACE`."""
     deadline = None
     while any(process.poll() is None for process in processes):
         if deadline is None and any(process.poll() not in (None, 0, EXIT_INTERRUPTED) for process in processes):
@@ -353,7 +353,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _status(codes: Sequence[int]) -> int:
-    """One exit status for those of all processes; says which process was killed, for it cannot do so itself.
+    """One exit status for all processes; reports which process was killed, since it cannot do so itself.
 
     The first process writes: what it says it has saved or finished is, whatever became of the others then.
     """

@@ -1,9 +1,9 @@
 """From a recipe to the files in ``models/``: weights, report, history and suspects, each whole or absent.
 
 The suspects are utterances that the trained model finds much harder than the others. A model that has learnt a voice
-predicts most of its utterances equally well; one whose text is not what was said, or whose sound is damaged, stands
-out. The score is the robust z-score of Iglewicz and Hoaglin (1993): the distance from the median in units of the
-median absolute deviation, scaled to agree with standard deviations.
+predicts most of its utterances equally well; one with a wrong text or damaged sound stands out. The score is the robust
+z-score of Iglewicz and Hoaglin (1993): the distance from the median in units of the median absolute deviation, scaled
+to agree with standard deviations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OutputFiles:
-    """What a training writes.
+    """Output files of a training.
 
     Attributes:
         weights: ``.safetensors`` with the public keys.
@@ -58,7 +58,7 @@ def output_files(args: Namespace) -> OutputFiles:
 
 
 def label(args: Namespace, model: str) -> str:
-    """Who is working, for the progress lines."""
+    """Prefix of the progress lines."""
     return f"{args.speaker} · {model}" if args.speaker else model
 
 
@@ -165,7 +165,7 @@ def write_outputs(
 ) -> None:
     """Write the chosen weights, what is known of them, and the history; the weights last.
 
-    Without held-out figures there is no best model, and the last one is written. ``complete`` are all weights under
+    Without held-out metrics there is no best model, and the last one is written. ``complete`` are all weights under
     the public keys, where those that were trained are not all.
     """
     best = result.best
@@ -202,7 +202,7 @@ def write_weights(target: Path, weights: Weights) -> None:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a recipe says of its result.
+    """A recipe's part of the outputs.
 
     Attributes:
         architecture: of the written network.

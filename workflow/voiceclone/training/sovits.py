@@ -141,14 +141,14 @@ class SoVITSData:
 
     @staticmethod
     def convert(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What :meth:`read` gave, as the network takes it; done on the device, so that less travels there."""
+        """A batch of :meth:`read` as the network takes it; done on the device, so that less is transferred."""
         audio, spectrogram = batch["audio"][:, None] / FULL_SCALE, batch["spectrogram"].float()
         return {**batch, "audio": audio, "spectrogram": spectrogram}
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What the generator made of some utterances, and the same slices of the recordings: audio and log-mel."""
+    """Output of the generator for some utterances, and the same slices of the recordings: audio and log-mel."""
 
     out: TrainingOutput
     real: Tensor
@@ -297,13 +297,13 @@ class SoVITSRecipe:
         return sum(self.data.train[item].frames for item in items)
 
     def validate(self) -> dict[str, float]:
-        """Mean absolute log-mel difference of held-out recordings and what their own tokens are decoded to."""
+        """Mean absolute log-mel difference of held-out recordings and their resynthesis from tokens."""
         rows = self.data.heldout[: self.settings.validation_utterances]
         distances = [self._resynthesise(row)[1] for row in rows]
         return {"mel_l1": sum(distances) / len(distances)} if distances else {}
 
     def _resynthesise(self, row: Utterance) -> tuple[Tensor, float]:
-        """What an utterance's own tokens are decoded to ``(N,)``, and its mean absolute log-mel difference."""
+        """Waveform ``(N,)`` decoded from an utterance's own tokens, and its mean absolute log-mel difference."""
         batch = self.data.batch([row], self.device)
         with self.optimizer_step.precision.autocast():
             style = self.model.style(batch["spectrogram"], batch.get("speaker_vector"))

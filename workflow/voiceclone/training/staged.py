@@ -1,9 +1,9 @@
 """Training of a SoVITS with a source-filter decoder: spectral losses first, then discriminators as well.
 
 It reads stretches of recordings, cut from the stores. Each item is held against its recording only up to the bandwidth
-of its source: a corpus of telephone, 16 kHz and studio sound would else teach a dull voice. Every few steps a sample
-of the prior, which is what speaking starts from, goes back through the flow and is decoded too. F0 and voicing of the
-source are the recording's in training; the decoder learns to predict them beside.
+of its source: a corpus of telephone, 16 kHz and studio sound would otherwise teach a dull voice. Every few steps a
+sample of the prior, which is what speaking starts from, goes back through the flow and is decoded too. F0 and voicing
+of the source are the recording's in training; the decoder learns to predict them beside.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class WindowData:
 
     @staticmethod
     def convert(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What :meth:`read` gave, with audio as float32 (B, 1, N) and its spectrogram; done on the device."""
+        """A batch of :meth:`read` with audio as float32 (B, 1, N) and its spectrogram; done on the device."""
         audio = batch["audio"][:, None] / FULL_SCALE
         return {**batch, "audio": audio, "spectrogram": spectrogram(audio)}
 
@@ -242,7 +242,7 @@ class Slices:
 
 @dataclass(frozen=True)
 class Generated:
-    """What the generator made of some windows: from the posterior, and on some steps from the prior.
+    """Output of the generator for some windows: from the posterior, and on some steps from the prior.
 
     ``kl`` is their part of the batch's KL divergence per frame.
     """
@@ -336,7 +336,7 @@ class StagedRecipe:
         return StepResult({**judged, **losses, "learning_rate": rate}, events)
 
     def adversarial(self, step: int) -> bool:
-        """Whether discriminators judge in this step, counted from 0."""
+        """True if discriminators take part in this step, counted from 0."""
         start = self.settings.adversarial_from
         return start is not None and 0 <= start <= step
 
@@ -464,7 +464,7 @@ class StagedRecipe:
         return every > 0 and step % every == 0
 
     def _slices(self, batch: dict[str, Tensor], starts: Tensor) -> Slices:
-        """What slices of the recordings have."""
+        """Slices of the recordings, with what decoded ones are compared to."""
         config = self.model.config
         frames = config.segment_frames
         audio = take_slices(batch["audio"], starts * config.hop, frames * config.hop)
@@ -493,7 +493,7 @@ class StagedRecipe:
         return {name: float(np.mean([item[name] for item in found])) for name in found[0]} if found else {}
 
     def _resynthesise(self, window: Window) -> tuple[Tensor, dict[str, float]]:
-        """What a window's own tokens are decoded to ``(N,)``, and how far that is from the recording."""
+        """Waveform ``(N,)`` decoded from a window's own tokens, and its distances from the recording."""
         read = self.data.read([window])
         batch = self.data.convert({name: tensor.to(self.device) for name, tensor in read.items()})
         model, decoder = self.model, self.model.dec
@@ -521,7 +521,7 @@ class StagedRecipe:
 
 
 def pitch_inputs(log_f0: Tensor, voiced: Tensor) -> Tensor:
-    """What the posterior reads of F0: (B, 4, T) of log F0 and voicing (B, 2 T), twice a frame."""
+    """Input of the posterior (B, 4, T) from log F0 and voicing (B, 2 T), twice a frame."""
     values = torch.stack([(log_f0 - UNVOICED) * voiced, voiced], 1)
     return values.unflatten(-1, (-1, UPSAMPLING)).transpose(2, 3).flatten(1, 2)
 

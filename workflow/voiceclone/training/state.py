@@ -2,8 +2,8 @@
 
 The fingerprint covers features, base weights, architecture and settings. The lock is exclusive and names who holds it.
 The kernel holds it for the process and lets go when the process ends, however it ends: nothing is left to clear. NFS
-keeps it among machines where its lock service runs (the default of version 4); a file system that knows no locks
-refuses, and then a warning is all that stands between two trainers.
+keeps it among machines where its lock service runs (the default of version 4); a file system without locks refuses, and
+then a warning is the only protection against two trainers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def base_digests(**assets: Asset | None) -> dict[str, str]:
 
 
 def base_fingerprint(stage: str, architecture: Mapping[str, Any], base: Mapping[str, str]) -> Fingerprint:
-    """What an untrained base model is made from: the same for every voice that uses it."""
+    """Fingerprint of an untrained base model: the same for every voice that uses it."""
     components = {"stage": stage, "revision": REVISIONS[stage], "settings": {"train": False}}
     return Fingerprint({}, {**components, "architecture": dict(architecture), "base": dict(base)})
 
@@ -95,10 +95,10 @@ def exclusive(path: Path, sign: bool = True) -> Iterator[None]:
 
     Args:
         path: the file; made if it is missing.
-        sign: whether to write down who holds it and since when; a short look inside leaves that as it was.
+        sign: write down who holds it and since when; not for a short look inside.
 
     Raises:
-        DataError: another process holds it; the message tells which, and whether it lives.
+        DataError: another process holds it; the message says which, and if it is alive.
         OSError: the file cannot be written.
     """
     with _locked_file(path) as handle:
@@ -145,7 +145,7 @@ def _locked_file(path: Path) -> IO[str]:
 
 
 def _describe(text: str) -> str:
-    """What a lock file says of its holder, and whether that process lives."""
+    """The holder that a lock file names, and if that process is alive."""
     found = _HOLDER.match(text)
     if not found:
         return "unknown"
@@ -183,7 +183,7 @@ class StateFolder:
 
     @property
     def fatal_path(self) -> Path:
-        """File that holds why this training cannot go on."""
+        """File with the reason why this training cannot continue."""
         return self.folder / FATAL
 
     @contextmanager
@@ -205,7 +205,7 @@ class StateFolder:
             yield self
 
     def previous(self) -> tuple[str, Fingerprint] | None:
-        """Key and fingerprint of the training of this kind that was last at work, other than this one."""
+        """Key and fingerprint of the other training of this kind that ran last."""
         others = [path for path in self.root.glob(f"*/{FINGERPRINT}") if path.parent != self.folder]
         if not others:
             return None
@@ -213,7 +213,7 @@ class StateFolder:
         return newest.parent.name, Fingerprint.from_dict(read_json(newest))
 
     def back_from(self) -> str:
-        """In words: which other training was at work since this one last was; empty if none. Ask before locking."""
+        """In words: the other training that ran since this one did; empty if none. Ask before locking."""
         before = self.previous()
         if before is None or not self.folder.is_dir() or last_used(self.root / before[0]) <= last_used(self.folder):
             return ""
@@ -250,7 +250,7 @@ class StateFolder:
             )
 
     def write_fatal(self, step: int, reason: str) -> None:
-        """Note why this training cannot go on."""
+        """Record why this training cannot continue."""
         log.error("step %d: %s", step, reason)
         try:
             write_json(self.fatal_path, {"step": step, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")})

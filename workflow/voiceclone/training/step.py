@@ -3,7 +3,7 @@
 A global batch is a pure function of seed and step. :class:`Accumulator` cuts it into micro-batches of utterances,
 whose losses are each weighted by their share of the whole batch, so that the sum of the gradients is that of the batch
 in one piece. When memory runs out nothing has been updated yet: the gradients are thrown away, the micro-batch is
-halved and the same batch is gone through again. The smaller size is kept and belongs to the state, so that a resumed
+halved and the same batch is processed again. The smaller size is kept and belongs to the state, so that a resumed
 training computes the same.
 
 :class:`Precision` is the number format of both passes (fp32, tf32, bf16, fp16 with a scaled loss); weights, optimiser
@@ -42,18 +42,18 @@ _MESSAGES = (
 
 
 class MemoryExhaustedError(DataError):
-    """Not even the smallest piece of work fits into memory; not fatal, since another machine or setting may do it."""
+    """The smallest piece of work does not fit into memory; not fatal, since another machine or setting may do it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the GPU or in the host."""
+    """True if an exception reports that memory ran out, on the GPU or in the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MESSAGES)
 
 
 def release_memory() -> None:
-    """Give back what nothing refers to any more. Call it after the ``except`` block: its traceback holds tensors."""
+    """Free unused memory. Call it after the ``except`` block, whose traceback holds tensors."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
@@ -80,14 +80,14 @@ class Precision:
     """Autocast, the scale of the loss, and updates under it. A stateful part of the training.
 
     In fp16 small gradients would vanish, so losses are multiplied by a scale that grows until gradients overflow; an
-    update with overflown gradients is left out and the scale halved. The same scale serves all optimisers of a step.
+    update with overflowing gradients is skipped and the scale halved. The same scale serves all optimisers of a step.
 
     Args:
         name: the format; auto: what :func:`choose_format` takes.
         device: where the training runs.
 
     Attributes:
-        reason: why auto took the format; empty where the format was named.
+        reason: of the choice by auto; empty if the settings name the format.
     """
 
     optional = True
@@ -96,7 +96,7 @@ class Precision:
         self.name, self.reason = choose_format(device) if name == "auto" else (name, "")
         self.device = device
         name = self.name
-        # torch by itself would take TF32 for convolutions, not for products of matrices.
+        # By default torch takes TF32 for convolutions, not for products of matrices.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
         self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
         self._open = False  # an optimiser has been unscaled in this step
@@ -121,18 +121,18 @@ class Precision:
             self._open = True
 
     def update(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make the update; in fp16 not if a gradient has overflown."""
+        """Make the update; in fp16 only if no gradient has overflowed."""
         if self.scaler is None:
             optimizer.step()
         else:
             self.scaler.step(optimizer)
 
     def expects_overflow(self) -> bool:
-        """Whether gradients that are not finite are the scale's fault and mended by it."""
+        """True if an overflow is expected at this loss scale, and fixed by lowering it."""
         return self.scaler is not None and self.scaler.get_scale() > SMALLEST_SCALE
 
     def end_step(self) -> None:
-        """Adapt the scale; after the updates of all optimisers, or where a step is left out."""
+        """Adapt the scale; after the updates of all optimisers, or if the step is skipped."""
         if self.scaler is not None and self._open:
             self.scaler.update()
             self._open = False
@@ -142,7 +142,7 @@ class Precision:
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore them."""
         if self.scaler is not None and state:
             self.scaler.load_state_dict(dict(state))
 
@@ -187,7 +187,7 @@ def finite(**values: float | Tensor) -> None:
 
 
 class Guard:
-    """Knows what is usual of each loss: the median of the last steps. A stateful part of the training.
+    """Compares each loss with its median over the last steps. A stateful part of the training.
 
     Args:
         max_ratio: times the median above which a loss explodes; 0: never.
@@ -200,7 +200,7 @@ class Guard:
         self.recent: dict[str, list[float]] = {}
 
     def check(self, **losses: float) -> None:
-        """Raise for a loss that is not finite or explodes; take the others in as usual.
+        """Raise for a loss that is not finite or explodes; remember the others.
 
         Raises:
             NotFiniteError: NaN or infinite.
@@ -221,7 +221,7 @@ class Guard:
         return {"recent": self.recent}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore them."""
         self.recent = {name: list(values) for name, values in state["recent"].items()}
 
 
@@ -257,7 +257,7 @@ class MicroBatch:
 
     @property
     def rows(self) -> slice:
-        """Where the items stand in the batch."""
+        """Positions of the items in the batch."""
         return slice(self.first, self.first + len(self.items))
 
 
@@ -284,7 +284,7 @@ class Accumulator:
         describe: name of an item, for messages.
     """
 
-    optional = True  # a state without it is that of a training that took its batches whole
+    optional = True  # older states lack it: their batches were whole
 
     def __init__(
         self, micro_batch: int = 0, describe: Callable[[int], str] = str, processes: Processes | None = None
@@ -358,7 +358,7 @@ class Accumulator:
         return {"setting": self.setting, "size": self.size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the size back that was found to fit, unless another one is asked for now."""
+        """Restore the size that was found to fit, unless the setting has changed."""
         if state["setting"] == self.setting:
             self.size = state["size"]
 
@@ -374,7 +374,7 @@ def _sum(metrics: Iterable[Iterable[tuple[str, float]]]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a training step gives back.
+    """Outcome of a training step.
 
     Attributes:
         losses: and other metrics of the batch, by name.
@@ -417,7 +417,7 @@ class OptimizerStep:
 
     @property
     def fused(self) -> bool:
-        """Whether optimisers should update all parameters in one kernel: on CUDA, where it is faster and leaner."""
+        """Optimisers update all parameters in one kernel: on CUDA, where it is faster and needs less memory."""
         return self.device.type == "cuda"
 
     def compile(self, *modules: torch.nn.Module, dynamic: bool | None = None) -> None:

@@ -55,7 +55,7 @@ def test_state_lists_every_training_and_what_changed(results: Path) -> None:
 def test_state_says_who_is_at_work(results: Path) -> None:
     with exclusive(results / "anna" / "state" / "gpt" / key(2) / "lock"):
         _, out = run("state", "anna", "--results", str(results))
-    assert f"{key(2)}  step 8" in out and f"AT WORK: pid {os.getpid()} on " in out
+    assert f"{key(2)}  step 8" in out and f"RUNNING: pid {os.getpid()} on " in out
 
 
 def test_a_failure_is_shown_and_cleared(results: Path) -> None:

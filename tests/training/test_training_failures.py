@@ -126,7 +126,7 @@ def test_the_lock_tells_who_holds_it_and_whether_that_lives(tmp_path: Path) -> N
     with exclusive(path):
         assert holder(path).startswith(f"pid {os.getpid()} on {socket.gethostname()} since ")
         with (
-            pytest.raises(DataError, match=r"another process is at work here: pid \d+ on .* \(alive\)"),
+            pytest.raises(DataError, match=r"another process is running here: pid \d+ on .* \(alive\)"),
             exclusive(path),
         ):
             pass

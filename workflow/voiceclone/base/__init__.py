@@ -1,1 +1,1 @@
-"""The base voice: many speakers' corpus gathered, the trained networks packed, held against gates, described."""
+"""The base voice: many speakers' corpus gathered, the trained networks packed, measured against gates, described."""

@@ -49,7 +49,7 @@ def write_card(packed: Path, results: Path, gates: Path) -> None:
 
 
 def without_items(gates: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of the gates without those of every utterance."""
+    """The metrics of the gates without those of every utterance."""
     groups = [{key: value for key, value in group.items() if key != "items"} for group in gates["groups"]]
     speech = [{key: value for key, value in item.items() if key != "items"} for item in gates["speech"]]
     return {**gates, "groups": groups, "speech": speech}

@@ -1,4 +1,4 @@
-"""Gates of a base voice: figures of a packed base on held-out lines and held-out people, beside those of recordings.
+"""Gates of a base voice: metrics of a packed base on held-out lines and held-out people, beside those of recordings.
 
 Three things are measured. *Resynthesis*: the SoVITS speaks an utterance's own tokens in the utterance's own style; it
 is what the voice could do behind a perfect text-to-semantic model. *Reading*: with the true tokens given, how often the
@@ -47,10 +47,10 @@ log = logging.getLogger(__name__)
 RATE = 32_000
 PLAIN, GUIDED = "plain", "guided"
 MANNER = ("temperature", "top_k", "repetition_penalty", "noise_scale", "seed")
-COUNTED = 2000  # training utterances whose alignment tells which phone a token speaks
-OTHERS = 8  # recordings of a person that stand for the person
+COUNTED = 2000  # training utterances whose alignment gives the phone of each token
+OTHERS = 8  # recordings that represent a person
 CORPUS_COLUMNS = ("utterance", "path", "language", "text", "split", "speaker", "source")
-#: What a group is measured by: key, heading, and whether it is a share shown in per cent.
+#: Metrics of a group: key, heading, shown in per cent.
 SHOWN = (
     ("wer", "WER % (95 %)", True), ("wer_recording", "recording", True), ("mos", "DistillMOS", False),
     ("mos_recording", "recording", False), ("similarity", "CAM++", False), ("similarity_recording", "recording", False),
@@ -69,7 +69,7 @@ class Group:
 
 
 class Ears:
-    """What listens: a recogniser, CAM++ and DistillMOS, each ``(samples, Hz)`` to a figure, and their digest."""
+    """The listeners: a recogniser, CAM++ and DistillMOS, each ``(samples, Hz)`` to a result, and their digest."""
 
     def __init__(self, recogniser: Any, speaker: Any, quality: Any, digest: str = "") -> None:
         self.recogniser, self.speaker, self.quality, self.digest = recogniser, speaker, quality, digest
@@ -81,7 +81,7 @@ class Ears:
 
 
 def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears:
-    """What listens, from the assets ``campplus``, ``distillmos`` and a recogniser."""
+    """The listeners, from the assets ``campplus``, ``distillmos`` and a recogniser."""
     from voiceclone.listeners.campplus import SpeakerEncoder
     from voiceclone.listeners.mos import DistillMos
     from voiceclone.listeners.recogniser import ScoringRecogniser
@@ -187,7 +187,7 @@ class BaseUnderTest:
         return np.asarray(counts.argmax(axis=1), np.int64)
 
     def decodings(self) -> list[str]:
-        """How text is decoded: plainly, and guided by the pointer where there is one."""
+        """Ways to decode text: plain, and guided by the pointer if there is one."""
         return [PLAIN, GUIDED] if self.models.gpt.config.pointer_layer else [PLAIN]
 
     def groups(self) -> list[Group]:
@@ -260,13 +260,13 @@ def run_gates(
     items = spoken_items(base, sentences)
     progress = Progress(label, sum(len(group.rows) for group in groups) + len(items))
     phone_of = base.phone_of_token()
-    figures = [
+    metrics = [
         {**_describe(group), **summarise_group([_measure(base, row, ears, phone_of, output, progress)
                                                 for row in group.rows])}
         for group in groups
     ]  # fmt: skip
     report: dict[str, Any] = {
-        "groups": figures,
+        "groups": metrics,
         "speech": speech_from_text(base, items, ears, output, progress) if items else [],
         "files": {path.name: sha256_file(path) for path in sorted(packed.glob("*.safetensors"))},
         "settings": settings.model_dump(mode="json"),
@@ -343,7 +343,7 @@ def _plain_phones(ids: Iterable[int]) -> list[str]:
 
 
 def summarise_group(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures of a group: error rates over all words, means of the rest; None where nothing is known."""
+    """Metrics of a group: error rates over all words, means of the rest; None if unknown."""
 
     def mean(items: Iterable[Mapping[str, Any]], key: str) -> float | None:
         known = [item[key] for item in items if item[key] is not None]
@@ -353,16 +353,16 @@ def summarise_group(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         known = [item[key] for item in measured if item.get(key) is not None]
         return bootstrap_ratio([part for part, _ in known], [whole for _, whole in known], 1000)
 
-    figures: dict[str, Any] = {"utterances": len(measured)}
+    metrics: dict[str, Any] = {"utterances": len(measured)}
     for items, suffix in ((measured, ""), ([item["recording"] for item in measured], "_recording")):
         rates = error_rates([item["heard"] for item in items])
         rates |= {key: mean(items, key) for key in ("mos", "similarity")}
-        figures |= {key + suffix: value for key, value in rates.items()}
+        metrics |= {key + suffix: value for key, value in rates.items()}
     for name, key in (("pointer", "pointed"), ("phone_errors", "phones")):
         found = share(key)
-        figures[name] = found.value if found else None
-        figures[f"{name}_interval"] = [found.low, found.high] if found else None
-    return {**figures, "items": list(measured)}
+        metrics[name] = found.value if found else None
+        metrics[f"{name}_interval"] = [found.low, found.high] if found else None
+    return {**metrics, "items": list(measured)}
 
 
 def error_rates(heard: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
@@ -442,7 +442,7 @@ def speech_from_text(
 
 
 def wanted(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str, Any]]:
-    """What is wanted on the held-out sentences of each teacher, what the base has, and whether that is enough."""
+    """Required and measured values on the held-out sentences of each teacher, and if they pass."""
     teachers = [group for group in report["groups"] if group["teacher"]] or list(report["groups"])
     measures = (
         ("resynthesis WER", "wer", f"<= {settings.resynthesis_wer:.0%}", lambda x: x <= settings.resynthesis_wer),

@@ -58,7 +58,7 @@ def pack_base(models: Path, output: Path) -> dict[str, int]:
 
 
 def pack_running(states: Path, tokenizer: Path, output: Path) -> dict[str, int]:
-    """Write what trainings that still go on have reached: their newest checkpoints, averaged where they average.
+    """Pack trainings that still run: their newest checkpoints, averaged if they keep an average.
 
     Args:
         states: ``results/NAME/state`` or a copy; of several trainings of a kind the one that saved last is taken.

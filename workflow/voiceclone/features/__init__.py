@@ -1,1 +1,1 @@
-"""What the trainings read: content features, speaker vectors, spectrograms, phones, semantic tokens."""
+"""Features that the trainings read: content features, speaker vectors, spectrograms, phones, semantic tokens."""

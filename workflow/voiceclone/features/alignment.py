@@ -1,4 +1,4 @@
-"""Which phone does each semantic token speak? Viterbi-EM of the tokens on the phones of the text, without any sound.
+"""The phone that each semantic token speaks: Viterbi-EM of the tokens on the phones of the text, without any sound.
 
 A hidden Markov model with one state per phone, left to right, whose emissions are discrete: p(token | phone). It starts
 from phones spread evenly and goes through hard expectation maximisation (segmental k-means: Juang and Rabiner 1990). A
@@ -179,7 +179,7 @@ def align_features(
 ) -> None:
     """Write the phone of each token, and the table of the phones' tokens.
 
-    The table is counted on the training split; a base's stands for many tokens of each phone, so that new data need
+    The table is counted on the training split; a base's counts as many tokens of each phone, so that new data need
     few rounds and little speech.
 
     Args:

@@ -57,7 +57,7 @@ class _Utterance:
     frames: int
     keys: dict[str, str]
     polyphones: str
-    """What decided between readings of Chinese characters; empty where there are none."""
+    """The method that chose between readings of Chinese characters; empty if there are none."""
 
     @property
     def manifest_row(self) -> dict[str, object]:
@@ -78,12 +78,12 @@ class _Utterance:
 
 
 def serves(row: Row, training: str) -> bool:
-    """Whether a training, gpt or sovits, reads an utterance of a corpus."""
+    """True if a training, gpt or sovits, reads an utterance of a corpus."""
     return training in row.get("use", training).split()
 
 
 class FeatureExtractor:
-    """Makes what an utterance lacks; models are loaded when the first utterance needs them.
+    """Makes the missing features of utterances; models are loaded when one needs them.
 
     Args:
         cache: folder of the per-utterance caches.
@@ -190,7 +190,7 @@ class FeatureExtractor:
             cache.prune()
 
     def summary(self) -> str:
-        """How many features of each kind were made and how many were there."""
+        """Number of features of each kind that were made and that came from the cache."""
         kinds = ["phones", *self.caches]
         return "; ".join(f"{kind} {self.made[kind]} made, {self.cached[kind]} from cache" for kind in kinds)
 

@@ -1,10 +1,10 @@
-"""A quantiser whose codes tell phones: linear discriminant analysis of frame pairs, then k-means.
+"""A quantiser whose codes identify phones: linear discriminant analysis of frame pairs, then k-means.
 
 The averaged vectors of an encoder hold the place in the utterance and the voice as much as the phone, and k-means
 spends its codes on them. A linear map that separates phones (Fisher 1936; for speech Haeb-Umbach and Ney 1992) leaves
 them out. Its classes are phone x pitch, so that codes keep intonation and tones. They come from the speech itself:
 tokens are aligned with the phones of the text, the map is fitted to the alignment, new tokens are made with it, and
-again. Twins, one text with one timing in two voices, tell what should not matter: their difference counts as scatter
+again. Twins, one text with one timing in two voices, show what should not matter: their difference counts as scatter
 within the classes. The map is written into ``ssl_proj``, so every reader of a tokenizer reads this one too.
 
 Nearest centres and k-means.
@@ -110,7 +110,7 @@ log = logging.getLogger(__name__)
 
 
 def _phone(symbol: str) -> str:
-    """Phone that a symbol stands for in classes and error rates: without stress or tone; all pauses are one."""
+    """Phone of a symbol in classes and error rates: without stress or tone; all pauses are one."""
     return "" if symbol in PUNCTUATION else symbol.rstrip("0123456789") or symbol
 
 
@@ -126,7 +126,7 @@ class Speech:
         pairs: reads its pairs of neighbouring content frames, float32 (T, 2 D), 25 a second.
         phones: ids int64 (P,) of its text.
         pitch: F0 float32 (at least 4 T,) in Hz, 0 where unvoiced; None: not measured.
-        voice: whose median the pitch is held against.
+        voice: whose median the pitch is compared with.
         text: what is said; equal texts of one length in different voices are twins.
     """
 
@@ -336,7 +336,7 @@ def _cluster(speech: Sequence[Speech], projection: Projection, settings: Tokeniz
 
 
 def read_phones(tokens: Sequence[Ints], phones: Sequence[Ints], codes: int) -> tuple[Ints, float]:
-    """Phone that each code stands for most often, int64 (codes,), and the share of spoken tokens it is right for."""
+    """Most frequent phone of each code, int64 (codes,), and the share of spoken tokens it is right for."""
     counts = np.zeros((codes, len(PHONES)), dtype=np.int64)
     for token, phone in zip(tokens, phones, strict=True):
         np.add.at(counts, (token[phone >= 0], phone[phone >= 0]), 1)
@@ -351,7 +351,7 @@ def phone_error_rate(tokens: Sequence[Ints], phones: Sequence[Ints], names: Ints
     Args:
         tokens: codes of each utterance.
         phones: ids of its text.
-        names: phone that each code stands for, see :func:`read_phones`.
+        names: phone of each code, see :func:`read_phones`.
     """
     import jiwer
 

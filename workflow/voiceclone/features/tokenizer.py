@@ -109,7 +109,7 @@ def averaging_projection(frames: Floats) -> tuple[Floats, Floats]:
 
 
 def usage(codes: Codes, size: int) -> dict[str, float | int]:
-    """How evenly codes are used: number used and perplexity (K if all are equally frequent)."""
+    """Use of the codes: number used and perplexity (K if all are equally frequent)."""
     counts = np.bincount(codes, minlength=size)
     share = counts[counts > 0] / max(int(counts.sum()), 1)
     return {"used": int((counts > 0).sum()), "perplexity": round(float(np.exp(-(share * np.log(share)).sum())), 3)}
@@ -123,7 +123,7 @@ def fit_tokenizer(
     base: Asset | None = None,
     label: str = "",
 ) -> None:
-    """Write ``tokenizer.safetensors`` and a JSON beside it that tells source, size and use of the codes.
+    """Write ``tokenizer.safetensors`` and a JSON beside it with source, size and use of the codes.
 
     Args:
         features: ``features/manifest.tsv``; a quantiser is fitted to its training split alone.

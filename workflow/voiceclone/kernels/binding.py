@@ -112,12 +112,12 @@ def load_kernels() -> Any | None:
 
 
 def compiled() -> Path:
-    """The shared library for this processor and source, made where it is not there: in the user's cache or, if that
-    names a folder, in ``$VOICECLONE_CACHE``.
+    """The shared library for this processor and source, built if it is missing: in the user's cache or, if it is
+    set, in ``$VOICECLONE_CACHE``.
 
     Raises:
         OSError: no compiler, or a cache that cannot be written.
-        CalledProcessError: the compiler refuses.
+        CalledProcessError: the compiler fails.
     """
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
@@ -136,7 +136,7 @@ def compiled() -> Path:
 
 
 def _processor() -> str:
-    """What the compiler's ``native`` stands for, as the system tells it: a cache may be shared by machines."""
+    """The processor that the compiler's ``native`` means here: machines may share a cache."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor()

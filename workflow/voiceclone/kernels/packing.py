@@ -43,7 +43,7 @@ def widen(array: Array, *sizes: int) -> Array:
 
 
 def reads_half() -> bool:
-    """Whether the kernels of this machine take weights of float16."""
+    """True if the kernels of this machine take weights of float16."""
     kernels = load_kernels()
     return kernels is not None and bool(kernels.has_half())
 
@@ -100,7 +100,7 @@ def pack_int4(packed: Array, scales: Array, bias: Array) -> Packed:
 def transforms(taps: int) -> tuple[Array, Array, Array]:
     """Matrices of a tile: of its inputs (points, points), of the taps (points, taps), of its outputs (OUTPUTS, points).
 
-    ``output @ ((kernel @ taps) * (input @ samples))`` are OUTPUTS results of a convolution with so many taps.
+    ``output @ ((kernel @ taps) * (input @ samples))`` are OUTPUTS results of a convolution with as many taps.
     """
     places = PLACES[taps]
     points = OUTPUTS + taps - 1

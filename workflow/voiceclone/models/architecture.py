@@ -1,4 +1,4 @@
-"""What every network's configuration shares: plain frozen values that survive JSON."""
+"""The base of every network's configuration: plain frozen values that survive JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voiceclone.errors import ConfigError
 class Architecture:
     """Sizes of a network; every field is a plain value or a tuple of plain values."""
 
-    #: Where these have their defaults they are not written: networks older than they are keep their fingerprints.
+    #: Fields that are not written at their defaults, so that older networks keep their fingerprints.
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
 
     def to_dict(self) -> dict[str, Any]:

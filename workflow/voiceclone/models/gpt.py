@@ -31,9 +31,9 @@ class GPTConfig(Architecture):
     """Sizes of the text-to-semantic network; the defaults are those of the public checkpoints (v2 family).
 
     Attributes:
-        pointer_layer: number of layers after which the pointer reads the hidden states; 0: there is no pointer.
+        pointer_layer: number of layers after which the pointer reads the hidden states; 0: no pointer.
         pointer_dim: of its queries and keys.
-        pointer_added: whether the pointer was trained afterwards, for a network that did not learn with it.
+        pointer_added: the pointer was trained afterwards, for a network that did not learn with it.
     """
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"pointer_layer", "pointer_dim", "pointer_added"})
@@ -93,7 +93,7 @@ class SinePositions(nn.Module):
 
     def forward(self, x: Tensor, offset: int | Tensor = 0) -> Tensor:
         """Embeddings (B, N, dim) whose first position is ``offset``."""
-        # Computed, not looked up: no longest length, no table inside exported graphs.
+        # Computed, not looked up: no maximum length, no table inside exported graphs.
         positions = torch.arange(x.shape[1], device=x.device) + offset
         angles = positions.to(self.rates.dtype)[:, None] * self.rates
         waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
@@ -173,7 +173,7 @@ class Stack(nn.Module):
 
 
 class Pointer(nn.Module):
-    """Which phone does the next token speak? Scaled products of a projection of the hidden states with one of the
+    """The phone that the next token speaks: scaled products of a projection of the hidden states with one of the
     phones' (a pointer network: Vinyals et al. 2015), trained on the alignment of tokens to phones.
 
     Attributes:
@@ -240,7 +240,7 @@ class TextToSemantic(nn.Module):
         """:meth:`forward` of a network with a pointer, with the pointer's scores.
 
         Returns:
-            Logits (B, Y + 1, codes + 1), and scores (B, Y, X): entry i of an item tells which phone token i speaks,
+            Logits (B, Y + 1, codes + 1), and scores (B, Y, X): entry i of an item points to the phone of token i,
             -inf for padding.
         """
         hidden, allowed = self._teach(phones, phone_lengths, tokens, token_lengths, bert)
@@ -324,7 +324,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, dropout: 
     """Scaled dot-product attention (B, heads, Q, width); ``allowed``: bool, which key each query may see.
 
     The fused attention of the CPU has a slow backward pass in bf16, so there it is written out. The softmax adds up in
-    float32 by itself.
+    float32 in any case.
     """
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and query.requires_grad:
         bias = torch.zeros(allowed.shape, dtype=query.dtype).masked_fill_(~allowed, -torch.inf)
@@ -341,7 +341,7 @@ def _before_tokens(hidden: Tensor, phone_lengths: Tensor, width: int) -> Tensor:
 
 
 def attention_mask(phones: int, tokens: int, past: int = 0, device: torch.device | None = None) -> Tensor:
-    """Which key each new position may see.
+    """Keys that each new position may see.
 
     Args:
         phones: new phones, seen by all new positions.

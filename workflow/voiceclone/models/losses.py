@@ -14,7 +14,7 @@ from torch import Tensor
 from voiceclone.models.discriminators import Judgement
 from voiceclone.models.mel import DEFAULT_MEL, mel_centres, power_spectra
 
-#: Share of its bandwidth up to which a recording is held against: filters of resamplers fall before the end.
+#: Share of a recording's bandwidth that is compared: filters of resamplers fall before the end.
 BAND_SHARE = 0.94
 #: Windows of the spectra at several resolutions, in samples; the hop is a quarter.
 RESOLUTIONS = (512, 1024, 2048)
@@ -136,7 +136,7 @@ def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, mask: Tens
 
 
 def token_targets(tokens: Tensor, token_lengths: Tensor, end_token: int) -> tuple[Tensor, Tensor]:
-    """What teacher-forced logits should predict.
+    """Targets of teacher-forced logits.
 
     Args:
         tokens: int64 (B, Y), anything past an item's length.
@@ -180,7 +180,7 @@ def pointer_loss(scores: Tensor, aligned: Tensor) -> Tensor:
 
 
 def pointer_hits(scores: Tensor, aligned: Tensor) -> Tensor:
-    """How many aligned tokens are pointed to their phone or to one beside it; arguments as of :func:`pointer_loss`."""
+    """Number of aligned tokens pointed to their phone or one beside it; arguments as of :func:`pointer_loss`."""
     return (((scores.argmax(-1) - aligned).abs() <= 1) & (aligned >= 0)).sum()
 
 

@@ -102,7 +102,7 @@ def power_spectra(audio: Tensor, size: int, hop: int) -> Tensor:
 
 
 def training_mel(audio: Tensor, config: MelConfig = DEFAULT_MEL) -> Tensor:
-    """What :func:`mel_spectrogram` gives of a waveform (B, 1, N), but for the last digits, and quicker backwards."""
+    """:func:`mel_spectrogram` of a waveform (B, 1, N) up to rounding, with a faster backward pass."""
     padding = (config.n_fft - config.hop) // 2
     padded = F.pad(audio, (padding, padding), mode="reflect")[:, 0]
     magnitudes = (power_spectra(padded, config.n_fft, config.hop) + POWER_FLOOR).sqrt()

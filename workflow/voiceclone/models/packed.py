@@ -89,7 +89,7 @@ def read_packed(path: Path, kind: str) -> tuple[Any, State]:
 
 
 def _zero_quantizer(network: Callable[[], nn.Module]) -> State:
-    """What is left out of a SoVITS, until the tokenizer's tensors take its place."""
+    """Zeros in place of a SoVITS's quantiser, until the tokenizer's tensors are loaded."""
     with torch.device("meta"):
         expected = network().state_dict()
     return {
@@ -107,7 +107,7 @@ def network_of(kind: str, config: Architecture) -> Callable[[], nn.Module]:
 def layout_faults(
     found: Mapping[str, tuple[int, ...]], network: Callable[[], nn.Module], without: str = ""
 ) -> list[str]:
-    """How names and shapes of tensors differ from those of a network; names that begin with ``without`` may lack."""
+    """Differences of names and shapes of tensors from a network's; names that begin with ``without`` may be missing."""
     with torch.device("meta"):
         expected = {key: tuple(value.shape) for key, value in network().state_dict().items()}
     wrong = {

@@ -46,7 +46,7 @@ _UPSAMPLING = re.compile(r"dec\.ups\.\d\.weight_v")
 
 @dataclass(frozen=True)
 class PublicFile:
-    """What a public file holds.
+    """Content of a public file.
 
     Args:
         path: the file.
@@ -64,7 +64,7 @@ class PublicFile:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What the public configuration says of the network; nothing but numbers and lists."""
+        """Sizes of the network in the public configuration; nothing but numbers and lists."""
         model = self.config.get("model")
         items = model.items() if isinstance(model, dict) else ()
         return {key: value for key, value in items if isinstance(value, int | float | list)}
@@ -133,7 +133,7 @@ def read_gpt(path: Path) -> tuple[GPTConfig, State]:
 
 
 def gpt_config(file: PublicFile) -> GPTConfig:
-    """Sizes of the GPT in a file, all of whose tensors are there.
+    """Sizes of the GPT in a file with all of its tensors.
 
     Raises:
         AssetError: another model, or tensors are missing or of other shapes.
@@ -194,7 +194,7 @@ def read_sovits(path: Path) -> tuple[SoVITSConfig, State]:
 
 
 def sovits_config(file: PublicFile) -> SoVITSConfig:
-    """Sizes of the SoVITS generator in a file; nothing but the whole posterior encoder may be left out of it.
+    """Sizes of the SoVITS generator in a file; only the whole posterior encoder may be missing.
 
     Raises:
         AssetError: another model, or tensors are missing or of other shapes.
@@ -297,15 +297,15 @@ _PUBLIC_NAMES = {
     "resblock_kernels": "resblock_kernel_sizes",
     "resblock_dilations": "resblock_dilation_sizes",
 }
-#: What public programs must be told although they know one value only.
+#: Fields that upstream's programs require, although they know one value only.
 _PUBLIC_FIXED = {"resblock": "1", "semantic_frame_rate": "25hz"}
 
 
 def check_publishable(config: SoVITSConfig, name: str) -> None:
-    """Whether public programs can build a generator of these sizes: they read some, and fix the others.
+    """Check that upstream's programs can build a generator of these sizes: they read some, and fix the others.
 
     Raises:
-        AssetError: naming the sizes that they have otherwise.
+        AssetError: lists the sizes that differ from theirs.
     """
     public = SoVITSConfig.v2pro() if config.speaker_vector_size else SoVITSConfig.v2()
     ours, theirs = config.to_dict(), public.to_dict()
@@ -368,7 +368,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _count(state: State, prefix: str) -> int:
-    """How many modules a list under ``prefix`` has."""
+    """Number of modules in the list under ``prefix``."""
     places = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
     return 1 + max((int(place) for place in places if place.isdigit()), default=-1)
 

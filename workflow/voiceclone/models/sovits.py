@@ -421,8 +421,8 @@ class GatedStack(nn.Module):
 class PosteriorEncoder(nn.Module):
     """Spectrogram to the Gaussian of the latent (public key ``enc_q``); used in training only.
 
-    With ``pitch`` it also reads that many numbers about F0 of each frame: bins of 16 Hz tell F0 only roughly. Their
-    weights begin at zero, so that a network that learnt without them can go on with them.
+    With ``pitch`` it also reads that many numbers about F0 of each frame: bins of 16 Hz show F0 only roughly. Their
+    weights begin at zero, so that a network that learnt without them can continue with them.
     """
 
     def __init__(
@@ -599,7 +599,7 @@ class SoVITSConfig(Architecture):
 
 @dataclass(frozen=True)
 class TrainingOutput:
-    """What a training forward pass gives the losses.
+    """Output of a training forward pass, for the losses.
 
     Args:
         audio: generated slices (B, 1, segment_frames * hop).
@@ -703,7 +703,7 @@ class SoVITS(nn.Module):
         return F.interpolate(self.quantizer.decode(codes), scale_factor=float(FRAMES_PER_TOKEN), mode="nearest")
 
     def style(self, spectrogram: Tensor, speaker_vector: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """How recordings sound; the mean over several recordings of a voice is a style too.
+        """Style vector of recordings; the mean over several recordings of a voice is a style too.
 
         Args:
             spectrogram: magnitudes (B, 1025, F).

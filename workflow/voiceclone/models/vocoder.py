@@ -119,7 +119,7 @@ class Decoder(nn.Module):
 
 
 class FrameParameters(NamedTuple):
-    """What the trunk says of frames at 100 Hz; float32.
+    """Parameters of frames at 100 Hz from the trunk; float32.
 
     Args:
         log_f0: natural logarithm of F0 in Hz (B, T).
@@ -223,7 +223,7 @@ class SourceFilterDecoder(nn.Module):
         return self.synthesise(frames, log_f0, voiced, noise, start), frames.log_f0, frames.voicing
 
     def frames(self, latent: Tensor, style: Tensor) -> FrameParameters:
-        """What the trunk says of a latent (B, C, T) and a style (B, G, 1), for 2 T frames."""
+        """Parameters of 2 T frames from a latent (B, C, T) and a style (B, G, 1)."""
         x = self.trunk(latent, style)
         pitch = self.pitch(x.transpose(1, 2)).float()
         harmonic, noise, phase = self.shape(x).float().split(self.bins, -1)
@@ -310,10 +310,10 @@ def _dirichlet(phase: Tensor, harmonics: Tensor) -> Tensor:
 
 
 def _padded(sequence: Tensor, before: int, after: int) -> Tensor:
-    """A sequence (B, T) whose first and last values go on."""
+    """A sequence (B, T) with its first and last values repeated."""
     return F.pad(sequence[:, None], (before, after), mode="replicate")[:, 0]
 
 
 def _continued(frames: Tensor, before: int, after: int) -> Tensor:
-    """Frames (B, T, K), the first and the last of which go on."""
+    """Frames (B, T, K) with the first and the last repeated."""
     return torch.cat([frames[:, :1].expand(-1, before, -1), frames, frames[:, -1:].expand(-1, after, -1)], 1)

@@ -37,7 +37,7 @@ class VoiceModels:
     Attributes:
         gpt: text to semantic tokens.
         sovits: semantic tokens to waveform.
-        prompt: whether the GPT was trained to go on after a prompt, as all that come from a public base are.
+        prompt: the GPT was trained to continue a prompt, as all that come from a public base are.
         public: whether these are public weights as they are, imported or not.
         fingerprint: digest of the weights.
     """
@@ -54,7 +54,7 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
 
     Args:
         models: folder of a training, an import or a packed base, or with one ``.ckpt`` and one ``.pth``; where there is
-            none of this name, a base voice: ``gpt-sovits-v2pro`` stands for the assets with ``-gpt`` and ``-sovits-g``.
+            none of this name, a base voice: ``gpt-sovits-v2pro`` means the assets with ``-gpt`` and ``-sovits-g``.
         find_asset: opens a fetched model by name; None: base voices are not looked for.
 
     Raises:
@@ -127,7 +127,7 @@ def load_sovits(models_dir: Path) -> SoVITS:
 
 
 def has_base(models_dir: Path) -> bool:
-    """Whether the text-to-semantic model was fine-tuned from a base voice, not trained from scratch."""
+    """True if the text-to-semantic model was fine-tuned from a base voice, not trained from scratch."""
     return bool(read_json(models_dir / "gpt.json")["components"]["base"])
 
 

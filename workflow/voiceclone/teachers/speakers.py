@@ -1,4 +1,4 @@
-"""Pseudo-speakers: one teacher's voice as many people, told apart by formants, pitch, pitch range, tilt and tempo.
+"""Pseudo-speakers: one teacher's voice as many people, who differ in formants, pitch, pitch range, tilt and tempo.
 
 People of small body have high formants and a high pitch, so both follow one number, the size, with some spread.
 """
@@ -20,7 +20,7 @@ _LINE_TEMPO, _LINE_RANGE = 0.07, 0.15  # largest change of one speaker from line
 
 @dataclass(frozen=True)
 class Manner:
-    """How a pseudo-speaker speaks a line; the defaults are the teacher's own voice.
+    """A pseudo-speaker's way to speak a line; the defaults are the teacher's own voice.
 
     Attributes:
         speaker: number of the pseudo-speaker; 0 is the teacher's own voice.

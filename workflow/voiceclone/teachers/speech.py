@@ -1,7 +1,7 @@
 """Stage teacher_speech: a teacher reads text lists as many pseudo-speakers, each line once as itself.
 
 Which lines are read, who reads each and how follows from seed and text alone, and a line's id from all that decides its
-sound. So more hours add lines, a run that was killed goes on with the next line, and what changed is spoken again.
+sound. So more hours add lines, a killed run continues with the next line, and what changed is spoken again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COLUMNS = (
 )  # fmt: skip
 REJECTED_COLUMNS = ("text", "reason")
 _TELLING = 20  # letters from which a held-out sentence counts inside a longer one too
-_LONGEST_SILENCE = 75  # token frames of 40 ms before a twin: it stands elsewhere in the encoder's window
+_LONGEST_SILENCE = 75  # token frames of 40 ms before a twin, which moves it in the encoder's window
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Line:
     silence: float
 
 
-def read_lines(texts: Iterable[Path], most_characters: int, held_out: frozenset[str] = frozenset()) -> list[str]:
+def read_lines(texts: Iterable[Path], max_characters: int, held_out: frozenset[str] = frozenset()) -> list[str]:
     """Sentences of text lists: one a line, the last column where there are several parted by ``|``; '#' is a comment.
 
     Args:
         texts: the lists.
-        most_characters: longer lines are left out.
+        max_characters: longer lines are left out.
         held_out: sentences that must never be trained on, not as part of a longer one either.
 
     Returns:
@@ -73,7 +73,7 @@ def read_lines(texts: Iterable[Path], most_characters: int, held_out: frozenset[
         key = sentence_key(text)
         return key not in keys and not inside.search(key)
 
-    wanted = [text for text in sentences if text and len(text) <= most_characters and allowed(text)]
+    wanted = [text for text in sentences if text and len(text) <= max_characters and allowed(text)]
     return list(dict.fromkeys(wanted))
 
 
@@ -144,7 +144,7 @@ class _Speaker:
 
 
 def _files(line: Line, settings: TeacherSettings, folder: Path) -> list[Path]:
-    """What is written of a line: its sound, its alignment, its twin."""
+    """Files of a line: its sound, its alignment, its twin."""
     files = [folder / f"{line.utterance}.flac"]
     files += [folder / f"{line.utterance}.safetensors"] if settings.alignment else []
     return files + ([folder / f"{line.utterance}-twin.flac"] if settings.twins else [])
@@ -165,7 +165,7 @@ _speaker: _Speaker | None = None
 def _start_process(settings: TeacherSettings, model: Path, folder: Path) -> None:
     global _speaker
     parent = multiprocessing.parent_process()
-    if parent is not None:  # a killed stage leaves nobody speaking
+    if parent is not None:  # a killed stage leaves no process behind
 
         def end_with_parent() -> None:
             parent.join()

@@ -1,4 +1,4 @@
-"""What every teacher gives: sound with its phones and their times; opening a teacher from its files."""
+"""The interface of teachers, sound with phones and their times; opening a teacher from its files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Speech:
 
     Attributes:
         samples: float32 (n,), at the teacher's rate, largest value 0.5.
-        phones: the teacher's own symbols, marks and silences among them; empty where it tells none.
+        phones: the teacher's own symbols, marks and silences among them; empty if it reports none.
         seconds: float32, duration of each phone; they add up to the whole.
         pitch: float32, Hz at 80 a second, 0 where unvoiced; empty where the teacher does not know it.
     """

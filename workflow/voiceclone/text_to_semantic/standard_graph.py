@@ -104,7 +104,7 @@ class StandardTextToSemanticGraph:
         return g.add("Reshape", waves, g.constant([0, 0, dim]))
 
     def _hidden(self, is_phone: str) -> str:
-        """What is added to the scores between the new rows, float32 (1, 1, N, N).
+        """Mask to add to the scores between the new rows, float32 (1, 1, N, N).
 
         With phones counted as 0 and tokens from 1, a row sees those that do not count more than itself.
         """

@@ -59,7 +59,7 @@ class LayerWeights:
         return cls(attention.heads, joint, *(cast(part.weight, part.bias) for part in parts))
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """What follows the attention: (..., dim) of inputs and heads' outputs (..., dim)."""
+        """The layer after its attention: (..., dim) from inputs and heads' outputs (..., dim)."""
         size = x.shape[-1:]
         x = F.layer_norm(x + F.linear(attended, *self.out), size, *self.norm1)
         return F.layer_norm(x + F.linear(F.relu(F.linear(x, *self.up)), *self.down), size, *self.norm2)
@@ -108,7 +108,7 @@ class KVCache:
         return torch.zeros(rows, heads, self.capacity, width, dtype=self._dtype, device=self._device)
 
     def reserve(self, positions: int) -> None:
-        """Make room for a number of positions in every row; what is there stays."""
+        """Make room for a number of positions in every row; the content stays."""
         if positions <= self.capacity:
             return
         before, self.capacity = self.capacity, -(-positions // CACHE_STEP) * CACHE_STEP
@@ -151,7 +151,7 @@ class StaticDecoder:
         return self._pointer.emission.float()
 
     def reserve_phones(self, phones: int) -> None:
-        """Make room for a number of phones of every row; those that are there stay."""
+        """Make room for a number of phones of every row; their content stays."""
         if self._pointer is None or phones <= self.phone_room:
             return
         self.phone_room = -(-phones // CACHE_STEP) * CACHE_STEP
@@ -235,7 +235,7 @@ class StaticDecoder:
             self._queries[: len(x)] = self._pointer.query(x.float())
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Input vectors (R, dim) of tokens that each stand at a position of their own."""
+        """Input vectors (R, dim) of tokens, each at a position of its own."""
         angles = positions.to(self._waves.rates.dtype)[:, None] * self._waves.rates
         waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
         return self._gpt.ar_audio_embedding(tokens) + self._waves.alpha * waves

@@ -316,7 +316,7 @@ class CheckpointStore:
             try:
                 checkpoint = self.load(step)
             except DamagedCheckpointError as error:
-                log.warning("checkpoint of step %d is damaged and passed over: %s", step, error)
+                log.warning("checkpoint of step %d is damaged, skipped: %s", step, error)
                 damaged.append(str(error))
                 self._damaged.add(step)
                 continue
@@ -536,7 +536,7 @@ class Saver:
             if last or now - self._failing_since >= 60 * self._runtime.save_patience_minutes:
                 raise
             log.warning("%s", error)
-            announce(f"{self._label}  NOT SAVED: {error.message}; it goes on in memory and tries again")
+            announce(f"{self._label}  NOT SAVED: {error.message}; training continues in memory and retries")
         else:
             if complete and self._failing_since is not None:
                 announce(f"{self._label}  saving works again")

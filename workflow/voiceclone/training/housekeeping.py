@@ -85,9 +85,9 @@ class Run:
         """One line: fingerprint, newest step, number of checkpoints, size, resumes, what it is doing."""
         newest = f"step {self.steps[-1]}" if self.steps else "no checkpoint"
         resumes = f", resumed {len(self.resumes)} times" if self.resumes else ""
-        status = "  its model stands in models/" if self.exported else ""
+        status = "  its model is in models/" if self.exported else ""
         if self.holder:
-            status = f"  AT WORK: {self.holder}"
+            status = f"  RUNNING: {self.holder}"
         elif self.fatal is not None:
             status = f"  FAILED at step {self.fatal['step']}: {self.fatal['reason']}"
         return f"{self.key}  {newest:<14} {len(self.steps)} checkpoints  {self.size / 1e6:8.1f} MB{resumes}{status}"

@@ -292,13 +292,13 @@ class Trainer:
         if newest is None or newest.record.step <= planned:
             return newest
         if planned in self.store.steps():
-            log.info("%d steps were trained before; the checkpoint of step %d is taken", newest.record.step, planned)
+            log.info("%d steps were trained before; the checkpoint of step %d is used", newest.record.step, planned)
             return self.store.load(planned)
         kept = ", ".join(map(str, self.store.steps()))
         raise DataError(
             f"{self.label}: {newest.record.step} steps were trained before, {planned} are planned now, and the "
             f"checkpoint of step {planned} was not kept",
-            f"ask for one of the steps that were kept ({kept}), or delete {self.store.folder} to train anew",
+            f"ask for one of the steps that were kept ({kept}), or delete {self.store.folder} to start again",
         )
 
     def _resume(self, checkpoint: Checkpoint, back: str) -> None:
@@ -368,7 +368,7 @@ class Trainer:
         except SkippedUpdate as error:
             result = StepResult({}, error.events)
             counters.skipped += 1
-            log.warning("step %d: %s; its update is left out", counters.step + 1, error)
+            log.warning("step %d: %s; update skipped", counters.step + 1, error)
             if counters.skipped > plan.max_skipped:
                 self._fail(f"{error} in {counters.skipped} steps in a row")
         except MemoryExhaustedError:
@@ -435,7 +435,7 @@ class Trainer:
         counters.validated = step
         counters.stale = 0 if better or not metrics else counters.stale + 1
         if metrics and not usable:
-            log.warning("step %d held-out: not finite, left out: %s", step, metrics)
+            log.warning("step %d held-out: not finite, ignored: %s", step, metrics)
         elif metrics:
             self._row("heldout", metrics)
             log.info("step %d held-out: %s", step, "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))

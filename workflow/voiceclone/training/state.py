@@ -134,10 +134,10 @@ def _locked_file(path: Path) -> IO[str]:
                 text = handle.read()
                 handle.close()
                 raise DataError(
-                    f"{path.parent}: another process is at work here: {_describe(text)}",
+                    f"{path.parent}: another process is running here: {_describe(text)}",
                     "wait for it, or stop that process (kill PID): it saves its state before it ends",
                 ) from error
-            log.warning("%s: this file system knows no locks (%s): start no second training here", path, error.strerror)
+            log.warning("%s: this file system has no locks (%s): start no second training here", path, error.strerror)
             return handle
         if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
             return handle

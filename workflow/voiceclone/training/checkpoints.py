@@ -98,7 +98,7 @@ class Snapshot:
         state: part -> plain values, its tensors replaced by references.
         tensors: part -> name -> tensor on the host.
         history: logged rows up to the step.
-        versions: what the numbers depend on beside data and settings.
+        versions: that results depend on, beside data and settings.
         metric: held-out metric of the step, lower is better; None if the step was not validated.
     """
 
@@ -504,7 +504,7 @@ class Saver:
         """Have the current state written and wait until it is complete.
 
         Args:
-            hurry: give up at the first failure, because somebody waits for the end?
+            hurry: true to give up at the first failure, because somebody waits for the end.
             submitted: the writer has it already.
 
         Raises:

@@ -469,7 +469,7 @@ class Trainer:
         return self.counters.step, self.counters.validated
 
     def _submit(self) -> None:
-        """Hand the state of this moment to the writer."""
+        """Hand the current state to the writer."""
         counters = self.counters
         parts = {name: part.state_dict() for name, part in self.state.items()}
         metric = heldout_at(self.history.rows, counters.step).get(self.recipe.metric)
@@ -488,7 +488,6 @@ class Trainer:
         self.processes.wait(60 * self.runtime.save_patience_minutes)
 
     def _result(self, stop: StopRequest) -> Result:
-        """The finished training, for the stage."""
         with self._leaving():
             last = weights_of(self.recipe.state["model"])
             losses = self._utterance_losses(stop) if self.best.step is None else {}

@@ -182,7 +182,7 @@ class Processes:
         return self.exchange(value)[0]
 
     def wait(self, longer: float = 0.0) -> None:
-        """Until all processes are here; one that may have work to do meanwhile is given ``longer`` seconds more."""
+        """Wait for all processes; ``longer``: seconds more for one that may still have work to do."""
         if self.size > 1:
             import torch.distributed as dist
 

@@ -293,7 +293,6 @@ class SoVITSRecipe:
         return {"noise": noise[micro.rows], "slice_starts": random_starts(lengths, config.segment_frames)[micro.rows]}
 
     def _frames(self, items: Sequence[int]) -> int:
-        """Frames of some utterances."""
         return sum(self.data.train[item].frames for item in items)
 
     def validate(self) -> dict[str, float]:

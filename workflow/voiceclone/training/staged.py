@@ -376,7 +376,6 @@ class StagedRecipe:
         return {"loss_disc": loss.detach()}
 
     def _generator_pass(self, step: int, made: list[Generated], micro: MicroBatch) -> Metrics:
-        """Forward and backward pass of the generator."""
         generated = made.pop() if made else self._generate(step, micro)
         losses = self._compare(generated.out, generated.real)
         if generated.from_prior is not None:

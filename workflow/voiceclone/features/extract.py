@@ -57,7 +57,7 @@ class _Utterance:
     frames: int
     keys: dict[str, str]
     polyphones: str
-    """The method that chose between readings of Chinese characters; empty if there are none."""
+    """What decided between readings of Chinese characters; empty where there are none."""
 
     @property
     def manifest_row(self) -> dict[str, object]:

@@ -45,11 +45,6 @@ class Stateful(Protocol):
         """Restore them."""
 
 
-def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
-    """Copies of the weights on the CPU."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-
-
 log = logging.getLogger(__name__)
 MARKER = "checkpoint.json"
 _NAME = re.compile(r"step-(\d{8})")

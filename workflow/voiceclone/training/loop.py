@@ -30,7 +30,6 @@ from voiceclone.training.checkpoints import (
     Stateful,
     load_previous,
     restore,
-    weights_of,
     why_it_resumes,
 )
 from voiceclone.training.data import Order, seed_step
@@ -126,6 +125,11 @@ class Counters:
         """Restore them."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def weights_of(model: Stateful) -> dict[str, torch.Tensor]:
+    """Copies of the weights on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
 class Best:

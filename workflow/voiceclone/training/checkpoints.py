@@ -126,7 +126,11 @@ def take_snapshot(
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     for part, values in parts.items():
         held = tensors[part] = {}
-        state[part] = pack(values, "", held, lambda name, tensor, part=part: copy(f"{part}/{name}", tensor))
+
+        def copied(name: str, tensor: torch.Tensor, part: str = part) -> torch.Tensor:
+            return copy(f"{part}/{name}", tensor)
+
+        state[part] = pack(values, "", held, copied)
     return Snapshot(step, state, tensors, list(history), dict(versions), metric)
 
 

@@ -565,11 +565,9 @@ def restore(parts: Mapping[str, Stateful], checkpoint: Checkpoint) -> None:
 
 def why_it_resumes(checkpoint: Checkpoint, back: str) -> str:
     """In words: the other training that ran in between, if any (``back``), and the versions that are new."""
-    now, reasons = versions(), [back] if back else []
-    for name, old in checkpoint.record.versions.items():
-        if now.get(name) != old:
-            reasons.append(f"{name} {old} -> {now.get(name)}")
-    return "; ".join(["saved state found", *reasons])
+    now, recorded = versions(), checkpoint.record.versions.items()
+    changed = [f"{name} {old} -> {now.get(name)}" for name, old in recorded if now.get(name) != old]
+    return "; ".join(["saved state found", *([back] if back else []), *changed])
 
 
 def load_previous(state: StateFolder, parts: Mapping[str, Stateful]) -> str | None:

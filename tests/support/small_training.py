@@ -106,8 +106,8 @@ def die_at(recipe: type, step: int, number: int) -> None:
     recipe.train_step = train_step  # type: ignore[attr-defined]
 
 
-def limit(kind: str, most: int) -> Callable[[], None]:
-    """Make every network of a kind run out of memory when more than ``most`` items go through it; returns the undoing.
+def limit(kind: str, max_items: int) -> Callable[[], None]:
+    """Make every network of a kind run out of memory when more than ``max_items`` items go through it; returns the undoing.
 
     The exception is the one with which torch reports that the device is full.
     """
@@ -119,7 +119,7 @@ def limit(kind: str, most: int) -> Callable[[], None]:
 
     def limited(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         first = args[0] if args else kwargs["phones"]
-        if len(first) > most and torch.is_grad_enabled():
+        if len(first) > max_items and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
         return forward(self, *args, **kwargs)
 

@@ -40,13 +40,13 @@ KINDS = ["gpt", "sovits"]
 
 
 @given(st.lists(st.integers(), min_size=1, max_size=40), st.integers(0, 50))
-def test_parts_are_the_batch_in_order_and_nearly_equal(batch: list[int], most: int) -> None:
-    parts = micro_batches(batch, most)
-    assert [item for part in parts for item in part.items] == batch
-    assert [part.first for part in parts] == [sum(len(p.items) for p in parts[:i]) for i in range(len(parts))]
-    sizes = [len(part.items) for part in parts]
-    assert max(sizes) - min(sizes) <= 1 and max(sizes) <= (most or len(batch))
-    assert sum(part.share for part in parts) == pytest.approx(1)
+def test_micro_batches_are_the_batch_in_order_and_nearly_equal(batch: list[int], max_size: int) -> None:
+    cut = micro_batches(batch, max_size)
+    assert [item for micro in cut for item in micro.items] == batch
+    assert [micro.first for micro in cut] == [sum(len(p.items) for p in cut[:i]) for i in range(len(cut))]
+    sizes = [len(micro.items) for micro in cut]
+    assert max(sizes) - min(sizes) <= 1 and max(sizes) <= (max_size or len(batch))
+    assert sum(micro.share for micro in cut) == pytest.approx(1)
 
 
 def recipe(kind: str, folder: Path, micro_batch: int, dropout: bool = True) -> GPTRecipe | SoVITSRecipe:
@@ -81,7 +81,7 @@ def gradients(made: GPTRecipe | SoVITSRecipe) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_and_losses_of_the_parts_add_up_to_those_of_the_batch(tmp_path: Path, kind: str) -> None:
+def test_gradients_and_losses_of_micro_batches_add_up_to_those_of_the_batch(tmp_path: Path, kind: str) -> None:
     Speaker(tmp_path)
     whole = recipe(kind, tmp_path, 0, dropout=False)
     losses = whole.train_step(1).losses
@@ -114,7 +114,7 @@ def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(
     assert "step 1: out of memory: micro-batch 4 -> 2" in capsys.readouterr().out
 
 
-def limit_from(kind: str, step: int, most: int) -> None:
+def limit_from(kind: str, step: int, max_items: int) -> None:
     """Let memory become short at a step: another program takes its share."""
     from voiceclone.training import gpt, sovits
 
@@ -123,7 +123,7 @@ def limit_from(kind: str, step: int, most: int) -> None:
 
     def train_step(self: object, current: int) -> StepResult:
         if current == step:
-            limit(kind, most)
+            limit(kind, max_items)
         result: StepResult = original(self, current)
         return result
 
@@ -158,7 +158,7 @@ def test_a_training_killed_after_memory_ran_out_resumes_to_the_same_bytes(
 
 
 def test_memory_that_runs_out_in_the_generators_half_does_not_update_the_discriminators_twice(tmp_path: Path) -> None:
-    """The discriminators have made their one update; the generator's half is repeated in smaller parts."""
+    """The discriminators have made their one update; the generator's half is repeated in smaller micro-batches."""
     Speaker(tmp_path)
     plain, short = (recipe("sovits", tmp_path, 0, dropout=False) for _ in range(2))
     plain.train_step(0)
@@ -207,7 +207,7 @@ def test_another_setting_counts_more_than_the_size_that_was_found() -> None:
 
 
 def test_the_hosts_own_exhaustion_is_recognised_and_survived() -> None:
-    """A process whose address space is limited: torch cannot allocate, smaller parts can."""
+    """A process whose address space is limited: torch cannot allocate, smaller micro-batches can."""
 
     def work() -> None:
         linear = nn.Linear(1000, 10)

@@ -184,7 +184,7 @@ def test_another_number_of_processes_goes_on_with_the_same_batches(
     assert speaker.losses("gpt") == whole("gpt").losses("gpt")
 
 
-def test_memory_that_runs_out_in_one_process_halves_the_parts_of_all(tmp_path: Path) -> None:
+def test_memory_that_runs_out_in_one_process_halves_the_micro_batches_of_all(tmp_path: Path) -> None:
     told, found = Speaker(tmp_path / "told"), Speaker(tmp_path / "found")
     assert train_together(told, "sovits", micro_batch=1) == [0, 0]
 

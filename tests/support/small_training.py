@@ -107,7 +107,7 @@ def die_at(recipe: type, step: int, number: int) -> None:
 
 
 def limit(kind: str, max_items: int) -> Callable[[], None]:
-    """Make every network of a kind run out of memory when more than ``max_items`` items go through it; returns the undoing.
+    """Make networks of a kind run out of memory when more than ``max_items`` items go through; returns the undoing.
 
     The exception is the one with which torch reports that the device is full.
     """

@@ -49,7 +49,7 @@ def test_state_lists_every_training_and_what_changed(results: Path) -> None:
     lines = out.splitlines()
     assert status == 0 and lines[0] == "anna"
     assert [line.split()[1] for line in lines if line.startswith("gpt")] == [key(3), key(2), key(1)]
-    assert "step 7" in lines[1] and "run 2 -> 3" in lines[2] and "its model stands" in lines[5]
+    assert "step 7" in lines[1] and "run 2 -> 3" in lines[2] and "its model is in models" in lines[5]
 
 
 def test_state_says_who_is_at_work(results: Path) -> None:

@@ -13,12 +13,12 @@ import typer
 
 from voiceclone.commands.options import (
     BatchSizeOption,
+    CheckOption,
     ClipOptions,
+    DetectorOption,
     EncodersOption,
     LanguageOption,
     MachineOptions,
-    MannerOptions,
-    PitchOptions,
     RootOption,
     SeedOption,
     StyleOptions,
@@ -27,10 +27,9 @@ from voiceclone.commands.options import (
     with_groups,
 )
 from voiceclone.errors import EXIT_FAILURE, ConfigError
+from voiceclone.speaking.options import DetectorSettings, SpeechOptions, with_texts
 
 if TYPE_CHECKING:
-    from voiceclone.speaking.detector import DetectorSettings
-    from voiceclone.speaking.options import Speaking
     from voiceclone.speaking.result import Listener, Speech
     from voiceclone.speaking.voices import Clip, Voice
 
@@ -44,7 +43,7 @@ def register(app: typer.Typer) -> None:
     """Add this package's commands to the program."""
     app.command()(with_groups(say))
     app.command()(with_groups(batch))
-    app.command()(with_groups(stream))
+    app.command()(with_groups(stream, options=("pitch", "pitch_range")))
     app.add_typer(bundle_app, name="bundle")
 
 
@@ -57,19 +56,21 @@ def say(
     clip: ClipOptions,
     styles: StyleOptions,
     seed: SeedOption = 0,
-    manner: MannerOptions,
+    options: SpeechOptions,
+    check: CheckOption = "tokens",
+    detector: DetectorOption = None,
     machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
-    from voiceclone.speaking.batch import check_format, write_speech
+    from voiceclone.speaking.result import check_format, write_speech
 
     check_format(output)
     words = _words(text)
-    speaking = _speaking(manner)
+    options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
-    listener, _ = _listener(manner.check, speaking.detector, machine)
+    listener, _ = _listener(check, options.detector, machine)
     speech = voice.synthesizer.say(
-        words, language, seed=seed, speaking=speaking, listener=listener, on_piece=_shown_progress()
+        words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
     write_speech(output, speech)
     spent = sum(speech.timings.values()) / 1000
@@ -85,19 +86,17 @@ def stream(
     clip: ClipOptions,
     styles: StyleOptions,
     seed: SeedOption = 0,
-    pitch: PitchOptions,
+    options: SpeechOptions,
     machine: MachineOptions,
 ) -> None:
     """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
     from voiceclone.lineage.rights import GENERATED_NOTICE
-    from voiceclone.speaking.options import Speaking
     from voiceclone.speaking.streaming import stream as parts_of
 
-    manner = Speaking(pitch=pitch.pitch, pitch_range=pitch.pitch_range)
     words = _words(text)
     voice = _voice(model, _clip(clip, styles), machine).synthesizer
     began, first, samples = time.perf_counter(), 0.0, 0
-    for part in parts_of(voice, words, language, seed=seed, speaking=manner):
+    for part in parts_of(voice, words, language, seed=seed, options=options):
         first = first or time.perf_counter() - began
         samples += len(part)
         sys.stdout.buffer.write((part * 32767).astype("<i2").tobytes())
@@ -122,7 +121,9 @@ def batch(
     clip: ClipOptions,
     styles: StyleOptions,
     seed: SeedOption = 0,
-    manner: MannerOptions,
+    options: SpeechOptions,
+    check: CheckOption = "tokens",
+    detector: DetectorOption = None,
     batch_size: BatchSizeOption = 1,
     machine: MachineOptions,
 ) -> None:
@@ -131,10 +132,10 @@ def batch(
     from voiceclone.speaking.batch import Defaults, check_free, read_jobs, speak_table
 
     check_free(output_dir)
-    speaking = _speaking(manner)
-    jobs = read_jobs(table, Defaults(language, seed, speaking, styles.any_length))
+    options = replace(options, detector=_detector(detector))
+    jobs = read_jobs(table, Defaults(language, seed, options, styles.any_length))
     voice = _voice(model, _clip(clip, styles), machine)
-    listener, name = _listener(manner.check, speaking.detector, machine)
+    listener, name = _listener(check, options.detector, machine)
     progress = Progress("batch", len(jobs))
     counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)
     typer.echo(
@@ -166,7 +167,7 @@ def verify(
         typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
     reason = why_not() if runtime_of(description["target"]) == TENSORRT else ""
     voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
-    speech = voice.synthesizer.say(description["smoke_text"])
+    speech = voice.synthesizer.say(description["smoke_text"], attempts=1)
     typer.echo(
         f"{bundle}: {len(description['files'])} files as recorded; "
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
@@ -203,31 +204,18 @@ def _words(options: TextOptions) -> str:
     return read_user_text(file, name=f"--text-file {file}")
 
 
-def _speaking(options: MannerOptions) -> Speaking:
-    from pydantic import ValidationError
-
-    from voiceclone.speaking.batch import MANNER as FIELDS
-    from voiceclone.speaking.batch import SAMPLING
-    from voiceclone.speaking.detector import DetectorSettings
-    from voiceclone.speaking.options import Speaking
-    from voiceclone.speaking.sampling import SamplingSettings
-
+def _detector(pairs: list[str] | None) -> DetectorSettings:
+    """The limits of ``--detector``."""
     limits = {}
-    for pair in options.detector or []:
+    for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--detector {pair}: expected KEY=VALUE, for example loop_share=0.9")
         limits[key] = value
     try:
-        settings = DetectorSettings.model_validate(limits)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(
-            f"--detector {'.'.join(map(str, first['loc']))}: {first['msg']}; "
-            f"possible: {', '.join(DetectorSettings.model_fields)}"
-        ) from error
-    sampling = SamplingSettings(**{name: getattr(options, name) for name in SAMPLING})
-    return replace(Speaking(**{name: getattr(options, name) for name in FIELDS}), sampling=sampling, detector=settings)
+        return with_texts(DetectorSettings(), limits)
+    except ConfigError as error:
+        raise ConfigError(f"--detector {error.message}") from None
 
 
 def _clip(options: ClipOptions, styles: StyleOptions) -> Clip | None:

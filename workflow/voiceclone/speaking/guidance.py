@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.speaking.sampling import Floats, Tokens, softmax
+from voiceclone.backends.backend import Floats, Tokens
 
 #: Weight of the table where the caller names none, for networks that learnt with a pointer; others are not guided.
 GUIDANCE = 0.8
@@ -100,6 +100,12 @@ class Guide:
         path = np.maximum.accumulate(np.asarray(self.path, np.int64))
         starts, ends = (np.searchsorted(path, places, side) for side in ("left", "right"))
         return np.stack([starts, ends - starts], axis=1).astype(np.int64)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities float32 (V,) of logits (V,)."""
+    powers = np.exp(logits - logits.max())
+    return (powers / powers.sum()).astype(np.float32)
 
 
 def _moved(filtered: Floats) -> Floats:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from voiceclone.backends.backend import Floats
 from voiceclone.backends.bundle import Reference
 from voiceclone.languages import BY_CHARACTER
-from voiceclone.speaking.detector import WORST, DetectorSettings, Finding
+from voiceclone.speaking.detector import WORST, Finding
+from voiceclone.speaking.options import DetectorSettings
 from voiceclone.speaking.result import Listener
 
 if TYPE_CHECKING:

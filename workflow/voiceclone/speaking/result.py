@@ -1,4 +1,4 @@
-"""What was spoken: samples, how long each stage took, and what is suspected of each piece."""
+"""The result of speaking: samples, the time of each stage, the findings of each sentence; written as a sound file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.backends.bundle import Reference
+from voiceclone.errors import ConfigError
+from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.speaking.detector import Finding
 
 #: Stages of which the milliseconds are counted.
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 
-#: Judges a piece by its sound: samples (n,), rate, the piece, its language, the reference.
+FORMATS = (".wav", ".flac", ".ogg")
+#: Judges a sentence by its waveform: samples (n,), rate, the piece, its language, the reference.
 Listener = Callable[[Floats, int, str, str, Reference], list[Finding]]
 
 
@@ -89,3 +93,22 @@ def joined(waves: list[Floats], pause: int) -> Floats:
     for wave in waves:
         parts += [silence] * bool(parts) + [wave / max(1.0, float(np.abs(wave).max(initial=0.0)))]
     return np.concatenate(parts)
+
+
+def check_format(path: Path, name: str = "--output") -> Path:
+    """Check the path of a sound file to write.
+
+    Raises:
+        ConfigError: unknown ending.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{name} {path}: unknown format {path.suffix!r}, expected .wav, .flac or .ogg")
+    return path
+
+
+def write_speech(path: Path, speech: Speech) -> None:
+    """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
+    from voiceclone.sound.io import write_sound
+
+    kind = check_format(path).suffix[1:].upper()
+    write_sound(path, speech.samples, speech.rate, kind, comment=GENERATED_NOTICE)

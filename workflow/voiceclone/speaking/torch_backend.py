@@ -2,7 +2,7 @@
 
 Each sentence has a row, and a row that ends is free for the next sentence. A step draws a token for every row and
 reads it, on the device and without a word to the processor, which looks at the tokens after every few steps. The rules
-of drawing are those of :mod:`voiceclone.speaking.sampling`; every value is a tensor and every shape is fixed, so that
+of drawing are those of :mod:`voiceclone.speaking.tokens`; every value is a tensor and every shape is fixed, so that
 on CUDA a step is one captured graph for each number of rows and each length.
 """
 
@@ -33,8 +33,8 @@ from voiceclone.speaking.guidance import (
     UNSPOKEN,
     Guide,
 )
-from voiceclone.speaking.sampling import MIN_TEMPERATURE, SamplingSettings
-from voiceclone.speaking.tokens import FIRST_END_STEP, Draw
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.tokens import FIRST_END_STEP, MIN_TEMPERATURE, TokenRequest
 from voiceclone.text_to_semantic.torch_static import StaticDecoder, choose_precision
 
 
@@ -53,11 +53,11 @@ class RowSettings:
         ones = torch.ones(rows, 1, device=device)
         return cls(ones.long(), ones.clone(), ones.clone(), ones.clone())
 
-    def set(self, row: int, settings: SamplingSettings, size: int) -> None:
+    def set(self, row: int, options: SpeechOptions, size: int) -> None:
         """Settings of a row; ``size``: number of tokens, all of which are kept where ``top_k`` is 0."""
-        kept = settings.top_k if 0 < settings.top_k < size else size
-        temperature = max(settings.temperature, MIN_TEMPERATURE)
-        values = (kept, settings.top_p, temperature, settings.repetition_penalty)
+        kept = options.top_k if 0 < options.top_k < size else size
+        temperature = max(options.temperature, MIN_TEMPERATURE)
+        values = (kept, options.top_p, temperature, options.repetition_penalty)
         for tensor, value in zip((self.top_k, self.top_p, self.temperature, self.penalty), values, strict=True):
             tensor[row] = value
 
@@ -69,7 +69,7 @@ class RowSettings:
 def sample_rows(
     logits: Tensor, used: Tensor, settings: RowSettings, exponential: Tensor, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw one token for each row; see :func:`voiceclone.speaking.sampling.sample`.
+    """Draw one token for each row; see :func:`voiceclone.speaking.tokens.sample`.
 
     Args:
         logits: float32 (R, V); -inf excludes a token.
@@ -89,8 +89,8 @@ def sample_rows(
     beyond = (ordered.softmax(dim=1).cumsum(dim=1) > settings.top_p) & (settings.top_p < 1)
     beyond[:, 0] = False
     ordered = ordered.masked_fill(beyond, -torch.inf) / settings.temperature
-    least = ordered.gather(1, settings.top_k - 1)
-    weights = ordered.masked_fill(ordered < least, -torch.inf).softmax(dim=1)
+    smallest = ordered.gather(1, settings.top_k - 1)
+    weights = ordered.masked_fill(ordered < smallest, -torch.inf).softmax(dim=1)
     noise = exponential.gather(1, tokens).clamp_min(torch.finfo(torch.float32).tiny)
     drawn = tokens.gather(1, (weights / noise).argmax(dim=1, keepdim=True))
     return drawn[:, 0], tokens[:, 0]
@@ -188,7 +188,7 @@ LENGTHS_ON_CPU, LENGTHS_ON_CUDA = 32, 256
 class _Sentence:
     """A sentence in a row, and the state of its noise before the newest steps."""
 
-    wanted: Draw
+    request: TokenRequest
     filled: int
     codes: list[int] = field(default_factory=list)
     noise_state: Any = None
@@ -198,7 +198,7 @@ class TokenLoop:
     """Speaks sentences in the rows of a decoder.
 
     The tokens of a sentence do not depend on what is in the other rows, but for rounding: its noise is that of its own
-    generator, in the order in which :func:`voiceclone.speaking.sampling.sample` asks for it.
+    generator, in the order in which :func:`voiceclone.speaking.tokens.sample` asks for it.
 
     Args:
         decoder: text to semantic; nobody else may use it.
@@ -238,27 +238,27 @@ class TokenLoop:
         self._running.zero_()
 
     @torch.inference_mode()
-    def add(self, wanted: Draw) -> int:
+    def add(self, request: TokenRequest) -> int:
         """Read a sentence into a free row; returns the row."""
         row = self._sentences.index(None)
-        device, filled = self._decoder.device, len(wanted.phones) + len(wanted.prompt)
-        needed = filled + wanted.limit + self._steps
+        device, filled = self._decoder.device, len(request.phones) + len(request.prompt)
+        needed = filled + request.max_tokens + self._steps
         if needed > self._decoder.capacity:
             self._decoder.reserve(needed)
             if self._graphs is not None:
                 self._graphs.clear()  # they write to the buffers that were
-        phones, prompt = (torch.from_numpy(part)[None].to(device) for part in (wanted.phones, wanted.prompt))
-        bert = None if wanted.bert is None else torch.from_numpy(wanted.bert)[None].to(device)
+        phones, prompt = (torch.from_numpy(part)[None].to(device) for part in (request.phones, request.prompt))
+        bert = None if request.bert is None else torch.from_numpy(request.bert)[None].to(device)
         self._logits[row] = self._decoder.prefill(phones, bert, prompt, row)
-        self._settings.set(row, wanted.sampling, self._codes + 1)
-        self._guide(row, wanted, phones[0])
+        self._settings.set(row, request.options, self._codes + 1)
+        self._guide(row, request, phones[0])
         self._used[row] = False
         self._used[row, prompt[0]] = True
         state = (self._position, self._filled, self._drawn, self._limit)
-        for tensor, value in zip(state, (len(wanted.prompt), filled, 0, wanted.limit), strict=True):
+        for tensor, value in zip(state, (len(request.prompt), filled, 0, request.max_tokens), strict=True):
             tensor[row] = value
-        self._running[row] = wanted.limit > 0
-        self._sentences[row] = _Sentence(wanted, filled)
+        self._running[row] = request.max_tokens > 0
+        self._sentences[row] = _Sentence(request, filled)
         return row
 
     @torch.inference_mode()
@@ -280,32 +280,32 @@ class TokenLoop:
             self._note(out, self._path[:rows].tolist(), self._seen[:rows].tolist())
         return {row: self._take(row, out[row]) for row, sentence in enumerate(self._sentences) if sentence is not None}
 
-    def _guide(self, row: int, wanted: Draw, phones: torch.Tensor) -> None:
+    def _guide(self, row: int, request: TokenRequest, phones: torch.Tensor) -> None:
         """Have a row guided, or not; room for more phones makes room for all rows anew."""
         before = self._guides
-        if before is None and wanted.guide is None:
+        if before is None and request.guide is None:
             return
         if before is None or self._decoder.phone_room > before.phones:
             self._guides = RowGuides(self._decoder.rows, self._decoder.phone_room, self._decoder.emission)
             for index, sentence in enumerate(self._sentences):
                 if before is not None and sentence is not None and index != row:
-                    read = torch.from_numpy(sentence.wanted.phones).to(phones.device)
-                    self._guides.set(index, sentence.wanted.guide, read)
+                    read = torch.from_numpy(sentence.request.phones).to(phones.device)
+                    self._guides.set(index, sentence.request.guide, read)
                     for old, new in zip(before.state, self._guides.state, strict=True):
                         new[index, ..., : old.shape[-1]] = old[index]
             if self._graphs is not None:
                 self._graphs.clear()  # they write to the buffers that were
         assert self._guides is not None
-        self._guides.set(row, wanted.guide, phones)
+        self._guides.set(row, request.guide, phones)
 
     def _guided(self) -> bool:
         """Whether any sentence is guided."""
-        return any(sentence is not None and sentence.wanted.guide is not None for sentence in self._sentences)
+        return any(sentence is not None and sentence.request.guide is not None for sentence in self._sentences)
 
     def _note(self, out: list[list[int]], path: list[list[int]], seen: list[list[int]]) -> None:
         """Tell the guides which phones their tokens speak."""
         for row, sentence in enumerate(self._sentences):
-            if sentence is not None and (guide := sentence.wanted.guide) is not None:
+            if sentence is not None and (guide := sentence.request.guide) is not None:
                 count = sum(token >= 0 for token in out[row])
                 for noted, found in ((guide.path, path[row]), (guide.seen, seen[row])):
                     noted += [place - guide.first for place in found[:count]]
@@ -326,7 +326,7 @@ class TokenLoop:
         fresh = self._fresh_noise.numpy()
         for row, sentence in enumerate(self._sentences):
             if sentence is not None:
-                rng = sentence.wanted.rng
+                rng = sentence.request.rng
                 sentence.noise_state = rng.bit_generator.state
                 rng.standard_exponential(dtype=np.float32, out=fresh[row])
         self._noise.copy_(self._fresh_noise, non_blocking=True)  # read before the next: a look at the tokens waits
@@ -363,12 +363,12 @@ class TokenLoop:
         assert sentence is not None
         new = [token for token in out if token >= 0]
         sentence.codes += new
-        full = len(sentence.codes) >= sentence.wanted.limit
+        full = len(sentence.codes) >= sentence.request.max_tokens
         done = full or len(new) < len(out)
         if done:
             self._sentences[row] = None
             self._filled[row] = 0
-            rng, asked = sentence.wanted.rng, len(new) + (not full)
+            rng, asked = sentence.request.rng, len(new) + (not full)
             rng.bit_generator.state = sentence.noise_state
             rng.standard_exponential((asked, self._codes + 1), np.float32)
         return new, done
@@ -407,7 +407,7 @@ class TorchBackend:
         compiled: compile the layers of the text-to-semantic model with torch.compile.
 
     Attributes:
-        draws: whether a sentence alone is drawn by :attr:`loop` too, not from logits that come to the processor.
+        decodes_alone: a single sentence is decoded by :attr:`loop` too, not from logits on the CPU.
         emission, guidance: see :class:`voiceclone.speaking.guidance.PointingBackend`.
     """
 
@@ -427,7 +427,7 @@ class TorchBackend:
         self.emission = known_emission(_array(gpt.pointer.emission)) if gpt.config.pointer_layer else None
         self.guidance = 0.0 if gpt.config.pointer_added else GUIDANCE
         self._phones = 0
-        self.draws = compiled or device.startswith("cuda")
+        self.decodes_alone = compiled or device.startswith("cuda")
         self.pitched = sovits is not None and isinstance(sovits.dec, SourceFilterDecoder)
         self._loops: dict[int, TokenLoop] = {}
 

@@ -275,7 +275,7 @@ def test_a_bundle_refuses_what_it_cannot_do(bundle: Path, tmp_path: Path) -> Non
     common = ("say", "--bundle", bundle, "--text", "Hello.", "-o", tmp_path / "out.wav")
     for option in (("--precision", "bf16"), ("--compile",)):
         code, told = call(*common, *option)
-        assert code == 2 and "--precision and --compile: are for --models" in told
+        assert code == 2 and "--precision and --compile: for --models only" in told
     table = tmp_path / "lines.tsv"
     table.write_text("name\ttext\na\tHello.\n", encoding="utf-8")
     code, told = call("batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out", "--batch-size", 4)
@@ -287,7 +287,7 @@ def test_a_batch_of_a_bundle_needs_no_torch(bundle: Path, tmp_path: Path) -> Non
     table.write_text("name\ttext\tspeed\none\tHello.\t\ntwo\tGood day.\t\nmute\t...\t\n", encoding="utf-8")
     program = "import sys; sys.modules['torch'] = None\nfrom voiceclone.cli import app\napp(sys.argv[1:])\n"
     command = ["batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out", "--top-k", "1"]
-    for line in ("2 spoken, 0 were there, 1 failed", "0 spoken, 2 were there, 1 failed"):
+    for line in ("2 spoken, 0 unchanged, 1 failed", "0 spoken, 2 unchanged, 1 failed"):
         done = subprocess.run(
             [sys.executable, "-c", program, *map(str, command)], capture_output=True, text=True, check=False
         )
@@ -314,7 +314,7 @@ def test_a_batch_takes_clips_of_its_rows(root: Path, clip: Path, tmp_path: Path)
     assert not np.array_equal(one, two) and not np.array_equal(two, three)
     sound(tmp_path / "mine.wav", 3.5, seed=4)  # another clip of the same name
     code, told = call(*command)
-    assert code == 0 and "2 spoken, 1 were there" in told, told
+    assert code == 0 and "2 spoken, 1 unchanged" in told, told
     code, told = call(*command[:-2], "--attempts", 2, "--batch-size", 2)
     assert code == 0 and "3 spoken" in told, told
     code, told = call(*command, "--precision", "fp16")

@@ -18,10 +18,10 @@ from voiceclone.speaking.options import Options, callers_options
 from voiceclone.speaking.runtimes import Engine
 
 VOICE, CLIP, SPEECH, MACHINE = "Voice", "Reference clip", "Speech", "Machine"
-TextOption = Annotated[str, typer.Option(help="What to say.")]
+TextOption = Annotated[str, typer.Option(help="Text to speak.")]
 TextFileOption = Annotated[
     Path | None,
-    typer.Option(help="Text file with what to say, UTF-8 or another usual encoding; - reads standard input."),
+    typer.Option(help="Text file to speak, in UTF-8 or another common encoding; -: standard input."),
 ]
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of an exported bundle.", rich_help_panel=VOICE)
@@ -37,37 +37,37 @@ ModelsOption = Annotated[
 ]
 FeaturesOption = Annotated[
     Path | None,
-    typer.Option("--features", help="Where the voice's own clip lies; left out: beside the models.",
+    typer.Option("--features", help="Features with the voice's own clip; default: beside the models.",
                  rich_help_panel=VOICE),
 ]  # fmt: skip
 LanguageOption = Annotated[
     str,
     typer.Option(
-        "--language", help="ISO code of the text's language, or auto for mixed text; left out: the voice's own."
+        "--language", help="ISO code of the text's language, or auto for mixed text; default: the voice's own."
     ),
 ]
 ReferenceOption = Annotated[
     Path | None,
-    typer.Option(help="Clip to speak like, 3 to 10 s; left out: the voice's own.", rich_help_panel=CLIP),
+    typer.Option(help="Clip to speak like, 3 to 10 s; default: the voice's own.", rich_help_panel=CLIP),
 ]
 ReferenceTextOption = Annotated[
     str,
-    typer.Option(help="What is said in the clip; left out: only its sound is taken on.", rich_help_panel=CLIP),
+    typer.Option(help="Words of the clip; default: only its sound is used.", rich_help_panel=CLIP),
 ]
 ReferenceLanguageOption = Annotated[
-    str, typer.Option(help="Language of the clip's text; left out: auto.", rich_help_panel=CLIP)
+    str, typer.Option(help="Language of the clip's words; default: auto.", rich_help_panel=CLIP)
 ]
 StylesOption = Annotated[
     list[Path] | None,
-    typer.Option(help="More clips whose sound is averaged with the first; repeatable.", rich_help_panel=CLIP),
+    typer.Option(help="Further clips whose sound is averaged with the first; repeatable.", rich_help_panel=CLIP),
 ]
 AnyLengthOption = Annotated[
-    bool, typer.Option("--any-length", help="Take a clip outside 3 to 10 s.", rich_help_panel=CLIP)
+    bool, typer.Option("--any-length", help="Accept clips outside 3 to 10 s.", rich_help_panel=CLIP)
 ]
 EncodersOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of a bundle's encoders, which clips and Chinese text need; left out: encoders/ in the bundle or "
+        help="Folder of a bundle's encoders, needed for clips and Chinese text; default: encoders/ in the bundle or "
         "beside it, or resources/encoders.",
         rich_help_panel=VOICE,
     ),
@@ -81,28 +81,30 @@ DetectorOption = Annotated[
     list[str] | None,
     typer.Option(help="KEY=VALUE, a limit of the detector, for example loop_share=0.9.", rich_help_panel=SPEECH),
 ]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: chosen by itself.", rich_help_panel=MACHINE)]
+ThreadsOption = Annotated[
+    int, typer.Option(min=0, help="CPU threads; 0: chosen automatically.", rich_help_panel=MACHINE)
+]
 EngineOption = Annotated[
     Engine,
-    typer.Option(help="Of --bundle; auto: TensorRT for its targets, kernels where a C compiler is, else onnxruntime.",
+    typer.Option(help="For --bundle; auto: TensorRT for its targets, kernels if there is a C compiler, else onnxruntime.",
                  rich_help_panel=MACHINE),
 ]  # fmt: skip
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option(help="auto: the GPU for --models, where there is one, and for trt bundles.", rich_help_panel=MACHINE),
+    typer.Option(help="auto: the GPU, if there is one, for --models and trt bundles.", rich_help_panel=MACHINE),
 ]
 PrecisionOption = Annotated[
     Literal["fp32", "fp16", "bf16"],
-    typer.Option(help="Of --models on a GPU; half precision is faster, and may draw other tokens.",
+    typer.Option(help="For --models on a GPU; half precision is faster and may draw other tokens.",
                  rich_help_panel=MACHINE),
 ]  # fmt: skip
 CompileOption = Annotated[
     bool,
-    typer.Option("--compile", help="Compile --models with torch.compile first: for long runs.",
+    typer.Option("--compile", help="Compile --models with torch.compile first, for long runs.",
                  rich_help_panel=MACHINE),
 ]  # fmt: skip
 BatchSizeOption = Annotated[
-    int, typer.Option(min=1, max=256, help="Rows spoken together, of --models.", rich_help_panel=MACHINE)
+    int, typer.Option(min=1, max=256, help="Rows decoded together, with --models.", rich_help_panel=MACHINE)
 ]
 RootOption = Annotated[Path, typer.Option(help="Working folder with config/ and resources/.", rich_help_panel=MACHINE)]
 
@@ -127,7 +129,7 @@ class VoiceOptions:
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """The clip to speak like."""
+    """The reference clip."""
 
     reference: ReferenceOption = None
     reference_text: ReferenceTextOption = ""

@@ -1,4 +1,4 @@
-"""Commands: ``voiceclone say``, ``voiceclone stream``, ``voiceclone batch`` and ``voiceclone bundle verify``."""
+"""Commands: ``voiceclone say``, ``voiceclone stream`` and ``voiceclone batch``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from voiceclone.commands.options import (
     CheckOption,
     ClipOptions,
     DetectorOption,
-    EncodersOption,
     LanguageOption,
     MachineOptions,
-    RootOption,
     SeedOption,
     StyleOptions,
     TextOptions,
@@ -33,18 +31,15 @@ if TYPE_CHECKING:
     from voiceclone.speaking.result import Listener, Speech
     from voiceclone.speaking.voices import Clip, Voice
 
-#: Pieces of a text from which its progress is shown.
+#: Sentences of a text from which its progress is shown.
 LONG_TEXT = 10
-
-bundle_app = typer.Typer(help="Exported bundles.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add this package's commands to the program."""
+    """Add the commands to the program."""
     app.command()(with_groups(say))
     app.command()(with_groups(batch))
     app.command()(with_groups(stream, options=("pitch", "pitch_range")))
-    app.add_typer(bundle_app, name="bundle")
 
 
 def say(
@@ -75,7 +70,7 @@ def say(
     write_speech(output, speech)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
-    _tell(speech)
+    _report(speech)
 
 
 def stream(
@@ -89,7 +84,7 @@ def stream(
     options: SpeechOptions,
     machine: MachineOptions,
 ) -> None:
-    """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
+    """Speak a text while it is computed: samples of 16 bits, mono, little-endian, to standard output."""
     from voiceclone.lineage.rights import GENERATED_NOTICE
     from voiceclone.speaking.streaming import stream as parts_of
 
@@ -112,10 +107,10 @@ def stream(
 def batch(
     *,
     table: Annotated[
-        Path, typer.Option(help="TSV with the columns name and text, and others.", exists=True, dir_okay=False)
+        Path, typer.Option(help="TSV with the columns name and text; others are optional.", exists=True, dir_okay=False)
     ],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the sound files and results.tsv.")],
-    format: Annotated[Literal["wav", "flac", "ogg"], typer.Option(help="Of the sound files.")] = "flac",
+    format: Annotated[Literal["wav", "flac", "ogg"], typer.Option(help="Format of the sound files.")] = "flac",
     language: LanguageOption = "",
     model: VoiceOptions,
     clip: ClipOptions,
@@ -127,7 +122,7 @@ def batch(
     batch_size: BatchSizeOption = 1,
     machine: MachineOptions,
 ) -> None:
-    """Speak every row of a table; rows that are there are not spoken again. Ends with 1 if a row failed."""
+    """Speak every row of a table that is new or has changed. Exits with 1 if a row failed."""
     from voiceclone.progress import Progress
     from voiceclone.speaking.batch import Defaults, check_free, read_jobs, speak_table
 
@@ -139,55 +134,12 @@ def batch(
     progress = Progress("batch", len(jobs))
     counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)
     typer.echo(
-        f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} were there, {counts['failed']} failed"
+        f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} unchanged, {counts['failed']} failed"
     )
     for line in voice.hit_rates():
         typer.echo(line)
     if counts["failed"]:
         raise typer.Exit(EXIT_FAILURE)
-
-
-@bundle_app.command()
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
-    encoders: EncodersOption = None,
-    root: RootOption = Path(),
-) -> None:
-    """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
-    from voiceclone.backends.bundle import read_bundle, verify_bundle
-    from voiceclone.lineage.rights import NONE_GIVEN
-    from voiceclone.speaking.voices import encoder_files, open_bundle
-    from voiceclone.targets import TENSORRT, runtime_of
-    from voiceclone.tensorrt.engines import why_not
-
-    description = verify_bundle(bundle)
-    files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
-    for purpose, entry in files.named.items():
-        there = bool(files.digest(purpose)) and files.present(purpose) is not None
-        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
-    reason = why_not() if runtime_of(description["target"]) == TENSORRT else ""
-    voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
-    speech = voice.synthesizer.say(description["smoke_text"], attempts=1)
-    typer.echo(
-        f"{bundle}: {len(description['files'])} files as recorded; "
-        f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
-        + (f", by onnxruntime: {reason}" if reason else "")
-    )
-    typer.echo(
-        f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
-        f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}"
-    )
-
-
-@bundle_app.command()
-def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
-    """Build the TensorRT engines of a bundle for this machine's GPU; what is there is kept."""
-    from voiceclone.backends.bundle import read_bundle
-    from voiceclone.tensorrt.engines import build_engines
-
-    description, folder = read_bundle(bundle)
-    machine = build_engines(folder, description)
-    typer.echo(f"{bundle}: engines for {machine.gpu}, TensorRT {machine.tensorrt}")
 
 
 def _words(options: TextOptions) -> str:
@@ -235,8 +187,8 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
     if options.bundle is not None and options.models is None:
         if machine.precision != "fp32" or machine.compile:
             raise ConfigError(
-                "--precision and --compile: are for --models, a bundle is as it was exported",
-                "take another bundle, for example onnx-fp16 or onnx-int8",
+                "--precision and --compile: for --models only, a bundle is fixed by its export",
+                "use another bundle, for example onnx-fp16 or onnx-int8",
             )
         return open_bundle(
             options.bundle, machine.root, machine.threads, clip, options.encoders, machine.device, machine.engine
@@ -254,7 +206,7 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
 
 
 def _listener(check: str, settings: DetectorSettings, machine: MachineOptions) -> tuple[Listener | None, str]:
-    """What listens to pieces, and its name."""
+    """The recogniser that checks sentences, and its name."""
     if check != "asr":
         return None, ""
     from voiceclone.speaking.listening import best_recogniser, open_listener
@@ -278,8 +230,8 @@ def _shown_progress() -> Callable[[int, int], None]:
     return show
 
 
-def _tell(speech: Speech) -> None:
-    """What the detector suspects, piece by piece."""
+def _report(speech: Speech) -> None:
+    """Report the findings of the detector, sentence by sentence."""
     for piece in speech.pieces:
         if piece.findings:
             found = "; ".join(map(str, piece.findings))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tests.support.voice_fixture import random_gpt
 
-from voiceclone.backends.backend import MARGIN_FRAMES, KeyValueCache, in_parts
+from voiceclone.backends.backend import MARGIN_FRAMES, KVCache, in_parts
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.graphs.quantize import blockwise, columnwise, half, restore
@@ -55,7 +55,7 @@ def relative(left: np.ndarray, right: np.ndarray) -> float:
 def test_first_pass_and_steps_follow_the_module(gpt: TextToSemantic, form: Any, phones: int, prompt: int) -> None:
     kind = np.float16 if form == "fp16" else np.float32
     session = open_session(graph_of(gpt, form))
-    cache = KeyValueCache(session, {"layers": 2, "heads": 4, "head_width": 16}, kind, "cpu")
+    cache = KVCache(session, {"layers": 2, "heads": 4, "head_width": 16}, kind, "cpu")
     rng = np.random.default_rng(0)
     ids, tokens = rng.integers(0, 732, (1, phones)), rng.integers(0, 32, (1, prompt + 4))
     bert = rng.standard_normal((1, 1024, phones)).astype(np.float32)

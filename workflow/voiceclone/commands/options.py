@@ -81,12 +81,10 @@ DetectorOption = Annotated[
     list[str] | None,
     typer.Option(help="KEY=VALUE, a limit of the detector, for example loop_share=0.9.", rich_help_panel=SPEECH),
 ]
-ThreadsOption = Annotated[
-    int, typer.Option(min=0, help="CPU threads; 0: chosen automatically.", rich_help_panel=MACHINE)
-]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: automatic.", rich_help_panel=MACHINE)]
 EngineOption = Annotated[
     Engine,
-    typer.Option(help="For --bundle; auto: TensorRT for its targets, kernels if there is a C compiler, else onnxruntime.",
+    typer.Option(help="For --bundle; auto: TensorRT for its targets, kernels given a C compiler, else onnxruntime.",
                  rich_help_panel=MACHINE),
 ]  # fmt: skip
 DeviceOption = Annotated[

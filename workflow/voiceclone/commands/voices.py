@@ -60,9 +60,9 @@ def verify(
 
     description = verify_bundle(bundle)
     files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
-    for purpose, entry in files.named.items():
-        there = bool(files.digest(purpose)) and files.present(purpose) is not None
-        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
+    for purpose, entry in files.listed.items():
+        present = bool(files.digest(purpose)) and files.present(purpose) is not None
+        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if present else "not here"))
     reason = why_not() if runtime_of(description["target"]) == TENSORRT else ""
     voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
     speech = voice.synthesizer.say(description["smoke_text"], attempts=1)

@@ -46,14 +46,14 @@ SLOPE, LAST_SLOPE = 0.1, 0.01
 def open_backend(
     folder: Path, description: dict[str, Any], threads: int = 0, device: str = "auto", engine: str = "auto"
 ) -> Backend:
-    """What runs a bundle.
+    """The backend of a bundle on this machine.
 
     Args:
         folder: the bundle's folder.
         description: its ``bundle.json``.
         threads: CPU threads; 0: as OMP_NUM_THREADS says, else all cores.
         device: ``cpu``, ``cuda``, or ``auto``: TensorRT for its targets, the CPU for the others.
-        engine: on the CPU, ``auto``: the kernels where a C compiler made them, else onnxruntime.
+        engine: on the CPU, ``auto``: the kernels if a C compiler made them, else onnxruntime.
 
     Raises:
         ConfigError: the device or the engine cannot run this bundle here.
@@ -66,7 +66,7 @@ def open_backend(
     if engine == "kernels" and not fits:
         raise ConfigError(
             f"engine kernels: not for bundle {description['target']} on this machine",
-            "they need a CPU, a C compiler (cc) and an onnx target; or take the engine onnxruntime",
+            "they need a CPU, a C compiler (cc) and an onnx target; or use the engine onnxruntime",
         )
     if fits:
         return KernelBackend(folder, description, threads)
@@ -82,7 +82,7 @@ def _open_tensorrt(folder: Path, description: dict[str, Any], threads: int, on_c
     if reason:
         raise ConfigError(
             f"bundle {description['target']}: {reason}",
-            "speak on one that has it, with another bundle, or with --engine onnxruntime: slowly, on the CPU",
+            "use a machine that has it, another bundle, or --engine onnxruntime: slowly, on the CPU",
         )
     from voiceclone.tensorrt.runtime import TensorRTBackend
 
@@ -201,7 +201,7 @@ def _pair(weights: OnnxWeights, block: str, index: int, dilation: int) -> tuple[
 
 
 def runs_with_kernels(description: dict[str, Any]) -> bool:
-    """Whether there are kernels on this machine that fit a bundle."""
+    """True: this machine has kernels for a bundle."""
     fits = description["cache"]["head_width"] % PANEL == 0
     fits = fits and ("vocoder" in description or is_source_filter(description))
     return fits and runtime_of(description["target"]) == ONNXRUNTIME and load_kernels() is not None

@@ -1,9 +1,9 @@
-"""Speech as it is made: the vocoder runs while the text-to-semantic model still speaks.
+"""Streaming: the vocoder runs while the text-to-semantic model still generates tokens.
 
-The prior looks at the whole sentence, so the latent of what was already heard changes a little with every new token.
-Each part is therefore decoded with some frames before it, the newest tokens wait for those that follow, and the seam is
-faded over: the frames of a seam are decoded in both parts. With a source-filter decoder pulses and noise go on where
-they were: for a latent that does not change, the parts are the whole.
+The prior sees the whole sentence, so the latent of earlier frames changes a little with every new token. Each part is
+therefore decoded with some frames before it, the newest tokens wait for those that follow, and parts are cross-faded:
+the frames of a seam are decoded in both parts. Pulses and noise of a source-filter decoder continue from part to part:
+if the latent did not change, the parts would be the whole.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ FRAMES_PER_TOKEN = 2
 
 @dataclass(frozen=True)
 class Streaming:
-    """How speech is cut into parts.
+    """Sizes of the parts.
 
     Attributes:
-        first_tokens: semantic tokens (40 ms) before the first sound; fewer are heard sooner and end more abruptly.
+        first_tokens: semantic tokens (40 ms) before the first sound; fewer start sooner and end more abruptly.
         tokens: tokens of each further part.
-        wait: newest tokens that are not heard before others follow.
-        context: frames (20 ms) before a part that are decoded with it; the vocoder looks some 12 around.
-        fade: frames in which one part fades into the next.
+        wait: newest tokens that wait for those that follow.
+        context: frames (20 ms) before a part that are decoded with it; the vocoder sees some 12 on each side.
+        fade: frames of the cross-fade.
     """
 
     first_tokens: int = 15
@@ -56,10 +56,10 @@ def stream(
     streaming: Streaming | None = None,
     reference: Reference | None = None,
 ) -> Iterator[Floats]:
-    """Speak a text part by part, each sentence once: what was heard cannot be taken back.
+    """Speak a text part by part, each sentence once: what was sent cannot be taken back.
 
     Yields:
-        Samples float32 (n,) within ±1, as soon as they are made.
+        Samples float32 (n,) within ±1, as soon as they are computed.
 
     Raises:
         DataError: nothing in the text can be spoken.
@@ -127,7 +127,7 @@ class _SentenceStream:
 
 
 def _faded(old: Floats, new: Floats) -> Floats:
-    """``new``, whose first samples come in as those of ``old`` go out."""
+    """``new`` with its first samples cross-faded from ``old``."""
     count = min(len(old), len(new))
     if not count:
         return new

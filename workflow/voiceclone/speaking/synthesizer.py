@@ -56,15 +56,15 @@ class Synthesizer:
         sample_rate: of the output, in Hz.
         prior_channels: channels of the prior's noise.
         end_token: id of the token that ends a sentence (the number of codes).
-        language: used where the caller names none.
+        language: default language of a text.
         lexicon: the user's pronunciations.
-        trained_with_bert: the voice knows Chinese text with BERT features; without them it warns.
-        encode_text: gives the BERT features (1024, L) of phones; None: a text's are taken as zeros.
-        rates: the voice's usual semantic tokens per phone by language, where they are known.
-        fingerprint: tells this voice and its default reference from others.
+        trained_with_bert: the voice was trained on Chinese with BERT features; warns if they are missing.
+        encode_text: computes the BERT features (1024, L) of phones; None: zeros.
+        rates: the voice's usual semantic tokens per phone by language, if known.
+        fingerprint: identifies this voice and its default reference.
 
     Attributes:
-        text_cache: texts that were read, with its hit rate.
+        text_cache: phones of earlier texts, with its hit rate.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class Synthesizer:
 
         Args:
             bundle: the folder.
-            threads: CPU threads; 0: chosen by itself.
+            threads: CPU threads; 0: automatic.
             lexicon: the user's pronunciations.
-            reference: the default clip; None: the one that was exported.
-            encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
+            reference: the default clip; None: the exported one.
+            encode_text: see the class; None: the bundle's encoder, if it is in the bundle, beside it or below the
                 working folder.
             device: and
             engine: see :func:`voiceclone.speaking.runtimes.open_backend`.
@@ -134,7 +134,7 @@ class Synthesizer:
     def from_models(
         cls, models_dir: Path, features_dir: Path, lexicon: Lexicon | None = None, bert: Asset | None = None
     ) -> Synthesizer:
-        """A synthesiser over the trained models themselves, in torch, with the voice's own reference clip.
+        """A synthesiser over trained models in torch, with the voice's own reference clip.
 
         Args:
             models_dir: trained models.
@@ -177,7 +177,7 @@ class Synthesizer:
         Args:
             models: the voice, on the device.
             reference: the default reference clip.
-            language: used where the caller names none.
+            language: default language of a text.
             device: where the models are.
             precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
             compiled: the same.
@@ -197,8 +197,8 @@ class Synthesizer:
         )
 
     def reading_of(self, text: str) -> dict[str, Any]:
-        """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
-        encoder of Chinese text is there; plain values for the key of a cache."""
+        """Plain values for the key of a cache, on which the phones of a text depend besides the text: entries of the
+        user's lexicon, presence of the encoder of Chinese text."""
         return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self.text_cache.encodes}
 
     def forget_texts(self) -> None:
@@ -321,7 +321,7 @@ class Synthesizer:
                 request = token_request(sentence, rng, self.backend)
                 codes = yield request
             attempt = self._attempt(sentence, codes, rng, request.guide)
-            if listener is not None:  # all attempts: otherwise one that nobody heard would seem the better one
+            if listener is not None:  # all attempts: otherwise an unheard one would seem the better one
                 attempt.wave = self._waveform(attempt, sentence, speech)
                 attempt.findings += listener(
                     attempt.wave, self.sample_rate, text, sentence.language, sentence.reference
@@ -371,9 +371,9 @@ class Synthesizer:
         if (features := self.text_cache.features(text)) is not None:
             return np.asarray(features, np.float32)
         if self._bert_lacks:
-            self._bert_lacks = False  # said once
+            self._bert_lacks = False  # reported once
             log.warning(
-                "this voice learnt Chinese with BERT features, which are not computed here: its melody will be "
-                "flatter than that of the trained models ('voiceclone bundle verify' tells which encoders are there)"
+                "this voice was trained on Chinese with BERT features, which are missing here: its melody will be "
+                "flatter than that of the trained models ('voiceclone bundle verify' lists the encoders found)"
             )
         return None

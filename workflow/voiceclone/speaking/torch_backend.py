@@ -1,9 +1,9 @@
-"""Runs the trained modules themselves, on the CPU or on a GPU, for one sentence or several at once.
+"""Runs the trained modules on the CPU or on a GPU, for one sentence or for several at once.
 
-Each sentence has a row, and a row that ends is free for the next sentence. A step draws a token for every row and
-reads it, on the device and without a word to the processor, which looks at the tokens after every few steps. The rules
-of drawing are those of :mod:`voiceclone.speaking.tokens`; every value is a tensor and every shape is fixed, so that
-on CUDA a step is one captured graph for each number of rows and each length.
+Each sentence has a row, and a row that ends is free for the next sentence. A step samples a token for every row and
+reads it, on the device; the CPU fetches the tokens after every few steps. Sampling is that of
+:mod:`voiceclone.speaking.tokens`; every value is a tensor and every shape is fixed, so that on CUDA a step is one
+captured graph for each number of rows and each length.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RowSettings:
 
     @classmethod
     def empty(cls, rows: int, device: torch.device) -> RowSettings:
-        """For a number of rows, each like the public program's until it is set."""
+        """For a number of rows; each is set before it is used."""
         ones = torch.ones(rows, 1, device=device)
         return cls(ones.long(), ones.clone(), ones.clone(), ones.clone())
 
@@ -76,7 +76,7 @@ def sample_rows(
         used: bool (R, V), tokens that occurred before.
         settings: of each row.
         exponential: exponential noise (R, V).
-        bias: float32 (R, V), added after the penalty; None: nothing is.
+        bias: float32 (R, V), added after the penalty; None: no bias.
 
     Returns:
         The drawn tokens (R,), and the most likely ones after the penalty (R,).
@@ -100,8 +100,8 @@ class RowGuides:
     """:class:`voiceclone.speaking.guidance.Guide` for many sentences at once, the same sums in tensors.
 
     Args:
-        rows: sentences at most.
-        phones: of a sentence, the prompt's included, at most.
+        rows: maximum number of sentences.
+        phones: maximum number of phones of a sentence, the prompt's included.
         emission: float32 (all phones, codes).
     """
 
@@ -118,7 +118,7 @@ class RowGuides:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """What a step changes."""
+        """Tensors that a step changes."""
         return self.filter, self.pointed, self._waited
 
     @property
@@ -141,7 +141,7 @@ class RowGuides:
         self.filter[row, first] = 1
 
     def bias(self, scores: Tensor) -> Tensor:
-        """What is added to the logits of the next token of each of the first rows (R, codes + 1), for scores (R, X)."""
+        """Bias of the logits of the next token of each of the first rows (R, codes + 1), from scores (R, X)."""
         rows = len(scores)
         inside, filtered = self._inside[:rows], self.filter[:rows]
         pointed = (
@@ -164,8 +164,8 @@ class RowGuides:
         return torch.where(self.guided[:rows], torch.cat([bias, stop], dim=1), 0.0)
 
     def take(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Note the tokens (R,) that were drawn; returns the phones (R,) that they speak, by filter and by pointer, the
-        prompt's included."""
+        """Update the filters by the tokens (R,) that were drawn; returns their phones (R,), by filter and by pointer,
+        counted from the prompt's."""
         rows = len(tokens)
         known = self._tables[:rows].gather(2, tokens[:, None, None].expand(-1, self.phones, 1))[:, :, 0]
         filtered = self.filter[:rows]
@@ -178,7 +178,7 @@ def _normalised(weights: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
 
-#: Steps between two looks at the tokens: a look waits for the device, a step too many is thrown away.
+#: Steps between two fetches of the tokens: a fetch waits for the device, surplus steps are discarded.
 STEPS_ON_CPU, STEPS_ON_CUDA = 1, 5
 #: Lengths of the attention are rounded up to this: each has its own graph on CUDA.
 LENGTHS_ON_CPU, LENGTHS_ON_CUDA = 32, 256
@@ -201,8 +201,8 @@ class TokenLoop:
     generator, in the order in which :func:`voiceclone.speaking.tokens.sample` asks for it.
 
     Args:
-        decoder: text to semantic; nobody else may use it.
-        steps: between two looks at the tokens; None: what suits the device.
+        decoder: text to semantic, for this loop alone.
+        steps: between two fetches of the tokens; None: the default of the device.
     """
 
     def __init__(self, decoder: StaticDecoder, steps: int | None = None) -> None:
@@ -281,7 +281,7 @@ class TokenLoop:
         return {row: self._take(row, out[row]) for row, sentence in enumerate(self._sentences) if sentence is not None}
 
     def _guide(self, row: int, request: TokenRequest, phones: torch.Tensor) -> None:
-        """Have a row guided, or not; room for more phones makes room for all rows anew."""
+        """Set or clear the guide of a row; for more phones the buffers of all rows are allocated again."""
         before = self._guides
         if before is None and request.guide is None:
             return
@@ -299,11 +299,11 @@ class TokenLoop:
         self._guides.set(row, request.guide, phones)
 
     def _guided(self) -> bool:
-        """Whether any sentence is guided."""
+        """True: a sentence is guided."""
         return any(sentence is not None and sentence.request.guide is not None for sentence in self._sentences)
 
     def _note(self, out: list[list[int]], path: list[list[int]], seen: list[list[int]]) -> None:
-        """Tell the guides which phones their tokens speak."""
+        """Record the phones of the tokens in the guides."""
         for row, sentence in enumerate(self._sentences):
             if sentence is not None and (guide := sentence.request.guide) is not None:
                 count = sum(token >= 0 for token in out[row])
@@ -332,7 +332,7 @@ class TokenLoop:
         self._noise.copy_(self._fresh_noise, non_blocking=True)  # read before the next: a look at the tokens waits
 
     def _step(self, rows: int, length: int, guided: bool) -> None:
-        """Draw a token for each of the first rows from the logits that are there, read it, leave the next logits."""
+        """Sample a token for each of the first rows from the current logits, read it, store the next logits."""
         position, filled, drawn, running = (
             tensor[:rows] for tensor in (self._position, self._filled, self._drawn, self._running)
         )
@@ -435,7 +435,7 @@ class TorchBackend:
         return StaticDecoder(self._gpt, rows, self._dtype, self._compiled)
 
     def loop(self, rows: int) -> TokenLoop:
-        """Draws the tokens of so many sentences at once; always the same one for a number."""
+        """The decoding loop for ``rows`` sentences at once; the same object for the same number."""
         if rows not in self._loops:
             self._loops[rows] = TokenLoop(self._decoder_of(rows))
         return self._loops[rows]
@@ -460,7 +460,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def read(self, phones: Tokens, bert: Floats | None, tokens: Tokens) -> Floats:
-        """Logits (V + 1,) after phones (X,) and semantic tokens (N,), all computed anew and nothing kept."""
+        """Logits (V + 1,) after phones (X,) and semantic tokens (N,), computed without a cache."""
         features = None if bert is None else self._tensor(bert[None])
         logits, _ = self._gpt.prefill(self._tensor(phones[None]), self._tensor(tokens[None]), features)
         return _array(logits[0])

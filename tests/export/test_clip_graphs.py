@@ -163,7 +163,7 @@ def test_a_stream_speaks_like_a_clip(root: Path, bundle: Path, clip: Path) -> No
 
 
 class TestEncoders:
-    """Where they are looked for, and what is said of those that are not there."""
+    """The places that are searched, and the message for missing ones."""
 
     @pytest.fixture
     def moved(self, bundle: Path, tmp_path: Path) -> Path:
@@ -172,7 +172,7 @@ class TestEncoders:
 
     def test_missing_ones_are_named(self, moved: Path, clip: Path, tmp_path: Path) -> None:
         message = (
-            r"campplus\.onnx \(who speaks in a clip\) is not there; looked in .*bundle/encoders.*\n.*--encoders DIR"
+            r"campplus\.onnx \(who speaks in a clip\) is missing; searched in .*bundle/encoders.*\n.*--encoders DIR"
         )
         with pytest.raises(AssetError, match=message):
             open_bundle(moved, tmp_path, clip=Clip(clip))
@@ -194,7 +194,7 @@ class TestEncoders:
             data = bytearray((root / "resources" / "encoders" / name).read_bytes())
             data[len(data) // 2] ^= 1
             (moved / "encoders" / name).write_bytes(data)
-        with pytest.raises(DataError, match=r"campplus\.onnx: another file than the voice was exported with"):
+        with pytest.raises(DataError, match=r"campplus\.onnx: not the file that the voice was exported with"):
             open_bundle(moved, tmp_path, clip=Clip(clip))
         done = CliRunner().invoke(app, ["bundle", "verify", str(moved), "--root", str(tmp_path)])
         assert done.exit_code == 1 and "sha256 differs" in done.output

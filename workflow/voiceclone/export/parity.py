@@ -17,9 +17,8 @@ from voiceclone.errors import VoiceCloneError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
 from voiceclone.speaking.guidance import softmax
-from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
 from voiceclone.speaking.reference import has_bert
-from voiceclone.speaking.runtimes import open_backend
+from voiceclone.speaking.runtimes import KernelBackend, open_backend, runs_with_kernels
 from voiceclone.speaking.tokens import joined_features
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import Target

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from voiceclone.cli import app
 from voiceclone.commands.options import with_groups
 from voiceclone.errors import ConfigError
+from voiceclone.speaking import batch
 from voiceclone.speaking.batch import Defaults, Job, Refused, columns, read_jobs
 from voiceclone.speaking.options import SpeechOptions, json_schema, option
 
@@ -121,7 +122,9 @@ def test_defaults_of_the_command_line_are_those_of_the_library() -> None:
         assert given[name] == getattr(SpeechOptions(), name), name
 
 
-def test_rows_spoken_before_the_options_were_one_are_kept() -> None:
+def test_rows_spoken_before_the_options_were_one_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "revisions", lambda: {"batch": 3})
+
     def key(**options: float) -> str:
         return Job(2, "a", "Hello.", "en", 7, SpeechOptions(**options), None).key("voice")  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneErr
 from voiceclone.files import contained_path, digest, sha256_file, write_tsv
 from voiceclone.interrupts import StopRequest
 from voiceclone.lineage.items import read_sidecar, write_sidecar
-from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.lineage.revisions import revisions
 from voiceclone.progress import Progress
 from voiceclone.speaking.options import SpeechOptions, callers_options, with_texts
 from voiceclone.speaking.result import Listener, Speech, write_speech
@@ -75,7 +75,7 @@ class Job:
             del options["guidance"]
         if not self.options.moves_pitch:
             del options["pitch"], options["pitch_range"]
-        return digest([CACHE_REVISIONS["batch"], voice, self.text, self.language, self.seed, options, limits, clip])
+        return digest([revisions()["batch"], voice, self.text, self.language, self.seed, options, limits, clip])
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, write_flac
 from voiceclone.speaking.splitting import AUTO, pieces_of
-from voiceclone.speaking.tokens import Draw, draw, wanted_tokens
+from voiceclone.speaking.tokens import TokenRequest, decode, token_request
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.targets import TENSORRT, runtime_of
 from voiceclone.tensorrt.engines import Machine, why_not
@@ -115,18 +115,18 @@ def cache_gain(synthesizer: Synthesizer, text: str, language: str, seed: int) ->
     assert isinstance(backend, TorchBackend)
 
     def timed(runner: Any) -> tuple[list[int], float]:
-        wanted = _first_tokens(synthesizer, text, language, seed)
+        request = _first_tokens(synthesizer, text, language, seed)
         began = time.perf_counter()
-        tokens = list(draw(runner, wanted, synthesizer.end_token))
+        tokens = list(decode(runner, request, synthesizer.end_token))
         return tokens, (time.perf_counter() - began) * 1000
 
     timed(backend)  # first calls cost more
     kept, with_ms = timed(backend)
     anew, without_ms = timed(WithoutCache(backend))
-    wanted = _first_tokens(synthesizer, text, language, seed)
+    request = _first_tokens(synthesizer, text, language, seed)
     return {
         "tokens": len(kept),
-        "positions": len(wanted.phones) + len(wanted.prompt),
+        "positions": len(request.phones) + len(request.prompt),
         "with_ms": round(with_ms, 3),
         "without_ms": round(without_ms, 3),
         "ratio": round(without_ms / with_ms, 3),
@@ -134,11 +134,10 @@ def cache_gain(synthesizer: Synthesizer, text: str, language: str, seed: int) ->
     }
 
 
-def _first_tokens(synthesizer: Synthesizer, text: str, language: str, seed: int) -> Draw:
-    piece = pieces_of(text, AUTO, language)[0]
-    request = synthesizer.request(piece, language)
-    wanted = wanted_tokens(request, np.random.Generator(np.random.Philox([seed, 0])))
-    return replace(wanted, limit=min(TOKENS, wanted.limit))
+def _first_tokens(synthesizer: Synthesizer, text: str, language: str, seed: int) -> TokenRequest:
+    sentence = synthesizer.sentence(pieces_of(text, AUTO, language)[0], language)
+    request = token_request(sentence, np.random.Generator(np.random.Philox([seed, 0])))
+    return replace(request, max_tokens=min(TOKENS, request.max_tokens))
 
 
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
@@ -273,7 +272,7 @@ def _speaker(synthesizer: Synthesizer, seed: int) -> Voice:
 
     def say(item: Item) -> Spoken:
         synthesizer.forget_texts()  # that of the warm-up, or a sentence that comes twice
-        speech = synthesizer.say(item.text, item.language, seed=seed)
+        speech = synthesizer.say(item.text, item.language, seed=seed, attempts=1)
         synthesizer.forget_texts()
         began = time.perf_counter()
         next(stream(synthesizer, item.text, item.language, seed=seed), None)

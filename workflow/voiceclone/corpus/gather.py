@@ -23,7 +23,7 @@ from voiceclone.corpus.listfile import read_list
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
-from voiceclone.files import Row, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.files import Row, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.languages import SUPPORTED
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
@@ -178,12 +178,9 @@ def _stem(path: Path, folder: Path) -> str:
 
 log = logging.getLogger(__name__)
 RATE = 32_000
-COLUMNS = (
-    "utterance", "path", "sha256", "seconds", "language", "text", "split",
-    "speaker", "source", "bandwidth", "weight", "use",
-)  # fmt: skip
-REJECTED_COLUMNS = ("utterance", "source", "speaker", "reason", "detail")
-LICENCE_COLUMNS = ("source", "kind", "licence", "speakers", "utterances", "hours", "heldout_hours", "use", "weight")
+COLUMNS = table_columns("gathered")
+REJECTED_COLUMNS = table_columns("rejected_clips")
+LICENCE_COLUMNS = table_columns("licences")
 CEILING_DBTP = -1.0
 BELOW_LOUDEST_DB = 42.0  # what lies further below the loudest 10 ms is silence
 MARGIN = 0.12  # seconds of it that stay at both ends

@@ -25,6 +25,7 @@ from voiceclone.files import (
     read_json,
     read_tsv,
     sha256_file,
+    table_columns,
     tsv_text,
     unescape,
     write_changed,
@@ -33,7 +34,7 @@ from voiceclone.files import (
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("file", "size", "sha256", "reason", "detail")
+COLUMNS = table_columns("inventory")
 CACHE = ".inventory.json"
 #: A file that was written to this short a time before it was read may be written to again under the same times.
 SETTLED_NS = 2_000_000_000

@@ -13,7 +13,7 @@ from typing import Any
 
 from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory
 from voiceclone.errors import DataError
-from voiceclone.files import check_speaker, sha256_file, unescape, write_tsv
+from voiceclone.files import check_speaker, sha256_file, table_columns, unescape, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.channels import ChannelMeter, Mix, TwoVoicesError
@@ -23,11 +23,8 @@ from voiceclone.stages.takes import TakesSettings
 
 log = logging.getLogger(__name__)
 
-TAKES_COLUMNS = [
-    "take", "file", "sha256", "seconds", "sample_rate", "channels", "codec", "peak_dbfs", "loudness_lufs",
-    "bandwidth_hz", "clipping", "dc_offset", "snr_db", "flags", "mix", "note",
-]  # fmt: skip
-REJECTED_COLUMNS = ["file", "sha256", "stage", "reason", "detail"]
+TAKES_COLUMNS = table_columns("takes")
+REJECTED_COLUMNS = table_columns("rejected_takes")
 
 
 @dataclass(frozen=True)

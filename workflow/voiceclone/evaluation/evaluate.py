@@ -28,7 +28,7 @@ from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.features.store import Store, open_store
-from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import GENERATED_NOTICE
@@ -145,11 +145,7 @@ TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 TRAINING_RATE = 32_000
 CORPUS_COLUMNS = ("utterance", "split", "language", "text", "sha256")
 SILENCE = 1e-4  # peak below which nothing was spoken
-COLUMNS = (
-    "item", "kind", "language", "text", "hypothesis", "seconds", "wer", "cer", *MEASURES[:6], "rtf", *TIMINGS,
-    "tokens_per_second", "first_audio_ms", *MEASURES[6:], "word_errors", "words", "character_errors", "characters",
-    "truncated", "failure", "audio",
-)  # fmt: skip
+COLUMNS = table_columns("metrics")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.errors import DataError
-from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns
 from voiceclone.sound.accompaniment import excerpt_slices
 from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
 from voiceclone.sound.each_take import each_take
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 TRAINING_RATE = 32_000
 PIECE_SECONDS = 9.5  # a little more than the window of DNSMOS
-LEVELS = ("lufs_before", "lufs_after", "true_peak_dbtp", "snr_before", "snr_after")
-SCORES = ("dnsmos_before", "dnsmos_after", "similarity", "denoised", "note")
-COLUMNS = ("take", "path", "sha256", "seconds", "sample_rate", *LEVELS, *SCORES)
+COLUMNS = table_columns("clean")
 
 
 @dataclass(frozen=True)

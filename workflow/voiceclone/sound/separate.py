@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.errors import AssetError, DataError
-from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, unescape
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns, unescape
 from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments, measure
 from voiceclone.sound.channels import Mix, mix_of
 from voiceclone.sound.each_take import each_take
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
 log = logging.getLogger(__name__)
-FILE = ("take", "path", "sha256", "seconds", "sample_rate")
-COLUMNS = (*FILE, "mode", "accompaniment_db", "separated", "chain", "note")
+COLUMNS = table_columns("separated")
 LOWEST_RATE, HIGHEST_RATE = 16_000, 48_000
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
-from voiceclone.files import contained_path, digest, sha256_file, write_tsv
+from voiceclone.files import contained_path, digest, sha256_file, table_columns, write_tsv
 from voiceclone.interrupts import StopRequest
 from voiceclone.lineage.items import read_sidecar, write_sidecar
 from voiceclone.lineage.revisions import CACHE_REVISIONS
@@ -56,9 +56,7 @@ MANNER = ("speed", "noise_scale", "pitch", "pitch_range", "guidance", "pause_sec
 CLIP = ("reference", "reference_text", "reference_language")
 COLUMNS = (*REQUIRED, "language", "seed", *MANNER, *SAMPLING, *CLIP)
 RESULTS = "results.tsv"
-RESULT_COLUMNS = (
-    "line", "name", "status", "audio", "seconds", "tokens", "seed", "attempts", "findings", "error",
-)  # fmt: skip
+RESULT_COLUMNS = table_columns("batch")
 STATE = ".state"
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from voiceclone.files import atomic_path, write_json, write_jsonl, write_tsv
+from voiceclone.files import atomic_path, table_columns, write_json, write_jsonl, write_tsv
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.progress import announce
 from voiceclone.stages.train_gpt import GPTSettings
@@ -63,7 +63,7 @@ def label(args: Namespace, model: str) -> str:
     return f"{args.speaker} · {model}" if args.speaker else model
 
 
-COLUMNS = ("rank", "utterance", "suspect", "loss", "score", "seconds", "language", "text")
+COLUMNS = table_columns("suspects")
 LIMIT = 3.5  # score above which an utterance is named, as the source advises
 FEWEST = 8  # utterances that are needed to tell what is usual
 LEAST_SPREAD = 0.05  # of the median: where all are alike, small differences mean nothing

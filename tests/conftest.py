@@ -69,3 +69,13 @@ def asset() -> Callable[[str], Path]:
             pytest.skip(f"model {name} cannot be had: {error.message}")
 
     return fetch
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed base voice of small networks."""
+    from tests.support.voice_fixture import pack_base
+
+    folder = tmp_path_factory.mktemp("packed")
+    pack_base(folder)
+    return folder

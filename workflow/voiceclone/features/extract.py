@@ -292,8 +292,10 @@ def extract_features(
         raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", hint)
     _write_stores(output, usable, extractor)
     extractor.prune()
-    manifest = [utterance.manifest_row for utterance in usable]  # without pitch or for one speaker: fewer columns
-    write_tsv(output / "manifest.tsv", [column for column in COLUMNS if column in manifest[0]], manifest)
+    absent = set() if settings.pitch else {"key_pitch"}  # tables of voices without it stay as they were
+    absent |= set() if "speaker" in usable[0].row else set(SPEAKERS_COLUMNS)
+    shown = [column for column in COLUMNS if column not in absent]
+    write_tsv(output / "manifest.tsv", shown, (utterance.manifest_row for utterance in usable))
 
 
 def with_polyphones(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+    from voiceclone.sound.clean import Judge
 
 
 class CleanSettings(Block):
@@ -60,6 +65,16 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the measuring models")
 
 
+def open_judge(settings: CleanSettings, assets: Mapping[str, Asset]) -> Judge:
+    """The judge with those of DNSMOS and CAM++ that are given; without them it compares levels only."""
+    from voiceclone.listeners.campplus import SpeakerEncoder
+    from voiceclone.listeners.mos import Dnsmos
+    from voiceclone.sound.clean import Judge
+
+    dnsmos, encoder = assets.get("dnsmos"), assets.get("campplus")
+    return Judge(dnsmos and Dnsmos(dnsmos), encoder and SpeakerEncoder(encoder), settings.score_seconds)
+
+
 def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_assets
     from voiceclone.sound.clean import clean_speaker
@@ -69,8 +84,8 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
         args.separated,
         args.output,
         settings,
-        dnsmos=models.get("dnsmos"),
-        encoder=models.get("campplus"),
+        lambda: open_judge(settings, models),
+        [models[name] for name in ("dnsmos", "campplus") if name in models],
         deepfilter=models.get("deepfilternet3"),
         label=f"{args.speaker} · clean",
     )

@@ -71,8 +71,9 @@ def open_judge(settings: CleanSettings, assets: Mapping[str, Asset]) -> Judge:
     from voiceclone.listeners.mos import Dnsmos
     from voiceclone.sound.clean import Judge
 
-    dnsmos, encoder = assets.get("dnsmos"), assets.get("campplus")
-    return Judge(dnsmos and Dnsmos(dnsmos), encoder and SpeakerEncoder(encoder), settings.score_seconds)
+    dnsmos = Dnsmos(assets["dnsmos"]) if "dnsmos" in assets else None
+    encoder = SpeakerEncoder(assets["campplus"]) if "campplus" in assets else None
+    return Judge(dnsmos, encoder, settings.score_seconds)
 
 
 def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> None:

@@ -56,7 +56,7 @@ class Correction:
 
     @property
     def interval(self) -> Interval:
-        """Where the corrected utterance was when the correction was written."""
+        """Interval of the corrected utterance when the correction was written."""
         return parse_utterance(self.utterance)
 
 

@@ -1,7 +1,7 @@
 """Stage gather: one corpus of many speakers, from data sets and teachers, in place of recorded takes.
 
 The layouts of data sets are read first: who says what in which file. Then every clip is trimmed, mixed to mono,
-brought to 32 kHz and one loudness, and judged; what was made is kept, so that an interrupted run goes on where it was.
+brought to 32 kHz and one loudness, and judged; results are kept, so that an interrupted run continues where it was.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Clip:
 
 
 def person(stem: str, speaker: str) -> str:
-    """The speaker's name; a clip of LibriSpeech or LJ Speech tells its reader by its own name, whoever packed it."""
+    """The speaker's name; clips of LibriSpeech and LJ Speech carry their reader in their name, whoever packed them."""
     if found := _LIBRISPEECH_ID.fullmatch(stem):
         return f"ls{found[1]}"
     return "lj" if _LJSPEECH_ID.fullmatch(stem) else speaker

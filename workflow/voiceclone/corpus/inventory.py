@@ -1,7 +1,7 @@
 """The inventory of a speaker's folder: which files are recordings, and what they contain, without any time.
 
 Rules know a recording by its id only. The names that people give to files never become part of a command: the stages
-that read recordings take the names from this table. It is written anew only when it says something else than before,
+that read recordings take the names from this table. It is written only when its content changes,
 so that nothing reruns where no content changed.
 """
 
@@ -53,7 +53,7 @@ COMPANION_NAMES = re.compile(
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a file is refused: a short code, and a sentence that says what it is and what was expected."""
+    """Reason to refuse a file: a short code, and a sentence that says what it is and what was expected."""
 
     reason: str
     detail: str
@@ -76,7 +76,7 @@ class Entry:
     rejection: Rejection | None = None
 
     def path(self, folder: Path) -> Path:
-        """Where it lies."""
+        """Its path."""
         return folder / unescape(self.file)
 
     def row(self) -> dict[str, object]:

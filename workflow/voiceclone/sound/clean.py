@@ -82,7 +82,7 @@ def clean_take(
     Args:
         samples: float32 (frames,).
         rate: in Hz.
-        denoiser: None leaves denoising out.
+        denoiser: None: no denoising.
         judge: scores before and after.
 
     Returns:
@@ -133,7 +133,7 @@ def _rounded(value: float | None, digits: int = 2) -> float | None:
 
 
 def verdict(before: float | None, after: float | None, similarity: float | None, settings: CleanSettings) -> str:
-    """Why a denoised take is worse than it was, or "" when nothing speaks against it."""
+    """Reason why a denoised take is worse than before, or ""."""
     if before is not None and after is not None and after < before - settings.dnsmos_loss:
         return f"DNSMOS OVRL fell from {before:.2f} to {after:.2f}"
     if similarity is not None and similarity < settings.similarity:

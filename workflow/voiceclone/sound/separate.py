@@ -38,7 +38,7 @@ class Toolbox:
 
     Attributes:
         chain: what a take goes through.
-        gauge: what measures accompaniment: Spleeter when it is at hand (fast), else the chain's first step.
+        gauge: measures accompaniment: Spleeter if given (fast), else the chain's first step.
     """
 
     chain: Sequence[Splitter]
@@ -100,7 +100,7 @@ def apply_chain(chain: Sequence[Splitter], samples: Waveform, rate: int) -> Wave
 def separate_take(
     samples: Waveform, rate: int, settings: SeparateSettings, tools: Toolbox, mix: Mix | None = None
 ) -> tuple[Waveform, int, dict[str, Any]]:
-    """Separate one take as the settings say; a step that fails leaves the take as it was, with a note.
+    """Separate one take as the settings say; if a step fails, the take stays as it was, with a note.
 
     Args:
         samples: float32 (frames, channels), full scale ±1.
@@ -192,7 +192,7 @@ def _asset_digests(settings: SeparateSettings, spleeter: Asset | None, separator
 def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tools: Toolbox) -> dict[str, Any]:
     source = contained_path(folder, unescape(row["file"]))
     if not source.is_file():
-        raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is made anew")
+        raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is remade")
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
     samples, rate = read_audio(source)

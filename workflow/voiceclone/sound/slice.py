@@ -78,7 +78,7 @@ def frame_levels(samples: Waveform, rate: int) -> Levels:
 
 
 def detect_speech(samples: Waveform, rate: int, levels: Levels, aggressiveness: int) -> Mask:
-    """Which 10 ms frames hold speech.
+    """Mask of the 10 ms frames that hold speech.
 
     Args:
         samples: float32 (frames,).

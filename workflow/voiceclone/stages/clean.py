@@ -54,7 +54,7 @@ class CleanSettings(Block):
         -23.0,
         ge=-40,
         le=-10,
-        description="Loudness of every take in LUFS; at -23 most speech keeps its peaks under the ceiling by itself.",
+        description="Loudness of every take in LUFS; at -23 most speech keeps its peaks under the ceiling.",
     )
     true_peak_dbtp: float = Field(-1.0, ge=-20, le=0, description="Ceiling of the true peak in dBTP.")
 

@@ -246,8 +246,8 @@ class TrainingSettings(Block):
         20.0,
         ge=0,
         le=1e6,
-        description="A loss this many times above the median of the last 100 steps explodes: its update is skipped as if "
-        "it were not finite. 0: never.",
+        description="A loss this many times above the median of the last 100 steps explodes: its update is skipped as "
+        "if it were not finite. 0: never.",
     )
     precision: Literal["fp32", "tf32", "bf16", "fp16", "auto"] = Field(
         "fp32",

@@ -82,7 +82,7 @@ class GPTSettings(TrainingSettings):
     )
     schedule: Literal["cosine", "public"] = Field(
         "cosine",
-        description="Learning rate over the steps: warm-up, then a cosine; or that of GPT-SoVITS, for scaled_adam alone: "
+        description="Learning rate over the steps: warm-up, then a cosine; or GPT-SoVITS's, for scaled_adam alone: "
         "0.01 in the first step, 0.002 from then on, whatever the other learning rate settings say.",
     )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate.")

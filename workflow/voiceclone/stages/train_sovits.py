@@ -108,7 +108,7 @@ class SoVITSSettings(TrainingSettings):
         description="small: step from which discriminators judge, after a stage with spectral losses alone; null or "
         "negative: never. The others have them from the start. It may be moved while the training runs.",
     )
-    small: SmallSettings = Field(SmallSettings(), description="What the training of small has beside the others'.")
+    small: SmallSettings = Field(SmallSettings(), description="Training of architecture small, beside what all have.")
     validation_utterances: int = Field(
         8, ge=1, le=1000, description="Most held-out utterances of which a validation measures the mel distance."
     )

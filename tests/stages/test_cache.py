@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voiceclone.lineage.items import ItemCache, item_key, read_sidecar, write_sidecar
-from voiceclone.stages import REVISIONS
+from voiceclone.lineage.revisions import revisions
 
 
 def test_sidecar_is_valid_only_for_its_key_and_whole_files(tmp_path) -> None:
@@ -33,7 +33,7 @@ def test_key_follows_settings_content_and_revision(monkeypatch) -> None:
     assert key == item_key("slice", {"max": 12}, "abc")
     assert key != item_key("slice", {"max": 11}, "abc")
     assert key != item_key("slice", {"max": 12}, "abd")
-    monkeypatch.setitem(REVISIONS, "slice", REVISIONS["slice"] + 1)
+    monkeypatch.setitem(revisions(), "slice", "another")
     assert key != item_key("slice", {"max": 12}, "abc")
 
 

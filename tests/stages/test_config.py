@@ -15,7 +15,7 @@ from voiceclone.config.generate import generated, keys
 from voiceclone.config.generate import main as generate
 from voiceclone.config.load import load_config, resolve, validate
 from voiceclone.errors import EXIT_USAGE, ConfigError
-from voiceclone.stages import REVISIONS
+from voiceclone.stages import STAGES
 from voiceclone.stages.settings import Block
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -171,10 +171,10 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str, word: str) -> None
 
 def test_every_stage_gets_the_settings_of_its_block_alone() -> None:
     base = Config()
-    for stage in REVISIONS:
+    for stage in STAGES:
         json.loads(base.settings(stage))
     changed = Config.model_validate({"slice": {"max_seconds": 9}, "runtime": {"device": "cpu"}, "speakers_dir": "x"})
-    differing = [stage for stage in REVISIONS if base.settings(stage) != changed.settings(stage)]
+    differing = [stage for stage in STAGES if base.settings(stage) != changed.settings(stage)]
     assert differing == ["slice"]
 
 

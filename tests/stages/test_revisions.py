@@ -1,92 +1,122 @@
-"""Whoever edits a stage says whether its outputs change.
+"""A stage's revision follows the code that it runs.
 
-A stage's sources are its module and those that its ``run`` imports, directly and through others, without the shared
-ground; a cache's are those of the module that fills it.
-When this test fails: if the stage now writes other results, raise its number in its module (a cache's in
-``voiceclone/lineage/revisions.py``); then, in either case, run ``python tests/stages/test_revisions.py`` to
-record the new digest.
+When the first test fails, an edit reaches the stages that it lists. Decide whether they still write the same output:
+``python -m voiceclone.lineage.revisions same`` (or ``changed``, where results differ) ``STAGE ...`` records it.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import inspect
-import json
 from pathlib import Path
 
 import pytest
 
-from voiceclone.lineage.revisions import CACHE_REVISIONS
-from voiceclone.stages import REVISIONS, STAGES
+from voiceclone.files import read_json, write_json
+from voiceclone.lineage import revisions as module
+from voiceclone.stages import STAGES
 
-ROOT = Path(__file__).resolve().parents[2]
-TABLE = Path(__file__).with_name("stage_digests.json")
-CACHES = {
-    "clip": "voiceclone.speaking.reference",
-    "batch": "voiceclone.speaking.batch",
-    "engine": "voiceclone.tensorrt.engines",
-}
-ALL = REVISIONS | CACHE_REVISIONS
-GROUND = (
-    "voiceclone.errors.",
-    "voiceclone.files.",
-    "voiceclone.progress.",
-    "voiceclone.stage.",
-    "voiceclone.lineage.",
-    "voiceclone.assets.",
+#: A library of two modules; its stage reaches a function, a constant, a class and a table of words.
+RUN = '''
+"""A stage."""
+import logging
+from voiceclone.helper import louder
+
+log = logging.getLogger(__name__)
+WORDS = "words.tsv"
+
+def run(args):
+    """Do it."""
+    from voiceclone.helper import Reader
+    log.info("starts")
+    if not args:
+        raise ValueError(f"expected {args}")
+    return louder(Reader(WORDS).read(args))
+
+def not_reached():
+    return 1
+'''
+HELPER = """
+GAIN = 2
+
+def louder(x: float) -> float:
+    return x * GAIN
+
+class Reader:
+    def __init__(self, file): self.file = file
+    def read(self, x): return x
+"""
+
+
+def digest(folder: Path, monkeypatch: pytest.MonkeyPatch, run: str = RUN, helper: str = HELPER, **more: str) -> str:
+    folder.mkdir(exist_ok=True)
+    for name, text in ({"work_py": run, "helper_py": helper, "words_tsv": "a\n"} | more).items():
+        (folder / name.replace("_", ".")).write_text(text)
+    monkeypatch.setattr(module, "LIBRARY", folder)
+    return module._Sources().digest([("voiceclone.work", "run")])
+
+
+def test_every_stage_and_cache_is_recorded() -> None:
+    digests, record = module.derive(), read_json(module.RECORD)
+    assert record.keys() == digests.keys() == STAGES.keys() | module.CACHES.keys()
+    edited = [name for name, value in digests.items() if value not in record[name]["same"]]
+    assert not edited, f"the sources of {edited} changed; see the docstring of this file"
+
+
+@pytest.mark.parametrize(
+    ("run", "helper"),
+    [
+        (RUN.replace("Do it.", "Do it well."), HELPER),
+        (RUN.replace('log.info("starts")', 'log.warning("starts %s", args)'), HELPER),
+        (RUN.replace("expected {args}", "expected something else than {args!r}"), HELPER),
+        (RUN.replace("return 1", "return 2"), HELPER),
+        (RUN, HELPER.replace("x: float", "x: int")),
+        (RUN, HELPER.replace("GAIN = 2", "#: in dB\nGAIN = 2\nUNUSED = 3")),
+    ],
+    ids=["docstring", "log", "words of an error", "not reached", "annotation", "comment"],
 )
+def test_what_cannot_change_a_result_changes_no_revision(tmp_path: Path, monkeypatch, run: str, helper: str) -> None:
+    assert digest(tmp_path / "a", monkeypatch) == digest(tmp_path / "b", monkeypatch, run, helper)
 
 
-def source_of(module: str) -> Path | None:
-    base = ROOT / "workflow" / Path(*module.split("."))
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+@pytest.mark.parametrize(
+    ("run", "helper", "more"),
+    [
+        (RUN.replace("louder(", "-louder("), HELPER, {}),
+        (RUN.replace("ValueError", "KeyError"), HELPER, {}),
+        (RUN, HELPER.replace("GAIN = 2", "GAIN = 3"), {}),
+        (RUN, HELPER.replace("return x\n", "return -x\n"), {}),
+        (RUN, HELPER + "print(GAIN)\n", {}),
+        (RUN, HELPER, {"words_tsv": "b\n"}),
+    ],
+    ids=["call", "kind of error", "constant", "method", "loose statement", "data file"],
+)
+def test_what_can_change_a_result_changes_the_revision(
+    tmp_path: Path, monkeypatch, run: str, helper: str, more
+) -> None:
+    assert digest(tmp_path / "a", monkeypatch) != digest(tmp_path / "b", monkeypatch, run, helper, **more)
 
 
-def imports(source: str, module: str = "") -> set[str]:
-    """Modules of ours that a source imports; of a stage those of its head, since another's work is not its own."""
-    tree = ast.parse(source)
-    names: set[str] = set()
-    for node in tree.body if module.startswith("voiceclone.stages.") else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name.startswith("voiceclone.") and not f"{name}.".startswith(GROUND)}
+def test_a_function_that_moves_changes_no_revision(tmp_path: Path, monkeypatch) -> None:
+    names = "from voiceclone.other import louder\n"
+    moved = HELPER.replace("GAIN = 2\n", "").replace("def louder(x: float) -> float:\n    return x * GAIN\n", names)
+    other = "GAIN = 2\n\ndef louder(x):\n    return x * GAIN\n"
+    before = digest(tmp_path / "a", monkeypatch)
+    assert digest(tmp_path / "b", monkeypatch, RUN, moved, other_py=other) == before
+    direct = RUN.replace("from voiceclone.helper import louder", "from voiceclone.other import louder")
+    assert digest(tmp_path / "c", monkeypatch, direct, moved, other_py=other) == before
 
 
-def sources(stage: str) -> list[Path]:
-    run = STAGES[stage].run if stage in STAGES else None
-    queue = [CACHES[stage]] if run is None else [run.__module__, *imports(inspect.getsource(run))]
-    found: set[Path] = set()
-    while queue:
-        module = queue.pop()
-        path = source_of(module)
-        if path is not None and path not in found:
-            found.add(path)
-            queue += imports(path.read_text(encoding="utf-8"), module)
-    return sorted(found)
-
-
-def without_docstrings(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
-
-
-def current(stage: str) -> dict[str, object]:
-    text = "\n".join(f"{path.relative_to(ROOT)} {without_docstrings(path)}" for path in sources(stage))
-    return {"revision": ALL[stage], "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
-
-
-@pytest.mark.parametrize("stage", sorted(ALL))
-def test_edited_stage_is_declared(stage: str) -> None:
-    recorded = json.loads(TABLE.read_text(encoding="utf-8"))[stage]
-    assert current(stage) == recorded, f"the sources of {stage} changed; see the docstring of this file"
-
-
-if __name__ == "__main__":
-    table = {stage: current(stage) for stage in sorted(ALL)}
-    TABLE.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+def test_recorded_sources_keep_their_revision_and_others_get_a_new_one(tmp_path: Path, monkeypatch) -> None:
+    known = {name: entry["revision"] for name, entry in read_json(module.RECORD).items()}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    module.revisions.cache_clear()
+    assert module.revisions() == known
+    stored = tmp_path / "voiceclone" / "revisions.json"
+    kept = read_json(stored)
+    write_json(stored, kept | {"digests": kept["digests"] | {"slice": "0123456789abcdef"}})  # as an edit derives it
+    module.revisions.cache_clear()
+    assert module.revisions() == known | {"slice": "0123456789abcdef"}
+    stored.write_text("{")
+    module.revisions.cache_clear()
+    assert module.revisions() == known
+    monkeypatch.undo()
+    module.revisions.cache_clear()

@@ -20,6 +20,7 @@ from voiceclone.errors import VoiceCloneError, explain
 from voiceclone.files import check_speaker
 from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
+from voiceclone.lineage.revisions import revisions
 from voiceclone.lineage.rights import record_rights
 from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
 
@@ -94,7 +95,7 @@ def settings(stage):
 
 def revision(stage):
     """The stage's revision: a parameter, because the workflow engine does not see edits of library code."""
-    return STAGES[stage].revision or 1
+    return revisions()[stage]
 
 
 def asset(*names):

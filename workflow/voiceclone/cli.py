@@ -11,6 +11,7 @@ import typer.core
 
 from voiceclone.commands import base as base_command
 from voiceclone.commands import corrections as corpus_command
+from voiceclone.commands import evaluations as evaluation_command
 from voiceclone.commands import speak as inference_command
 from voiceclone.commands import trainings as training_command
 from voiceclone.commands import voices as models_command
@@ -168,5 +169,5 @@ def verify(
         raise typer.Exit(EXIT_FAILURE)
 
 
-for area in (inference_command, corpus_command, training_command, models_command, base_command):
+for area in (inference_command, corpus_command, evaluation_command, training_command, models_command, base_command):
     area.register(app)

@@ -77,7 +77,6 @@ class Stage:
         about: the block in a few words, for the manual.
         models: names of the pretrained models that it needs under a configuration; empty names do not count.
         preset: the only preset under which it runs; empty: under all.
-        revision: number to raise when a change of code changes what it writes; 0: nobody asks for it.
     """
 
     name: str
@@ -88,7 +87,6 @@ class Stage:
     about: str = ""
     models: Callable[[Any], Iterable[str]] = lambda config: ()
     preset: str = ""
-    revision: int = 0
 
     def parser(self, description: str | None) -> argparse.ArgumentParser:
         """Parser of its arguments and of those that every stage has: ``--settings --runtime --threads --speaker``."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from voiceclone.errors import DataError
 from voiceclone.files import digest, read_json, sha256_file, write_json
-from voiceclone.stages import REVISIONS
+from voiceclone.lineage.revisions import revisions
 from voiceclone.stages.settings import Block
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def item_key(stage: str, settings: Block | Mapping[str, Any] | None, *content: str) -> str:
     """Key of one item: 16 hexadecimal digits over stage, its revision, settings and input digests."""
     values = settings.model_dump(mode="json") if isinstance(settings, Block) else dict(settings or {})
-    return digest([stage, REVISIONS[stage], values, list(content)])
+    return digest([stage, revisions()[stage], values, list(content)])
 
 
 def read_sidecar(sidecar: Path, key: str) -> dict[str, Any] | None:

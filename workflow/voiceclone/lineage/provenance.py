@@ -13,8 +13,8 @@ from typing import Any
 
 from voiceclone import __version__
 from voiceclone.files import digest, read_json, read_jsonl, read_tsv, sha256_file
+from voiceclone.lineage.revisions import revisions
 from voiceclone.lineage.runs import git_state
-from voiceclone.stages import REVISIONS
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def collect_provenance(
             "version": __version__,
             **git_state(repository),
             "digest": code_digest(package),
-            "revisions": dict(REVISIONS),
+            "revisions": revisions(),
         },
         "environment": {
             "python": platform.python_version(),

@@ -17,7 +17,7 @@ from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneErr
 from voiceclone.files import contained_path, digest, sha256_file, table_columns, write_tsv
 from voiceclone.interrupts import StopRequest
 from voiceclone.lineage.items import read_sidecar, write_sidecar
-from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.lineage.revisions import revisions
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress
 from voiceclone.speaking.options import Speaking
@@ -96,7 +96,7 @@ class Job:
         if not self.speaking.moves_pitch:
             del speaking["pitch"], speaking["pitch_range"]
         limits = self.speaking.detector.model_dump(mode="json")
-        return digest([CACHE_REVISIONS["batch"], voice, self.text, self.language, self.seed, speaking, limits, clip])
+        return digest([revisions()["batch"], voice, self.text, self.language, self.seed, speaking, limits, clip])
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from voiceclone.errors import DataError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, atomic_path, digest, read_tsv, sha256_file
 from voiceclone.languages import IN_LATIN, WITH_BERT
-from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.lineage.revisions import revisions
 from voiceclone.sound.channels import read_voice
 from voiceclone.sound.io import Waveform, resample
 from voiceclone.sound.spectra import magnitudes
@@ -289,7 +289,7 @@ class ClipReader:
         if phones is not None:
             spoken = [words, *([run.language, run.normalised, *run.symbols] for run in phones.segments)]
             networks += [] if self._encode_text is None else [self._encode_text.digest]
-        return digest([CACHE_REVISIONS["clip"], sounds, networks, spoken, any_length], length=32)
+        return digest([revisions()["clip"], sounds, networks, spoken, any_length], length=32)
 
     def _make(self, clips: Sequence[Path], words: str, phones: Phones | None, any_length: bool) -> Reference:
         sounds = [read_clip(path) for path in clips]

@@ -25,8 +25,3 @@ STAGES: dict[str, Stage] = {
     for stage in vars(import_module(f"{__name__}.{module}")).values()
     if isinstance(stage, Stage)
 }
-
-#: Revision of every stage that has one. Snakemake does not see edits of library code, so it is a parameter of the
-#: stage's rule and part of every cache key. ``tests/stages/test_revisions.py`` holds a digest of each stage's sources:
-#: whoever edits a stage either raises its number (outputs change) or refreshes the digest (they do not).
-REVISIONS: dict[str, int] = {name: stage.revision for name, stage in STAGES.items() if stage.revision}

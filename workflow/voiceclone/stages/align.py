@@ -47,7 +47,7 @@ def run(args: Namespace, settings: AlignSettings, runtime: RuntimeSettings) -> N
 
 
 STAGE = Stage(
-    "align", arguments, run, revision=1, block="align", settings=AlignSettings,
+    "align", arguments, run, block="align", settings=AlignSettings,
     about="Tokens to phones, for models of architecture small.",
     models=lambda config: [config.gpt.base] if config.gpt.architecture == "small" else [],
 )  # fmt: skip

@@ -58,7 +58,7 @@ def run(args: Namespace, settings: GatesSettings, runtime: RuntimeSettings) -> N
 
 
 STAGE = Stage(
-    "base_gates", arguments, run, revision=2, block="gates", settings=GatesSettings, about="Measuring a base voice.",
+    "base_gates", arguments, run, block="gates", settings=GatesSettings, about="Measuring a base voice.",
     models=lambda config: [config.models.asr_evaluation, "campplus", "distillmos"], preset="base",
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def pack(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     announce(f"{args.speaker} · pack  {sum(sizes.values()) / 1e6:.1f} MB in {args.output_dir}")
 
 
-PACK = Stage("pack_base", pack_arguments, pack, revision=1)
+PACK = Stage("pack_base", pack_arguments, pack)
 
 
 def card_arguments(parser: ArgumentParser) -> None:
@@ -91,4 +91,4 @@ def card(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     write_card(args.packed, args.results, args.gates)
 
 
-CARD = Stage("base_card", card_arguments, card, revision=1)
+CARD = Stage("base_card", card_arguments, card)

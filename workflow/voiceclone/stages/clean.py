@@ -98,6 +98,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    "clean", arguments, run, revision=1, block="clean", settings=CleanSettings, about="Noise and loudness.",
+    "clean", arguments, run, block="clean", settings=CleanSettings, about="Noise and loudness.",
     models=models,
 )  # fmt: skip

@@ -94,6 +94,6 @@ def run(args: Namespace, settings: CorpusSettings, runtime: RuntimeSettings) -> 
 
 
 STAGE = Stage(
-    "corpus", arguments, run, revision=2, block="corpus", settings=CorpusSettings,
+    "corpus", arguments, run, block="corpus", settings=CorpusSettings,
     about="What is kept, and how it is split.",
 )  # fmt: skip

@@ -91,6 +91,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    "evaluate", arguments, run, revision=6, block="evaluate", settings=EvaluateSettings, about="Measuring the voice.",
+    "evaluate", arguments, run, block="evaluate", settings=EvaluateSettings, about="Measuring the voice.",
     models=models,
 )  # fmt: skip

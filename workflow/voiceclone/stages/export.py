@@ -83,7 +83,7 @@ def run(args: Namespace, settings: ExportSettings, runtime: RuntimeSettings) -> 
     )
 
 
-STAGE = Stage("export", arguments, run, revision=6, block="export", settings=ExportSettings, about="Inference bundles.")
+STAGE = Stage("export", arguments, run, block="export", settings=ExportSettings, about="Inference bundles.")
 
 
 def encoder_arguments(parser: ArgumentParser) -> None:
@@ -98,4 +98,4 @@ def export_encoder(args: Namespace, settings: Block, runtime: RuntimeSettings) -
     encoder_graphs.export_encoder(open_asset(args.asset), args.output_dir)
 
 
-ENCODER = Stage("export_encoder", encoder_arguments, export_encoder, revision=1)
+ENCODER = Stage("export_encoder", encoder_arguments, export_encoder)

@@ -81,6 +81,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    "features", arguments, run, revision=5, block="features", settings=FeaturesSettings, about="Encoders.",
+    "features", arguments, run, block="features", settings=FeaturesSettings, about="Encoders.",
     models=models,
 )  # fmt: skip

@@ -62,7 +62,7 @@ def run(args: Namespace, settings: TokenizerSettings, runtime: RuntimeSettings) 
 
 
 STAGE = Stage(
-    "fit_tokenizer", arguments, run, revision=2, block="tokenizer", settings=TokenizerSettings,
+    "fit_tokenizer", arguments, run, block="tokenizer", settings=TokenizerSettings,
     about="Semantic tokens.", models=lambda config: [config.tokenizer.base],
 )  # fmt: skip
 
@@ -80,4 +80,4 @@ def tokenize(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None
     tokenizer.tokenize(args.features, args.content, args.tokenizer, args.output)
 
 
-TOKENIZE = Stage("tokenize", tokenize_arguments, tokenize, revision=1)
+TOKENIZE = Stage("tokenize", tokenize_arguments, tokenize)

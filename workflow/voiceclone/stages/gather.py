@@ -106,7 +106,7 @@ def run(args: Namespace, settings: CorporaSettings, runtime: RuntimeSettings) ->
 
 
 STAGE = Stage(
-    "gather", arguments, run, revision=2, block="corpora", settings=CorporaSettings,
+    "gather", arguments, run, block="corpora", settings=CorporaSettings,
     about="A voice of many speakers, from data sets.",
     models=lambda config: [source.asset for source in config.corpora.all_sources()],
 )  # fmt: skip

@@ -59,9 +59,7 @@ def run(args: Namespace, settings: ReportSettings, runtime: RuntimeSettings) -> 
     )
 
 
-STAGE = Stage(
-    "report", arguments, run, revision=3, block="report", settings=ReportSettings, about="The speaker's page."
-)
+STAGE = Stage("report", arguments, run, block="report", settings=ReportSettings, about="The speaker's page.")
 
 
 def collect_arguments(parser: ArgumentParser) -> None:

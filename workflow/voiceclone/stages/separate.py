@@ -80,6 +80,6 @@ def models(config: Any) -> list[str]:
 
 
 STAGE = Stage(
-    "separate", arguments, run, revision=1, block="separate", settings=SeparateSettings, about="Voice out of music.",
+    "separate", arguments, run, block="separate", settings=SeparateSettings, about="Voice out of music.",
     models=models,
 )  # fmt: skip

@@ -56,6 +56,4 @@ def run(args: Namespace, settings: SliceSettings, runtime: RuntimeSettings) -> N
     slice_speaker(args.clean, args.takes, args.output, args.timeline, settings, label=label)
 
 
-STAGE = Stage(
-    "slice", arguments, run, revision=1, block="slice", settings=SliceSettings, about="Cutting into utterances."
-)
+STAGE = Stage("slice", arguments, run, block="slice", settings=SliceSettings, about="Cutting into utterances.")

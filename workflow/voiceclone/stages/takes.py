@@ -48,4 +48,4 @@ def run(args: Namespace, settings: TakesSettings, runtime: RuntimeSettings) -> N
     ingest(folder, args.takes, args.rejected, settings, args.threads, label, args.inventory)
 
 
-STAGE = Stage("takes", arguments, run, revision=4, block="takes", settings=TakesSettings, about="Intake of recordings.")
+STAGE = Stage("takes", arguments, run, block="takes", settings=TakesSettings, about="Intake of recordings.")

@@ -108,6 +108,6 @@ def run(args: Namespace, settings: TeacherSettings, runtime: RuntimeSettings) ->
 
 
 STAGE = Stage(
-    "teacher_speech", arguments, run, revision=1, settings=TeacherSettings,
+    "teacher_speech", arguments, run, settings=TeacherSettings,
     models=lambda config: [name for teacher in config.teachers for name in (teacher.model, *teacher.text_assets())],
 )  # fmt: skip

@@ -168,6 +168,6 @@ def run(args: Namespace, settings: GPTSettings, runtime: RuntimeSettings) -> Non
 
 
 STAGE = Stage(
-    "train_gpt", arguments, run, revision=1, block="gpt", settings=GPTSettings,
+    "train_gpt", arguments, run, block="gpt", settings=GPTSettings,
     about="Training: text to semantic tokens.", models=lambda config: [config.gpt.base],
 )  # fmt: skip

@@ -155,7 +155,7 @@ def run(args: Namespace, settings: SoVITSSettings, runtime: RuntimeSettings) -> 
 
 
 STAGE = Stage(
-    "train_sovits", arguments, run, revision=1, block="sovits", settings=SoVITSSettings,
+    "train_sovits", arguments, run, block="sovits", settings=SoVITSSettings,
     about="Training: semantic tokens to waveform.",
     models=lambda config: [config.sovits.base, config.sovits.base_discriminator],
 )  # fmt: skip

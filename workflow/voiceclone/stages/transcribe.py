@@ -68,6 +68,6 @@ def run(args: Namespace, settings: TranscribeSettings, runtime: RuntimeSettings)
 
 
 STAGE = Stage(
-    "transcribe", arguments, run, revision=1, block="transcribe", settings=TranscribeSettings,
+    "transcribe", arguments, run, block="transcribe", settings=TranscribeSettings,
     about="Speech recognition.", models=lambda config: [config.models.asr],
 )  # fmt: skip

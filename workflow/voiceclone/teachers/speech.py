@@ -24,9 +24,9 @@ import soundfile
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_path, clean_cell, digest, table_columns, write_tsv
+from voiceclone.lineage.revisions import revisions
 from voiceclone.progress import Progress
 from voiceclone.sound.io import write_flac
-from voiceclone.stages import REVISIONS
 from voiceclone.stages.teacher_speech import TeacherSettings
 from voiceclone.teachers.speakers import Manner, pseudo_speaker, vary
 from voiceclone.teachers.teacher import Speech, Teacher, bandwidth, open_teacher
@@ -89,7 +89,7 @@ def plan(sentences: Sequence[str], settings: TeacherSettings, model: str) -> Ite
         model: digest of the teacher's files.
     """
     sound = settings.model_dump(mode="json", exclude={"name", "asset", "texts", "hours", "max_characters", "alignment"})
-    sound |= {"model": model, "revision": REVISIONS["teacher_speech"]}
+    sound |= {"model": model, "revision": revisions()["teacher_speech"]}
     for reading in count():
         seeds = {text: int(digest([settings.seed, reading, text]), 16) for text in sentences}
         for text in sorted(sentences, key=lambda text: (seeds[text], text)):

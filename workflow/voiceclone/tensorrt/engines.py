@@ -16,7 +16,7 @@ from typing import Any
 
 from voiceclone.errors import ConfigError, VoiceCloneError
 from voiceclone.files import atomic_path, digest, read_json, sha256_file, write_json
-from voiceclone.lineage.revisions import CACHE_REVISIONS
+from voiceclone.lineage.revisions import revisions
 
 log = logging.getLogger(__name__)
 #: Folder of the engines inside a bundle; no part of what is shipped.
@@ -87,7 +87,7 @@ class Engine:
         """The engine of a graph of a bundle, built or not."""
         graph = sha256_file(folder / f"{name}.onnx")
         profiles = digest(description["profiles"][name])
-        revision = CACHE_REVISIONS["engine"]
+        revision = revisions()["engine"]
         return cls(name, folder, {"graph": graph, "profiles": profiles, "revision": revision, **asdict(machine)})
 
     @property

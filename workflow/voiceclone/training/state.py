@@ -28,7 +28,7 @@ from voiceclone.assets import Asset
 from voiceclone.errors import DataError
 from voiceclone.files import digest, read_json, write_json
 from voiceclone.lineage.fingerprint import Fingerprint, difference
-from voiceclone.stages import REVISIONS
+from voiceclone.lineage.revisions import revisions
 from voiceclone.stages.settings import TrainingSettings
 from voiceclone.training.data import Utterance
 
@@ -47,7 +47,7 @@ def base_digests(**assets: Asset | None) -> dict[str, str]:
 
 def base_fingerprint(stage: str, architecture: Mapping[str, Any], base: Mapping[str, str]) -> Fingerprint:
     """What an untrained base model is made from: the same for every voice that uses it."""
-    components = {"stage": stage, "revision": REVISIONS[stage], "settings": {"train": False}}
+    components = {"stage": stage, "revision": revisions()[stage], "settings": {"train": False}}
     return Fingerprint({}, {**components, "architecture": dict(architecture), "base": dict(base)})
 
 
@@ -76,7 +76,7 @@ def training_fingerprint(
     }
     components = {
         "stage": stage,
-        "revision": REVISIONS[stage],
+        "revision": revisions()[stage],
         "settings": settings.fingerprint(),
         "architecture": dict(architecture),
         "base": dict(base),

@@ -13,6 +13,8 @@ from pathlib import Path
 import voiceclone
 
 LIBRARY = Path(voiceclone.__file__).parent
+#: Files of more than 600 lines: one network, or one mechanism.
+LONG = {"models/sovits.py", "training/checkpoints.py", "training/gpt.py"}
 TESTS = Path(__file__).parent
 MODULES = {path.stem for path in TESTS.rglob("test_*.py")}
 #: Modules of one name in several rooms, where the rooms make clear which is meant.
@@ -98,3 +100,9 @@ def test_no_test_module_imports_another() -> None:
             parts = {part for name in names for part in name.split(".")}
             found |= {(path.relative_to(TESTS).as_posix(), part) for part in parts & MODULES}
     assert found == set()
+
+
+def test_no_file_is_too_long_to_be_read_in_one_go() -> None:
+    lines = {path.relative_to(LIBRARY).as_posix(): path.read_bytes().count(b"\n") for path in LIBRARY.rglob("*.py")}
+    assert {name for name, count in lines.items() if count > 600} <= LONG
+    assert max(lines.values()) <= 900

@@ -156,7 +156,7 @@ def _share(summary: Mapping[str, Any], trained: Mapping[str, Any], name: str) ->
 def _figures(
     summary: Mapping[str, Any], table: Sequence[Row], baseline: Mapping[str, Row], target: str
 ) -> dict[str, dict[str, Any] | None]:
-    """Per column the estimate with its interval, what stands beside it, and the difference to the trained model."""
+    """Per column the estimate with its interval, the note beside it, and the difference to the trained model."""
     settings = summary.get("settings", {})
     bootstrap = (settings.get("bootstrap", 2000), settings.get("seed", 0))
     pairs = [] if target == TRAINED else [(row, baseline[row["item"]]) for row in table if row["item"] in baseline]

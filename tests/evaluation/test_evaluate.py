@@ -251,7 +251,7 @@ def rows(error_rate: float, similarity: float, dnsmos: float, count: int = 20) -
     ]
 
 
-def test_a_bundle_that_surely_speaks_worse_is_refused() -> None:
+def test_a_bundle_that_is_significantly_worse_is_refused() -> None:
     settings = EvaluateSettings(bootstrap=200)
     good = rows(0.1, 0.8, 3.0)
     same = losses(rows(0.12, 0.79, 2.9), good, settings)

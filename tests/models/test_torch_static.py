@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.voice_fixture import together
 
 from voiceclone.backends.backend import CACHE_STEP
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.speaking.options import SpeechOptions
-from voiceclone.speaking.tokens import DecodingLoop, TokenRequest, decode, sample
+from voiceclone.speaking.tokens import TokenRequest, decode, sample
 from voiceclone.speaking.torch_backend import RowSettings, TokenLoop, TorchBackend, sample_rows
 from voiceclone.text_to_semantic.torch_static import StaticDecoder
 
@@ -36,21 +36,6 @@ def wanted(seed: int, phones: int = 12, prompt: int = 9, limit: int = 40, bert: 
     )
     noise = np.random.Generator(np.random.Philox([seed, 1]))
     return TokenRequest(rng.integers(0, 40, phones), features, rng.integers(0, CODES, prompt), options, limit, noise)
-
-
-def together(loop: DecodingLoop, draws: Iterable[TokenRequest]) -> list[list[int]]:
-    """Tokens of all, drawn in the rows of a loop; a row that ends takes the next one."""
-    waiting, row_of = list(enumerate(draws)), dict[int, int]()
-    tokens: list[list[int]] = [[] for _ in waiting]
-    while waiting or row_of:
-        while loop.free and waiting:
-            index, want = waiting.pop(0)
-            row_of[loop.add(want)] = index
-        for row, (new, ended) in loop.advance().items():
-            tokens[row_of[row]] += new
-            if ended:
-                del row_of[row]
-    return tokens
 
 
 @pytest.mark.parametrize("prompt", [0, 7])

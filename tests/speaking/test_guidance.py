@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.models.test_torch_static import together
+from tests.support.voice_fixture import together
 
 from voiceclone.backends.backend import OnnxBackend
 from voiceclone.export.graphs import Calibration, build_graphs

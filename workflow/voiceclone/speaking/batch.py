@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
-from voiceclone.files import contained_path, digest, sha256_file, write_tsv
+from voiceclone.files import contained_path, digest, sha256_file, table_columns, write_tsv
 from voiceclone.interrupts import StopRequest
 from voiceclone.lineage.items import read_sidecar, write_sidecar
 from voiceclone.lineage.revisions import revisions
@@ -32,9 +32,7 @@ CLIP = ("reference", "reference_text", "reference_language")
 #: Part of the keys of rows; the four have a group of their own there since before the options were one.
 SAMPLING = ("top_k", "top_p", "temperature", "repetition_penalty")
 RESULTS = "results.tsv"
-RESULT_COLUMNS = (
-    "line", "name", "status", "audio", "seconds", "tokens", "seed", "attempts", "findings", "error",
-)  # fmt: skip
+RESULT_COLUMNS = table_columns("batch")
 STATE = ".state"
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 

@@ -98,6 +98,48 @@ def line_chart(
     return Markup("".join(parts))
 
 
+def trend_chart(
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float, str, str]]],
+    width: int = 260,
+    height: int = 110,
+) -> Markup:
+    """Values from run to run, a dot for each. A point: number of the run, value, style class, words on hovering."""
+    lines = {name: points for name, points in series.items() if points}
+    if not lines:
+        return Markup("")
+    values = [point[1] for points in lines.values() for point in points]
+    last = max(point[0] for points in lines.values() for point in points)
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.15 or abs(high) * 0.1 or 1.0
+    low, high = low - margin, high + margin
+    left, right, top, bottom = 40, width - 10, 8, height - 8
+
+    def place(point: tuple[float, float, str, str]) -> tuple[float, float]:
+        x = left + 8 + point[0] / last * (right - left - 8) if last else (left + right) / 2
+        return x, bottom - (point[1] - low) / (high - low) * (bottom - top)
+
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)} from run to run">'
+    ]
+    for value in ticks(low, high, 3):
+        y = bottom - (value - low) / (high - low) * (bottom - top)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short(value)}</text>')
+    for number, (name, points) in enumerate(lines.items(), start=1):
+        places = [place(point) for point in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline class="line s{number}" points="{path}"/>')
+        for (x, y), (_, _, state, words) in zip(places, points, strict=True):
+            style, radius = f"dot s{number} {state}".strip(), 4 if state else 3
+            parts.append(
+                f'<circle class="{escape(style)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
+                f"<title>{escape(name)} · {escape(words)}</title></circle>"
+            )
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
 def histogram(title: str, values: Sequence[float], bins: int = 12, width: int = 420, height: int = 150) -> Markup:
     """Counts of values in whole-second bins (or wider ones where the range is long)."""
     if not values:

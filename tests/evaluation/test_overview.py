@@ -12,8 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.evaluation.test_report import build
-from tests.support.report_fixture import NASTY, make_results
+from tests.support.report_fixture import NASTY, build, make_results
 from tests.support.tables import value
 
 from voiceclone.evaluation.evaluate import COLUMNS, summarise_rows

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.report_fixture import NASTY, make_results
+from tests.support.report_fixture import NASTY, TARGETS, build, make_results
 
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.report.collect import collect_report
 from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate
-from voiceclone.report.page import build_report, trained_from_scratch
+from voiceclone.report.page import trained_from_scratch
 from voiceclone.report.words import duration, plain_words
-from voiceclone.stages.report import ReportSettings
-
-TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32", "onnx-int8"]
-
-
-def build(results: Path, targets: Sequence[str] = TARGETS, **settings: object) -> str:
-    root = results.parent
-    assets = sorted((root.parent / "resources" / "models").glob("*/asset.json"))
-    build_report(
-        results,
-        results / "report.html",
-        results / "provenance.json",
-        root / "config.json",
-        targets,
-        assets,
-        ReportSettings.model_validate(settings),
-        Path(__file__).parents[2],
-    )
-    return (results / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
     from voiceclone.sound.clean import Judge
+
+
+#: Models that say if a processed take is better than it was.
+JUDGES = ("dnsmos", "campplus")
 
 
 class CleanSettings(Block):
@@ -65,7 +69,13 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the measuring models")
 
 
-def open_judge(settings: CleanSettings, assets: Mapping[str, Asset]) -> Judge:
+class Scoring(Protocol):
+    """The part of a stage's settings that the judge reads."""
+
+    score_seconds: float
+
+
+def open_judge(settings: Scoring, assets: Mapping[str, Asset]) -> Judge:
     """The judge with those of DNSMOS and CAM++ that are given; without them it compares levels only."""
     from voiceclone.listeners.campplus import SpeakerEncoder
     from voiceclone.listeners.mos import Dnsmos
@@ -86,7 +96,7 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
         args.output,
         settings,
         lambda: open_judge(settings, models),
-        [models[name] for name in ("dnsmos", "campplus") if name in models],
+        [models[name] for name in JUDGES if name in models],
         deepfilter=models.get("deepfilternet3"),
         label=f"{args.speaker} · clean",
     )
@@ -94,7 +104,7 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
 
 def models(config: Any) -> list[str]:
     network = config.clean.denoise != "never" and config.clean.method == "deepfilternet3"
-    return ["dnsmos", "campplus", *(["deepfilternet3"] if network else [])]
+    return [*JUDGES, *(["deepfilternet3"] if network else [])]
 
 
 STAGE = Stage(

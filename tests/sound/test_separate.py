@@ -186,7 +186,7 @@ def test_auto_finds_music_and_leaves_the_rest(
         open_judge=lambda: open_judge(settings, judges),
     )
     rows = {row["take"]: row for row in read_tsv(output)}
-    assert all("DNSMOS OVRL" in rows[key]["note"] for key in ("jazz", "strings")) and "DNSMOS" not in rows["hiss"]["note"]
+    assert [key for key, row in rows.items() if "DNSMOS OVRL" in row["note"]] == ["jazz", "strings"]
     assert {key for key, row in rows.items() if row["separated"] == "true"} == {"jazz", "strings"}
     assert float(rows["jazz"]["accompaniment_db"]) < 8 < float(rows["clean"]["accompaniment_db"])
     assert rows["jazz"]["chain"] == "spleeter" and rows["clean"]["chain"] == ""

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.support.tables import checked
+
+from voiceclone import files
 
 # A busy machine is no reason to fail: properties are judged by their values, never by their time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
@@ -15,6 +18,9 @@ hypothesis.settings.load_profile("project")
 
 # References of clips are kept in no folder of the user's, unless a test names one.
 os.environ["VOICECLONE_CACHE"] = ""
+
+# Every table that the library writes in a test is checked against its schema (before other modules import this name).
+files.tsv_text = checked(files.tsv_text)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -63,3 +69,13 @@ def asset() -> Callable[[str], Path]:
             pytest.skip(f"model {name} cannot be had: {error.message}")
 
     return fetch
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed base voice of small networks."""
+    from tests.support.voice_fixture import pack_base
+
+    folder = tmp_path_factory.mktemp("packed")
+    pack_base(folder)
+    return folder

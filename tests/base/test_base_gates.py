@@ -10,27 +10,22 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import save_file
+from tests.support.voice_fixture import CODES
 
 from voiceclone.base.card import write_card
 from voiceclone.base.gates import BaseUnderTest, Ears, phone_edits, run_gates
-from voiceclone.base.pack import FILES, pack_tokenizer
+from voiceclone.base.pack import FILES
 from voiceclone.corpus.gather import COLUMNS, LICENCE_COLUMNS
 from voiceclone.errors import DataError
 from voiceclone.features.store import Entry, write_store
-from voiceclone.features.tokenizer import KEYS
 from voiceclone.files import read_json, read_tsv, write_json, write_tsv
 from voiceclone.lineage.rights import GENERATED_NOTICE
-from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
-from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.models.packed import write_packed
-from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.sound.io import write_flac
 from voiceclone.stages.base_gates import GatesSettings
 from voiceclone.text.frontend import to_phones
 from voiceclone.text.symbols import SYMBOL_IDS
 
-CODES, SIZE, RATE = 16, 32, 32_000
+RATE = 32_000
 TEXT = "The harbour was quiet."
 SETTINGS = GatesSettings(utterances=2, people=4, lines=1, fixed=1)
 
@@ -56,24 +51,6 @@ class Quality:
 
 def ears(heard: str = TEXT) -> Ears:
     return Ears(Recogniser(heard), Speaker(), Quality())
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    torch.manual_seed(0)
-    gpt = GPTConfig(
-        dim=32, layers=2, heads=2, feed_forward=64, codes=CODES, dropout=0.0, pointer_layer=1, pointer_dim=8
-    )
-    sovits = SoVITS(SoVITSConfig.nano(SIZE, CODES))
-    write_packed(folder / FILES["base-gpt"], "gpt", gpt, TextToSemantic(gpt).state_dict())
-    write_packed(folder / FILES["base-sovits-g"], "sovits", sovits.config, sovits.state_dict())
-    judges = MultiPeriodDiscriminator(DiscriminatorConfig.nano()).state_dict()
-    write_packed(folder / FILES["base-sovits-d"], "discriminator", DiscriminatorConfig.nano(), judges)
-    save_file({key: sovits.state_dict()[key] for key in KEYS}, folder / "fitted.safetensors")
-    pack_tokenizer(folder / "fitted.safetensors", folder / FILES["base-tokenizer"])
-    (folder / "fitted.safetensors").unlink()
-    return folder
 
 
 @pytest.fixture

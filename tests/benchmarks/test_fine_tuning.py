@@ -63,7 +63,7 @@ def cost(model: nn.Module, loss: Step, rounds: int = 2) -> tuple[float, float]:
     return (time.perf_counter() - start) / rounds, sum(kept.values()) / 1e6
 
 
-def test_gradient_checkpointing() -> None:
+def test_gradient_checkpointing_keeps_fewer_activations() -> None:
     print(f"\n{'':<16}{'activations MB':>16}{'with':>8}{'share':>8}{'time':>8}")
     for name, model, make, kinds in (
         ("GPT v2", TextToSemantic(GPTConfig()), gpt_step, (Layer,)),
@@ -77,7 +77,7 @@ def test_gradient_checkpointing() -> None:
         assert fewer < kept
 
 
-def test_adapters() -> None:
+def test_adapters_train_less_than_a_tenth_of_the_parameters() -> None:
     model = TextToSemantic(GPTConfig())
     loss = gpt_step(model)
     everything, (seconds, kept) = trained_parameters(model), cost(model, loss)

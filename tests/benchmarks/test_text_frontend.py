@@ -62,7 +62,7 @@ def _mean_seconds(texts: list[str], language: str) -> float:
     return (time.perf_counter() - start) / len(texts)
 
 
-def test_sentence_of_fifty_characters() -> None:
+def test_a_sentence_read_before_is_quicker_than_a_new_one() -> None:
     print(f"\n{'language':<10}{'import s':>10}{'first s':>10}{'warm ms':>10}{'cached ms':>11}")
     for language, text in SENTENCES.items():
         assert 45 <= len(text) <= 60
@@ -97,7 +97,7 @@ def _full_size_bert(folder: Path) -> BertEncoder:
     return BertEncoder(Asset("bert", "bert", "none", folder, "random", {}))
 
 
-def test_chinese_with_bert(tmp_path: Path) -> None:
+def test_a_sentence_with_bert_read_before_is_quicker_than_a_new_one(tmp_path: Path) -> None:
     texts = _variants(SENTENCES["zh"], 8)
     start = time.perf_counter()
     encoder = _full_size_bert(tmp_path / "bert")

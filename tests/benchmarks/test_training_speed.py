@@ -27,7 +27,7 @@ STEPS = {"cpu": 3, "cuda": 40}
 
 
 @pytest.mark.parametrize("kind", ["gpt", "sovits"])
-def test_steps_per_second(kind: str) -> None:
+def test_steps_per_second_are_at_least_four_fifths_of_a_plain_loop(kind: str) -> None:
     print(f"\n{kind} v2, batches of utterances of 6 s, random weights, {torch.get_num_threads()} threads")
     print(
         f"{'':<24}{'steps/s':>9}{'naive':>9}{'ratio':>7}"
@@ -47,4 +47,4 @@ def test_steps_per_second(kind: str) -> None:
             f"{figures['ratio']:>7.2f}{figures['forward']:>11.4f}{figures['backward']:>11.4f}"
             f"{figures['update']:>10.4f}{figures['peak_mb']:>9.0f}"
         )
-        assert figures["ratio"] > 0.8
+        assert figures["ratio"] >= 0.8

@@ -149,7 +149,7 @@ def test_the_commands_check_merge_export_and_import(tmp_path: Path) -> None:
     assert "1 corrections merged" in run("corrections", "merge", "anna", str(download))
     checked = run("corrections", "check", "anna")
     assert f"{utterance_id(2)}  drop" in checked
-    assert "1 corrections, all in order" in checked
+    assert "1 corrections, all valid" in checked
 
     exported = tmp_path / "out.list"
     run("list", "export", "anna", "-o", str(exported))
@@ -157,6 +157,6 @@ def test_the_commands_check_merge_export_and_import(tmp_path: Path) -> None:
     assert len(entries) == 12
     assert entries[0].path == str(results.folder.resolve() / "slices" / TAKE / f"{utterance_id(0)}.flac")
     exported.write_text(exported.read_text(encoding="utf-8").replace("baker", "miller"), encoding="utf-8")
-    assert "1 texts and 0 languages taken over" in run("list", "import", str(exported), "--speaker", "anna")
+    assert "1 texts and 0 languages imported" in run("list", "import", str(exported), "--speaker", "anna")
     assert sum("\ttext\t" in line for line in (folder / "anna.tsv").read_text(encoding="utf-8").splitlines()) == 1
     assert (corpus / "corpus.tsv").is_file()

@@ -27,8 +27,8 @@ def test_order_does_not_matter() -> None:
 
 
 def test_nothing_moves_when_data_is_added_to_a_corpus_of_some_size() -> None:
-    old = split_by_hash(contents(200), 0.1, least=2)
-    new = split_by_hash(contents(400), 0.1, least=2)
+    old = split_by_hash(contents(200), 0.1, min_heldout=2)
+    new = split_by_hash(contents(400), 0.1, min_heldout=2)
     assert all(new[sha256] == part for sha256, part in old.items())
 
 
@@ -44,7 +44,7 @@ def test_growth_never_moves_a_trained_utterance_to_held_out(
 
 @given(st.integers(2, 40), st.integers(1, 5))
 def test_small_corpora_have_both_parts(count: int, least: int) -> None:
-    split = split_by_hash(contents(count), 0.0, least=least)
+    split = split_by_hash(contents(count), 0.0, min_heldout=least)
     assert len(heldout(split)) == min(least, count - 1)
     assert TRAIN in split.values()
 

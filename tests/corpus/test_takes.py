@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
+from tests.support.recordings import RATE, voice_like, write
 
 from voiceclone.corpus.inventory import find_files
 from voiceclone.corpus.takes import ingest, slug, take_id
@@ -20,23 +20,7 @@ from voiceclone.errors import DataError
 from voiceclone.files import Row, read_tsv, sha256_file
 from voiceclone.stages.takes import TakesSettings
 
-RATE = 16000
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
-
-
-def voice_like(seconds: float = 3.0, rate: int = RATE, seed: int = 0) -> npt.NDArray[np.float64]:
-    """Harmonics with a syllable rhythm and breath noise: loud enough, wide enough, different for every seed."""
-    generator = np.random.default_rng(seed)
-    time_ = np.arange(int(seconds * rate)) / rate
-    tone = sum(np.sin(2 * np.pi * (110 + 7 * seed) * k * time_) / k for k in range(1, 20))
-    noise = generator.standard_normal(len(time_)) * 0.05
-    return 0.15 * (tone + noise) * (0.55 + 0.45 * np.sin(2 * np.pi * 3 * time_))
-
-
-def write(path: Path, samples: npt.NDArray[np.float64], rate: int = RATE, **kind: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(str(path), samples, rate, **kind)
-    return path
 
 
 def run(folder: Path, **settings: float) -> tuple[dict[str, Row], dict[str, Row]]:

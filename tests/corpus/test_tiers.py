@@ -90,7 +90,7 @@ def test_readme_and_manual_name_the_amounts_of_the_tiers() -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     manual = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
     for name, speech in (
-        ("few-shot", f"{amount(TIERS['few-shot'].least)} to {amount(FULL_SECONDS)}"),
+        ("few-shot", f"{amount(TIERS['few-shot'].min_seconds)} to {amount(FULL_SECONDS)}"),
         ("full", f"{amount(FULL_SECONDS)} and more"),
     ):
         assert f"| {speech} | `{name}` |" in readme

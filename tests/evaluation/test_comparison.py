@@ -1,4 +1,4 @@
-"""The table of quality and speed: what is held against the trained model, and how surely."""
+"""The table of quality and speed: what is held against the trained model, and how significantly."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_gain_of_the_cache(tmp_path: Path) -> None:
     root = make_models(tmp_path)
     voice = trained_voice(root / "features", root / "models", None)
     gain = cache_gain(voice, "Read this sentence first. And not this one.", "en", seed=0)
-    wanted = voice.request("Read this sentence first.", "en")
+    wanted = voice.sentence("Read this sentence first.", "en")
     assert gain["same_tokens"] and 0 < gain["tokens"] <= TOKENS
     assert gain["positions"] == len(wanted.phones) + len(voice.reference.phones) + len(voice.reference.tokens)
     assert gain["ratio"] == pytest.approx(gain["without_ms"] / gain["with_ms"], rel=1e-2)
@@ -251,7 +251,7 @@ def rows(error_rate: float, similarity: float, dnsmos: float, count: int = 20) -
     ]
 
 
-def test_a_bundle_that_surely_speaks_worse_is_refused() -> None:
+def test_a_bundle_that_is_significantly_worse_is_refused() -> None:
     settings = EvaluateSettings(bootstrap=200)
     good = rows(0.1, 0.8, 3.0)
     same = losses(rows(0.12, 0.79, 2.9), good, settings)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.base.test_base_gates import packed  # noqa: F401
 
 from voiceclone.assets import open_asset
 from voiceclone.base.pack import FILES
@@ -63,7 +62,7 @@ def carried(tool, results: Path, base: Path, megabytes: float) -> Path:
     return results.parent / "carried"
 
 
-def test_what_is_carried_comes_back(tool, results, packed, tmp_path) -> None:  # noqa: F811
+def test_what_is_carried_comes_back(tool, results, packed, tmp_path) -> None:
     features = tool.unpack(carried(tool, results, packed, 20.0), tmp_path / "there")
     for kind in ("phones", "semantic", "align"):
         before, after = (open_store(at / f"{kind}.safetensors") for at in (results / "features", features))
@@ -85,7 +84,7 @@ def test_what_is_carried_comes_back(tool, results, packed, tmp_path) -> None:  #
         assert open_asset(tmp_path / "there" / "models" / asset / "asset.json", verify=True).file(file).is_file()
 
 
-def test_where_room_is_short_sound_is_left_out_and_its_text_stays(tool, results, packed, tmp_path) -> None:  # noqa: F811
+def test_where_room_is_short_sound_is_left_out_and_its_text_stays(tool, results, packed, tmp_path) -> None:
     whole = carried(tool, results, packed, 20.0)
     sizes = {path.name: path.stat().st_size for path in whole.iterdir()}
     fixed = sum(size for name, size in sizes.items() if not name.startswith(("sound", "spoken")))

@@ -23,9 +23,8 @@ from voiceclone.files import read_json, write_json
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.batch import Defaults, Job, read_jobs
-from voiceclone.speaking.kernel_backend import KernelBackend
-from voiceclone.speaking.options import Speaking
-from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.runtimes import KernelBackend
 from voiceclone.speaking.streaming import Streaming, stream
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.stages.export import ExportSettings
@@ -246,12 +245,13 @@ def test_pitch_and_its_range():
 def test_a_voice_speaks_higher(voice: Path) -> None:
     synthesizer = Synthesizer.from_models(voice / "models", voice / "features")
     plain, again, higher = (
-        synthesizer.say("One two three.", seed=3, max_tokens_per_phone=1.0, pitch=pitch).samples for pitch in (0, 0, 5)
+        synthesizer.say("One two three.", seed=3, max_tokens_per_phone=1.0, attempts=1, pitch=pitch).samples
+        for pitch in (0, 0, 5)
     )
     assert np.array_equal(plain, again)
     assert len(higher) == len(plain) and not np.array_equal(higher, plain)
-    manner = Speaking(max_tokens_per_phone=2.0, pitch=-3.0, pitch_range=1.5)
-    parts = list(stream(synthesizer, "One two three.", speaking=manner, streaming=Streaming(first_tokens=6, tokens=5)))
+    options = SpeechOptions(max_tokens_per_phone=2.0, pitch=-3.0, pitch_range=1.5)
+    parts = list(stream(synthesizer, "One two three.", options=options, streaming=Streaming(first_tokens=6, tokens=5)))
     assert len(parts) > 1
     assert np.isfinite(np.concatenate(parts)).all()
 
@@ -260,9 +260,9 @@ def test_a_hifigan_has_no_pitch_to_move(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="HiFi-GAN decoder"):
         toy_voice().say("Hello.", pitch=1.0)
     with pytest.raises(ConfigError, match="HiFi-GAN decoder"):
-        next(stream(toy_voice(), "Hello.", speaking=Speaking(pitch_range=0.5)))
+        next(stream(toy_voice(), "Hello.", options=SpeechOptions(pitch_range=0.5)))
     with pytest.raises(ConfigError, match="pitch 30: out of range"):
-        Speaking(pitch=30.0)
+        SpeechOptions(pitch=30.0)
 
 
 def test_pitch_is_a_column_and_changes_no_other_key(tmp_path: Path) -> None:
@@ -300,9 +300,8 @@ def test_a_program_of_before_is_told(bundles: dict[str, Path], tmp_path: Path) -
 def test_bundle_and_torch_say_the_same(voice: Path, bundles: dict[str, Path], engine: str) -> None:
     exported = Synthesizer.from_bundle(bundles["onnx-fp32"], engine=engine)
     trained = Synthesizer.from_models(voice / "models", voice / "features")
-    greedy = SamplingSettings(top_k=1)
     first, second = (
-        each.say("One two three.", seed=3, sampling=greedy, max_tokens_per_phone=1.0, pitch=3.0, pitch_range=0.5)
+        each.say("One two three.", seed=3, top_k=1, max_tokens_per_phone=1.0, attempts=1, pitch=3.0, pitch_range=0.5)
         for each in (exported, trained)
     )
     assert first.tokens == second.tokens
@@ -312,7 +311,9 @@ def test_bundle_and_torch_say_the_same(voice: Path, bundles: dict[str, Path], en
 
 
 def test_graphs_for_tensorrt_speak_by_onnxruntime(bundles: dict[str, Path]) -> None:
-    speech = Synthesizer.from_bundle(bundles["trt-fp16"], engine="onnxruntime").say("One.", max_tokens_per_phone=1.0)
+    speech = Synthesizer.from_bundle(bundles["trt-fp16"], engine="onnxruntime").say(
+        "One.", max_tokens_per_phone=1.0, attempts=1
+    )
     assert np.isfinite(speech.samples).all() and len(speech.samples) > 0
 
 

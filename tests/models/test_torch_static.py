@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.voice_fixture import together
 
 from voiceclone.backends.backend import CACHE_STEP
 from voiceclone.errors import ConfigError
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
-from voiceclone.speaking.sampling import SamplingSettings, sample
-from voiceclone.speaking.tokens import Draw, Loop, draw
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.tokens import TokenRequest, decode, sample
 from voiceclone.speaking.torch_backend import RowSettings, TokenLoop, TorchBackend, sample_rows
 from voiceclone.text_to_semantic.torch_static import StaticDecoder
 
@@ -28,29 +28,14 @@ def gpt() -> TextToSemantic:
     return TextToSemantic(GPTConfig(dim=64, layers=3, heads=4, feed_forward=128, phones=40, codes=CODES)).eval()
 
 
-def wanted(seed: int, phones: int = 12, prompt: int = 9, limit: int = 40, bert: bool = False) -> Draw:
+def wanted(seed: int, phones: int = 12, prompt: int = 9, limit: int = 40, bert: bool = False) -> TokenRequest:
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((1024, phones)).astype(np.float32) if bert else None
-    manner = SamplingSettings(
+    options = SpeechOptions(
         top_k=(0, 5, 15)[seed % 3], top_p=(1.0, 0.9)[seed % 2], temperature=(1.0, 0.7, 1.3)[seed % 3]
     )
     noise = np.random.Generator(np.random.Philox([seed, 1]))
-    return Draw(rng.integers(0, 40, phones), features, rng.integers(0, CODES, prompt), manner, limit, noise)
-
-
-def together(loop: Loop, draws: Iterable[Draw]) -> list[list[int]]:
-    """Tokens of all, drawn in the rows of a loop; a row that ends takes the next one."""
-    waiting, row_of = list(enumerate(draws)), dict[int, int]()
-    tokens: list[list[int]] = [[] for _ in waiting]
-    while waiting or row_of:
-        while loop.free and waiting:
-            index, want = waiting.pop(0)
-            row_of[loop.add(want)] = index
-        for row, (new, ended) in loop.advance().items():
-            tokens[row_of[row]] += new
-            if ended:
-                del row_of[row]
-    return tokens
+    return TokenRequest(rng.integers(0, 40, phones), features, rng.integers(0, CODES, prompt), options, limit, noise)
 
 
 @pytest.mark.parametrize("prompt", [0, 7])
@@ -93,12 +78,12 @@ def test_rows_of_different_length_do_not_see_each_other(gpt: TextToSemantic) -> 
 def test_tokens_together_are_those_alone(gpt: TextToSemantic, rows: int, steps: int) -> None:
     backend = TorchBackend(gpt, None)
 
-    def draws() -> list[Draw]:
+    def draws() -> list[TokenRequest]:
         return [wanted(seed, 3 + 5 * (seed % 4), seed % 5, 5 + 9 * (seed % 6), bert=seed == 4) for seed in range(12)]
 
     alone, mine = draws(), draws()
-    expected = [list(draw(backend, each, CODES)) for each in alone]
-    lengths = {len(tokens) == each.limit for tokens, each in zip(expected, alone, strict=True)}
+    expected = [list(decode(backend, each, CODES)) for each in alone]
+    lengths = {len(tokens) == each.max_tokens for tokens, each in zip(expected, alone, strict=True)}
     assert lengths == {True, False}  # some end by themselves, some at their limit
     assert together(TokenLoop(StaticDecoder(gpt, rows), steps), mine) == expected
     for left, right in zip(alone, mine, strict=True):  # what is drawn next, the noise of the sound, is the same too
@@ -107,11 +92,11 @@ def test_tokens_together_are_those_alone(gpt: TextToSemantic, rows: int, steps: 
 
 def test_an_abandoned_sentence_leaves_no_trace(gpt: TextToSemantic) -> None:
     compiled = TorchBackend(gpt, None)
-    compiled.draws = True
-    expected = list(draw(compiled, wanted(3), CODES))
-    broken = draw(compiled, wanted(5, phones=30), CODES)
+    compiled.decodes_alone = True
+    expected = list(decode(compiled, wanted(3), CODES))
+    broken = decode(compiled, wanted(5, phones=30), CODES)
     next(broken)
-    assert list(draw(compiled, wanted(3), CODES)) == expected
+    assert list(decode(compiled, wanted(3), CODES)) == expected
 
 
 def test_nothing_is_drawn_where_nothing_is_wanted(gpt: TextToSemantic) -> None:
@@ -131,16 +116,16 @@ def test_rows_are_drawn_as_one_alone(seed: int, top_k: int, top_p: float, temper
     logits = (4 * rng.standard_normal((3, 40))).astype(np.float32)
     logits[1, 39] = -np.inf
     previous = rng.integers(0, 39, 10)
-    manner = SamplingSettings(top_k, top_p, temperature, penalty)
+    options = SpeechOptions(top_k=top_k, top_p=top_p, temperature=temperature, repetition_penalty=penalty)
     noise = np.random.Generator(np.random.Philox(seed))
-    expected = [sample(row, previous, manner, noise) for row in logits]
+    expected = [sample(row, previous, options, noise) for row in logits]
     noise = np.random.Generator(np.random.Philox(seed))
     exponential = torch.from_numpy(noise.standard_exponential((3, 40), np.float32))
     used = torch.zeros(3, 40, dtype=torch.bool)
     used[:, previous] = True
     rows = RowSettings.empty(3, torch.device("cpu"))
     for row in range(3):
-        rows.set(row, manner, 40)
+        rows.set(row, options, 40)
     drawn, likely = sample_rows(torch.from_numpy(logits), used, rows, exponential)
     assert list(zip(drawn.tolist(), likely.tolist(), strict=True)) == expected
 
@@ -168,9 +153,9 @@ def test_half_precision_stays_near(gpt: TextToSemantic) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: torch.compile has nothing to compile with")
 def test_compiled_layers_draw_the_same(gpt: TextToSemantic) -> None:
     plain, compiled = TorchBackend(gpt, None), TorchBackend(gpt, None, compiled=True)
-    assert compiled.draws and not plain.draws
-    expected = [list(draw(plain, wanted(seed), CODES)) for seed in range(4)]
-    assert [list(draw(compiled, wanted(seed), CODES)) for seed in range(4)] == expected
+    assert compiled.decodes_alone and not plain.decodes_alone
+    expected = [list(decode(plain, wanted(seed), CODES)) for seed in range(4)]
+    assert [list(decode(compiled, wanted(seed), CODES)) for seed in range(4)] == expected
     assert together(compiled.loop(3), [wanted(seed) for seed in range(4)]) == expected
 
 
@@ -184,6 +169,6 @@ def test_captured_graphs_draw_what_the_processor_draws(gpt: TextToSemantic, prec
     tokens = together(backend.loop(4), draws)
     assert all(len(each) <= 30 for each in tokens) and any(tokens)
     if precision == "fp32":
-        expected = [list(draw(TorchBackend(gpt, None), wanted(seed, limit=30), CODES)) for seed in range(10)]
+        expected = [list(decode(TorchBackend(gpt, None), wanted(seed, limit=30), CODES)) for seed in range(10)]
         agreeing = sum(mine == theirs for mine, theirs in zip(tokens, expected, strict=True))
         assert agreeing >= 9  # sums in another order may tip one draw, and with it all that follow

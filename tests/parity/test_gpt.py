@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from voiceclone.models.gpt import attention_mask
 from voiceclone.models.losses import token_loss
-from voiceclone.speaking.sampling import SamplingSettings, draw, penalise, probabilities
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.tokens import categorical, penalise, restricted_probabilities
 
 LOGITS = 2e-4
 LOSS = 1e-5
@@ -120,9 +121,10 @@ def test_greedy_decoding(golden, gpt, close, run, penalty):
 def test_sampling(golden):
     recorded = {key: value.numpy() for key, value in golden.read("s1_sampling").items()}
     for row, (penalty, top_k, top_p, temperature) in enumerate(recorded["settings"].tolist()):
-        settings = SamplingSettings(max(int(top_k), 0), top_p, temperature, penalty)
+        options = SpeechOptions(top_k=max(int(top_k), 0), top_p=top_p, temperature=temperature)
         for item in range(3):
-            weights = probabilities(recorded["logits"][item], recorded["previous"][item], settings)
+            penalised = penalise(recorded["logits"][item], recorded["previous"][item], penalty)
+            weights = restricted_probabilities(penalised, options)
             np.testing.assert_allclose(weights, recorded[f"probs_{row}"][item], rtol=1e-5, atol=1e-8)
             assert ((weights > 0) == (recorded[f"probs_{row}"][item] > 0)).all()
-            assert draw(weights, recorded["exponential"][item]) == recorded[f"token_{row}"][item]
+            assert categorical(weights, recorded["exponential"][item]) == recorded[f"token_{row}"][item]

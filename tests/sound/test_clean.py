@@ -12,11 +12,11 @@ import pytest
 from voiceclone.assets import open_asset
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
-from voiceclone.sound.clean import TRAINING_RATE, Judge, clean_speaker, clean_take, open_judge, verdict
+from voiceclone.sound.clean import TRAINING_RATE, Judge, clean_speaker, clean_take, verdict
 from voiceclone.sound.denoisers import SpectralGate, checked, make_denoiser
 from voiceclone.sound.io import Waveform, read_audio, read_mono, resample, write_flac
 from voiceclone.sound.loudness import loudness, true_peak_dbtp
-from voiceclone.stages.clean import CleanSettings
+from voiceclone.stages.clean import CleanSettings, open_judge
 
 RATE = 24_000
 ALWAYS = CleanSettings(denoise="always")
@@ -193,7 +193,7 @@ def test_deepfilter_frees_real_speech_of_real_noise(
 ) -> None:
     speech, noisy, rate = noisy_take(shared_data, speaker, 5)
     settings = CleanSettings(denoise="always", method="deepfilternet3")
-    judge = open_judge(settings, open_asset(asset("dnsmos")), open_asset(asset("campplus")))
+    judge = open_judge(settings, {name: open_asset(asset(name)) for name in ("dnsmos", "campplus")})
     denoiser = make_denoiser(settings, open_asset(asset("deepfilternet3")))
     _, cells = clean_take(noisy, rate, settings, denoiser, judge)
     assert cells["denoised"] is True
@@ -209,6 +209,6 @@ def test_deepfilter_frees_real_speech_of_real_noise(
 def test_a_gate_that_eats_the_voice_is_undone_on_real_speech(asset: Callable[[str], Path], shared_data: Path) -> None:
     speech, _, rate = noisy_take(shared_data, "ljspeech", 40)
     settings = CleanSettings(denoise="always", strength=1.0, dnsmos_loss=0.05)
-    judge = open_judge(settings, open_asset(asset("dnsmos")), open_asset(asset("campplus")))
+    judge = open_judge(settings, {name: open_asset(asset(name)) for name in ("dnsmos", "campplus")})
     _, cells = clean_take(speech, rate, settings, make_denoiser(settings, None), judge)
     assert cells["denoised"] is False and "undone" in cells["note"]

@@ -14,14 +14,13 @@ from tests.support.voice_fixture import make_voice
 from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.files import read_tsv
 from voiceclone.speaking.batch import Defaults, Job, Refused, read_jobs, speak_table
-from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.reference import ClipReader
-from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.voices import Voice
 from voiceclone.text.lexicon import Lexicon
 
-DEFAULTS = Defaults(speaking=Speaking(sampling=SamplingSettings(top_k=0)))
+DEFAULTS = Defaults(options=SpeechOptions(top_k=0, attempts=1))
 
 
 def write(path: Path, *rows: str) -> Path:
@@ -48,9 +47,9 @@ def test_rows_are_spoken_with_their_own_settings(tmp_path: Path) -> None:
     )
     first, second = read_jobs(table, DEFAULTS)
     assert isinstance(first, Job) and isinstance(second, Job)
-    assert (first.seed, first.language, first.speaking) == (0, "", DEFAULTS.speaking)
-    assert (second.seed, second.language, second.speaking.speed) == (7, "auto", 2.0)
-    assert (second.speaking.split, second.speaking.sampling.top_k, second.speaking.guidance) == ("cut0", 5, 0.5)
+    assert (first.seed, first.language, first.options) == (0, "", DEFAULTS.options)
+    assert (second.seed, second.language, second.options.speed) == (7, "auto", 2.0)
+    assert (second.options.split, second.options.top_k, second.options.guidance) == ("cut0", 5, 0.5)
     assert run(table, tmp_path / "out") == {"ok": 2, "kept": 0, "failed": 0}
     told = results(tmp_path / "out")
     assert [row["audio"] for row in told.values()] == ["hello.flac", "part/two.flac"]
@@ -120,7 +119,7 @@ def test_only_what_changed_is_spoken_again(tmp_path: Path) -> None:
     assert run(table, output, voice) == {"ok": 1, "kept": 1, "failed": 0}
     (output / "two.flac").unlink()
     assert run(table, output, voice) == {"ok": 1, "kept": 1, "failed": 0}
-    assert run(table, output, voice, Defaults(seed=1, speaking=DEFAULTS.speaking))["ok"] == 2
+    assert run(table, output, voice, Defaults(seed=1, options=DEFAULTS.options))["ok"] == 2
     assert run(table, output, Voice(toy_voice(fingerprint="other"), ClipReader(ToyEncoders())), DEFAULTS)["ok"] == 2
     lexicon = Lexicon({"en": {"hello": ("HH", "AH0", "L", "OW0")}})
     with_lexicon = Voice(toy_voice(fingerprint="other"), ClipReader(ToyEncoders()))
@@ -190,7 +189,7 @@ def test_rows_spoken_together_sound_as_alone(tmp_path: Path) -> None:
         "fourth\tNo.\t2\t1\t1.2",
         "fifth\tPerhaps.\t3\t1\t",
     )
-    jobs = read_jobs(table, Defaults(speaking=Speaking(max_tokens_per_phone=1.5)))
+    jobs = read_jobs(table, Defaults(options=SpeechOptions(attempts=1, max_tokens_per_phone=1.5)))
     voice = Voice(Synthesizer.from_models(root / "models", root / "features"), ClipReader(ToyEncoders()))
     for size in (1, 3):
         counts = speak_table(voice, jobs, tmp_path / str(size), ".flac", size=size)

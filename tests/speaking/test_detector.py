@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.files import read_tsv
-from voiceclone.speaking.detector import DetectorSettings, find_faults, longest_common, score
+from voiceclone.speaking.detector import find_faults, longest_common, score
+from voiceclone.speaking.options import DetectorSettings
 from voiceclone.text.symbols import symbols_to_ids
 
 SETTINGS = DetectorSettings()

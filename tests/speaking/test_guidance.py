@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.models.test_torch_static import together
+from tests.support.voice_fixture import together
 
 from voiceclone.backends.backend import OnnxBackend
 from voiceclone.export.graphs import Calibration, build_graphs
@@ -19,9 +19,9 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.detector import find_detours
 from voiceclone.speaking.guidance import END_TOKENS, Guide
-from voiceclone.speaking.kernel_backend import KernelBackend
-from voiceclone.speaking.sampling import SamplingSettings
-from voiceclone.speaking.tokens import Draw, draw, make_guide
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.runtimes import KernelBackend
+from voiceclone.speaking.tokens import TokenRequest, decode, make_guide
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.tensorrt.standard import StandardOnnxBackend
 
@@ -41,13 +41,13 @@ def gpt() -> TextToSemantic:
     return network
 
 
-def wanted(backend: Any, seed: int, guidance: float | None = None, prompt: int = 5) -> Draw:
+def wanted(backend: Any, seed: int, guidance: float | None = None, prompt: int = 5) -> TokenRequest:
     rng = np.random.default_rng(seed)
     phones, first = rng.integers(0, PHONES, 8 + seed % 9), 3 if prompt else 0
     guide = make_guide(backend, phones, first, guidance)
     noise = np.random.Generator(np.random.Philox(seed))
-    manner = SamplingSettings(top_k=(0, 8)[seed % 2], temperature=0.8, repetition_penalty=1.1)
-    return Draw(phones, None, rng.integers(0, CODES, prompt), manner, 70, noise, guide)
+    options = SpeechOptions(top_k=(0, 8)[seed % 2], temperature=0.8, repetition_penalty=1.1)
+    return TokenRequest(phones, None, rng.integers(0, CODES, prompt), options, 70, noise, guide)
 
 
 def sharp(phone: int, count: int) -> Any:
@@ -94,7 +94,7 @@ def test_a_loop_draws_what_is_drawn_alone_guided_and_not(gpt: TextToSemantic) ->
     backend = TorchBackend(gpt, None)
     strengths = [0.8, 0.0, 0.8, 2.0, 0.0, 0.8, 0.8]
     alone = [wanted(backend, seed, weight) for seed, weight in enumerate(strengths)]
-    expected = [list(draw(backend, want, CODES)) for want in alone]
+    expected = [list(decode(backend, want, CODES)) for want in alone]
     rows = [wanted(backend, seed, weight) for seed, weight in enumerate(strengths)]
     assert together(backend.loop(3), rows) == expected
     for one, other in zip(alone, rows, strict=True):
@@ -164,5 +164,5 @@ def test_bundles_point_as_the_trained_network(
             for backend, cache in zip((trained, exported), caches, strict=True)
         ]
     if form != "int8":
-        tokens = [list(draw(backend, wanted(backend, 4), CODES)) for backend in (trained, exported)]
+        tokens = [list(decode(backend, wanted(backend, 4), CODES)) for backend in (trained, exported)]
         assert tokens[0] == tokens[1] and len(tokens[0]) > 8

@@ -28,8 +28,7 @@ from voiceclone.kernels.binding import load_kernels
 from voiceclone.kernels.packing import OUTPUTS, PLACES, pack_upsampling, pack_windows, toom_cook, transforms
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
-from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
-from voiceclone.speaking.runtimes import open_backend
+from voiceclone.speaking.runtimes import KernelBackend, open_backend, runs_with_kernels
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="no C compiler (cc): the kernels are not used")
 

@@ -12,8 +12,8 @@ import pytest
 from voiceclone.assets import open_asset
 from voiceclone.backends.bundle import Reference
 from voiceclone.sound.io import read_mono
-from voiceclone.speaking.detector import DetectorSettings
 from voiceclone.speaking.listening import RECOGNISERS, best_recogniser, compare, open_listener
+from voiceclone.speaking.options import DetectorSettings
 
 SETTINGS = DetectorSettings()
 PROMPT = "The prompt was about the weather."

@@ -1,16 +1,22 @@
-"""Groups of options on the command line."""
+"""Options of speech, declared once; groups of options on the command line."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
+import jsonschema
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
 from voiceclone.commands.options import with_groups
+from voiceclone.errors import ConfigError
+from voiceclone.speaking import batch
+from voiceclone.speaking.batch import Defaults, Job, Refused, columns, read_jobs
+from voiceclone.speaking.options import SpeechOptions, json_schema, option
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,9 @@ def test_types_and_ranges_of_a_group_hold(program: typer.Typer) -> None:
 
 
 @pytest.mark.parametrize("command", ["say", "batch"])
-def test_speaking_commands_have_the_same_manner(command: str) -> None:
+def test_speaking_commands_have_the_same_options(command: str) -> None:
     done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
-    for option in (
+    for name in (
         "--bundle",
         "--reference",
         "--style-reference",
@@ -55,9 +61,72 @@ def test_speaking_commands_have_the_same_manner(command: str) -> None:
         "--detector",
         "--root",
     ):
-        assert option in done.output, option
+        assert name in done.output, name
 
 
-def test_a_stream_has_no_manner() -> None:
+def test_a_stream_has_few_options() -> None:
     done = CliRunner().invoke(app, ["stream", "--help"], env={"COLUMNS": "200"})
     assert "--seed" in done.output and "--speed" not in done.output and "--style-reference" in done.output
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreOptions(SpeechOptions):
+    whisper: float = option(0.25, "Share of breath.", (0.0, 1.0))
+
+
+def speak(*, options: MoreOptions) -> None:
+    """Show the share of breath."""
+    typer.echo(f"{options.whisper} {options.speed}")
+
+
+def test_a_field_is_an_option_a_column_a_check_and_a_property_of_the_schema(tmp_path: Path) -> None:
+    program = typer.Typer()
+    program.command()(with_groups(speak))
+    assert "Share of breath." in CliRunner().invoke(program, ["--help"], env={"COLUMNS": "200"}).output
+    assert CliRunner().invoke(program, ["--whisper", "0.5"]).output.split() == ["0.5", "1.0"]
+    assert CliRunner().invoke(program, ["--whisper", "1.5"]).exit_code == 2
+
+    assert "whisper" in columns(MoreOptions) and "whisper" not in columns()
+    (tmp_path / "lines.tsv").write_text("name\ttext\twhisper\na\tHello.\t0.75\nb\tHello.\t\nc\tHello.\t2\n")
+    first, second, third = read_jobs(tmp_path / "lines.tsv", Defaults(options=MoreOptions()))
+    assert isinstance(first, Job) and isinstance(second, Job)
+    assert (first.options, second.options) == (MoreOptions(whisper=0.75), MoreOptions())
+    assert third == Refused(4, "c", "whisper 2: out of range, expected 0 to 1")
+
+    with pytest.raises(ConfigError, match="whisper -1: out of range, expected 0 to 1"):
+        MoreOptions(whisper=-1)
+    expected = {"type": "number", "description": "Share of breath.", "default": 0.25, "minimum": 0.0, "maximum": 1.0}
+    assert json_schema(MoreOptions)["properties"]["whisper"] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "valid"),
+    [
+        ({}, True),
+        ({"speed": 1, "guidance": None, "split": "cut5", "attempts": 2}, True),
+        ({"speed": 5}, False),
+        ({"attempts": 1.5}, False),
+        ({"top_k": None}, False),
+        ({"split": "cut9"}, False),
+        ({"volume": 1}, False),
+    ],
+)
+def test_the_schema_accepts_what_the_options_accept(given: dict[str, object], valid: bool) -> None:
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(given) == valid
+
+
+def test_defaults_of_the_command_line_are_those_of_the_library() -> None:
+    parameters = typer.main.get_command(app).commands["say"].params  # type: ignore[attr-defined]
+    given = {parameter.name: parameter.default for parameter in parameters}
+    for name in json_schema()["properties"]:
+        assert given[name] == getattr(SpeechOptions(), name), name
+
+
+def test_rows_spoken_before_the_options_were_one_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "revisions", lambda: {"batch": 3})
+
+    def key(**options: float) -> str:
+        return Job(2, "a", "Hello.", "en", 7, SpeechOptions(**options), None).key("voice")  # type: ignore[arg-type]
+
+    assert key(attempts=1) == "63d01ffb9c5c3e59"
+    assert key(attempts=3, top_k=5, pitch=2.0, guidance=0.5) == "8616cf9ec9afbf4b"

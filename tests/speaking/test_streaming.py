@@ -10,11 +10,8 @@ import pytest
 from tests.support.toy_voice import ChanceBackend, toy_voice
 
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.speaking.options import Speaking
-from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.streaming import Streaming, stream
-
-GREEDY = SamplingSettings(top_k=0)
 
 
 class SteadyBackend(ChanceBackend):
@@ -36,38 +33,38 @@ def voice() -> Any:
 @pytest.mark.parametrize("streaming", [Streaming(), Streaming(first_tokens=4, tokens=1, wait=1, context=3, fade=2)])
 @pytest.mark.parametrize("seed", range(4))
 def test_parts_join_to_the_whole(streaming: Streaming, seed: int) -> None:
-    manner = Speaking(sampling=GREEDY, max_tokens_per_phone=3.0)
-    parts = list(stream(voice(), "One two three four.", seed=seed, speaking=manner, streaming=streaming))
+    options = SpeechOptions(top_k=0, attempts=1, max_tokens_per_phone=3.0)
+    parts = list(stream(voice(), "One two three four.", seed=seed, options=options, streaming=streaming))
     whole = list(
         stream(
-            voice(), "One two three four.", seed=seed, speaking=manner, streaming=replace(streaming, first_tokens=10**6)
+            voice(), "One two three four.", seed=seed, options=options, streaming=replace(streaming, first_tokens=10**6)
         )
     )
     assert len(whole) == 1 < len(parts)
     np.testing.assert_allclose(np.concatenate(parts), whole[0], atol=1e-6)
-    spoken = voice().say("One two three four.", seed=seed, speaking=manner)
+    spoken = voice().say("One two three four.", seed=seed, options=options)
     assert len(whole[0]) == len(spoken.samples)
 
 
 def test_sound_comes_before_the_sentence_ends() -> None:
     synthesizer = voice()
     drawn: list[int] = []
-    draw = synthesizer.draw
-    synthesizer.draw = lambda *arguments: (drawn.append(token) or token for token in draw(*arguments))
-    first = next(stream(synthesizer, "One two three four.", speaking=Speaking(sampling=GREEDY)))
+    decode = synthesizer.decode
+    synthesizer.decode = lambda *arguments: (drawn.append(token) or token for token in decode(*arguments))
+    first = next(stream(synthesizer, "One two three four.", options=SpeechOptions(top_k=0, attempts=1)))
     assert len(drawn) == Streaming().first_tokens and len(first) == 640 * 2 * (15 - 3)
 
 
 def test_a_very_short_sentence_is_whole() -> None:
     synthesizer = toy_voice()
     synthesizer.backend = SteadyBackend()
-    manner = Speaking(sampling=GREEDY)
-    sound = np.concatenate(list(stream(synthesizer, "Hi. Yes.", seed=1, speaking=manner)))
-    assert len(sound) == len(synthesizer.say("Hi. Yes.", seed=1, speaking=manner).samples)
+    options = SpeechOptions(top_k=0, attempts=1)
+    sound = np.concatenate(list(stream(synthesizer, "Hi. Yes.", seed=1, options=options)))
+    assert len(sound) == len(synthesizer.say("Hi. Yes.", seed=1, options=options).samples)
 
 
 def test_what_a_stream_cannot_do() -> None:
     with pytest.raises(DataError, match="nothing in it can be spoken"):
         next(stream(voice(), "... !"))
     with pytest.raises(ConfigError, match="a stream has the speed 1"):
-        next(stream(voice(), "Hello.", speaking=Speaking(speed=1.5)))
+        next(stream(voice(), "Hello.", options=SpeechOptions(speed=1.5)))

@@ -27,7 +27,6 @@ from voiceclone.lineage.rights import Rights
 from voiceclone.listeners.bert import BertEncoder
 from voiceclone.models.voice import load_gpt, load_sovits
 from voiceclone.speaking.reference import make_reference
-from voiceclone.speaking.sampling import SamplingSettings
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.stages.export import ExportSettings
@@ -107,7 +106,7 @@ def test_voice_from_scratch_speaks_without_prompt(voice: Path, tmp_path: Path) -
     export_voice(models, voice / "features", "onnx-fp32", tmp_path / "bundle", ExportSettings(), "anna")
     synthesizer = Synthesizer.from_bundle(tmp_path / "bundle")
     assert len(synthesizer.reference.tokens) == len(synthesizer.reference.phones) == 0
-    assert len(synthesizer.say("Hello.", max_tokens_per_phone=0.1).samples) > 0
+    assert len(synthesizer.say("Hello.", max_tokens_per_phone=0.1, attempts=1).samples) > 0
 
 
 def test_same_seed_same_speech_and_torch_agrees(voice: Path) -> None:
@@ -115,13 +114,13 @@ def test_same_seed_same_speech_and_torch_agrees(voice: Path) -> None:
         Synthesizer.from_bundle(voice / "bundle"),
         Synthesizer.from_models(voice / "models", voice / "features"),
     )
-    greedy = SamplingSettings(top_k=1)
-    first, again = (exported.say("One two three.", seed=3, sampling=greedy, max_tokens_per_phone=1.0) for _ in range(2))
+    short = {"max_tokens_per_phone": 1.0, "attempts": 1}
+    first, again = (exported.say("One two three.", seed=3, top_k=1, **short) for _ in range(2))
     assert np.array_equal(first.samples, again.samples)
-    other = trained.say("One two three.", seed=3, sampling=greedy, max_tokens_per_phone=1.0)
+    other = trained.say("One two three.", seed=3, top_k=1, **short)
     assert other.tokens == first.tokens
     assert np.abs(other.samples - first.samples).max() < 1e-3
-    assert not np.array_equal(first.samples, exported.say("One two three.", seed=4, max_tokens_per_phone=1.0).samples)
+    assert not np.array_equal(first.samples, exported.say("One two three.", seed=4, **short).samples)
 
 
 def test_chinese_learnt_with_bert_is_spoken_with_bert_or_a_warning(
@@ -138,10 +137,10 @@ def test_chinese_learnt_with_bert_is_spoken_with_bert_or_a_warning(
     assert read_bundle(voice / "bundle")[0]["bert"] is False
 
     exported = Synthesizer.from_bundle(tmp_path / "bundle")
-    exported.say("Yes.", "en", max_tokens_per_phone=0.1)
+    exported.say("Yes.", "en", max_tokens_per_phone=0.1, attempts=1)
     assert "BERT" not in caplog.text
     for _ in range(2):
-        exported.say("你好。", "zh", max_tokens_per_phone=0.1)
+        exported.say("你好。", "zh", max_tokens_per_phone=0.1, attempts=1)
     assert caplog.text.count("BERT") == 1
 
     asset = random_bert(tmp_path / "bert", "你好,.")
@@ -149,8 +148,8 @@ def test_chinese_learnt_with_bert_is_spoken_with_bert_or_a_warning(
     heard: list[np.ndarray] = []
     start = trained.backend.start
     monkeypatch.setattr(trained.backend, "start", lambda *a: heard.append(a[1]) or start(*a))
-    trained.say("你好。", "zh", max_tokens_per_phone=0.1)
-    trained.say("Yes.", "en", max_tokens_per_phone=0.1)
+    trained.say("你好。", "zh", max_tokens_per_phone=0.1, attempts=1)
+    trained.say("Yes.", "en", max_tokens_per_phone=0.1, attempts=1)
     chinese, english = (features[:, len(trained.reference.phones) :] for features in heard)
     np.testing.assert_array_equal(chinese, BertEncoder(asset).encode(to_phones("你好。", "zh")).astype(np.float32))
     assert not english.any() and heard[1].any()
@@ -158,7 +157,7 @@ def test_chinese_learnt_with_bert_is_spoken_with_bert_or_a_warning(
 
 
 def test_length_is_bounded_and_said(voice: Path) -> None:
-    speech = Synthesizer.from_bundle(voice / "bundle").say("Yes.", max_tokens_per_phone=0.1)
+    speech = Synthesizer.from_bundle(voice / "bundle").say("Yes.", max_tokens_per_phone=0.1, attempts=1)
     assert speech.tokens <= 26
     assert set(speech.timings) == {"text_ms", "gpt_ms", "decoder_ms", "post_ms"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,16 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
+from voiceclone.base.pack import FILES, pack_tokenizer
+from voiceclone.features.tokenizer import KEYS
 from voiceclone.files import write_json, write_tsv
+from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.packed import write_packed
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
+from voiceclone.speaking.tokens import DecodingLoop, TokenRequest
+
+CODES = 16  # of the packed base voice
 
 
 def make_voice(root: Path, sovits: SoVITSConfig | None = None) -> Path:
@@ -60,3 +68,34 @@ def random_gpt() -> TextToSemantic:
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.1)
     return model
+
+
+def pack_base(folder: Path) -> None:
+    """Write a base voice of small networks with random weights, packed as the committed one is."""
+    torch.manual_seed(0)
+    gpt = GPTConfig(
+        dim=32, layers=2, heads=2, feed_forward=64, codes=CODES, dropout=0.0, pointer_layer=1, pointer_dim=8
+    )
+    sovits = SoVITS(SoVITSConfig.nano(32, CODES))
+    write_packed(folder / FILES["base-gpt"], "gpt", gpt, TextToSemantic(gpt).state_dict())
+    write_packed(folder / FILES["base-sovits-g"], "sovits", sovits.config, sovits.state_dict())
+    judges = MultiPeriodDiscriminator(DiscriminatorConfig.nano()).state_dict()
+    write_packed(folder / FILES["base-sovits-d"], "discriminator", DiscriminatorConfig.nano(), judges)
+    save_torch({key: sovits.state_dict()[key] for key in KEYS}, folder / "fitted.safetensors")
+    pack_tokenizer(folder / "fitted.safetensors", folder / FILES["base-tokenizer"])
+    (folder / "fitted.safetensors").unlink()
+
+
+def together(loop: DecodingLoop, draws: Iterable[TokenRequest]) -> list[list[int]]:
+    """Tokens of all, drawn in the rows of a loop; a row that ends takes the next one."""
+    waiting, row_of = list(enumerate(draws)), dict[int, int]()
+    tokens: list[list[int]] = [[] for _ in waiting]
+    while waiting or row_of:
+        while loop.free and waiting:
+            index, want = waiting.pop(0)
+            row_of[loop.add(want)] = index
+        for row, (new, ended) in loop.advance().items():
+            tokens[row_of[row]] += new
+            if ended:
+                del row_of[row]
+    return tokens

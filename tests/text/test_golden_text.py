@@ -22,8 +22,10 @@ from voiceclone.text import cantonese, english, japanese, korean, mandarin
 from voiceclone.text.frontend import to_phones
 
 FILES = {"en": "text_en", "zh": "text_zh", "ja": "text_ja_plus", "ko": "text_ko", "yue": "text_yue"}
-RAW = {"en": 0.865, "zh": 0.935, "ja": 0.88, "ko": 0.93, "yue": 0.95}
-"""Share of the recorded phones that are the same, differences on purpose counted as differences."""
+#: Bounds of the raw agreement, 1 - edits / recorded phones: differences on purpose count as differences.
+RAW = {"en": 0.865, "zh": 0.935, "ja": 0.895, "ko": 0.93, "yue": 0.95}
+#: The same, given the recorded normalisation, so that only its phones are compared.
+RAW_GIVEN = {"en": 0.96, "zh": 0.985, "ja": 0.9999, "ko": 0.989, "yue": 0.996}
 READERS = {
     "en": lambda text: english.to_symbols(text, {}),
     "zh": lambda text: mandarin.to_symbols(text, {})[0],
@@ -31,7 +33,6 @@ READERS = {
     "ko": lambda text: korean.to_symbols(korean.normalise(text), {}),  # the public one has no step of its own
     "yue": lambda text: cantonese.to_symbols(text, {})[0],
 }
-Pair = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @cache
@@ -55,24 +56,14 @@ def _read(text: str, language: str) -> tuple[str, ...]:
         return ()
 
 
-def _share_with_better(pairs: dict[str, Pair], language: str) -> float:
-    """Share of recorded phones that are read as recorded, as the whole pipeline does, or better."""
-    rows = _differences(language)
-    better = {text for text in pairs if text in rows and rows[text]["kind"] != "other"}
-    return agreement((recorded if text in better else ours, recorded) for text, (ours, recorded) in pairs.items())
-
-
 @pytest.mark.parametrize("language", sorted(FILES))
-def test_differences_are_explained(shared_golden: Path, language: str) -> None:
+def test_differences_are_explained_and_few(shared_golden: Path, language: str) -> None:
     recorded = {str(row["text"]): tuple(row["phones"]) for row in _rows(shared_golden, language)}
     pairs = {text: (_read(text, language), phones) for text, phones in recorded.items()}
     assert {text for text, (ours, phones) in pairs.items() if ours != phones} == _differences(language).keys()
-    raw, better = agreement(pairs.values()), _share_with_better(pairs, language)
-    print(
-        f"\n{language}: from the text, {raw:.1%} of phones as recorded, {better:.1%} as recorded or better on purpose"
-    )
+    raw = agreement(pairs.values())
+    print(f"\n{language}: from the text, {raw:.1%} of phones as recorded")
     assert raw > RAW[language]
-    assert better >= 0.98
 
 
 @pytest.mark.parametrize("language", ["zh", "ja", "ko", "yue"])
@@ -86,17 +77,14 @@ def test_latin_words_are_read_as_by_the_whole_pipeline(shared_golden: Path, lang
         assert min(distance(ours, part["ids"]) for part in row["preprocessor"]) <= 1, row["text"]
 
 
-@pytest.mark.parametrize(("language", "raw"), [("zh", 0.98), ("ja", 0.9999), ("ko", 0.98), ("yue", 0.99), ("en", 0.96)])
-def test_phones_of_given_text(shared_golden: Path, language: str, raw: float) -> None:
+@pytest.mark.parametrize("language", sorted(FILES))
+def test_phones_of_given_text_agree(shared_golden: Path, language: str) -> None:
     """Given the public normalisation; what is left is in the table too, or a fault of that normalisation."""
     pairs = {
         str(row["text"]): (tuple(READERS[language](row["normalized"])), tuple(row["phones"]))
         for row in _rows(shared_golden, language)
         if len(row["phones"]) > 3
     }
-    share, better = agreement(pairs.values()), _share_with_better(pairs, language)
-    print(
-        f"\n{language}: given the spoken text, {share:.1%} as recorded, {better:.1%} as recorded or better on purpose"
-    )
-    assert share > raw
-    assert better >= 0.98
+    share = agreement(pairs.values())
+    print(f"\n{language}: given the spoken text, {share:.1%} of phones as recorded")
+    assert share > RAW_GIVEN[language]

@@ -24,11 +24,11 @@ import torch._dynamo  # these two here, not in every process that is watched
 import torch.utils.tensorboard.writer
 import yaml
 from safetensors.torch import save_file
-from tests.corpus.test_takes import voice_like, write
 from tests.support import crash_points
 from tests.support import training_toy as toy
 from tests.support.crash_points import Disturbance, Outcome, Point, watch
 from tests.support.feature_fixture import corpus, random_campplus, random_hubert
+from tests.support.recordings import voice_like, write
 from tests.support.report_fixture import make_results
 from tests.support.small_training import small_gpt, small_sovits
 from tests.support.synthetic_features import make_features

@@ -15,6 +15,21 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
+#: Arguments of a run through a cluster.
+SLURM = (
+    "--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2",
+    "--seconds-between-status-checks", "2", "--latency-wait", "5",
+    "--default-resources", "slurm_partition=cpu", "mem_mb=2000", "runtime=30", "--set-threads", "train_gpt=1",
+)  # fmt: skip
+
+
+def need_slurm() -> None:
+    """Skip where no cluster answers."""
+    if shutil.which("sinfo") is None:
+        pytest.skip("no SLURM on this machine: sinfo is not installed")
+    done = subprocess.run(["sinfo", "-h", "-p", "cpu"], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode or "cpu" not in done.stdout:
+        pytest.skip(f"no SLURM partition named cpu answers: {done.stderr.strip()}")
 
 
 class Project:

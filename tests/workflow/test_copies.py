@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from test_names import sound
+from tests.support.recordings import write_noise
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -45,7 +44,7 @@ def mini(new_project):
     folder = project.root / "resources" / "speakers" / "anna"
     folder.mkdir()
     for number in range(3):
-        sound(folder / f"{number}.wav", number)
+        write_noise(folder / f"{number}.wav", number)
     project.run(*MINI)
     return project
 
@@ -54,7 +53,7 @@ def mini(new_project):
 def test_a_copy_without_times_plans_nothing(mini, tmp_path, records) -> None:
     twin = scrambled(mini, tmp_path / "copy", records)
     assert planned(twin, *MINI) == []
-    sound(twin.root / "resources" / "speakers" / "anna" / "1.wav", 9)
+    write_noise(twin.root / "resources" / "speakers" / "anna" / "1.wav", 9)
     assert planned(twin, *MINI) == ["separate", "takes"]
 
 
@@ -71,7 +70,7 @@ def test_other_settings_rerun_their_stage_in_a_copy(mini, tmp_path, records) -> 
 
 def test_a_killed_run_goes_on_from_what_was_made(mini, tmp_path) -> None:
     twin = mini.copy(tmp_path / "copy")
-    sound(twin.root / "resources" / "speakers" / "anna" / "1.wav", 9)
+    write_noise(twin.root / "resources" / "speakers" / "anna" / "1.wav", 9)
     twin.run("results/anna/takes.tsv", *MINI[1:])
     (twin.root / "results" / "contents.tsv").write_bytes((mini.root / "results" / "contents.tsv").read_bytes())
     assert planned(twin, *MINI) == ["separate"]

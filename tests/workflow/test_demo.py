@@ -10,6 +10,7 @@ import wave
 from pathlib import Path
 
 import pytest
+from tests.support.tables import faults
 
 from voiceclone.backends.bundle import verify_bundle
 from voiceclone.files import read_tsv, sha256_file
@@ -30,6 +31,12 @@ def test_every_contracted_file_is_there(demo) -> None:
     ):  # fmt: skip
         assert (voice / name).stat().st_size > 0, name
     assert (demo.results / "report" / "index.html").is_file()
+
+
+def test_every_table_of_the_run_fits_its_schema(demo) -> None:
+    tables = [path for path in demo.results.rglob("*.tsv") if "benchmarks" not in path.parts]  # those are Snakemake's
+    found = {str(path): faults(path.read_text(encoding="utf-8")) for path in tables}
+    assert len(tables) >= 13 and not {name: what for name, what in found.items() if what}
 
 
 def test_transcripts_come_close_to_what_was_spoken(demo) -> None:

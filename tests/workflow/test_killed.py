@@ -7,10 +7,10 @@ import random
 import shutil
 
 import pytest
+from tests.support.recordings import write_noise
 
 from project import REPOSITORY, Project
 from same_files import difference, files_in
-from test_names import sound
 
 #: Kills of the long form, and mean seconds from the start of a run to its death.
 KILLS, MEAN_SECONDS = int(os.environ.get("KILLS", "1000")), float(os.environ.get("KILL_SECONDS", "15"))
@@ -36,7 +36,7 @@ def test_a_few_kills_in_the_first_stages(new_project) -> None:
     folder = project.root / "resources" / "speakers" / "anna"
     folder.mkdir()
     for number in range(3):
-        sound(folder / f"{number}.wav", number)
+        write_noise(folder / f"{number}.wav", number)
     project.run(*FIRST_STAGES)
     expected = files_in(project.results)
     source, kills = random.Random(9), 0

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from tests.support.recordings import write_noise
 
-from test_slurm import SLURM
+from project import SLURM, need_slurm
 from voiceclone.files import escape, read_tsv
 
 pytestmark = pytest.mark.timeout(900)
@@ -47,23 +44,12 @@ def listed_cases() -> list[str]:
     return [line.split("\t")[0] for line in lines if line and not line.startswith("#")]
 
 
-def sound(path: Path, seed: int) -> None:
-    """Two seconds that pass the intake, different for every seed."""
-    generator = np.random.default_rng(seed)
-    with path.open("wb") as handle:  # the library would take some of the names for something else
-        soundfile.write(handle, 0.1 * generator.standard_normal(16000), 8000, format="WAV")
-
-
 @pytest.fixture(params=["local", "slurm"])
 def options(request: pytest.FixtureRequest) -> list[str]:
     """Arguments of a run on this machine and of one through a cluster."""
     if request.param == "local":
         return []
-    if shutil.which("sinfo") is None:
-        pytest.skip("no SLURM on this machine: sinfo is not installed")
-    done = subprocess.run(["sinfo", "-h", "-p", "cpu"], capture_output=True, text=True, check=False, timeout=60)
-    if done.returncode or "cpu" not in done.stdout:
-        pytest.skip(f"no SLURM partition named cpu answers: {done.stderr.strip()}")
+    need_slurm()
     return [*SLURM, "--jobs", "2"]
 
 
@@ -73,7 +59,7 @@ def test_no_name_is_executed_and_every_name_is_accounted_for(new_project, option
     (speakers / "anna").mkdir(parents=True)
     good = list(dict.fromkeys([*HOSTILE, *listed_cases(), *generated(40)]))
     for number, name in enumerate([*good, *REFUSED]):
-        sound(speakers / "anna" / name, number)
+        write_noise(speakers / "anna" / name, number)
     (speakers / "anna" / "LICENSE").write_text("CC-BY; `touch executed`\n")
     wanted = "results/anna/separated/manifest.tsv"
     arguments = [wanted, *options, "--config", f"speakers_dir={FOLDER}",
@@ -108,17 +94,17 @@ def test_new_changed_and_removed_recordings_rerun_the_intake(new_project) -> Non
         done = project.run(*wanted, "-n")
         return done.stdout + done.stderr
 
-    sound(folder / "one.wav", 1)
+    write_noise(folder / "one.wav", 1)
     assert files() == ["one.wav"]
     assert "Nothing to be done" in plan()
     (folder / "one.wav").touch()
     assert "Nothing to be done" in plan()
     (folder / "notes.txt").write_text("no recording")
     assert "Nothing to be done" in plan()
-    sound(folder / "two.wav", 2)
+    write_noise(folder / "two.wav", 2)
     assert files() == ["one.wav", "two.wav"]
     before = (folder / "two.wav").stat()
-    sound(folder / "two.wav", 3)  # other content, same size, and the time set back
+    write_noise(folder / "two.wav", 3)  # other content, same size, and the time set back
     os.utime(folder / "two.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "rule takes" in plan()
     project.run(*wanted)
@@ -133,7 +119,7 @@ def test_a_speaker_called_like_a_stage_or_a_folder_is_refused(new_project, name)
     project = new_project("taken")
     folder = project.root / "resources" / "speakers" / name
     folder.mkdir()
-    sound(folder / "one.wav", 1)
+    write_noise(folder / "one.wav", 1)
     done = project.run("-n", check=False)
     assert done.returncode != 0
     told = done.stdout + done.stderr  # a dry run speaks to standard output
@@ -145,7 +131,7 @@ def test_a_pronunciation_table_of_no_language_is_refused_by_name(new_project) ->
     project = new_project("lexicon")
     folder = project.root / "resources" / "speakers" / "anna"
     folder.mkdir()
-    sound(folder / "one.wav", 1)
+    write_noise(folder / "one.wav", 1)
     (project.root / "config" / "lexicon" / "it's `touch executed`.tsv").write_text("word\tphones\n")
     done = project.run("-n", check=False)
     assert done.returncode != 0

@@ -56,7 +56,7 @@ class TestDemoVoice:
         table.write_text("name\ttext\none\tGood morning.\ntwo\tGood evening, dear friend.\n", encoding="utf-8")
         bundle = demo.results / "demo" / "export" / "onnx-fp32"
         assert "2 spoken" in call("batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out")
-        assert "2 were there" in call("batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out")
+        assert "2 unchanged" in call("batch", "--bundle", bundle, "--table", table, "-o", tmp_path / "out")
         rows = read_tsv(tmp_path / "out" / "results.tsv")
         assert all(1 <= int(row["attempts"]) <= 3 for row in rows)
 

@@ -14,12 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from voiceclone.errors import DataError, storage_errno
 
 Row = dict[str, str]
 _UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]")
 _SHORT = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _LONG = {short: plain for plain, short in _SHORT.items()}
+#: One ``NAME.schema.yaml`` per table, for its rows: columns in their order, types, meaning, allowed values.
+SCHEMAS = Path(__file__).parents[1] / "schemas"
 
 
 def fsync_folder(folder: Path) -> None:
@@ -157,6 +161,11 @@ def write_jsonl(target: Path, records: Iterable[Any]) -> None:
 def read_jsonl(path: Path) -> list[Any]:
     """Read one JSON value per line."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+
+
+def table_columns(table: str) -> tuple[str, ...]:
+    """Columns of a table, in their order, from its schema ``workflow/schemas/TABLE.schema.yaml``."""
+    return tuple(yaml.safe_load((SCHEMAS / f"{table}.schema.yaml").read_text(encoding="utf-8"))["properties"])
 
 
 def clean_cell(value: object) -> str:

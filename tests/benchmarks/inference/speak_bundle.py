@@ -25,15 +25,16 @@ from workload import Speaker as Engine
 from voiceclone.backends.backend import Backend
 from voiceclone.backends.bundle import Reference
 from voiceclone.files import read_json
+from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.runtimes import open_backend
-from voiceclone.speaking.sampling import SamplingSettings, sample
 from voiceclone.speaking.streaming import stream
 from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.tokens import sample
 
 #: Samples of a second.
 SECOND = 32_000
 SENTENCE = "The birch canoe slid on the smooth planks while the old sailor told his story of the northern sea."
-DRAWN, GREEDY = SamplingSettings(), SamplingSettings(temperature=0.0, top_k=1, repetition_penalty=1.0)
+DRAWN, GREEDY = SpeechOptions(), SpeechOptions(temperature=0.0, top_k=1, repetition_penalty=1.0)
 
 
 class Speaker(Engine):
@@ -50,7 +51,7 @@ class Speaker(Engine):
     def generate(self) -> int:
         return len(self.draw(NEW_TOKENS, DRAWN))
 
-    def draw(self, count: int, settings: SamplingSettings) -> list[int]:
+    def draw(self, count: int, settings: SpeechOptions) -> list[int]:
         """Draw so many tokens; the end is impossible."""
         start = time.perf_counter()
         logits, cache = self.backend.start(self._phones, None, self._prompt)

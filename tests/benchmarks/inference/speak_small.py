@@ -17,11 +17,11 @@ from voiceclone.backends.bundle import Reference
 from voiceclone.backends.waveform import Source
 from voiceclone.files import read_json
 from voiceclone.kernels.binding import load_kernels
-from voiceclone.speaking.kernel_backend import KernelBackend
-from voiceclone.speaking.sampling import SamplingSettings, sample
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.runtimes import KernelBackend
 from voiceclone.speaking.streaming import stream
 from voiceclone.speaking.synthesizer import Synthesizer
-from voiceclone.speaking.tokens import make_guide
+from voiceclone.speaking.tokens import make_guide, sample
 
 SENTENCE = "The birch canoe slid on the smooth planks while the old sailor told his story of the northern sea."
 #: Of the style of this architecture.
@@ -30,8 +30,8 @@ NOBODY = np.zeros(0, np.int64)
 
 
 def draw(backend: KernelBackend, phones: Any, end_token: int) -> None:
-    """As many tokens as ten seconds have, as :func:`voiceclone.speaking.tokens.draw` draws them; none is the end."""
-    guide, rng, settings = make_guide(backend, phones, 0, None), np.random.default_rng(0), SamplingSettings()
+    """As many tokens as ten seconds have, as :func:`voiceclone.speaking.tokens.decode` draws them; none is the end."""
+    guide, rng, settings = make_guide(backend, phones, 0, None), np.random.default_rng(0), SpeechOptions()
     assert guide is not None
     logits, cache = backend.start(phones, None, NOBODY)
     tokens: list[int] = []

@@ -15,7 +15,7 @@ _PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 def is_pickle(name: str) -> bool:
-    """Whether a file of this name is a pickle, which may run code when it is loaded carelessly."""
+    """True if a file of this name is a pickle, which may run code when it is loaded carelessly."""
     path = PurePosixPath(name)
     return path.suffix.lower() in _PICKLES or path.name == "pytorch_model.bin"
 
@@ -60,7 +60,7 @@ def content_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def damage(folder: Path, files: Mapping[str, Mapping[str, Any]], full: bool) -> str:
-    """What is wrong with the files of an asset; empty if nothing is.
+    """Faults in the files of an asset; empty if there are none.
 
     Args:
         folder: the asset's folder.

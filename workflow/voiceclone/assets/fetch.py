@@ -67,7 +67,7 @@ def fetch_asset(
 
 
 def asset_problem(name: str, spec: AssetSpec, models_dir: Path, full: bool = False) -> str:
-    """Why a model on disk is not the registered one; empty if it is. ``full`` compares checksums too."""
+    """Reason why a model on disk is not the registered one; empty if it is. ``full`` compares checksums too."""
     path = models_dir / name / MANIFEST
     if not path.is_file():
         return "missing"

@@ -1,4 +1,4 @@
-"""What a run needs and what this machine has, as one table. Fast: no torch, no checksums, no network."""
+"""Needs of a run beside what this machine has, as one table. Fast: no torch, no checksums, no network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GOOD, LATER, BAD = "ok", "will be fetched", "problem"
 
 @dataclass(frozen=True)
 class Row:
-    """One line: what, how it stands (ok, will be fetched, problem), details, and for a problem what to do."""
+    """One line: what, its state (ok, will be fetched, problem), details, and for a problem what to do."""
 
     group: str
     name: str

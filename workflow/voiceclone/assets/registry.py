@@ -93,7 +93,7 @@ class UrlSource(Block):
 
 
 class Source(Block):
-    """Where a model can be had; exactly one of these."""
+    """Source of a model; exactly one of these."""
 
     local: str | None = Field(None, description="A file or folder; one that is not absolute lies in the project.")
     wheel: WheelSource | None = None

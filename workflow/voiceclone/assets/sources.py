@@ -109,7 +109,7 @@ class WrongContentError(UnavailableError):
 
 
 def own_folders(name: str, models: str = "") -> list[Path]:
-    """Where the user's own copy of a model may lie: below the setting ``models_dir`` and $VOICECLONE_MODELS."""
+    """Folders of the user's own copy of a model: below the setting ``models_dir`` and $VOICECLONE_MODELS."""
     return [Path(root).expanduser() / name for root in (models, os.environ.get(ENVIRONMENT, "")) if root]
 
 
@@ -124,7 +124,7 @@ def _in_project(source: Source, project: Path) -> Source:
 
 
 def label(source: Source) -> str:
-    """How a source is called in tables and messages."""
+    """Name of a source in tables and messages."""
     if source.wheel:
         return "package " + " + ".join(f"{package.name} {package.version}" for package in source.wheel.packages)
     if source.hub:
@@ -137,7 +137,7 @@ def label(source: Source) -> str:
 
 
 def obstacle(source: Source, offline: bool) -> str:
-    """Why a source cannot be used at all, found without any work; empty where it can be tried."""
+    """Reason why a source cannot be used, found without any work; empty if it can be tried."""
     if source.local:
         return "" if Path(source.local).expanduser().exists() else "no such file or folder"
     if offline and not (source.wheel and all(map(_installed, source.wheel.packages))):

@@ -1,1 +1,1 @@
-"""What runs a voice: bundles, the interface of a backend, the waveform of a source-filter decoder."""
+"""Bundles, the interface of backends, the waveform of a source-filter decoder."""

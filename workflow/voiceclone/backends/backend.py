@@ -1,4 +1,4 @@
-"""What a synthesiser needs of a pair of models, whatever runs them."""
+"""The interface of a backend, which runs the two networks of a voice, and the backend of onnxruntime."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from voiceclone.onnx_session import onnx_session
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
 
-#: Width of the BERT features that the public text-to-semantic model reads.
+#: Width of the BERT features that the text-to-semantic model reads.
 BERT_CHANNELS = 1024
 #: Positions by which the buffers of keys and values grow: 256 tokens are 10 s of speech.
 CACHE_STEP = 256
 #: Added to the score of a position that must not be seen; finite in half precision, nothing after the softmax.
 HIDDEN_SCORE = -1e4
-#: Frames (20 ms) of speech that the tail of the vocoder makes at once, and that it looks around.
+#: Vocoder chunk and context on each side, in frames of 20 ms.
 PART_FRAMES, MARGIN_FRAMES = 60, 2
 NO_PHONES = np.zeros((1, 0), np.int64)
 NO_BERT = np.zeros((1, BERT_CHANNELS, 0), np.float32)
@@ -32,9 +32,9 @@ NO_BERT = np.zeros((1, BERT_CHANNELS, 0), np.float32)
 class Backend(Protocol):
     """Runs text-to-semantic steps and the waveform decoder."""
 
-    #: What runs them, for reports.
+    #: Name for reports.
     name: str
-    #: Whether the vocoder is a source-filter decoder, whose F0 can be moved; it then has :meth:`frames`.
+    #: The vocoder is a source-filter decoder, whose F0 can be changed; it then has :meth:`frames`.
     pitched: bool
 
     def start(self, phones: Tokens, bert: Floats | None, prompt: Tokens) -> tuple[Floats, Any]:
@@ -50,8 +50,8 @@ class Backend(Protocol):
     ) -> Floats:
         """Waveform (samples,) of codes (T,), phones (L,), style (1, G, 1) and noise (1, C, F).
 
-        F is :func:`frames_at` of the number of codes and the speed. ``source``: of a source-filter decoder; None: one
-        that is always the same.
+        F is :func:`frames_at` of the number of codes and the speed. ``source``: of a source-filter decoder; None:
+        the default one, always the same.
         """
         ...
 
@@ -64,7 +64,7 @@ class Backend(Protocol):
         ...
 
     def frames(self, latent: Floats, style: Floats) -> Frames:
-        """What a source-filter decoder makes the waveform of, for 2 F frames."""
+        """Parameters of 2 F frames, from which a source-filter decoder makes the waveform."""
         ...
 
 
@@ -77,7 +77,7 @@ class Vocoder(Protocol):
 
 
 def frames_at(tokens: int, speed: float) -> int:
-    """Frames (50 a second at 32 kHz) that a number of tokens takes at a speed, as the public decoder counts them."""
+    """Frames (50 a second at 32 kHz) of a number of tokens at a speed, as the decoder of GPT-SoVITS counts them."""
     return 2 * tokens if speed == 1.0 else int(2 * tokens / speed) + 1
 
 
@@ -87,7 +87,7 @@ class OnnxBackend:
     Args:
         folder: the bundle's folder.
         description: its ``bundle.json``.
-        threads: threads inside an operator; 0: as OMP_NUM_THREADS says, else all cores.
+        threads: threads inside an operator; 0: OMP_NUM_THREADS, else all cores.
         device: ``cpu``, or ``cuda`` for bundles in half precision.
 
     Raises:
@@ -185,11 +185,11 @@ class OnnxSession:
         self._floats = np.float16 if half else np.float32
 
     def run(self, output: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
-        """One output for named inputs."""
+        """One output, for inputs by name."""
         return self.run_all([output], inputs)[output]
 
     def run_all(self, outputs: Sequence[str], inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Floats]:
-        """Several outputs by name, for named inputs."""
+        """Several outputs by name, for inputs by name."""
         feed = {
             name: array.astype(self._floats) if array.dtype == np.float32 else array for name, array in inputs.items()
         }
@@ -198,7 +198,7 @@ class OnnxSession:
 
 
 class HiFiGANVocoder:
-    """The graphs ``head`` and ``tail``, run by onnxruntime in parts: memory does not grow with the sentence.
+    """The graphs ``head`` and ``tail``, run by onnxruntime in parts, so that memory does not grow with the sentence.
 
     Args:
         head: session of the graph.
@@ -219,7 +219,7 @@ class HiFiGANVocoder:
 
 
 class SourceFilterVocoder:
-    """The graph ``frames``, run by onnxruntime; what follows is done by the kernels, or in numpy.
+    """The graph ``frames``, run by onnxruntime; the rest is computed by the kernels, or in numpy.
 
     Args:
         session: of the graph.
@@ -263,9 +263,9 @@ def open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
 
 
 def in_parts(function: Callable[[Floats], Floats], sequence: Floats, size: int, margin: int) -> Floats:
-    """Apply a function from (1, C, N) to (rate * N,) to parts of ``size``, seeing ``margin`` more on either side.
+    """Apply a function from (1, C, N) to (rate * N,) to parts of ``size`` with ``margin`` more on each side.
 
-    The same as the function of the whole where no output depends on inputs farther than ``margin``.
+    Equal to the function of the whole if no output depends on inputs farther away than ``margin``.
     """
     length = sequence.shape[2]
     out = []
@@ -290,17 +290,17 @@ def choose_providers(description: dict[str, Any], device: str) -> list[str]:
     if not description["half"]:
         raise ConfigError(
             f"bundle {description['target']}: its attention runs on the CPU alone",
-            "take onnx-fp16 or a trt target for the GPU",
+            "use onnx-fp16 or a trt target for the GPU",
         )
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise ConfigError("onnxruntime cannot use a GPU here", "install onnxruntime-gpu, or take the CPU")
+        raise ConfigError("onnxruntime cannot use a GPU here", "install onnxruntime-gpu, or use the CPU")
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 class KVCache:
     """Buffers (1, heads, capacity, width) of keys and values per layer, which the graph updates in place.
 
-    They are bound once and kept for all sentences; a sentence that outgrows them gets larger ones.
+    They are bound once and kept for all sentences; a longer sentence gets larger ones.
     """
 
     def __init__(self, session: Any, sizes: dict[str, int], floats: type[np.floating[Any]], device: str) -> None:
@@ -312,7 +312,7 @@ class KVCache:
         self._binding: Any = None
 
     def binding(self, positions: int, kept: int) -> Any:
-        """Binding with room for ``positions``, the first ``kept`` of which hold what they held."""
+        """Binding with room for ``positions``; the first ``kept`` keep their content."""
         if positions > self.capacity:
             self._grow(positions, kept)
         return self._binding

@@ -70,7 +70,7 @@ class Reference:
 
 
 def is_source_filter(description: Mapping[str, Any]) -> bool:
-    """Whether the vocoder of a bundle is a source-filter decoder; bundles that name none have a HiFi-GAN."""
+    """True: the vocoder of a bundle is a source-filter decoder; bundles without the entry have a HiFi-GAN."""
     return bool(description.get("decoder") == SOURCE_FILTER)
 
 
@@ -81,7 +81,7 @@ def graph_files(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
-    """Read ``bundle.json`` (or the folder that holds it) and check its version and that its files are there.
+    """Read ``bundle.json`` (or the folder that holds it) and check its version and the presence of its files.
 
     Returns:
         The description, and the bundle's folder.

@@ -61,7 +61,7 @@ class Frames(NamedTuple):
 
 
 class Source:
-    """Pulses and noise of one utterance, which may be made in parts: phase and noise go on where they were.
+    """Pulses and noise of one utterance, which may be made in parts: phase and noise continue.
 
     Args:
         rng: of the first phase and the noise; None: always the same.
@@ -141,7 +141,7 @@ class Source:
 
 
 def _by_sample(values: Floats, hop: int) -> npt.NDArray[np.float64]:
-    """Values of frames (T,), the first and the last of which go on, interpolated: float64 ((T + 2 * MARGIN) * hop,)."""
+    """Values of frames (T,), interpolated, the first and the last extended: float64 ((T + 2 * MARGIN) * hop,)."""
     padded = np.pad(values.astype(np.float64), MARGIN + 1, mode="edge")
     pairs = np.stack([padded[:-2], padded[1:-1], padded[2:]], axis=1)
     half = hop // 2
@@ -151,7 +151,7 @@ def _by_sample(values: Floats, hop: int) -> npt.NDArray[np.float64]:
 
 
 def _pulses(phase: npt.NDArray[np.int64], harmonics: Floats, amplitude: Floats) -> Floats:
-    """Band-limited pulses of unit power, times an amplitude (M,): sums of the cosines of so many harmonics."""
+    """Band-limited pulses of unit power, times an amplitude (M,): sums of the cosines of the harmonics."""
     half = np.sin(phase * (np.pi / PERIOD))
     near = np.abs(half) < NEAR
     odd = (2 * harmonics.astype(np.int64) + 1) * (phase >> 1)  # goes round as a phase does

@@ -34,7 +34,7 @@ def read_pointer(weights: OnnxWeights, description: Mapping[str, Any]) -> tuple[
 
 
 class OnnxWeights:
-    """The named constants of an ONNX file, read one by one as they are asked for.
+    """The named constants of an ONNX file, each read on request.
 
     Args:
         path: an ONNX file that keeps its weights inside.

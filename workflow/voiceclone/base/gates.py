@@ -36,8 +36,7 @@ from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, write_flac
-from voiceclone.speaking.options import Speaking
-from voiceclone.speaking.sampling import SamplingSettings
+from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.stages.base_gates import GatesSettings
 from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
@@ -405,15 +404,18 @@ def speech_from_text(
 ) -> list[dict[str, Any]]:
     """Error rates and quality of speech from text, by set and language."""
     synthesizer, settings = base.synthesizer(), base.settings
-    manner = Speaking(
-        sampling=SamplingSettings(settings.top_k, 1.0, settings.temperature, settings.repetition_penalty),
+    options = SpeechOptions(
+        top_k=settings.top_k,
+        temperature=settings.temperature,
+        repetition_penalty=settings.repetition_penalty,
         noise_scale=settings.noise_scale,
+        attempts=1,
     )
 
     def speak(item: Line, decoding: str) -> dict[str, Any]:
         guidance = 0.0 if decoding == PLAIN else None
         try:
-            speech = synthesizer.say(item.text, item.language, seed=settings.seed, speaking=manner, guidance=guidance)
+            speech = synthesizer.say(item.text, item.language, seed=settings.seed, options=options, guidance=guidance)
             sound, truncated = speech.samples, speech.truncated
         except DataError as error:
             log.warning("%s: not spoken: %s", item.id, error)

@@ -11,8 +11,8 @@ RESULTS = Annotated[Path, typer.Option(help="Results of the gathered voice.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add this package's commands to the program."""
-    base = typer.Typer(help="The base voice: pack it, measure it, make it the project's own.", no_args_is_help=True)
+    """Add the commands to the program."""
+    base = typer.Typer(help="The base voice: pack it, measure it, install it.", no_args_is_help=True)
     base.command("pack")(pack)
     base.command("gates")(gates)
     base.command("install")(install)
@@ -23,7 +23,7 @@ def pack(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the packed files.")],
     models: Annotated[Path, typer.Option(help="Folder that the trainings wrote.")] = Path("results/base/models"),
     states: Annotated[
-        Path | None, typer.Option(help="results/base/state: pack what trainings that still go on have reached.")
+        Path | None, typer.Option(help="results/base/state: pack the newest checkpoints of running trainings.")
     ] = None,
 ) -> None:
     """Write tokenizer, GPT, SoVITS and discriminators in float16, with their sizes inside."""
@@ -43,9 +43,9 @@ def gates(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; none: RESULTS/gates.")] = None,
     configfile: Annotated[Path | None, typer.Option(help="Configuration; none: config/config.yaml.")] = None,
     root: Annotated[Path, typer.Option(help="Working folder with config and resources.")] = Path(),
-    threads: Annotated[int, typer.Option(help="CPU threads of the models that listen.")] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads of the recogniser and the other judges.")] = 2,
 ) -> None:
-    """Measure a packed base on held-out lines and held-out people; ends with 1 if a wanted value is missed."""
+    """Measure a packed base on held-out lines and held-out people; exits with 1 if a gate is missed."""
     from voiceclone.assets import fetch_asset, open_asset
     from voiceclone.base.gates import open_ears, run_gates
     from voiceclone.config.load import load_config

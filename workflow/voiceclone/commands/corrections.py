@@ -12,7 +12,7 @@ CORRECTIONS = Annotated[Path, typer.Option("--corrections", help="Folder of the 
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this package to the command line."""
+    """Add the commands to the program."""
     corrections = typer.Typer(help="Check and merge corrections of transcripts.", no_args_is_help=True)
     corrections.command("check")(check)
     corrections.command("merge")(merge)
@@ -28,7 +28,7 @@ def check(
     results: RESULTS = Path("results"),
     folder: CORRECTIONS = Path("config/corrections"),
 ) -> None:
-    """Check a speaker's corrections and say where each of them is applied."""
+    """Check a speaker's corrections and report where each is applied."""
     from voiceclone.corpus.corrections import place_corrections, read_corrections
     from voiceclone.files import check_speaker, read_tsv
 
@@ -40,7 +40,7 @@ def check(
         for item in items:
             moved = "" if item.utterance == utterance else f"  (written for {item.utterance})"
             typer.echo(f"{utterance}  {item.action} {item.value}".rstrip() + moved)
-    typer.echo(f"{len(found)} corrections, all in order")
+    typer.echo(f"{len(found)} corrections, all valid")
 
 
 def merge(speaker: str, file: Path, folder: CORRECTIONS = Path("config/corrections")) -> None:
@@ -80,20 +80,20 @@ def import_list(
     results: RESULTS = Path("results"),
     folder: CORRECTIONS = Path("config/corrections"),
 ) -> None:
-    """Take the texts and languages of a proof-read .list over as corrections, for utterances of this corpus.
+    """Import texts and languages of a proof-read .list as corrections of this corpus.
 
-    Utterances are found by the names of the audio files; only what differs from the corpus becomes a correction.
+    Utterances are matched by the names of the audio files; only differences become corrections.
     """
     from voiceclone.corpus.listfile import import_as_corrections
     from voiceclone.files import check_speaker
 
     done = import_as_corrections(file, results / check_speaker(speaker), folder / f"{speaker}.tsv")
     typer.echo(
-        f"{done.texts} texts and {done.languages} languages taken over as corrections, {done.same} lines say what the "
-        "corpus says"
+        f"{done.texts} texts and {done.languages} languages imported as corrections, {done.same} lines agree with "
+        "the corpus"
     )
     if done.more:
-        typer.echo(f"{done.more} lines have more than four columns: those after the text were left out")
+        typer.echo(f"{done.more} lines have more than four columns: those after the text were ignored")
     if done.unknown:
         typer.echo("not in this corpus:\n" + "\n".join(f"  {path}" for path in done.unknown))
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Commands: ``voiceclone say``, ``voiceclone stream``, ``voiceclone batch`` and ``voiceclone bundle verify``."""
+"""Commands: ``voiceclone say``, ``voiceclone stream`` and ``voiceclone batch``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import typer
 
 from voiceclone.commands.options import (
     BatchSizeOption,
+    CheckOption,
     ClipOptions,
-    EncodersOption,
+    DetectorOption,
     LanguageOption,
     MachineOptions,
-    MannerOptions,
-    PitchOptions,
-    RootOption,
     SeedOption,
     StyleOptions,
     TextOptions,
@@ -27,25 +25,21 @@ from voiceclone.commands.options import (
     with_groups,
 )
 from voiceclone.errors import EXIT_FAILURE, ConfigError
+from voiceclone.speaking.options import DetectorSettings, SpeechOptions, with_texts
 
 if TYPE_CHECKING:
-    from voiceclone.speaking.detector import DetectorSettings
-    from voiceclone.speaking.options import Speaking
     from voiceclone.speaking.result import Listener, Speech
     from voiceclone.speaking.voices import Clip, Voice
 
-#: Pieces of a text from which its progress is shown.
+#: Sentences of a text from which its progress is shown.
 LONG_TEXT = 10
-
-bundle_app = typer.Typer(help="Exported bundles.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add this package's commands to the program."""
+    """Add the commands to the program."""
     app.command()(with_groups(say))
     app.command()(with_groups(batch))
-    app.command()(with_groups(stream))
-    app.add_typer(bundle_app, name="bundle")
+    app.command()(with_groups(stream, options=("pitch", "pitch_range")))
 
 
 def say(
@@ -57,24 +51,26 @@ def say(
     clip: ClipOptions,
     styles: StyleOptions,
     seed: SeedOption = 0,
-    manner: MannerOptions,
+    options: SpeechOptions,
+    check: CheckOption = "tokens",
+    detector: DetectorOption = None,
     machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
-    from voiceclone.speaking.batch import check_format, write_speech
+    from voiceclone.speaking.result import check_format, write_speech
 
     check_format(output)
     words = _words(text)
-    speaking = _speaking(manner)
+    options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
-    listener, _ = _listener(manner.check, speaking.detector, machine)
+    listener, _ = _listener(check, options.detector, machine)
     speech = voice.synthesizer.say(
-        words, language, seed=seed, speaking=speaking, listener=listener, on_piece=_shown_progress()
+        words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
     write_speech(output, speech)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
-    _tell(speech)
+    _report(speech)
 
 
 def stream(
@@ -85,19 +81,17 @@ def stream(
     clip: ClipOptions,
     styles: StyleOptions,
     seed: SeedOption = 0,
-    pitch: PitchOptions,
+    options: SpeechOptions,
     machine: MachineOptions,
 ) -> None:
-    """Speak a text as it is made: samples of 16 bits, mono, little-endian, to standard output."""
+    """Speak a text while it is computed: samples of 16 bits, mono, little-endian, to standard output."""
     from voiceclone.lineage.rights import GENERATED_NOTICE
-    from voiceclone.speaking.options import Speaking
     from voiceclone.speaking.streaming import stream as parts_of
 
-    manner = Speaking(pitch=pitch.pitch, pitch_range=pitch.pitch_range)
     words = _words(text)
     voice = _voice(model, _clip(clip, styles), machine).synthesizer
     began, first, samples = time.perf_counter(), 0.0, 0
-    for part in parts_of(voice, words, language, seed=seed, speaking=manner):
+    for part in parts_of(voice, words, language, seed=seed, options=options):
         first = first or time.perf_counter() - began
         samples += len(part)
         sys.stdout.buffer.write((part * 32767).astype("<i2").tobytes())
@@ -113,80 +107,39 @@ def stream(
 def batch(
     *,
     table: Annotated[
-        Path, typer.Option(help="TSV with the columns name and text, and others.", exists=True, dir_okay=False)
+        Path, typer.Option(help="TSV with the columns name and text; others are optional.", exists=True, dir_okay=False)
     ],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the sound files and results.tsv.")],
-    format: Annotated[Literal["wav", "flac", "ogg"], typer.Option(help="Of the sound files.")] = "flac",
+    format: Annotated[Literal["wav", "flac", "ogg"], typer.Option(help="Format of the sound files.")] = "flac",
     language: LanguageOption = "",
     model: VoiceOptions,
     clip: ClipOptions,
     styles: StyleOptions,
     seed: SeedOption = 0,
-    manner: MannerOptions,
+    options: SpeechOptions,
+    check: CheckOption = "tokens",
+    detector: DetectorOption = None,
     batch_size: BatchSizeOption = 1,
     machine: MachineOptions,
 ) -> None:
-    """Speak every row of a table; rows that are there are not spoken again. Ends with 1 if a row failed."""
+    """Speak every row of a table that is new or has changed. Exits with 1 if a row failed."""
     from voiceclone.progress import Progress
     from voiceclone.speaking.batch import Defaults, check_free, read_jobs, speak_table
 
     check_free(output_dir)
-    speaking = _speaking(manner)
-    jobs = read_jobs(table, Defaults(language, seed, speaking, styles.any_length))
+    options = replace(options, detector=_detector(detector))
+    jobs = read_jobs(table, Defaults(language, seed, options, styles.any_length))
     voice = _voice(model, _clip(clip, styles), machine)
-    listener, name = _listener(manner.check, speaking.detector, machine)
+    listener, name = _listener(check, options.detector, machine)
     progress = Progress("batch", len(jobs))
     counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)
     typer.echo(
-        f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} were there, {counts['failed']} failed"
+        f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} unchanged, {counts['failed']} failed"
     )
     for line in voice.hit_rates():
         typer.echo(line)
     if counts["failed"]:
         raise typer.Exit(EXIT_FAILURE)
-
-
-@bundle_app.command()
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
-    encoders: EncodersOption = None,
-    root: RootOption = Path(),
-) -> None:
-    """Compare every file of a bundle, and its encoders where they are, with their digests; speak a short sentence."""
-    from voiceclone.backends.bundle import read_bundle, verify_bundle
-    from voiceclone.lineage.rights import NONE_GIVEN
-    from voiceclone.speaking.voices import encoder_files, open_bundle
-    from voiceclone.targets import TENSORRT, runtime_of
-    from voiceclone.tensorrt.engines import why_not
-
-    description = verify_bundle(bundle)
-    files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
-    for purpose, entry in files.named.items():
-        there = bool(files.digest(purpose)) and files.present(purpose) is not None
-        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if there else "not here"))
-    reason = why_not() if runtime_of(description["target"]) == TENSORRT else ""
-    voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
-    speech = voice.synthesizer.say(description["smoke_text"])
-    typer.echo(
-        f"{bundle}: {len(description['files'])} files as recorded; "
-        f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
-        + (f", by onnxruntime: {reason}" if reason else "")
-    )
-    typer.echo(
-        f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
-        f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}"
-    )
-
-
-@bundle_app.command()
-def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
-    """Build the TensorRT engines of a bundle for this machine's GPU; what is there is kept."""
-    from voiceclone.backends.bundle import read_bundle
-    from voiceclone.tensorrt.engines import build_engines
-
-    description, folder = read_bundle(bundle)
-    machine = build_engines(folder, description)
-    typer.echo(f"{bundle}: engines for {machine.gpu}, TensorRT {machine.tensorrt}")
 
 
 def _words(options: TextOptions) -> str:
@@ -203,31 +156,18 @@ def _words(options: TextOptions) -> str:
     return read_user_text(file, name=f"--text-file {file}")
 
 
-def _speaking(options: MannerOptions) -> Speaking:
-    from pydantic import ValidationError
-
-    from voiceclone.speaking.batch import MANNER as FIELDS
-    from voiceclone.speaking.batch import SAMPLING
-    from voiceclone.speaking.detector import DetectorSettings
-    from voiceclone.speaking.options import Speaking
-    from voiceclone.speaking.sampling import SamplingSettings
-
+def _detector(pairs: list[str] | None) -> DetectorSettings:
+    """The limits of ``--detector``."""
     limits = {}
-    for pair in options.detector or []:
+    for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--detector {pair}: expected KEY=VALUE, for example loop_share=0.9")
         limits[key] = value
     try:
-        settings = DetectorSettings.model_validate(limits)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(
-            f"--detector {'.'.join(map(str, first['loc']))}: {first['msg']}; "
-            f"possible: {', '.join(DetectorSettings.model_fields)}"
-        ) from error
-    sampling = SamplingSettings(**{name: getattr(options, name) for name in SAMPLING})
-    return replace(Speaking(**{name: getattr(options, name) for name in FIELDS}), sampling=sampling, detector=settings)
+        return with_texts(DetectorSettings(), limits)
+    except ConfigError as error:
+        raise ConfigError(f"--detector {error.message}") from None
 
 
 def _clip(options: ClipOptions, styles: StyleOptions) -> Clip | None:
@@ -247,8 +187,8 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
     if options.bundle is not None and options.models is None:
         if machine.precision != "fp32" or machine.compile:
             raise ConfigError(
-                "--precision and --compile: are for --models, a bundle is as it was exported",
-                "take another bundle, for example onnx-fp16 or onnx-int8",
+                "--precision and --compile: for --models only, a bundle is fixed by its export",
+                "use another bundle, for example onnx-fp16 or onnx-int8",
             )
         return open_bundle(
             options.bundle, machine.root, machine.threads, clip, options.encoders, machine.device, machine.engine
@@ -266,7 +206,7 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
 
 
 def _listener(check: str, settings: DetectorSettings, machine: MachineOptions) -> tuple[Listener | None, str]:
-    """What listens to pieces, and its name."""
+    """The recogniser that checks sentences, and its name."""
     if check != "asr":
         return None, ""
     from voiceclone.speaking.listening import best_recogniser, open_listener
@@ -290,8 +230,8 @@ def _shown_progress() -> Callable[[int, int], None]:
     return show
 
 
-def _tell(speech: Speech) -> None:
-    """What the detector suspects, piece by piece."""
+def _report(speech: Speech) -> None:
+    """Report the findings of the detector, sentence by sentence."""
     for piece in speech.pieces:
         if piece.findings:
             found = "; ".join(map(str, piece.findings))

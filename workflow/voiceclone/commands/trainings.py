@@ -1,4 +1,4 @@
-"""``voiceclone state`` and ``voiceclone gc``: the trainings whose state is kept, and what of it can go."""
+"""Commands: ``voiceclone state`` and ``voiceclone gc`` list the states of trainings and delete stale ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ResultsOption = Annotated[Path, typer.Option(help="Folder of the results.")]
 
 
 def speakers_of(results: Path, speaker: str | None) -> list[Path]:
-    """Results folder of the named speaker, or of all.
+    """Results folders of one speaker, or of all.
 
     Raises:
-        DataError: there is none.
+        DataError: there are none.
     """
     if speaker is not None:
         found = [results / check_speaker(speaker)]
@@ -50,7 +50,7 @@ def show_state(results: Path, speaker: str | None, clear: bool) -> None:
 
 
 def collect_garbage(results: Path, speaker: str | None, delete: bool) -> None:
-    """Print what can go, and delete it if asked to."""
+    """Print stale files, and delete them on request."""
     from voiceclone.assets.fetch import human_size
     from voiceclone.training.housekeeping import find_garbage, remove_all
 
@@ -61,7 +61,7 @@ def collect_garbage(results: Path, speaker: str | None, delete: bool) -> None:
     if not found:
         typer.echo("nothing to delete")
     elif not delete:
-        typer.echo(f"{size} in {len(found)} places; nothing was deleted: add --delete to do it")
+        typer.echo(f"{size} in {len(found)} places; nothing was deleted: add --delete")
     else:
         freed, problems = remove_all(found)
         typer.echo(f"{human_size(freed)} deleted")
@@ -78,9 +78,9 @@ def register(app: typer.Typer) -> None:
     def state(
         speaker: Annotated[str | None, typer.Argument(help="Name of the speaker; none: all.")] = None,
         results: ResultsOption = Path("results"),
-        clear: Annotated[bool, typer.Option("--clear", help="Let trainings that failed for good try again.")] = False,
+        clear: Annotated[bool, typer.Option("--clear", help="Retry trainings that failed for good.")] = False,
     ) -> None:
-        """List the trainings: fingerprint, step, size, resumes, who is at work, and what told them apart."""
+        """List the trainings: fingerprint, step, size, resumes, running process, and what differs between them."""
         show_state(results, speaker, clear)
 
     @app.command()
@@ -89,5 +89,5 @@ def register(app: typer.Typer) -> None:
         results: ResultsOption = Path("results"),
         delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
     ) -> None:
-        """List the states of earlier data and what killed stages left; --delete removes them."""
+        """List states of earlier data and leftovers of killed stages; --delete removes them."""
         collect_garbage(results, speaker, delete)

@@ -1,4 +1,5 @@
-"""Commands: ``voiceclone import`` and ``voiceclone export-upstream``, voices from and to the public program."""
+"""Commands: ``voiceclone bundle verify`` and ``build``, and voices from and to GPT-SoVITS: ``voiceclone import`` and
+``voiceclone export-upstream``."""
 
 from __future__ import annotations
 
@@ -7,9 +8,15 @@ from typing import Annotated
 
 import typer
 
+from voiceclone.commands.options import EncodersOption, RootOption
+
 
 def register(app: typer.Typer) -> None:
-    """Add this package's commands to the program."""
+    """Add the commands to the program."""
+    bundle = typer.Typer(help="Exported bundles.", no_args_is_help=True)
+    bundle.command()(verify)
+    bundle.command()(build)
+    app.add_typer(bundle, name="bundle")
     app.command("import")(import_)
     app.command("export-upstream")(export)
 
@@ -19,7 +26,7 @@ def import_(
     sovits: Annotated[Path, typer.Option(help="SoVITS file of v2 or v2Pro, .pth.", exists=True, dir_okay=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of models to make.")],
 ) -> None:
-    """Take over a voice that was trained with GPT-SoVITS."""
+    """Import a voice that was trained with GPT-SoVITS."""
     from voiceclone.export.upstream import import_voice
 
     for line in import_voice(gpt, sovits, output):
@@ -30,10 +37,51 @@ def import_(
 def export(
     models: Annotated[Path, typer.Option(help="Folder of trained models, results/NAME/models.", exists=True)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for NAME.ckpt and NAME.pth.")],
-    name: Annotated[str, typer.Option(help="Name of the files; left out: that of the voice.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the files; default: that of the voice.")] = "",
 ) -> None:
     """Write a voice as the two files that GPT-SoVITS loads."""
     from voiceclone.export.upstream import export_upstream
 
     for path in export_upstream(models, output, name):
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
+    encoders: EncodersOption = None,
+    root: RootOption = Path(),
+) -> None:
+    """Compare the files of a bundle, and its encoders if present, with their digests; speak a short sentence."""
+    from voiceclone.backends.bundle import read_bundle, verify_bundle
+    from voiceclone.lineage.rights import NONE_GIVEN
+    from voiceclone.speaking.voices import encoder_files, open_bundle
+    from voiceclone.targets import TENSORRT, runtime_of
+    from voiceclone.tensorrt.engines import why_not
+
+    description = verify_bundle(bundle)
+    files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
+    for purpose, entry in files.listed.items():
+        present = bool(files.digest(purpose)) and files.present(purpose) is not None
+        typer.echo(f"encoder {entry['name']}: " + (f"{files.find(purpose)}, as recorded" if present else "not here"))
+    reason = why_not() if runtime_of(description["target"]) == TENSORRT else ""
+    voice = open_bundle(bundle, root, encoders=encoders, engine="onnxruntime" if reason else "auto")
+    speech = voice.synthesizer.say(description["smoke_text"], attempts=1)
+    typer.echo(
+        f"{bundle}: {len(description['files'])} files as recorded; "
+        f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
+        + (f", by onnxruntime: {reason}" if reason else "")
+    )
+    typer.echo(
+        f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
+        f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}"
+    )
+
+
+def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:
+    """Build the TensorRT engines of a bundle for this machine's GPU; existing ones are kept."""
+    from voiceclone.backends.bundle import read_bundle
+    from voiceclone.tensorrt.engines import build_engines
+
+    description, folder = read_bundle(bundle)
+    machine = build_engines(folder, description)
+    typer.echo(f"{bundle}: engines for {machine.gpu}, TensorRT {machine.tensorrt}")

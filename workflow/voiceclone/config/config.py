@@ -19,7 +19,7 @@ def _language(code: str) -> str:
 
 
 class Shared(Block):
-    """What no stage has for itself."""
+    """Keys that no stage owns."""
 
     if TYPE_CHECKING:
 
@@ -103,7 +103,7 @@ class Config(Blocks, Shared):
 
     @property
     def needs_alignment(self) -> bool:
-        """Whether a training reads which phone each token speaks."""
+        """True if a training reads which phone each token speaks."""
         return self.gpt.pointer_steps > 0 or any(
             block.train and block.architecture == "small" for block in (self.gpt, self.sovits)
         )

@@ -113,7 +113,7 @@ def manual(text: str) -> str:
 
 
 def generated(root: Path) -> dict[Path, str]:
-    """What every generated file should contain."""
+    """Content of every generated file."""
     return {
         root / DEFAULT: default_yaml(),
         root / SCHEMA: schema_json(),

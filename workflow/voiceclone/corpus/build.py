@@ -19,19 +19,16 @@ from voiceclone.corpus.proofread import write_proofread
 from voiceclone.corpus.split import HELDOUT, split_by_hash
 from voiceclone.corpus.tiers import advice, check_clip
 from voiceclone.errors import DataError
-from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.progress import announce
 from voiceclone.stages.corpus import CorpusSettings
 from voiceclone.text.inline import plain
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
-    "utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds", "language", "text", "text_asr",
-    "confidence", "split", "flags", "corrected",
-)  # fmt: skip
-REJECTED_COLUMNS = ("utterance", "take", "seconds", "reason", "detail", "text")
-SLICE_COLUMNS = ("utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds")
+COLUMNS = table_columns("corpus")
+REJECTED_COLUMNS = table_columns("rejected_utterances")
+SLICE_COLUMNS = table_columns("slices")
 FAILED_PAGE = "proofread-failed.html"
 
 Rejected = list[tuple[Candidate, Rejection]]

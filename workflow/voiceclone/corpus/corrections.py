@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voiceclone.errors import DataError
-from voiceclone.files import write_tsv
+from voiceclone.files import table_columns, write_tsv
 from voiceclone.usertext import read_user_text, unquoted
 
-COLUMNS = ("utterance", "action", "value", "note")
+COLUMNS = table_columns("corrections")
 ACTIONS = ("text", "language", "drop", "keep")
 NEEDS_VALUE = ("text", "language")
 COVERAGE = 0.8  # of a correction's interval that an utterance must cover to inherit it
@@ -56,7 +56,7 @@ class Correction:
 
     @property
     def interval(self) -> Interval:
-        """Where the corrected utterance was when the correction was written."""
+        """Interval of the corrected utterance when the correction was written."""
         return parse_utterance(self.utterance)
 
 

@@ -11,7 +11,7 @@ from voiceclone.stages.corpus import CorpusSettings
 
 @dataclass(frozen=True)
 class Heard:
-    """What the recogniser said about an utterance."""
+    """The recogniser's output for an utterance."""
 
     text: str
     language: str
@@ -45,7 +45,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why an utterance is left out: a short code and a sentence."""
+    """Reason to leave an utterance out: a short code and a sentence."""
 
     reason: str
     detail: str
@@ -141,7 +141,7 @@ def _rate(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:
 
 
 def repeated_phrase(text: str, language: str) -> str:
-    """A phrase that stands in the text many times in a row, as a looping recogniser writes it; else empty.
+    """A phrase repeated many times in a row, as a looping recogniser writes it; else empty.
 
     A word must stand there six times, two to four words four times, longer phrases three times.
     """

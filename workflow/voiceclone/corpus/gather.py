@@ -1,7 +1,7 @@
 """Stage gather: one corpus of many speakers, from data sets and teachers, in place of recorded takes.
 
 The layouts of data sets are read first: who says what in which file. Then every clip is trimmed, mixed to mono,
-brought to 32 kHz and one loudness, and judged; what was made is kept, so that an interrupted run goes on where it was.
+brought to 32 kHz and one loudness, and judged; results are kept, so that an interrupted run continues where it was.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from voiceclone.corpus.listfile import read_list
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
-from voiceclone.files import Row, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.files import Row, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.languages import SUPPORTED
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
 from voiceclone.progress import Progress, announce
@@ -67,7 +67,7 @@ class Clip:
 
 
 def person(stem: str, speaker: str) -> str:
-    """The speaker's name; a clip of LibriSpeech or LJ Speech tells its reader by its own name, whoever packed it."""
+    """The speaker's name; clips of LibriSpeech and LJ Speech carry their reader in their name, whoever packed them."""
     if found := _LIBRISPEECH_ID.fullmatch(stem):
         return f"ls{found[1]}"
     return "lj" if _LJSPEECH_ID.fullmatch(stem) else speaker
@@ -178,12 +178,9 @@ def _stem(path: Path, folder: Path) -> str:
 
 log = logging.getLogger(__name__)
 RATE = 32_000
-COLUMNS = (
-    "utterance", "path", "sha256", "seconds", "language", "text", "split",
-    "speaker", "source", "bandwidth", "weight", "use",
-)  # fmt: skip
-REJECTED_COLUMNS = ("utterance", "source", "speaker", "reason", "detail")
-LICENCE_COLUMNS = ("source", "kind", "licence", "speakers", "utterances", "hours", "heldout_hours", "use", "weight")
+COLUMNS = table_columns("gathered")
+REJECTED_COLUMNS = table_columns("rejected_clips")
+LICENCE_COLUMNS = table_columns("licences")
 CEILING_DBTP = -1.0
 BELOW_LOUDEST_DB = 42.0  # what lies further below the loudest 10 ms is silence
 MARGIN = 0.12  # seconds of it that stay at both ends

@@ -1,7 +1,7 @@
 """The inventory of a speaker's folder: which files are recordings, and what they contain, without any time.
 
 Rules know a recording by its id only. The names that people give to files never become part of a command: the stages
-that read recordings take the names from this table. It is written anew only when it says something else than before,
+that read recordings take the names from this table. It is written only when its content changes,
 so that nothing reruns where no content changed.
 """
 
@@ -25,6 +25,7 @@ from voiceclone.files import (
     read_json,
     read_tsv,
     sha256_file,
+    table_columns,
     tsv_text,
     unescape,
     write_changed,
@@ -33,7 +34,7 @@ from voiceclone.files import (
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("file", "size", "sha256", "reason", "detail")
+COLUMNS = table_columns("inventory")
 CACHE = ".inventory.json"
 #: A file that was written to this short a time before it was read may be written to again under the same times.
 SETTLED_NS = 2_000_000_000
@@ -52,7 +53,7 @@ COMPANION_NAMES = re.compile(
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a file is refused: a short code, and a sentence that says what it is and what was expected."""
+    """Reason to refuse a file: a short code, and a sentence that says what it is and what was expected."""
 
     reason: str
     detail: str
@@ -75,7 +76,7 @@ class Entry:
     rejection: Rejection | None = None
 
     def path(self, folder: Path) -> Path:
-        """Where it lies."""
+        """Its path."""
         return folder / unescape(self.file)
 
     def row(self) -> dict[str, object]:

@@ -87,7 +87,7 @@ def read_list(path: Path) -> list[ListEntry]:
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of a list.
+    """Outcome of importing a list.
 
     Attributes:
         texts: corrections of texts.

@@ -53,7 +53,7 @@ _USUAL = re.compile(rf"[A-Za-z0-9\s{KANA}{HANGUL}.,!?;:'\"()…，。！？、�
 
 
 def _rare(text: str) -> bool:
-    """Whether there is more in a text than letters, kana, marks and the characters of everyday."""
+    """True if there is more in a text than letters, kana, marks and the characters of everyday."""
     rest = _USUAL.sub("", text)
     return any(not (c.encode("gb2312", "ignore") or c.encode("big5", "ignore")) or not c.isalpha() for c in rest)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from voiceclone.corpus.inventory import Entry, Rejection, list_recordings, read_inventory
 from voiceclone.errors import DataError
-from voiceclone.files import check_speaker, sha256_file, unescape, write_tsv
+from voiceclone.files import check_speaker, sha256_file, table_columns, unescape, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.channels import ChannelMeter, Mix, TwoVoicesError
@@ -23,16 +23,13 @@ from voiceclone.stages.takes import TakesSettings
 
 log = logging.getLogger(__name__)
 
-TAKES_COLUMNS = [
-    "take", "file", "sha256", "seconds", "sample_rate", "channels", "codec", "peak_dbfs", "loudness_lufs",
-    "bandwidth_hz", "clipping", "dc_offset", "snr_db", "flags", "mix", "note",
-]  # fmt: skip
-REJECTED_COLUMNS = ["file", "sha256", "stage", "reason", "detail"]
+TAKES_COLUMNS = table_columns("takes")
+REJECTED_COLUMNS = table_columns("rejected_takes")
 
 
 @dataclass(frozen=True)
 class Intake:
-    """One file after reading: its digest and either header and figures or the reason of refusal."""
+    """One file after reading: its digest and either header and measures or the reason of refusal."""
 
     file: str
     sha256: str = ""
@@ -55,7 +52,7 @@ def take_id(file: str, sha256: str) -> str:
 
 
 def read_take(folder: Path, entry: Entry, cache: ItemCache, settings: TakesSettings) -> Intake:
-    """Header and figures of one file, from the cache if its content was read before."""
+    """Header and measures of one file, cached by content."""
     file = entry.file
     if entry.rejection:
         return Intake(file, rejection=entry.rejection)
@@ -77,7 +74,7 @@ def read_take(folder: Path, entry: Entry, cache: ItemCache, settings: TakesSetti
 
 
 def _decode(path: Path) -> dict[str, Any]:
-    """Header and figures of a sound file, or reason and detail, as plain types."""
+    """Header and measures of a sound file, or reason and detail, as plain types."""
     try:
         info = probe(path)
         mix = _mix(path, info)
@@ -184,7 +181,7 @@ def ingest(
 
     Args:
         folder: the speaker's folder; its name is the speaker's.
-        takes: table of accepted takes to write; figures are cached beside it.
+        takes: table of accepted takes to write; measures are cached beside it.
         rejected: table of refused files to write.
         settings: limits and flags.
         threads: files read at once.
@@ -198,7 +195,7 @@ def ingest(
     if not Path(folder).is_dir():
         raise DataError(f"{folder}: no such folder", "put the speaker's recordings there")
     entries = read_inventory(inventory) if inventory else [entry for entry, _ in list_recordings(folder)]
-    # Figures do not depend on the settings, only the judgement does.
+    # Measures do not depend on the settings, only the judgement does.
     cache, progress = ItemCache("takes", None, takes.parent / "takes"), Progress(label, len(entries))
 
     def read(entry: Entry) -> Intake:
@@ -219,7 +216,7 @@ def ingest(
     if not accepted:
         raise DataError(
             f"{folder}: no usable recording among {len(entries)} files\n{rejection_table(refused)}",
-            "add recordings that can be played, or mend those in the table",
+            "add recordings that can be played, or fix those in the table",
         )
     seconds = sum(float(row["seconds"]) for row in accepted)
     announce(f"{label}: {len(accepted)} recordings, {seconds / 60:.1f} minutes; {len(refused)} files rejected")

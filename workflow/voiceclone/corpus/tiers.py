@@ -1,4 +1,4 @@
-"""How much speech each way to a voice is made for: one clip, a minute, or hours."""
+"""Amount of speech that each preset is made for: one clip, a minute, or hours."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FULL_SECONDS = 3 * 3600.0
 class Tier:
     """Seconds of speech from and to which a preset is the right one, and the ones below and above it."""
 
-    least: float
-    most: float
+    min_seconds: float
+    max_seconds: float
     below: str = ""
     above: str = ""
 
@@ -44,19 +44,19 @@ def check_clip(tier: str, seconds: Sequence[float], speaker: str) -> None:
     Raises:
         DataError: none of them is 3 to 10 s long.
     """
-    least, most = CLIP_SECONDS
-    if tier != ZERO_SHOT or any(least <= length <= most for length in seconds):
+    low, high = CLIP_SECONDS
+    if tier != ZERO_SHOT or any(low <= length <= high for length in seconds):
         return
     lengths = ", ".join(f"{length:.1f}" for length in seconds[:5])
     raise DataError(
-        f"speaker {speaker}: zero-shot needs a clip of {least:g} to {most:g} s of speech as its reference, but the "
+        f"speaker {speaker}: zero-shot needs a clip of {low:g} to {high:g} s of speech as its reference, but the "
         f"utterances found are {lengths} s long{' (and more)' if len(seconds) > 5 else ''}",
         "record one or two whole sentences without a long pause; a longer recording is cut at its pauses",
     )
 
 
 def advice(tier: str, seconds: float) -> str:
-    """What to tell a user whose amount of speech fits another preset better; empty if it fits.
+    """Advice for a user whose amount of speech fits another preset better; empty if it fits.
 
     Args:
         tier: name in :data:`TIERS` or :data:`SCRATCH`, or empty for none.
@@ -66,12 +66,12 @@ def advice(tier: str, seconds: float) -> str:
         return ""
     speech = f"{amount(seconds)} of speech"
     if tier in SCRATCH:
-        fitting = next(name for name, other in TIERS.items() if seconds <= other.most)
+        fitting = next(name for name, other in TIERS.items() if seconds <= other.max_seconds)
         return f"preset {tier} without a base voice makes nothing intelligible of {speech}: {fitting} fits"
     own = TIERS[tier]
-    if seconds < own.least:
-        return f"{speech} is little for preset {tier}, made for {amount(own.least)} or more: {own.below} fits"
-    if seconds > own.most:
+    if seconds < own.min_seconds:
+        return f"{speech} is little for preset {tier}, made for {amount(own.min_seconds)} or more: {own.below} fits"
+    if seconds > own.max_seconds:
         return f"{speech} is more than preset {tier} makes use of: {own.above} learns from all of it"
     return ""
 

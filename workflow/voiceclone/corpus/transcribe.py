@@ -15,7 +15,7 @@ from typing import Any
 
 from voiceclone.assets import Asset
 from voiceclone.errors import DataError
-from voiceclone.files import Row, contained_path, read_tsv, sha256_file, write_jsonl, write_tsv
+from voiceclone.files import Row, contained_path, read_tsv, sha256_file, table_columns, write_jsonl, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
@@ -25,8 +25,8 @@ from voiceclone.stages.transcribe import TranscribeSettings
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("take", "path", "sha256", "utterances", "language", "seconds", "asr")
-SLICE_COLUMNS = ("utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds")
+COLUMNS = table_columns("transcripts")
+SLICE_COLUMNS = table_columns("slices")
 BATCH = 8  # utterances per batch: changes the speed, not the texts
 
 

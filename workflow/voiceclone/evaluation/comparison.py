@@ -1,6 +1,6 @@
 """The table of quality and speed, every bundle beside the trained model, and whether a bundle speaks as well.
 
-Differences are taken sentence by sentence, so that what makes a sentence long or hard stands on both sides.
+Differences are taken sentence by sentence, so that what makes a sentence long or hard affects both sides.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def losses(table: Table, baseline: Table, settings: EvaluateSettings) -> dict[st
 
 
 def check_losses(target: str, found: Mapping[str, Mapping[str, float]], settings: EvaluateSettings) -> None:
-    """Refuse a target that is surely worse than allowed: the whole interval of a loss lies above its limit.
+    """Fail if a target is significantly worse than allowed: the whole interval of a loss lies above its limit.
 
     Raises:
         VoiceCloneError: names each loss with its interval and limit.
@@ -119,7 +119,7 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
         tables: rows of ``metrics.tsv`` by target.
 
     Returns:
-        ``columns`` that have a figure, ``groups`` of them with their sizes, ``missing`` titles of those that have none,
+        ``columns`` that have a value, ``groups`` of them with their sizes, ``missing`` titles of those that have none,
         and ``rows``: ``target``, ``sentences``, ``engine``, ``size_bytes`` and ``peak_memory_mb`` with their ``share``
         of the trained model's, ``cells``.
     """
@@ -128,7 +128,7 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
     figures = {target: _figures(summaries[target], tables[target], baseline, target) for target in targets}
     columns = [column for column in COLUMNS if any(figures[target][column.name] for target in targets)]
     if {"wer", "cer"} <= {column.name for column in columns}:
-        columns = [column for column in columns if column.name != "cer"]  # stands beside the other
+        columns = [column for column in columns if column.name != "cer"]  # shown beside the other
     trained = summaries.get(TRAINED, {})
     rows = [
         {
@@ -156,7 +156,7 @@ def _share(summary: Mapping[str, Any], trained: Mapping[str, Any], name: str) ->
 def _figures(
     summary: Mapping[str, Any], table: Sequence[Row], baseline: Mapping[str, Row], target: str
 ) -> dict[str, dict[str, Any] | None]:
-    """Per column the estimate with its interval, what stands beside it, and the difference to the trained model."""
+    """Per column the estimate with its interval, the note beside it, and the difference to the trained model."""
     settings = summary.get("settings", {})
     bootstrap = (settings.get("bootstrap", 2000), settings.get("seed", 0))
     pairs = [] if target == TRAINED else [(row, baseline[row["item"]]) for row in table if row["item"] in baseline]
@@ -172,7 +172,7 @@ def _figures(
 
 
 def _aside(summary: Mapping[str, Any], table: Sequence[Row], name: str) -> str:
-    """What stands beside a figure: of a stage its share of the latency, of the word error rate that by character."""
+    """Note beside a value: of a stage its share of the latency, of the word error rate that by character."""
     if name == "wer" and summary.get("cer"):
         return f"({100 * summary['cer']['value']:.1f})"
     share = _stage_share(table, name) if name in STAGES else None

@@ -28,14 +28,14 @@ from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.features.store import Store, open_store
-from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
+from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, write_flac
 from voiceclone.speaking.splitting import AUTO, pieces_of
-from voiceclone.speaking.tokens import Draw, draw, wanted_tokens
+from voiceclone.speaking.tokens import TokenRequest, decode, token_request
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.targets import TENSORRT, runtime_of
 from voiceclone.tensorrt.engines import Machine, why_not
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def not_measured(target: str, bundle: Path | None) -> str:
-    """Why a target is not evaluated here, in one line that names it; empty if it is."""
+    """Reason why a target is not evaluated here, in one line that names it; empty if it is."""
     reason = why_not() if runtime_of(target) == TENSORRT else ""
     if not reason:
         return ""
@@ -66,12 +66,12 @@ def write_not_measured(target: str, line: str, columns: Sequence[str], output_di
 
 
 def measured(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The summaries that have figures."""
+    """The summaries that have metrics."""
     return {target: summary for target, summary in summaries.items() if "not_measured" not in summary}
 
 
 def lines_of(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is said of the others."""
+    """The lines about targets that were not evaluated."""
     return [summary["not_measured"] for summary in summaries.values() if "not_measured" in summary]
 
 
@@ -115,41 +115,36 @@ def cache_gain(synthesizer: Synthesizer, text: str, language: str, seed: int) ->
     assert isinstance(backend, TorchBackend)
 
     def timed(runner: Any) -> tuple[list[int], float]:
-        wanted = _first_tokens(synthesizer, text, language, seed)
+        request = _first_tokens(synthesizer, text, language, seed)
         began = time.perf_counter()
-        tokens = list(draw(runner, wanted, synthesizer.end_token))
+        tokens = list(decode(runner, request, synthesizer.end_token))
         return tokens, (time.perf_counter() - began) * 1000
 
     timed(backend)  # first calls cost more
     kept, with_ms = timed(backend)
-    anew, without_ms = timed(WithoutCache(backend))
-    wanted = _first_tokens(synthesizer, text, language, seed)
+    again, without_ms = timed(WithoutCache(backend))
+    request = _first_tokens(synthesizer, text, language, seed)
     return {
         "tokens": len(kept),
-        "positions": len(wanted.phones) + len(wanted.prompt),
+        "positions": len(request.phones) + len(request.prompt),
         "with_ms": round(with_ms, 3),
         "without_ms": round(without_ms, 3),
         "ratio": round(without_ms / with_ms, 3),
-        "same_tokens": kept == anew,
+        "same_tokens": kept == again,
     }
 
 
-def _first_tokens(synthesizer: Synthesizer, text: str, language: str, seed: int) -> Draw:
-    piece = pieces_of(text, AUTO, language)[0]
-    request = synthesizer.request(piece, language)
-    wanted = wanted_tokens(request, np.random.Generator(np.random.Philox([seed, 0])))
-    return replace(wanted, limit=min(TOKENS, wanted.limit))
+def _first_tokens(synthesizer: Synthesizer, text: str, language: str, seed: int) -> TokenRequest:
+    sentence = synthesizer.sentence(pieces_of(text, AUTO, language)[0], language)
+    request = token_request(sentence, np.random.Generator(np.random.Philox([seed, 0])))
+    return replace(request, max_tokens=min(TOKENS, request.max_tokens))
 
 
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 TRAINING_RATE = 32_000
 CORPUS_COLUMNS = ("utterance", "split", "language", "text", "sha256")
 SILENCE = 1e-4  # peak below which nothing was spoken
-COLUMNS = (
-    "item", "kind", "language", "text", "hypothesis", "seconds", "wer", "cer", *MEASURES[:6], "rtf", *TIMINGS,
-    "tokens_per_second", "first_audio_ms", *MEASURES[6:], "word_errors", "words", "character_errors", "characters",
-    "truncated", "failure", "audio",
-)  # fmt: skip
+COLUMNS = table_columns("metrics")
 
 
 @dataclass(frozen=True)
@@ -179,9 +174,9 @@ class Spoken:
 Voice = Callable[[Item], Spoken]
 
 
-def by_hash(names: Iterable[str], most: int) -> list[str]:
-    """The ``most`` names with the smallest hash, sorted: a choice that stays when other names come or go."""
-    chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:most]
+def by_hash(names: Iterable[str], limit: int) -> list[str]:
+    """The ``limit`` names with the smallest hash, sorted: a choice that stays when other names come or go."""
+    chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:limit]
     return sorted(chosen)
 
 
@@ -273,7 +268,7 @@ def _speaker(synthesizer: Synthesizer, seed: int) -> Voice:
 
     def say(item: Item) -> Spoken:
         synthesizer.forget_texts()  # that of the warm-up, or a sentence that comes twice
-        speech = synthesizer.say(item.text, item.language, seed=seed)
+        speech = synthesizer.say(item.text, item.language, seed=seed, attempts=1)
         synthesizer.forget_texts()
         began = time.perf_counter()
         next(stream(synthesizer, item.text, item.language, seed=seed), None)
@@ -311,7 +306,7 @@ def target_digest(target: str, features_dir: Path, models_dir: Path, bundle: Pat
             features_dir / "manifest.tsv",
         ],
     }.get(target, [bundle] if bundle else [])
-    # Figures of one GPU are none of another.
+    # Timings of one GPU do not hold for another.
     machine = [asdict(Machine.here())] if runtime_of(target) == TENSORRT else []
     return digest([target, *(sha256_file(path) for path in names), *machine])
 
@@ -352,8 +347,8 @@ def speak_items(
 ) -> dict[str, dict[str, Any]]:
     """Speak what is not in the cache. Per item id: seconds, timings, peak memory, or the reason of a failure.
 
-    ``comment`` stands in the sound files. The first sentence of each language is spoken once more beforehand, so that
-    loading and first-call costs are in no figure.
+    ``comment`` is written into the sound files. The first sentence of each language is spoken once before, so that
+    loading and first-call costs are in no timing.
     """
     records: dict[str, dict[str, Any]] = {}
     voice: Voice | None = None
@@ -512,7 +507,7 @@ def evaluate_target(
     digests = {row["utterance"]: row["sha256"] for row in rows}
     training_names = by_hash((r["utterance"] for r in rows if r["split"] == "train"), settings.centroid_utterances)
     if not training_names:
-        raise DataError(f"{corpus}: no training utterance with features, so nothing stands for the speaker")
+        raise DataError(f"{corpus}: no training utterance with features, so nothing represents the speaker")
     folder, seed = output_dir / "samples", {"seed": settings.seed}
     folder.mkdir(parents=True, exist_ok=True)
     samples, cache = ItemCache("evaluate", seed, folder), ItemCache("evaluate", None, output_dir / "cache")

@@ -121,7 +121,7 @@ class Ge2eEncoder:
         return np.asarray(self._encoder.embed_utterance(voiced), dtype=np.float32)
 
 
-#: What a target's table reports per sentence, beside the error rates (lower is better for none of them by itself).
+#: Measures per sentence beside the error rates; for none of them is lower better in itself.
 MEASURES = (
     "similarity_campplus",
     "similarity_ge2e",
@@ -199,7 +199,7 @@ def text_measures(text: str, hypothesis: str, language: str) -> dict[str, Any]:
 
 
 def failed_measures(text: str, language: str) -> dict[str, Any]:
-    """What a sentence counts as when nothing was spoken: every word and character wrong, nothing else known."""
+    """Measures of a sentence that was not spoken: every word and character wrong, nothing else known."""
     return {"hypothesis": "", **text_measures(text, "", language)}
 
 

@@ -1,4 +1,4 @@
-"""The export stage: graphs, reference clip, description, digests, and the proof that they follow the trained models."""
+"""The export stage: graphs, reference clip, description, digests, and the comparison with the trained models."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def export_voice(
     Args:
         models_dir: the trained models.
         features_dir: the features that they were trained on.
-        target: what to export to.
+        target: name of the export target.
         output_dir: folder of the bundle.
-        settings: how.
+        settings: of the stage.
         speaker: name of the voice.
         rights: of its recordings; None: none given.
-        encoders: ``NAME.json`` of the exported encoders, which the bundle names.
+        encoders: ``NAME.json`` of the exported encoders, which the bundle lists.
 
     Raises:
-        VoiceCloneError: a graph is not as asked, or differs more than the settings allow; the message has the numbers.
+        VoiceCloneError: a graph has faults, or differs more than the settings allow; the message has the values.
     """
     row = TARGETS[target]
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
@@ -126,8 +126,8 @@ def export_voice(
 
 
 def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The encoders that this voice needs for new clips and Chinese text, as they were exported; those that were not
-    have a name alone."""
+    """The encoders that this voice needs for new clips and Chinese text, as they were exported; the others
+    have only a name."""
     records = {record["name"]: record for record in map(read_json, exported)}
     config = sovits.config
     names = {
@@ -144,7 +144,7 @@ def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Pa
 
 
 def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Reference, description: dict[str, Any]) -> None:
-    """Write graphs with what they are for, the reference clip, and last the description with all digests."""
+    """Write the graphs with notes, the reference clip, and last the description with all digests."""
     from safetensors.numpy import save_file
 
     notes = {name: str(description[name]) for name in NOTED}
@@ -169,7 +169,7 @@ def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Referenc
 def _describe(
     target: str, speaker: str, gpt: Any, sovits: Any, models_dir: Path, features_dir: Path, utterance: str
 ) -> dict[str, Any]:
-    """Content of ``bundle.json`` but for the digests."""
+    """Content of ``bundle.json`` without the digests."""
     languages = [row["language"] for row in read_tsv(features_dir / "manifest.tsv")]
     ranked = sorted(set(languages), key=lambda name: (-languages.count(name), name))
     return {
@@ -200,14 +200,14 @@ def _describe(
 
 
 def _pointer(config: GPTConfig) -> dict[str, Any]:
-    """What a runtime has to know of the pointer; nothing where there is none."""
+    """Entry of the pointer; nothing if there is none."""
     weight = 0.0 if config.pointer_added else GUIDANCE
     note = {"layer": config.pointer_layer, "dim": config.pointer_dim, "guidance": weight}
     return {"pointer": note} if config.pointer_layer else {}
 
 
 def _vocoder(config: SoVITSConfig) -> dict[str, Any]:
-    """What a bundle says of its vocoder, and the version of its format: the first that knows it."""
+    """Entries of the vocoder, and the format version: the first that supports it."""
     if config.decoder == SOURCE_FILTER:
         return {"format_version": SOURCE_FILTER_VERSION, "decoder": SOURCE_FILTER}
     return {

@@ -1,4 +1,4 @@
-"""Graphs of what listens to a reference clip and reads its words, checked against the networks they come from.
+"""Graphs of the encoders of reference clips and Chinese text, checked against the networks they come from.
 
 The voice's own, small ones go into its bundles: ``quantiser`` (content vectors to semantic tokens) and ``style``
 (spectrogram, and speaker vector where there is one, to the style). Those that all voices share are large and are
@@ -46,16 +46,16 @@ if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
 Array = npt.NDArray[Any]
-#: Gives what a graph and the model that it comes from make of the same input.
+#: Outputs of a graph and of the model that it comes from, for the same input.
 Comparison = Callable[[Graph], tuple[Array, Array]]
 log = logging.getLogger(__name__)
 
 QUANTISER, STYLE = "quantiser", "style"
 #: Operator set of the encoders that voices share.
 OPSET = 17
-#: Largest difference of an encoder to its model, relative to the largest value: float32 with other orders of sums.
+#: Largest difference of an encoder from its model, relative to the largest value: sums of float32 in another order.
 MAX_ERROR = 1e-4
-#: What encoders are compared on: a tone that rises and breathes, with some noise; Chinese clauses.
+#: Inputs on which encoders are compared: a rising tone of varying level with some noise; Chinese clauses.
 RATE = 16000
 _TIME = np.arange(int(3.3 * RATE)) / RATE
 SOUND = (
@@ -211,7 +211,7 @@ def _bert(asset: Asset) -> tuple[onnx.ModelProto, Comparison]:
     return graph, lambda made: (read(GraphBert(made)), read(encoder))
 
 
-#: What exports each model that the features are made with.
+#: Exporter of each encoder.
 EXPORTERS: Mapping[str, Callable[[Asset], tuple[onnx.ModelProto, Comparison]]] = {
     "whisper-base": _whisper,
     "chinese-hubert-base": _hubert,
@@ -222,7 +222,7 @@ EXPORTERS: Mapping[str, Callable[[Asset], tuple[onnx.ModelProto, Comparison]]] =
 
 
 def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR) -> dict[str, Any]:
-    """Write ``NAME.onnx`` of a model, compare it with the model, and then write ``NAME.json`` that describes it.
+    """Write ``NAME.onnx`` of a model, compare it with the model, then write ``NAME.json``, its description.
 
     Args:
         asset: one of :data:`EXPORTERS`.
@@ -231,7 +231,7 @@ def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR) -> 
 
     Raises:
         AssetError: no such encoder.
-        VoiceCloneError: the graph differs by more, or stores weights twice.
+        VoiceCloneError: the graph differs by more than the limit, or stores weights twice.
     """
     if asset.name not in EXPORTERS:
         raise AssetError(f"{asset.name}: cannot be exported", f"possible: {', '.join(EXPORTERS)}")

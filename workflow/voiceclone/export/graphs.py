@@ -24,13 +24,13 @@ from voiceclone.text_to_semantic.graph import TextToSemanticGraph
 Inputs = Mapping[str, npt.NDArray[Any]]
 
 #: Stages of the vocoder, counted from the last, that stay in float32 in the integer targets: their few channels carry
-#: the finest detail, and 8 bits there are heard as hiss.
+#: the finest detail, and 8 bits there are audible as hiss.
 FLOAT_STAGES = 2
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the ranges of 8-bit convolutions are measured on.
+    """Inputs on which the ranges of 8-bit convolutions are measured.
 
     Attributes:
         sentences: inputs of the latent graph: codes, phones, style, noise.
@@ -114,7 +114,7 @@ def _int8(
 
 
 def _outputs(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> list[npt.NDArray[Any]]:
-    """What a graph gives for some inputs."""
+    """Outputs of a graph for some inputs."""
     session = onnx_session(model.SerializeToString(), spinning=False)
     return [session.run(None, dict(item))[0] for item in inputs]
 

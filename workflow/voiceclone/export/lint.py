@@ -1,4 +1,4 @@
-"""Checks of finished graphs, as part of the export: what is stored is what was asked for, and stored once."""
+"""Checks of finished graphs, as part of the export: weights have the type of the target and are stored once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLOATS = ("ar_predict_layer", "pointer.")
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a graph."""
+    """A fault of a graph."""
 
     graph: str
     fault: str
@@ -50,8 +50,8 @@ def lint(graphs: dict[str, onnx.ModelProto], target: Target, profiles: Profiles 
 
 
 def lint_stored(graphs: dict[str, onnx.ModelProto]) -> list[Finding]:
-    """Faults of graphs that compute in float32, however small their weights are stored: a weight that is there twice
-    or in double precision, an input of another type."""
+    """Faults of graphs that compute in float32, whatever format stores their weights: a weight stored twice or in
+    double precision, an input of another type."""
     floats = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
     faults = []
     for name, model in graphs.items():
@@ -101,7 +101,7 @@ def _faults(model: onnx.ModelProto, form: Format) -> Iterator[str]:
 
 
 def stored_twice(model: onnx.ModelProto) -> Iterator[str]:
-    """Weights of a model that are there a second time."""
+    """Weights of a model that are stored a second time."""
     seen: dict[Any, str] = {}
     for tensor in tensors(model):
         array = numpy_helper.to_array(tensor)

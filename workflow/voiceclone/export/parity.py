@@ -1,4 +1,4 @@
-"""How closely a bundle follows the models that it was made from, on the voice's held-out utterances."""
+"""Compares a bundle with the models that it was exported from, on the voice's held-out utterances."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from voiceclone.backends.waveform import Frames, Source
 from voiceclone.errors import VoiceCloneError
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
-from voiceclone.speaking.kernel_backend import KernelBackend, runs_with_kernels
+from voiceclone.speaking.guidance import softmax
 from voiceclone.speaking.reference import has_bert
-from voiceclone.speaking.runtimes import open_backend
-from voiceclone.speaking.sampling import softmax
+from voiceclone.speaking.runtimes import KernelBackend, open_backend, runs_with_kernels
 from voiceclone.speaking.tokens import joined_features
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import Target
@@ -32,13 +31,13 @@ WINDOW, HOP, FLOOR = 1024, 256, 1e-4
 SAMPLE_RATE = 32000
 
 
-def held_out_sentences(features_dir: Path, channels: int, style: Floats, most: int) -> dict[str, dict[str, Any]]:
-    """Inputs of the latent graph for held-out utterances, by name; for training ones where none are held out.
+def held_out_sentences(features_dir: Path, channels: int, style: Floats, limit: int) -> dict[str, dict[str, Any]]:
+    """Inputs of the latent graph for held-out utterances, by name; for training ones if none are held out.
 
-    Where the voice reads BERT features, one of them has some.
+    If the voice reads BERT features, one of them has some.
     """
     rows = sorted(read_tsv(features_dir / "manifest.tsv"), key=lambda row: row["utterance"])
-    chosen = ([row for row in rows if row["split"] == "heldout"] or rows)[:most]
+    chosen = ([row for row in rows if row["split"] == "heldout"] or rows)[:limit]
     read = text_features(features_dir)
     if read and not any(row["utterance"] in read for row in chosen):
         chosen[-1] = min((row for row in rows if row["utterance"] in read), key=lambda row: row["split"] != "heldout")
@@ -46,7 +45,7 @@ def held_out_sentences(features_dir: Path, channels: int, style: Floats, most: i
 
 
 def text_features(features_dir: Path) -> dict[str, Floats]:
-    """BERT features (1024, X) by utterance, of those that have some: what is Chinese in a voice trained with them."""
+    """BERT features (1024, X) by utterance, for Chinese ones of a voice trained with them."""
     if not has_bert(features_dir):
         return {}
     store = open_store(features_dir / "bert.safetensors")
@@ -77,7 +76,7 @@ def compare_engines(
     reference: Reference,
     texts: Mapping[str, Floats],
 ) -> dict[str, Any]:
-    """:func:`compare` a bundle run by onnxruntime on the CPU, and under ``kernels`` run by those, where they are."""
+    """:func:`compare` a bundle run by onnxruntime on the CPU, and under ``kernels`` by the kernels if there are any."""
     graphs = open_backend(folder, description, device="cpu", engine="onnxruntime")
     parity = compare(graphs, trained, sentences, reference, texts)
     if runs_with_kernels(description):
@@ -102,19 +101,19 @@ def compare(
     """Run both on the same sentences.
 
     Args:
-        exported: what is measured.
-        trained: what it is held against.
+        exported: the backend to measure.
+        trained: the backend to compare with.
         sentences: inputs of the latent graph by utterance.
-        reference: the clip that both speak after.
+        reference: the clip of both.
         texts: BERT features by utterance, zeros for the others.
 
     Returns:
-        ``max_error`` of logits and waveform relative to their largest value; ``greedy_equal``: whether greedy decoding
-        gives the same tokens; ``token_agreement``: share of the recordings' tokens before which both prefer the same
+        ``max_error`` of logits and waveform relative to their largest value; ``greedy_equal``: greedy decoding gives
+        the same tokens; ``token_agreement``: share of the recordings' tokens before which both prefer the same
         next one; ``divergence``: mean Kullback-Leibler divergence of the next token's distribution, in nats;
         ``spectral_distance_db``: mean distance of log spectra of the waveforms. Of a source-filter decoder the
         waveforms are compared with the same F0 and voicing, since pulses drift apart with the smallest difference of
-        F0; ``pitch`` tells of those: ``max_cents`` and ``mean_cents`` where both are voiced, ``other_voicing`` the
+        F0; ``pitch`` measures those: ``max_cents`` and ``mean_cents`` where both are voiced, ``other_voicing`` the
         share of frames where one is. ``with_bert``: utterances that were read with BERT features, if the voice has any.
     """
     errors, same, divergences, distances = {"logits": 0.0, "waveform": 0.0}, [], [], []
@@ -139,13 +138,13 @@ def compare(
         "spectral_distance_db": float(np.mean(distances)),
         "utterances": list(sentences),
         **({"with_bert": sum(name in texts for name in sentences)} if texts else {}),
-        **({"pitch": pitch.figures()} if trained.pitched else {}),
+        **({"pitch": pitch.metrics()} if trained.pitched else {}),
     }
 
 
 @dataclass
 class Pitch:
-    """How far F0 and voicing of an exported source-filter decoder are from the trained one's."""
+    """Differences of F0 and voicing between an exported source-filter decoder and the trained one."""
 
     cents: list[Floats] = field(default_factory=list)
     flips: list[npt.NDArray[np.bool_]] = field(default_factory=list)
@@ -156,15 +155,15 @@ class Pitch:
         self.flips.append(voiced != other)
         self.cents.append((1200 / np.log(2) * np.abs(mine.log_f0 - theirs.log_f0))[voiced & other])
 
-    def figures(self) -> dict[str, float]:
-        """See :func:`compare`; cents are 0 where nothing is voiced."""
+    def metrics(self) -> dict[str, float]:
+        """See :func:`compare`; cents are 0 if nothing is voiced."""
         cents = np.concatenate([*self.cents, np.zeros(1, np.float32)])
         largest, mean = float(cents.max()), float(cents.sum() / max(1, len(cents) - 1))
         return {"max_cents": largest, "mean_cents": mean, "other_voicing": float(np.concatenate(self.flips).mean())}
 
 
 def _waves(exported: Backend, trained: Backend, item: Mapping[str, Any], pitch: Pitch) -> list[Floats]:
-    """Waveforms of one sentence by both."""
+    """Waveforms of one sentence from both."""
     codes, phones = item["codes"].reshape(-1), item["phones"].reshape(-1)
     inputs = codes, phones, item["style"], item["noise"]
     if not trained.pitched:
@@ -176,10 +175,10 @@ def _waves(exported: Backend, trained: Backend, item: Mapping[str, Any], pitch: 
 
 
 def check(parity: Mapping[str, Any], target: Target, settings: ExportSettings, how: str = "") -> None:
-    """Compare with the limits of a target; ``how`` it was run is added to its name.
+    """Compare with the limits of a target; ``how`` is added to its name in the message.
 
     Raises:
-        VoiceCloneError: names each figure beyond its limit.
+        VoiceCloneError: a value is beyond its limit; the message lists all.
     """
     worst = max(parity["max_error"].values())
     faults = []
@@ -188,10 +187,10 @@ def check(parity: Mapping[str, Any], target: Target, settings: ExportSettings, h
     if target.format == "fp32" and not parity["greedy_equal"]:
         faults.append("greedy decoding gives other tokens")
     if target.min_agreement:
-        least = getattr(settings, target.min_agreement)
-        if parity["token_agreement"] < least:
+        min_agreement = getattr(settings, target.min_agreement)
+        if parity["token_agreement"] < min_agreement:
             faults.append(
-                f"prefers the same next token in {parity['token_agreement']:.1%}, at least {least:.1%} expected"
+                f"prefers the same next token in {parity['token_agreement']:.1%}, at least {min_agreement:.1%} expected"
             )
         if parity["spectral_distance_db"] > settings.max_spectral_distance_db:
             faults.append(
@@ -210,7 +209,7 @@ def check(parity: Mapping[str, Any], target: Target, settings: ExportSettings, h
     if faults:
         raise VoiceCloneError(
             f"export {target.name}{how}: differs from the trained model: " + "; ".join(faults),
-            "take a more exact target, or raise the limit under 'export' if you accept the difference",
+            "use a more exact target, or raise the limit under 'export' if you accept the difference",
         )
 
 

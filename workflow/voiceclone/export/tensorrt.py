@@ -4,9 +4,9 @@ The types in the graphs are what an engine computes in (strongly typed networks)
 in float32. Text to semantic is in half precision in both targets: a step waits for its weights, and for weights alone,
 without activations, TensorRT documents 4 bits only. 8-bit convolutions are pairs of Q and DQ.
 
-What the parser does not read is known from the operator support matrix of onnx-tensorrt for TensorRT 10.0
+The limits of the parser are those of the operator support matrix of onnx-tensorrt for TensorRT 10.0
 (docs/operators.md), the oldest version that the bundles are for, and from what it checks of single operators. Branches
-and loops are read but refused here: they keep the builder from fusing what is in them.
+and loops are read but rejected here: they keep the builder from fusing what is in them.
 
 An engine runs no shape outside its profiles: the smallest, usual and largest shape of every input. The
 text-to-semantic engine has two profiles, because one graph serves a first pass over many rows without a past, and
@@ -76,7 +76,7 @@ Values = Mapping[str, np.ndarray[Any, Any]]
 
 
 def not_for_tensorrt(model: onnx.ModelProto) -> list[str]:
-    """What TensorRT's parser does not read of a model, with the names of nodes and operators; empty if nothing."""
+    """Faults of a model for TensorRT's parser, with the names of nodes and operators; empty if none."""
     faults = [fault for entry in model.opset_import if (fault := _opset_fault(entry))]
     if model.ir_version > LAST_IR_VERSION:
         faults.append(f"version {model.ir_version} of the file format: TensorRT 10.0 reads up to {LAST_IR_VERSION}")
@@ -182,13 +182,13 @@ Shape = list[int]
 #: For each profile of a graph, for each input: the shapes ``min``, ``opt`` and ``max``.
 Profile = Mapping[str, Mapping[str, Shape]]
 Profiles = Mapping[str, Sequence[Profile]]
-#: Least, usual and largest size.
+#: Smallest, usual and largest size.
 Range = tuple[int, int, int]
-#: Most semantic tokens of a piece (60 s), of a usual one, and of a reference clip (10 s), 25 a second.
+#: Semantic tokens (25 a second) of the longest sentence (60 s), of a usual one, and of a reference clip (10 s).
 TOKENS, USUAL_TOKENS, PROMPT_TOKENS = 1500, 125, 250
-#: Semantic tokens per phone where nothing is known of a voice, and of a very hasty speaker.
+#: Semantic tokens per phone of an unknown voice, and of a very fast speaker.
 USUAL_RATE, HASTY_RATE = 2.0, 0.5
-#: Frames per token, and the slowest speed at which a piece of most tokens can still be spoken.
+#: Frames per token, and the slowest speed at which the longest sentence can still be spoken.
 FRAMES_PER_TOKEN, SLOWEST = 2, 0.5
 SCRIPT = "build_engines.sh"
 HEADER = """\
@@ -203,12 +203,12 @@ mkdir -p engines
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long texts and clips of a voice are.
+    """Lengths of texts and clips of a voice.
 
     Attributes:
-        phones: most phones of a piece of text.
+        phones: maximum phones of a sentence.
         usual_phones: those of a usual one.
-        prompt_phones: most phones of a reference clip.
+        prompt_phones: maximum phones of a reference clip.
         usual_prompt: rows that the voice's own clip takes, phones and tokens.
     """
 
@@ -219,15 +219,15 @@ class Sizes:
 
     @classmethod
     def of(cls, rates: Mapping[str, float], reference: Reference) -> Sizes:
-        """From the voice's tokens per phone by language and its reference clip; hasty speech is twice as fast."""
+        """From the voice's tokens per phone by language and its reference clip; fast speech is twice as fast."""
         usual = min(rates.values(), default=USUAL_RATE)
-        least = max(HASTY_RATE, usual / 2)
-        counts = (math.ceil(TOKENS / least), math.ceil(USUAL_TOKENS / usual), math.ceil(PROMPT_TOKENS / least))
+        lowest = max(HASTY_RATE, usual / 2)
+        counts = (math.ceil(TOKENS / lowest), math.ceil(USUAL_TOKENS / usual), math.ceil(PROMPT_TOKENS / lowest))
         return cls(*counts, len(reference.phones) + len(reference.tokens))
 
     @property
     def rows(self) -> int:
-        """Most rows of a first pass."""
+        """Maximum rows of a first pass."""
         return self.prompt_phones + PROMPT_TOKENS + self.phones
 
     @property
@@ -309,7 +309,7 @@ def trtexec(name: str, found: Sequence[Profile]) -> list[str]:
 
 
 def build_script(found: Profiles) -> str:
-    """A shell script with one ``trtexec`` per graph; names and numbers alone, nothing that a user wrote."""
+    """A shell script with one ``trtexec`` per graph; names and numbers alone, no text of a user."""
     return HEADER + "".join(f"{shlex.join(trtexec(name, entry))}\n" for name, entry in found.items())
 
 
@@ -334,7 +334,7 @@ def tensorrt_graphs(
             raise VoiceCloneError(
                 "export trt-int8: its 8 bits are those of a HiFi-GAN's convolutions, this voice has a source-filter "
                 "decoder",
-                "take trt-fp16",
+                "use trt-fp16",
             )
         decoder = {"latent": latent_graph(sovits, opset), "frames": frames_graph(sovits, opset)}
     else:

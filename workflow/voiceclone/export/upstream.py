@@ -1,7 +1,7 @@
-"""Voices in and out of the public program: its GPT and SoVITS files to a folder of models here, and back.
+"""Imports voices of GPT-SoVITS, and exports voices to it: its two files to a folder of models here, and back.
 
-The folder is what the training stages leave, so synthesis and export read it like any other. Weights keep the
-number format of their file, and its configuration is kept beside them: the way back gives the same weights bit for bit.
+The folder has the files of the training stages, so synthesis and export read it like any other. Weights keep the number
+format of their file, and its configuration is kept beside them: the export gives the same weights bit for bit.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from voiceclone.models.voice import load_gpt, load_sovits
 
 
 def import_voice(gpt: Path, sovits: Path, output: Path) -> list[str]:
-    """Write the models of a public voice as the training stages would leave them.
+    """Write the models of a GPT-SoVITS voice in the format of the training stages.
 
     Args:
-        gpt: ``.ckpt``, small weights or a checkpoint of the public training.
+        gpt: ``.ckpt``, small weights or a checkpoint of its training.
         sovits: ``.pth``, likewise; small weights lack the posterior encoder and cannot be trained further.
         output: folder to make.
 
     Returns:
-        What was read, a line for each file.
+        A summary line for each file.
 
     Raises:
         AssetError: a file is not what it should be, or the two do not belong together.
         DataError: the folder exists.
     """
     if output.exists():
-        raise DataError(f"{output}: exists already", "name a folder that does not exist, or delete this one")
+        raise DataError(f"{output}: exists already", "give a folder that does not exist, or delete this one")
     text, speech = read_public(gpt), read_public(sovits)
     text_config, speech_config = gpt_config(text), sovits_config(speech)
     for name in ("codes", "phones"):
         ours, theirs = getattr(text_config, name), getattr(speech_config, name)
         if ours != theirs:
-            raise AssetError(f"{gpt}: a GPT of {ours} {name}; {sovits} has {theirs}", "take files of one version")
+            raise AssetError(f"{gpt}: a GPT of {ours} {name}; {sovits} has {theirs}", "use files of one version")
     with atomic_folder(output) as folder:
         _write_model(folder, "gpt", text, text_config)
         _write_model(folder, "sovits", speech, speech_config)
@@ -65,7 +65,7 @@ def import_voice(gpt: Path, sovits: Path, output: Path) -> list[str]:
 
 
 def export_upstream(models_dir: Path, output: Path, name: str = "") -> list[Path]:
-    """Write the models of a voice as public small weights: float16, no posterior encoder.
+    """Write the models of a voice as small weights of GPT-SoVITS: float16, no posterior encoder.
 
     Args:
         models_dir: folder of the trained or imported models.
@@ -76,7 +76,7 @@ def export_upstream(models_dir: Path, output: Path, name: str = "") -> list[Path
         The two files.
 
     Raises:
-        AssetError: public programs have no model of these sizes.
+        AssetError: GPT-SoVITS has no model of these sizes.
         DataError: the models are missing or damaged.
     """
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
@@ -94,13 +94,13 @@ def export_upstream(models_dir: Path, output: Path, name: str = "") -> list[Path
 
 
 def _in_order(path: Path, network: nn.Module) -> State:
-    """Weights as stored, in the order that public files have them in."""
+    """Weights as stored, in the order of GPT-SoVITS."""
     stored = load_file(str(path))
     return {key: stored[key] for key in network.state_dict()}
 
 
 def _of_file(report: dict[str, Any], label: str) -> tuple[str, dict[str, Any] | None]:
-    """What to say of the training, and the configuration of the file that the model was imported from."""
+    """Description of the training, and the configuration of the file that the model was imported from."""
     imported = report.get("imported")
     if imported is None:
         return label.format(epochs=report["epochs"], steps=report["step"]), None
@@ -144,7 +144,7 @@ def _write_model(folder: Path, kind: str, file: PublicFile, config: Architecture
 
 
 def _write_tokenizer(folder: Path, speech: PublicFile) -> None:
-    """The quantiser apart, in float32, as the tokenizer stage takes it from a base."""
+    """The quantizer alone, in float32, as the tokenizer stage takes it from a base."""
     tensors = {key: speech.weights[key].float() for key in TOKENIZER_KEYS}
     path = folder / "tokenizer.safetensors"
     save_file(_contiguous(tensors), path)

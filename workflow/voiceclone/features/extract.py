@@ -16,7 +16,7 @@ from voiceclone.features.phones import PhonesCache, phones_key
 from voiceclone.features.spectrogram import BINS, HOP, PER_FRAME, magnitudes, to_float, track_pitch, training_audio
 from voiceclone.features.spectrogram import RATE as TRAINING_RATE
 from voiceclone.features.store import Array, ArrayCache, Entry, write_store
-from voiceclone.files import Row, canonical_json, contained_path, read_tsv, write_tsv
+from voiceclone.files import Row, canonical_json, contained_path, read_tsv, table_columns, write_tsv
 from voiceclone.languages import WITH_BERT
 from voiceclone.lineage.items import item_key
 from voiceclone.listeners.bert import BertEncoder, check_finite
@@ -33,16 +33,13 @@ from voiceclone.text.lexicon import Lexicon
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
-COLUMNS = (
-    "utterance", "split", "seconds", "language", "text", "phones", "polyphones", "frames",
-    "key_phones", "key_content", "key_speaker", "key_spectrogram", "key_verification", "key_bert", "audio_sha256",
-)  # fmt: skip
+COLUMNS = table_columns("features")
 #: What a corpus of many speakers says of an utterance beside.
 SPEAKERS_COLUMNS = ("speaker", "source", "bandwidth", "weight", "use")
 TEXTS_AT_ONCE = 64  # of which the BERT vectors are held in memory
 OPTIONAL = ("verification", "bert", "pitch")  # kinds that only some voices need, and bert only some utterances
 SOUND = ("spectrogram", "audio")  # kinds that the training of the GPT does not read
-REJECTED_COLUMNS = ("utterance", "reason", "detail")
+REJECTED_COLUMNS = table_columns("rejected_features")
 CORPUS_COLUMNS = ("utterance", "path", "sha256", "seconds", "language", "text", "split")
 log = logging.getLogger(__name__)
 
@@ -295,9 +292,10 @@ def extract_features(
         raise DataError(f"{corpus}: none of {len(rows)} utterances can be used{first}", hint)
     _write_stores(output, usable, extractor)
     extractor.prune()
-    pitch = ("key_pitch",) if settings.pitch else ()  # tables of voices without it stay as they were
-    many = SPEAKERS_COLUMNS if "speaker" in usable[0].row else ()
-    write_tsv(output / "manifest.tsv", (*COLUMNS, *pitch, *many), (utterance.manifest_row for utterance in usable))
+    absent = set() if settings.pitch else {"key_pitch"}  # tables of voices without it stay as they were
+    absent |= set() if "speaker" in usable[0].row else set(SPEAKERS_COLUMNS)
+    shown = [column for column in COLUMNS if column not in absent]
+    write_tsv(output / "manifest.tsv", shown, (utterance.manifest_row for utterance in usable))
 
 
 def with_polyphones(

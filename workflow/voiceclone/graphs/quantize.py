@@ -165,7 +165,7 @@ def static_int8(
         model: float32.
         inputs: of the graph, on which the ranges are measured.
         float_nodes: names of convolutions that stay in float32.
-        cache: file of the measured ranges; read if it is there, written if not. Its name must stand for the graph and
+        cache: file of the measured ranges; read if present, else written. Its name must identify the graph and
             the inputs.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quant_pre_process

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.errors import DataError
-from voiceclone.files import Row, digest, read_tsv, sha256_file, write_text, write_tsv
+from voiceclone.files import Row, digest, read_tsv, sha256_file, table_columns, write_text, write_tsv
 
 log = logging.getLogger(__name__)
 TABLE = Path("results/contents.tsv")
-COLUMNS = ("file", "size", "time_ns", "sha256")
+COLUMNS = table_columns("contents")
 
 
 def recorded(root: Path) -> dict[str, Row]:

@@ -1,4 +1,4 @@
-"""What is said, as vectors: encoders of speech content behind one interface, 50 vectors per second."""
+"""Encoders of speech content behind one interface, 50 vectors per second."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ from markupsafe import Markup, escape
 from voiceclone.sound.io import Waveform, resample
 
 Points = Sequence[tuple[float, float]]
-MOST_POINTS = 160  # per line: more cannot be told apart at this size
+MAX_POINTS = 160  # per line: more cannot be told apart at this size
 
 
-def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Round numbers between two bounds, at most about ``most``."""
+def ticks(low: float, high: float, max_ticks: int = 4) -> list[float]:
+    """Round numbers between two bounds, at most about ``max_ticks``."""
     if not high > low:
         return [low]
-    rough = (high - low) / most
+    rough = (high - low) / max_ticks
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -42,11 +42,11 @@ def short(value: float) -> str:
     return f"{value:.3g}" if size < 1000 else f"{value:.0f}"
 
 
-def thin(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """At most ``most`` points: means of equal runs, with the last point kept."""
-    if len(points) <= most:
+def thin(points: Points, max_points: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """At most ``max_points`` points: means of equal runs, with the last point kept."""
+    if len(points) <= max_points:
         return [(float(x), float(y)) for x, y in points]
-    groups = np.array_split(np.asarray(points, dtype=np.float64), most)
+    groups = np.array_split(np.asarray(points, dtype=np.float64), max_points)
     return [(float(group[-1, 0]), float(group[:, 1].mean())) for group in groups]
 
 

@@ -32,7 +32,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def voice_entry(path: Path, record: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    """What the page shows of one voice."""
+    """Content of the page for one voice."""
     rows = []
     summaries = measured(record["evaluations"])
     for target in (name for name in record["targets"] if name in summaries):

@@ -1,4 +1,4 @@
-"""What a report shows, read from the files of a voice: recordings, corpus, trainings, figures, samples."""
+"""Content of a report, read from the files of a voice: recordings, corpus, trainings, metrics, samples."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def timelines(results: Path, corpus: Sequence[Row], dropped: Sequence[Row]) -> d
 
 
 def take_rows(results: Path, strips: Mapping[str, Markup]) -> list[dict[str, Any]]:
-    """One entry per take: what was recorded and what separation and cleaning did, with figures before and after."""
+    """One entry per take: what was recorded and what separation and cleaning did, with measures before and after."""
     separated = {row["take"]: row for row in optional_table(results / "separated" / "manifest.tsv")}
     clean = {row["take"]: row for row in optional_table(results / "clean" / "manifest.tsv")}
     return [
@@ -107,7 +107,7 @@ def take_rows(results: Path, strips: Mapping[str, Markup]) -> list[dict[str, Any
 def seconds_by_fate(
     results: Path, takes: Sequence[Row], corpus: Sequence[Row], dropped: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Where every recorded second went: training, held out, silence, rejected by reason. Largest first in its class."""
+    """Uses of every recorded second: training, held out, silence, rejected by reason. Largest first in its class."""
     totals: dict[tuple[str, str], float] = defaultdict(float)
     for row in corpus:
         reason = f"{UNREAD} {row['unread']}" if row.get("unread") else ""
@@ -193,7 +193,7 @@ def metric_rows(summaries: Mapping[str, Mapping[str, Any]], kind: str) -> list[d
     return rows
 
 
-def chosen_items(tables: Mapping[str, Sequence[Row]], most: int) -> list[str]:
+def chosen_items(tables: Mapping[str, Sequence[Row]], max_items: int) -> list[str]:
     """Items to be heard: held-out and fixed in turn, first those that most targets have."""
     spread: Counter[str] = Counter()
     kinds: dict[str, str] = {}
@@ -206,7 +206,7 @@ def chosen_items(tables: Mapping[str, Sequence[Row]], most: int) -> list[str]:
         for kind in ("heldout", "fixed")
     ]
     mixed = [item for pair in _interleave(queues) for item in pair]
-    return mixed[:most]
+    return mixed[:max_items]
 
 
 def _interleave(queues: Sequence[Sequence[str]]) -> Iterable[list[str]]:
@@ -221,7 +221,7 @@ class Budget:
     left: float
 
     def take(self, size: int) -> bool:
-        """Whether ``size`` more bytes fit; if so they are used up."""
+        """True if ``size`` more bytes fit; if so they are used up."""
         if size > self.left:
             return False
         self.left -= size
@@ -271,7 +271,7 @@ def listening_cards(
 
 
 def tiles(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The figures at the top of the page, of the target a user would speak with."""
+    """The values at the top of the page, of the target a user would speak with."""
     target = spoken_by(summaries)
     if target is None:
         return []

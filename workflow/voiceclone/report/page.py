@@ -1,4 +1,4 @@
-"""The report of one voice: a single HTML file with sound, pictures, figures and provenance, and the same as JSON."""
+"""The report of one voice: a single HTML file with sound, pictures, metrics and provenance, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def page(template: str, **values: Any) -> str:
 
 
 def trained_from_scratch(config: Mapping[str, Any]) -> bool:
-    """Whether one of the models was trained without pretrained weights: by its ``base``, else by the preset."""
+    """True if one of the models was trained without pretrained weights: by its ``base``, else by the preset."""
     blocks = [config.get(name) for name in ("gpt", "sovits")]
     bases = [block["base"] for block in blocks if isinstance(block, Mapping) and "base" in block]
     return "" in bases if bases else config.get("preset") in SMALL_PRESETS
@@ -169,7 +169,7 @@ def build_report(
         provenance_file: the JSON file.
         config_file: the resolved configuration of the run.
         targets: evaluated targets, in the order of the columns.
-        asset_files: ``asset.json`` of the pretrained models at hand.
+        asset_files: ``asset.json`` of the pretrained models.
         settings: contents and size.
         repository: checkout of the code.
     """

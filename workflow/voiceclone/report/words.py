@@ -1,4 +1,4 @@
-"""The report's vocabulary: names of metrics, targets and languages, and what the figures mean in plain words."""
+"""The report's vocabulary: names of metrics, targets and languages, and explanations of the values in plain words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voiceclone.languages import LANGUAGES
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the table of figures. ``better``: ``low``, ``high`` or empty where neither is better."""
+    """A row of the table of metrics. ``better``: ``low``, ``high`` or empty where neither is better."""
 
     name: str
     title: str
@@ -150,7 +150,7 @@ METRICS = (
     ),
 )
 
-#: What became of a second of a recording, in the order of the tables.
+#: Outcomes of a second of a recording, in the order of the tables.
 STATES = {
     "train": "Training",
     "heldout": "Held out",
@@ -249,7 +249,7 @@ def whole(value: Any) -> str:
 
 
 def target_name(target: str) -> str:
-    """What a target is called in a heading."""
+    """Name of a target in a heading."""
     return TARGETS.get(target, target)
 
 

@@ -1,7 +1,7 @@
 """Is there music under the voice? A measurement on a few excerpts, and the decision of ``mode: auto``.
 
 A separator trained on songs puts noise into its accompaniment too, so energy alone would send every noisy take through
-it. Music is told from noise by tones that hold for at least two analysis frames and then give way to others: hiss and
+it. Music differs from noise by tones that hold for at least two analysis frames and then give way to others: hiss and
 rumble have no such tones, hum and buzz have tones that never change. The functions that cut a take, into excerpts or
 into overlapping pieces that are joined again, are shared by the other stages of sound.
 """
@@ -87,7 +87,7 @@ class Splitter(Protocol):
 
 @dataclass(frozen=True)
 class Accompaniment:
-    """What the excerpts say.
+    """Summary of the excerpts.
 
     Attributes:
         ratio_db: energy of the voice over that of the rest in dB, from -60 to 60.

@@ -1,4 +1,4 @@
-"""Which channels of a recording carry the voice: measured, so that noise, a copy or another person is never mixed in.
+"""Channels of a recording that carry the voice: measured, so that noise, a copy or another person is never mixed in.
 
 Two channels that hold the same sound are averaged, the second one turned over where it is inverted. Else the channel
 with the best signal-to-noise ratio is taken, unless another one holds a voice of its own: then the file is of two
@@ -52,7 +52,7 @@ class Mix:
     why: str = ""
 
     def __str__(self) -> str:
-        """As a cell: ``1``, ``1+2``, ``1-2``."""
+        """Table cell: ``1``, ``1+2``, ``1-2``."""
         return "".join(f"{channel:+d}" for channel in self.channels).lstrip("+")
 
     @classmethod
@@ -76,7 +76,7 @@ class Mix:
 
     @property
     def plain(self) -> bool:
-        """Whether every kept channel is as it was recorded."""
+        """True if every kept channel is as it was recorded."""
         return all(channel > 0 for channel in self.channels)
 
 
@@ -163,7 +163,7 @@ _WORDS = {
 
 
 def _compare(powers: Array, ratios: list[float], best: int, other: int, correlation: float, alive: bool) -> str:
-    """What another channel is to the best one."""
+    """Relation of another channel to the best one."""
     if not alive:
         return "silent"
     if abs(correlation) >= SAME_SOUND:
@@ -188,7 +188,7 @@ def _active(powers: Array) -> npt.NDArray[np.bool_]:
 
 
 def dryness(powers: Array) -> float:
-    """How fast sound dies away, in dB a frame: a room far from the microphone fills the gaps between syllables."""
+    """Decay of sound in dB per frame: a room far from the microphone fills the gaps between syllables."""
     decibels = 10 * np.log10(powers + 1e-12)
     sounding = _active(powers)[:-1]
     return -float(np.percentile(np.diff(decibels)[sounding], 10)) if sounding.any() else 0.0
@@ -213,7 +213,7 @@ def turns(one: Array, other: Array) -> float:
 
 
 def common_events(one: Array, other: Array) -> float:
-    """How much the levels of two channels rise and fall together, the one up to 0.1 s after the other: at most 1."""
+    """Correlation of the levels of two channels, the one up to 0.1 s after the other: at most 1."""
     first, second = (10 * np.log10(powers + 1e-10) for powers in (one, other))
     lags = range(-round(0.1 / FRAME_SECONDS), round(0.1 / FRAME_SECONDS) + 1)
     return max(_correlation(first, second, lag) for lag in lags)

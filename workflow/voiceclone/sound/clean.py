@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.errors import DataError
-from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns
 from voiceclone.sound.accompaniment import excerpt_slices
 from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
 from voiceclone.sound.each_take import each_take
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 TRAINING_RATE = 32_000
 PIECE_SECONDS = 9.5  # a little more than the window of DNSMOS
-LEVELS = ("lufs_before", "lufs_after", "true_peak_dbtp", "snr_before", "snr_after")
-SCORES = ("dnsmos_before", "dnsmos_after", "similarity", "denoised", "note")
-COLUMNS = ("take", "path", "sha256", "seconds", "sample_rate", *LEVELS, *SCORES)
+COLUMNS = table_columns("clean")
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def clean_take(
     Args:
         samples: float32 (frames,).
         rate: in Hz.
-        denoiser: None leaves denoising out.
+        denoiser: None: no denoising.
         judge: scores before and after.
 
     Returns:
@@ -134,7 +133,7 @@ def _rounded(value: float | None, digits: int = 2) -> float | None:
 
 
 def verdict(before: float | None, after: float | None, similarity: float | None, settings: CleanSettings) -> str:
-    """Why a denoised take is worse than it was, or "" when nothing speaks against it."""
+    """Reason why a denoised take is worse than before, or ""."""
     if before is not None and after is not None and after < before - settings.dnsmos_loss:
         return f"DNSMOS OVRL fell from {before:.2f} to {after:.2f}"
     if similarity is not None and similarity < settings.similarity:
@@ -142,26 +141,12 @@ def verdict(before: float | None, after: float | None, similarity: float | None,
     return ""
 
 
-def open_judge(settings: CleanSettings, dnsmos: Asset | None, encoder: Asset | None) -> Judge:
-    """Load the models that were given; both are optional."""
-    quality = speaker = None
-    if dnsmos is not None:
-        from voiceclone.listeners.mos import Dnsmos
-
-        quality = Dnsmos(dnsmos)
-    if encoder is not None:
-        from voiceclone.listeners.campplus import SpeakerEncoder
-
-        speaker = SpeakerEncoder(encoder)
-    return Judge(quality, speaker, settings.score_seconds)
-
-
 def clean_speaker(
     separated: Path,
     output: Path,
     settings: CleanSettings,
-    dnsmos: Asset | None = None,
-    encoder: Asset | None = None,
+    open_judge: Callable[[], Judge] = Judge,
+    judges: Sequence[Asset] = (),
     deepfilter: Asset | None = None,
     label: str = "clean",
 ) -> None:
@@ -171,8 +156,8 @@ def clean_speaker(
         separated: manifest of the separation stage.
         output: ``clean/manifest.tsv``.
         settings: of the stage.
-        dnsmos: asset of the quality predictor; without it the quality check is left out.
-        encoder: asset ``campplus``; without it the similarity check is left out.
+        open_judge: loads the judge; called once, when the first take is cleaned.
+        judges: assets that it loads, part of every cache key.
         deepfilter: asset ``deepfilternet3``, needed where the settings name it.
         label: for progress.
 
@@ -181,10 +166,10 @@ def clean_speaker(
         AssetError: the denoiser that the settings name was not given or cannot run here.
     """
     rows = read_tsv(separated, required=("take", "path", "sha256"))
-    used = [dnsmos, encoder, deepfilter if settings.method == "deepfilternet3" else None]
-    assets = digest([asset.digest for asset in used if asset is not None])
+    used = [*judges, *([deepfilter] if deepfilter is not None and settings.method == "deepfilternet3" else [])]
+    assets = digest([asset.digest for asset in used])
     denoiser = None if settings.denoise == "never" else make_denoiser(settings, deepfilter)
-    judge = cache(lambda: open_judge(settings, dnsmos, encoder))
+    judge = cache(open_judge)
 
     def make(row: Row, target: Path) -> dict[str, Any]:
         return _make(separated.parent, row, target, settings, denoiser, judge())

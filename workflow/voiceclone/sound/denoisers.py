@@ -88,7 +88,7 @@ class DeepFilter:
 
 
 class Denoiser(Protocol):
-    """What the cleaning stage calls."""
+    """Interface of a denoiser."""
 
     digest: str
 

@@ -37,7 +37,7 @@ def each_take(
         settings: of the stage.
         assets: digest of the models.
         make: writes the sound of a row to a path and returns its record.
-        done: column that tells whether the take was treated, for the log.
+        done: column that says if the take was processed, for the log.
         label: for progress.
     """
     cache, progress, result = ItemCache(stage, settings, output.parent), Progress(label, len(rows)), []

@@ -43,7 +43,7 @@ class TruncatedError(DataError):
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """What a file's header says: rate in Hz, channels, codec, frames (None: unknown), and who decodes it.
+    """Header of a sound file: rate in Hz, channels, codec, frames (None: unknown), and who decodes it.
 
     Of several sound tracks ``track`` (from 0) is the one that speaks, of ``tracks``. ``to_end``: the header's length
     is wrong, the file is read to its end.
@@ -87,7 +87,7 @@ def probe(path: Path) -> SoundInfo:
 
 
 def wav_length_is_wrong(path: Path) -> bool:
-    """Whether a WAV file's header tells a length that cannot be: zero before samples, or an end in mid-air.
+    """True if a WAV file's header gives an impossible length: zero before samples, or an end in mid-air.
 
     Programs that write to a pipe, or are killed, leave 0 or a guess there. A length beyond the end of the file, such as
     0xFFFFFFFF, needs no help: the samples end with the file.
@@ -210,7 +210,7 @@ def _probe_with_ffmpeg(path: Path, to_end: bool = False) -> SoundInfo:
 
 
 def _speech(path: Path, track: SoundInfo) -> float:
-    """How much a track sounds like speech: the ratio in dB of its loud frames to its pauses, in its first minutes."""
+    """Measure of speech in a track: the ratio in dB of its loud frames to its pauses, in its first minutes."""
     from voiceclone.sound.snr import FRAME_SECONDS, snr_of_powers
 
     size, powers = max(1, int(FRAME_SECONDS * track.sample_rate)), []

@@ -1,4 +1,4 @@
-"""Figures of a recording in one pass and constant memory: peak, loudness, bandwidth, clipping, offset, noise.
+"""Measures of a recording in one pass and constant memory: peak, loudness, bandwidth, clipping, offset, noise.
 
 Loudness follows ITU-R BS.1770-4 with the K-weighting filters of pyloudnorm; a test compares the two.
 """
@@ -27,7 +27,7 @@ LEVELS = 1000  # resolution of the histogram of flat tops
 
 @dataclass(frozen=True)
 class Measures:
-    """Figures of one recording; None where it is too short or too quiet to tell.
+    """Measures of one recording; None where it is too short or too quiet.
 
     Attributes:
         seconds: length.
@@ -62,7 +62,7 @@ def decibels(power: float) -> float | None:
 
 
 def measure(samples: Waveform, rate: int) -> Measures:
-    """Figures of samples in memory: float (frames,) or (frames, channels) at ``rate`` Hz."""
+    """Measures of samples in memory: float (frames,) or (frames, channels) at ``rate`` Hz."""
     meter = Meter(rate)
     meter.add(np.asarray(samples, dtype=np.float32).reshape(len(samples), samples.shape[1] if samples.ndim > 1 else 1))
     return meter.result()
@@ -106,7 +106,7 @@ class Meter:
         self._spectrum.add(mono, peak == 0)
 
     def result(self) -> Measures:
-        """The figures of everything taken so far."""
+        """Measures of all samples so far."""
         means = self._sums / max(1, self.frames)
         offset = float(means[np.argmax(np.abs(means))])
         average, loudest_channel = self._levels.powers()

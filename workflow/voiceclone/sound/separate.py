@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceclone.errors import AssetError, DataError
-from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, unescape
+from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns, unescape
 from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments, measure
 from voiceclone.sound.channels import Mix, mix_of
 from voiceclone.sound.each_take import each_take
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
 log = logging.getLogger(__name__)
-FILE = ("take", "path", "sha256", "seconds", "sample_rate")
-COLUMNS = (*FILE, "mode", "accompaniment_db", "separated", "chain", "note")
+COLUMNS = table_columns("separated")
 LOWEST_RATE, HIGHEST_RATE = 16_000, 48_000
 
 
@@ -39,7 +38,7 @@ class Toolbox:
 
     Attributes:
         chain: what a take goes through.
-        gauge: what measures accompaniment: Spleeter when it is at hand (fast), else the chain's first step.
+        gauge: measures accompaniment: Spleeter if given (fast), else the chain's first step.
     """
 
     chain: Sequence[Splitter]
@@ -101,7 +100,7 @@ def apply_chain(chain: Sequence[Splitter], samples: Waveform, rate: int) -> Wave
 def separate_take(
     samples: Waveform, rate: int, settings: SeparateSettings, tools: Toolbox, mix: Mix | None = None
 ) -> tuple[Waveform, int, dict[str, Any]]:
-    """Separate one take as the settings say; a step that fails leaves the take as it was, with a note.
+    """Separate one take as the settings say; if a step fails, the take stays as it was, with a note.
 
     Args:
         samples: float32 (frames, channels), full scale ±1.
@@ -193,7 +192,7 @@ def _asset_digests(settings: SeparateSettings, spleeter: Asset | None, separator
 def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tools: Toolbox) -> dict[str, Any]:
     source = contained_path(folder, unescape(row["file"]))
     if not source.is_file():
-        raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is made anew")
+        raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is remade")
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
     samples, rate = read_audio(source)

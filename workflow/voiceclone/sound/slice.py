@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
-from voiceclone.files import contained_path, read_tsv, sha256_file, write_tsv
+from voiceclone.files import contained_path, read_tsv, sha256_file, table_columns, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
@@ -26,8 +26,8 @@ from voiceclone.stages.slice import SliceSettings
 
 log = logging.getLogger(__name__)
 
-MANIFEST_COLUMNS = ["utterance", "take", "path", "sha256", "start_ms", "end_ms", "seconds"]
-TIMELINE_COLUMNS = ["take", "start_ms", "end_ms", "state", "utterance", "reason"]
+MANIFEST_COLUMNS = table_columns("slices")
+TIMELINE_COLUMNS = table_columns("timeline")
 
 FRAME_MS = 10
 VAD_RATE = 16000
@@ -78,7 +78,7 @@ def frame_levels(samples: Waveform, rate: int) -> Levels:
 
 
 def detect_speech(samples: Waveform, rate: int, levels: Levels, aggressiveness: int) -> Mask:
-    """Which 10 ms frames hold speech.
+    """Mask of the 10 ms frames that hold speech.
 
     Args:
         samples: float32 (frames,).

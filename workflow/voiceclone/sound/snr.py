@@ -32,15 +32,15 @@ def snr_of_powers(powers: Powers, frame_seconds: float) -> float | None:
     """
     if (powers > DIGITAL_SILENCE).sum() < 10:
         return None
-    length, least = round(FLOOR_SECONDS / frame_seconds), round(FLOOR_LEAST_SECONDS / frame_seconds)
-    floors = [_quietest_tenth(powers[start : start + length], least) for start in range(0, len(powers), length)]
+    length, min_count = round(FLOOR_SECONDS / frame_seconds), round(FLOOR_LEAST_SECONDS / frame_seconds)
+    floors = [_quietest_tenth(powers[start : start + length], min_count) for start in range(0, len(powers), length)]
     noise = float(np.mean([floor for floor in floors if floor > 0] or [DIGITAL_SILENCE]))
     speech = float(powers[powers > np.percentile(powers, 95) * 1e-2].mean()) - noise
     return float(np.clip(10 * np.log10(max(speech, 1e-12) / noise), *RANGE_DB))
 
 
-def _quietest_tenth(powers: Powers, least: int) -> float:
+def _quietest_tenth(powers: Powers, min_count: int) -> float:
     """Mean of the lowest tenth of the frame powers; 0 where too few sound to tell."""
-    if (powers > DIGITAL_SILENCE).sum() < least:
+    if (powers > DIGITAL_SILENCE).sum() < min_count:
         return 0.0
     return float(np.sort(np.maximum(powers, DIGITAL_SILENCE))[: len(powers) // 10].mean())

@@ -20,7 +20,7 @@ SOURCE_FILTER = "source_filter"
 UPSAMPLING = 2
 #: Hops in a window of the filter.
 OVERLAP = 4
-#: What the periodic Hann window, squared and overlapped so often, adds up to.
+#: Sum of the overlapping squares of the periodic Hann window.
 WINDOW_SUM = 1.5
 #: Frames by which the filter is continued before and after the utterance, so that each sample lies under all windows.
 LEAD, TRAIL = 1, 2
@@ -28,7 +28,7 @@ LEAD, TRAIL = 1, 2
 MARGIN = LEAD + OVERLAP // 2
 #: Natural logarithms of the F0 in Hz that is predicted (60 to 545), and of the one that is spoken (30 to 1,100).
 LOG_F0_RANGE, SPOKEN_RANGE = (4.1, 6.3), (3.4, 7.0)
-#: What graphs leave out of log F0 (164 Hz): the rest is exact to half a cent in half precision, the whole to four.
+#: Subtracted from log F0 in graphs (164 Hz): the rest is exact to half a cent in half precision, the whole to four.
 LOG_F0_CENTRE = 5.1
 #: Largest logarithm of a magnitude of the filter.
 LOG_MAGNITUDE_LIMIT = 5.0

@@ -1,75 +1,49 @@
-"""Many texts by a table: one sound file a row, marked as generated, and ``results.tsv`` that says how each went.
+"""Speaks the rows of a table: one sound file a row, marked as generated, and their outcome in ``results.tsv``.
 
-A row that fails never stops the others. What is there already, spoken of the same text with the same settings by the
-same voice, is not spoken again.
+A row that fails never stops the others. A row that exists already, from the same text with the same options by the same
+voice, is not spoken again.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
-from voiceclone.files import contained_path, digest, sha256_file, write_tsv
+from voiceclone.files import contained_path, digest, sha256_file, table_columns, write_tsv
 from voiceclone.interrupts import StopRequest
 from voiceclone.lineage.items import read_sidecar, write_sidecar
 from voiceclone.lineage.revisions import revisions
-from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress
-from voiceclone.speaking.options import Speaking
-from voiceclone.speaking.result import Listener, Speech
-from voiceclone.speaking.synthesizer import Course
-from voiceclone.speaking.together import loop_of, speak_one_by_one, speak_together
+from voiceclone.speaking.options import SpeechOptions, callers_options, with_texts
+from voiceclone.speaking.result import Listener, Speech, write_speech
+from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.tokens import SpeechTask, decode_together, decoding_loop
 from voiceclone.speaking.voices import Clip, Voice
 from voiceclone.usertext import read_user_text, unquoted
 
-FORMATS = (".wav", ".flac", ".ogg")
-
-
-def check_format(path: Path, name: str = "--output") -> Path:
-    """The path of a sound file that can be written.
-
-    Raises:
-        ConfigError: its ending names no known format.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{name} {path}: unknown format {path.suffix!r}, expected .wav, .flac or .ogg")
-    return path
-
-
-def write_speech(path: Path, speech: Speech) -> None:
-    """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
-    from voiceclone.sound.io import write_sound
-
-    kind = check_format(path).suffix[1:].upper()
-    write_sound(path, speech.samples, speech.rate, kind, comment=GENERATED_NOTICE)
-
-
 log = logging.getLogger(__name__)
 REQUIRED = ("name", "text")
-SAMPLING = ("top_k", "top_p", "temperature", "repetition_penalty")
-MANNER = ("speed", "noise_scale", "pitch", "pitch_range", "guidance", "pause_seconds", "split", "attempts")
 CLIP = ("reference", "reference_text", "reference_language")
-COLUMNS = (*REQUIRED, "language", "seed", *MANNER, *SAMPLING, *CLIP)
+#: Part of the keys of rows; the four have a group of their own there since before the options were one.
+SAMPLING = ("top_k", "top_p", "temperature", "repetition_penalty")
 RESULTS = "results.tsv"
-RESULT_COLUMNS = (
-    "line", "name", "status", "audio", "seconds", "tokens", "seed", "attempts", "findings", "error",
-)  # fmt: skip
+RESULT_COLUMNS = table_columns("batch")
 STATE = ".state"
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for rows that do not say otherwise."""
+    """Values for empty cells and missing columns."""
 
     language: str = ""
     seed: int = 0
-    speaking: Speaking = field(default_factory=Speaking)
+    options: SpeechOptions = field(default_factory=SpeechOptions)
     any_length: bool = False
 
 
@@ -82,23 +56,24 @@ class Job:
     text: str
     language: str
     seed: int
-    speaking: Speaking
+    options: SpeechOptions
     clip: Clip | None
 
     def key(self, *voice: Any) -> str:
-        """Digest of all that decides how the row sounds: the row itself, and plain values that tell the voice."""
+        """Digest of everything that decides how the row sounds: the row, and plain values that identify the voice."""
         clip = None
         if self.clip is not None:
             files = [sha256_file(path) for path in (self.clip.path, *self.clip.styles)]
             clip = [self.clip.text, self.clip.language, *files]
-        speaking = asdict(replace(self.speaking, detector=None))  # type: ignore[arg-type]
+        options = asdict(self.options)
+        limits, options["detector"] = options["detector"], None
+        options["sampling"] = {name: options.pop(name) for name in SAMPLING}
         # Rows that were spoken before there was a choice are not spoken again.
-        if self.speaking.guidance is None:
-            del speaking["guidance"]
-        if not self.speaking.moves_pitch:
-            del speaking["pitch"], speaking["pitch_range"]
-        limits = self.speaking.detector.model_dump(mode="json")
-        return digest([revisions()["batch"], voice, self.text, self.language, self.seed, speaking, limits, clip])
+        if self.options.guidance is None:
+            del options["guidance"]
+        if not self.options.moves_pitch:
+            del options["pitch"], options["pitch_range"]
+        return digest([revisions()["batch"], voice, self.text, self.language, self.seed, options, limits, clip])
 
 
 @dataclass(frozen=True)
@@ -110,13 +85,18 @@ class Refused:
     error: str
 
 
+def columns(kind: type[SpeechOptions] = SpeechOptions) -> tuple[str, ...]:
+    """Columns that a table may have."""
+    return (*REQUIRED, "language", "seed", *callers_options(kind), *CLIP)
+
+
 def read_jobs(table: Path, defaults: Defaults) -> list[Job | Refused]:
     """Rows of a table.
 
     Args:
-        table: TSV with the columns ``name`` and ``text`` and some others of :data:`COLUMNS`; an empty cell takes the
-            default. Paths of reference clips start at the table's folder.
-        defaults: of all rows.
+        table: TSV with the columns ``name`` and ``text`` and others of :func:`columns`; an empty cell takes the
+            default. Paths of reference clips are relative to the table's folder.
+        defaults: for all rows.
 
     Raises:
         DataError: the table is empty, its encoding not plain, or a column unknown, missing or there twice.
@@ -126,7 +106,7 @@ def read_jobs(table: Path, defaults: Defaults) -> list[Job | Refused]:
     if not lines:
         raise DataError(f"{table}: empty, expected a header line with {', '.join(REQUIRED)}")
     header = lines[0][1].split("\t")
-    _check_header(table, header)
+    _check_header(table, header, columns(type(defaults.options)))
     jobs: list[Job | Refused] = []
     taken: dict[str, int] = {}
     for number, line in lines[1:]:
@@ -143,14 +123,14 @@ def read_jobs(table: Path, defaults: Defaults) -> list[Job | Refused]:
     return jobs
 
 
-def _check_header(table: Path, header: Sequence[str]) -> None:
-    unknown = [column for column in header if column not in COLUMNS]
+def _check_header(table: Path, header: Sequence[str], possible: Sequence[str]) -> None:
+    unknown = [column for column in header if column not in possible]
     missing = [column for column in REQUIRED if column not in header]
     twice = sorted({column for column in header if header.count(column) > 1})
-    for problem, columns in (("unknown", unknown), ("missing", missing), ("there twice", twice)):
-        if columns:
+    for problem, found in (("unknown", unknown), ("missing", missing), ("there twice", twice)):
+        if found:
             raise DataError(
-                f"{table}: column {', '.join(map(repr, columns))} is {problem}; possible: {', '.join(COLUMNS)}"
+                f"{table}: column {', '.join(map(repr, found))} is {problem}; possible: {', '.join(possible)}"
             )
 
 
@@ -168,8 +148,8 @@ def _job(row: dict[str, str], line: int, name: str, folder: Path, defaults: Defa
     given = {column: cell.strip() for column, cell in row.items() if cell.strip()}
     if "text" not in given:
         raise DataError("text: empty")
-    sampling = _replaced(defaults.speaking.sampling, {key: given[key] for key in SAMPLING if key in given})
-    manner = _replaced(defaults.speaking, {key: given[key] for key in MANNER if key in given})
+    texts = {key: given[key] for key in callers_options(type(defaults.options)) if key in given}
+    options = with_texts(defaults.options, texts)
     clip = None
     if "reference" in given:
         path = folder / given["reference"]
@@ -178,25 +158,18 @@ def _job(row: dict[str, str], line: int, name: str, folder: Path, defaults: Defa
         clip = Clip(path, given.get("reference_text", ""), given.get("reference_language", ""), (), defaults.any_length)
     elif any(key in given for key in CLIP):
         raise DataError("reference_text, reference_language: there is no reference")
-    seed = _number("seed", int, given["seed"]) if "seed" in given else defaults.seed
+    seed = _seed(given["seed"]) if "seed" in given else defaults.seed
+    return Job(line, name, given["text"], given.get("language", defaults.language), seed, options, clip)
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        raise DataError(f"seed {text!r}: expected a whole number") from None
     if seed < 0:
         raise DataError(f"seed {seed}: expected 0 or more")
-    language = given.get("language", defaults.language)
-    return Job(line, name, given["text"], language, seed, replace(manner, sampling=sampling), clip)
-
-
-def _replaced(value: Any, given: dict[str, str]) -> Any:
-    hints = get_type_hints(type(value))
-    return replace(value, **{key: _number(key, hints[key], text) for key, text in given.items()})
-
-
-def _number(key: str, kind: Any, text: str) -> Any:
-    kind = next((part for part in get_args(kind) if part in (int, float)), kind)  # of float | None the first
-    try:
-        return kind(text)
-    except ValueError:
-        expected = {int: "a whole number", float: "a number"}.get(kind, str(get_args(kind)))
-        raise DataError(f"{key} {text!r}: expected {expected}") from None
+    return seed
 
 
 def speak_table(
@@ -209,23 +182,23 @@ def speak_table(
     progress: Progress | None = None,
     size: int = 1,
 ) -> dict[str, int]:
-    """Speak every row that is not there yet, into ``output/NAME`` with the ending; writes ``output/results.tsv``.
+    """Speak every row that is missing, into ``output/NAME`` with the ending; writes ``output/results.tsv``.
 
     Args:
         voice: speaks.
         jobs: the rows.
         output: folder of the sound files.
         ending: of their names, ``.wav``, ``.flac`` or ``.ogg``.
-        listener: judges the sound of what is spoken.
-        checked_by: name of the listener: what another one passed is spoken again.
+        listener: judges the waveform of every attempt.
+        checked_by: name of the listener: rows that another one passed are spoken again.
         progress: counts rows.
-        size: rows whose tokens are drawn together; they sound the same.
+        size: rows whose tokens are decoded together; they sound the same.
 
     Returns:
-        How many rows were spoken (``ok``), were there (``kept``) and failed (``failed``).
+        Numbers of rows that were spoken (``ok``), existed (``kept``) and failed (``failed``).
 
     Raises:
-        Interrupted: a signal came; what was spoken is kept, and the same command goes on.
+        Interrupted: a signal came; spoken rows are kept, and the same command continues.
         ConfigError: the voice speaks one row at a time.
     """
     table, synthesizer = _Table(voice, output, ending, listener, checked_by), voice.synthesizer
@@ -236,20 +209,23 @@ def speak_table(
         if progress is not None:
             progress.update(note=row["name"])
 
-    def courses() -> Iterator[tuple[Job, Course]]:
+    def tasks() -> Iterator[tuple[Job, SpeechTask]]:
         for job in jobs:
             if isinstance(job, Refused):
                 add({"line": job.line, "name": job.name, "status": "failed", "error": job.error})
             elif (row := table.look_up(job)) is not None:
                 add(row)
             else:
-                yield job, table.course(job)
+                yield job, table.task(job)
             if stop.reason:
                 return
 
     with StopRequest() as stop:
-        spoken = speak_together(loop_of(synthesizer.backend, size), courses()) if size > 1 else None
-        for job, outcome in spoken or speak_one_by_one(synthesizer, courses()):
+        if size > 1:
+            outcomes = decode_together(decoding_loop(synthesizer.backend, size), tasks())
+        else:
+            outcomes = _one_by_one(synthesizer, tasks())
+        for job, outcome in outcomes:
             add(table.write(job, outcome))
             if stop.reason:
                 break
@@ -261,6 +237,19 @@ def speak_table(
     return {status: sum(row["status"] == status for row in results) for status in ("ok", "kept", "failed")}
 
 
+def _one_by_one(
+    synthesizer: Synthesizer, tasks: Iterable[tuple[Job, SpeechTask]]
+) -> Iterator[tuple[Job, Speech | Exception]]:
+    """:func:`decode_together` for any backend, one text after the other."""
+    for job, task in tasks:
+        try:
+            yield job, synthesizer.run(task)
+        except Interrupted:
+            raise
+        except Exception as error:
+            yield job, error
+
+
 def _numbered(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Line numbers of one width, so that their order as text is their order."""
     width = len(str(max((row["line"] for row in results), default=0)))
@@ -268,14 +257,14 @@ def _numbered(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class _Table:
-    """Rows on their way to sound files; see :func:`speak_table`."""
+    """From rows to sound files and results lines; see :func:`speak_table`."""
 
     def __init__(self, voice: Voice, output: Path, ending: str, listener: Listener | None, checked_by: str) -> None:
         self._voice, self._output, self._ending = voice, output, ending
         self._listener, self._checked_by = listener, checked_by
 
     def look_up(self, job: Job) -> dict[str, Any] | None:
-        """The line of the results of a row that was spoken before or cannot be spoken."""
+        """The results line of a row that was spoken before or cannot be spoken; None: it is to be spoken."""
         try:
             sound, sidecar, key = self._places(job)
             record = read_sidecar(sidecar, key)
@@ -285,23 +274,23 @@ class _Table:
             return None
         return self._line(job, sound, record, "kept")
 
-    def course(self, job: Job) -> Course:
-        """What speaks a row."""
+    def task(self, job: Job) -> SpeechTask:
+        """The task that speaks a row."""
         reference = self._voice.reference(job.clip) if job.clip is not None else None
         return (
-            yield from self._voice.synthesizer.course(
-                job.text, job.language, job.seed, job.speaking, reference, self._listener
+            yield from self._voice.synthesizer.task(
+                job.text, job.language, job.seed, job.options, reference, self._listener
             )
         )
 
     def write(self, job: Job, outcome: Speech | Exception) -> dict[str, Any]:
-        """Write what was spoken; its line of the results."""
+        """Write the speech of a row; returns its results line."""
         try:
             if isinstance(outcome, Exception):
                 raise outcome
             sound, sidecar, key = self._places(job)
             write_speech(sound, outcome)
-            record = {**figures(outcome), "seed": job.seed, "sha256": sha256_file(sound)}
+            record = {**metrics(outcome), "seed": job.seed, "sha256": sha256_file(sound)}
             write_sidecar(sidecar, key, record)
             return self._line(job, sound, record, "ok")
         except VoiceCloneError as error:
@@ -325,8 +314,8 @@ class _Table:
         return {"line": job.line, "name": job.name, **shown, "status": status, "audio": audio}
 
 
-def figures(speech: Speech) -> dict[str, Any]:
-    """What is told of speech: seconds, tokens, attempts, findings."""
+def metrics(speech: Speech) -> dict[str, Any]:
+    """Columns of the results: seconds, tokens, attempts, findings."""
     return {
         "seconds": round(speech.seconds, 3),
         "tokens": speech.tokens,
@@ -336,10 +325,10 @@ def figures(speech: Speech) -> dict[str, Any]:
 
 
 def check_free(output: Path) -> None:
-    """Refuse an output folder that is a file.
+    """Check an output folder.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it is a file.
     """
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output-dir {output}: is a file, expected a folder")

@@ -1,17 +1,14 @@
-"""Does a spoken piece repeat itself, leave something out, say the prompt again, or never end?
+"""Detects faults of a spoken sentence: repeats, omissions, words of the prompt, no end.
 
-Judged from semantic tokens and the text's phones, without hearing it. Runs of equal tokens are taken as one unit, so
-that a repeat at another pace is a repeat still. A text that itself repeats, or has words of the prompt, may be spoken
-so: then repeats, or words of the prompt, are not judged. All limits are settings
-(:class:`voiceclone.speaking.detector.DetectorSettings`).
+It compares the semantic tokens with the phones of the text, without listening. A run of equal tokens counts as one
+unit, so that a repeat at another pace is still a repeat. A text that itself repeats, or has words of the prompt, is not
+checked for repeats, or for words of the prompt.
 
-Limits beyond which a spoken piece is suspected to be faulty. Used by synthesis, no part of a run's configuration.
-
-The defaults keep a distance from natural speech: 102 utterances of three speakers (LJ Speech, Kathleen, an AISHELL
-speaker) as whisper-base tokens of fitted codebooks of 128 to 512 codes. There one token lasted 13 steps at most; the
-best match of a sequence with itself, shifted, was 0.62; two utterances of a speaker shared 14 units at most; an
-utterance had 0.72 to 1.39 times its speaker's median of tokens per phone, which was 2.2 (English) to 4.7 (Mandarin,
-slow and with pauses at both ends).
+The defaults of :class:`voiceclone.speaking.options.DetectorSettings` keep a distance from natural speech: 102
+utterances of three speakers (LJ Speech, Kathleen, an AISHELL speaker) as whisper-base tokens of fitted codebooks of 128
+to 512 codes. There one token lasted 13 steps at most; the best match of a sequence with itself, shifted, was 0.62; two
+utterances of a speaker shared 14 units at most; an utterance had 0.72 to 1.39 times its speaker's median of tokens per
+phone, which was 2.2 (English) to 4.7 (Mandarin, slow and with pauses at both ends).
 """
 
 from __future__ import annotations
@@ -21,68 +18,37 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from voiceclone.speaking.guidance import Guide
-from voiceclone.stages.settings import Block
-
-
-class DetectorSettings(Block):
-    """Limits of the detector. A unit is a run of equal tokens; speech has about 14 units a second."""
-
-    stuck_tokens: int = Field(
-        30, ge=2, description="Most steps (25 a second) that one token may last, silence included."
-    )
-    loop_units: int = Field(16, ge=4, description="Least length of a stretch that may count as repeated, in units.")
-    loop_share: float = Field(
-        0.8, gt=0.0, le=1.0, description="Share of units equal to those some units before, from which it is a repeat."
-    )
-    longest_loop: int = Field(75, ge=2, description="Longest period of a repeat, in units.")
-    leak_units: int = Field(
-        18, ge=4, description="Least length of a stretch of the prompt that counts as spoken again."
-    )
-    least_share: float = Field(
-        0.5, ge=0.0, le=1.0, description="Least tokens per phone, as a share of the voice's usual number."
-    )
-    most_share: float = Field(
-        2.0, ge=1.0, description="Most tokens per phone, as a multiple of the voice's usual number."
-    )
-    least_rate: float = Field(1.0, ge=0.0, description="Least tokens per phone where the voice's number is not known.")
-    most_rate: float = Field(7.0, gt=0.0, description="Most tokens per phone where the voice's number is not known.")
-    most_errors: float = Field(
-        0.3,
-        ge=0.0,
-        description="Most word errors (characters in Chinese, Japanese, Korean) per word that ASR may find.",
-    )
-
+from voiceclone.speaking.options import DetectorSettings
 
 Tokens = npt.NDArray[np.int64]
 Kind = Literal["runaway", "omission", "loop", "stuck", "leak", "words", "skip", "repeat"]
-#: Tokens that a piece may have beyond its rate: short pieces vary more.
+#: Tokens that a sentence may have beyond its rate: short ones vary more.
 SLACK_TOKENS = 25
 #: Phones that a text must share with itself, shifted, or with the prompt's text to be allowed to sound so.
 SHARED_PHONES = 10
 #: Mean length of a unit in natural speech.
 TOKENS_PER_UNIT = 1.75
-#: Least period of a repeat that is compared token by token: slow speech changes its tokens less often.
+#: Minimum period of a repeat that is compared token by token: slow speech changes its tokens less often.
 SHORTEST_TIMED = 8
-#: Phones in a row that may have no token, and tokens in a row for which the pointer may look back so many phones.
+#: Phones in a row that may have no token; tokens in a row for which the pointer may look back, and by how many phones.
 SKIPPED_PHONES, BACKWARD_TOKENS, BACKWARD_PHONES = 4, 10, 4
 WORST = 10.0
-#: A piece without end is at least so bad, at whatever length it was cut.
+#: Minimum excess of a sentence without end, at whatever length it was cut.
 ENDLESS = 2.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something suspicious in a spoken piece.
+    """A suspected fault of a spoken sentence.
 
     Attributes:
         kind: ``runaway`` (no end, or far too long), ``omission`` (far too short), ``loop`` (says something again and
             again), ``stuck`` (holds one token), ``leak`` (says the prompt), ``words`` (a recogniser hears other words),
             ``skip`` (phones in a row have no token), ``repeat`` (the pointer looks back at phones that were spoken).
         excess: how far beyond its limit, from 1 (at the limit) to 10.
-        detail: figures for a person.
+        detail: values for a person.
     """
 
     kind: Kind
@@ -94,7 +60,7 @@ class Finding:
 
 
 def score(findings: list[Finding]) -> float:
-    """0 without findings; the larger, the worse."""
+    """0 without findings; larger is worse."""
     return sum(finding.excess for finding in findings)
 
 
@@ -107,16 +73,16 @@ def find_faults(
     prompt_phones: Tokens | None = None,
     rate: float | None = None,
 ) -> list[Finding]:
-    """Faults of one spoken piece.
+    """Faults of one spoken sentence.
 
     Args:
         codes: its semantic tokens, int64 (T,).
         phones: symbol ids of its text, int64 (X,).
-        ended: whether the model ended by itself.
+        ended: the model ended the sentence.
         settings: limits.
         prompt: semantic tokens of the prompt, int64 (P,).
         prompt_phones: symbol ids of the prompt's text.
-        rate: the voice's usual number of tokens per phone; None: not known.
+        rate: the voice's usual number of tokens per phone; None: unknown.
     """
     return [
         *_length(len(codes), len(phones), ended, settings, rate),
@@ -127,7 +93,7 @@ def find_faults(
 
 
 def find_detours(guide: Guide) -> list[Finding]:
-    """Where an attempt that was followed left phones out, or went back."""
+    """Phones that a guided attempt skipped, or went back to."""
     spoken = guide.spans()[:, 1] > 0
     skipped = _longest(~spoken)
     backward = _longest(np.asarray(guide.seen) < np.asarray(guide.path) - BACKWARD_PHONES)
@@ -146,17 +112,17 @@ def _longest(flags: npt.NDArray[np.bool_]) -> int:
 
 
 def _length(tokens: int, phones: int, ended: bool, settings: DetectorSettings, rate: float | None) -> list[Finding]:
-    least = settings.least_share * rate if rate else settings.least_rate
-    most = settings.most_share * rate if rate else settings.most_rate
-    told = f"{tokens} tokens for {phones} phones"
-    longest = most * phones + SLACK_TOKENS
+    min_rate = settings.least_share * rate if rate else settings.least_rate
+    max_rate = settings.most_share * rate if rate else settings.most_rate
+    counts = f"{tokens} tokens for {phones} phones"
+    longest = max_rate * phones + SLACK_TOKENS
     if not ended:
-        return [Finding("runaway", max(ENDLESS, _excess(tokens, longest)), f"no end after {told}")]
+        return [Finding("runaway", max(ENDLESS, _excess(tokens, longest)), f"no end after {counts}")]
     if tokens > longest:
-        return [Finding("runaway", _excess(tokens, longest), f"{told}, at most {longest:.0f} expected")]
-    if tokens < least * phones:
-        limit = least * phones
-        return [Finding("omission", _excess(limit, tokens), f"{told}, at least {limit:.0f} expected")]
+        return [Finding("runaway", _excess(tokens, longest), f"{counts}, at most {longest:.0f} expected")]
+    if tokens < min_rate * phones:
+        limit = min_rate * phones
+        return [Finding("omission", _excess(limit, tokens), f"{counts}, at least {limit:.0f} expected")]
     return []
 
 
@@ -174,10 +140,10 @@ def _loop(codes: Tokens, phones: Tokens, settings: DetectorSettings) -> list[Fin
     if shifted_match(phones, SHARED_PHONES, 1.0, (2, len(phones))) is not None:
         return []
     units = codes[_runs(codes)[0]]
-    least, share, longest = settings.loop_units, settings.loop_share, settings.longest_loop
-    paced = shifted_match(units, least, share, (2, longest))
+    min_units, share, longest = settings.loop_units, settings.loop_share, settings.longest_loop
+    paced = shifted_match(units, min_units, share, (2, longest))
     timed = shifted_match(
-        codes, round(least * TOKENS_PER_UNIT), share, (SHORTEST_TIMED, round(longest * TOKENS_PER_UNIT))
+        codes, round(min_units * TOKENS_PER_UNIT), share, (SHORTEST_TIMED, round(longest * TOKENS_PER_UNIT))
     )
     found = max(filter(None, (paced, timed)), default=None)
     if found is None:
@@ -186,18 +152,18 @@ def _loop(codes: Tokens, phones: Tokens, settings: DetectorSettings) -> list[Fin
     return [Finding("loop", _excess(found[0], share), f"{found[0]:.0%} equal to {found[1]} {name} before")]
 
 
-def shifted_match(units: Tokens, least: int, share: float, periods: tuple[int, int]) -> tuple[float, int] | None:
+def shifted_match(units: Tokens, min_length: int, share: float, periods: tuple[int, int]) -> tuple[float, int] | None:
     """Largest share of equal units between a stretch and the one ``period`` units before, and that period.
 
     Args:
         units: int64 (U,).
-        least: least length of a stretch; it is as long as its period where that is longer.
-        share: least share; below it nothing is found.
+        min_length: minimum length of a stretch; a longer period makes it as long as the period.
+        share: minimum share; below it nothing is found.
         periods: shortest and longest period.
     """
     best: tuple[float, int] | None = None
-    for period in range(periods[0], min(periods[1], len(units) - least) + 1):
-        width = max(period, least)
+    for period in range(periods[0], min(periods[1], len(units) - min_length) + 1):
+        width = max(period, min_length)
         equal = units[period:] == units[:-period]
         if len(equal) < width:
             break

@@ -1,7 +1,6 @@
-"""What makes a reference of a clip: the same steps, whatever runs the networks; bundles run graphs.
+"""Encoders of reference clips: the same steps for every runtime; those of bundles are ONNX graphs.
 
-Each graph is one file that the export wrote; what it reads is told by the names of its inputs, the rest by its
-metadata.
+Each graph is one file that the export wrote; the names of its inputs say what it reads, its metadata the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from voiceclone.sound.io import Waveform
 from voiceclone.sound.spectra import filter_bank, whisper_mel
 
 Floats = npt.NDArray[np.float32]
-#: What the encoders that voices share are for, by the names that bundles give them.
+#: Purposes of the shared encoders, by the names that bundles give them.
 CONTENT, SPEAKER, TEXT = "content", "speaker", "text"
 PURPOSE = {CONTENT: "what is said in a clip", SPEAKER: "who speaks in a clip", TEXT: "the melody of Chinese text"}
 #: Their folder, in a bundle or beside it; and where the workflow writes them.
@@ -44,10 +43,10 @@ WRITTEN = Path("resources") / FOLDER
 
 
 class Encoders(Protocol):
-    """The networks that listen to a reference clip.
+    """The networks that encode a reference clip.
 
     Attributes:
-        prompt: whether the voice speaks on from a clip's words; one that was trained from scratch does not.
+        prompt: the voice continues from a clip's words; one that was trained from scratch does not.
     """
 
     prompt: bool
@@ -61,14 +60,14 @@ class Encoders(Protocol):
         ...
 
     def key(self, words: bool) -> str:
-        """Digest of the networks that a reference comes from, with its words or without."""
+        """Digest of the networks that make a reference, with its words or without."""
         ...
 
 
 class EncoderFiles:
-    """The encoders that a bundle names, wherever they lie.
+    """Finds the encoders that a bundle lists.
 
-    They are looked for in ``encoders`` inside the bundle, in ``encoders`` beside it, then in the other folders.
+    They are searched in ``encoders`` inside the bundle, in ``encoders`` beside it, then in the other folders.
 
     Args:
         bundle: folder of the bundle.
@@ -78,16 +77,16 @@ class EncoderFiles:
 
     def __init__(self, bundle: Path, description: Mapping[str, Any], places: Sequence[Path] = ()) -> None:
         bundle = bundle.resolve()
-        self.bundle, self.named = bundle, dict(description["encoders"])
+        self.bundle, self.listed = bundle, dict(description["encoders"])
         self.places = list(dict.fromkeys([bundle / FOLDER, bundle.parent / FOLDER, *places]))
 
     def digest(self, purpose: str) -> str:
         """sha256 of the encoder for a purpose; empty: the voice has none."""
-        return str(self.named.get(purpose, {}).get("sha256", ""))
+        return str(self.listed.get(purpose, {}).get("sha256", ""))
 
     def present(self, purpose: str) -> Path | None:
-        """The encoder's file, not compared yet; None: it is not there."""
-        entry = self.named[purpose]
+        """The encoder's file, not compared yet; None: missing."""
+        entry = self.listed[purpose]
         paths = [contained_path(place, entry["file"]) for place in self.places if entry.get("sha256")]
         return next((path for path in paths if path.is_file()), None)
 
@@ -95,10 +94,10 @@ class EncoderFiles:
         """The encoder's file, as it was exported.
 
         Raises:
-            AssetError: it is not there; says where it was looked for and how to get it.
-            DataError: what is there is another file.
+            AssetError: it is missing; says where it was searched and how to get it.
+            DataError: the file there is a different one.
         """
-        name = self.named[purpose]["name"]
+        name = self.listed[purpose]["name"]
         if not self.digest(purpose):
             raise AssetError(
                 f"{self.bundle}: was exported without the encoder {name} ({PURPOSE[purpose]})",
@@ -106,22 +105,22 @@ class EncoderFiles:
             )
         path = self.present(purpose)
         if path is None:
-            looked = ", ".join(map(str, self.places))
+            searched = ", ".join(map(str, self.places))
             raise AssetError(
-                f"{self.bundle}: the encoder {self.named[purpose]['file']} ({PURPOSE[purpose]}) is not there; looked "
-                f"in {looked}",
-                f"copy it from {WRITTEN} of the machine that exported the voice to {self.bundle / FOLDER}, or name its "
+                f"{self.bundle}: the encoder {self.listed[purpose]['file']} ({PURPOSE[purpose]}) is missing; searched "
+                f"in {searched}",
+                f"copy it from {WRITTEN} of the machine that exported the voice to {self.bundle / FOLDER}, or give its "
                 "folder: --encoders DIR",
             )
         if sha256_file(path) != self.digest(purpose):
             raise DataError(
-                f"{path}: another file than the voice was exported with, its sha256 differs",
+                f"{path}: not the file that the voice was exported with, its sha256 differs",
                 f"copy it again from {WRITTEN} of the machine that exported the voice",
             )
         return path
 
     def text_encoder(self, threads: int = 0) -> LazyEncoder | None:
-        """The encoder of Chinese text, loaded when such text comes; None: the voice has none, or it is not there."""
+        """The encoder of Chinese text, loaded on first use; None: the voice has none, or it is missing."""
         if not self.digest(TEXT) or self.present(TEXT) is None:
             return None
         sha256 = self.digest(TEXT)
@@ -150,7 +149,7 @@ class BundleEncoders:
     def style(self, magnitudes: Floats, sound: Waveform) -> Floats:
         """See :class:`Encoders`."""
         inputs = {"spectrogram": magnitudes[None]}
-        if SPEAKER in self._files.named:
+        if SPEAKER in self._files.listed:
             inputs["vector"] = GraphSpeaker(self._graph(self._files.find(SPEAKER))).embed(sound)[None]
         return np.asarray(self._graph(self._files.bundle / STYLE)(**inputs), np.float32)
 
@@ -161,7 +160,7 @@ class BundleEncoders:
         return digest(["graphs", own, shared])
 
     def release(self) -> None:
-        """Give back the memory of the networks."""
+        """Free the memory of the networks."""
         self._graphs.clear()
         give_back_memory()
 
@@ -175,12 +174,12 @@ class BundleEncoders:
 SAMPLES, MEL, FILTER_BANK, IDS = "samples", "mel", "filter_bank", "ids"
 #: Metadata: tokens of a text encoder as a JSON list; seconds of the parts whose unit vectors are averaged.
 VOCABULARY, PART_SECONDS = "vocabulary", "part_seconds"
-#: Shortest sound that the convolutions of HuBERT take.
+#: Shortest input of the convolutions of HuBERT, in samples.
 SHORTEST = 400
 
 
 class Graph:
-    """A graph in float32 on the CPU, whose memory goes when it goes.
+    """A graph in float32 on the CPU, whose memory is freed with it.
 
     Args:
         path: ``.onnx``.
@@ -201,12 +200,12 @@ class Graph:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the export noted in it."""
+        """Metadata that the export wrote into it."""
         notes: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         return notes
 
     def __call__(self, **inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Its one output; inputs that it does not have are left out."""
+        """Its one output; inputs that it does not have are ignored."""
         feed = {name: inputs[name] for name in self.inputs}
         return np.asarray(self._session.run(None, feed)[0])
 
@@ -243,7 +242,7 @@ class GraphContent:
 
 
 class GraphSpeaker:
-    """An encoder of who speaks."""
+    """An encoder of the speaker."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -252,7 +251,8 @@ class GraphSpeaker:
     def embed(self, samples: Waveform) -> Floats:
         """Vector float32 (S,) of a sound float32 (n,) at 16 kHz, n of at least 400.
 
-        An encoder that notes the length of parts gives unit vectors; a longer sound takes the mean over equal parts.
+        An encoder with a length of parts in its metadata gives unit vectors, averaged over the parts of a longer
+        sound.
         """
         if not self._part:
             return check_finite(self._vector(samples), self._graph.name)
@@ -267,7 +267,7 @@ class GraphSpeaker:
 
 
 class GraphBert(CharacterEncoder):
-    """An encoder of Chinese text; its graph brings its vocabulary."""
+    """An encoder of Chinese text; its graph includes its vocabulary."""
 
     def __init__(self, graph: Graph, digest: str = "") -> None:
         tokens = json.loads(graph.metadata[VOCABULARY])

@@ -1,10 +1,9 @@
-"""Guided decoding: which phone comes next is followed while a sentence is spoken, and the tokens that it has are
-preferred.
+"""Guided decoding: follows the phones while a sentence is spoken, and prefers the tokens that each phone usually has.
 
-A network with a pointer (:class:`voiceclone.models.gpt.Pointer`) says at each step which phone the next token speaks.
-A filter that can only stay, go on, or pass over one phone makes a steady path of it. Phone by phone the table of the
-alignment knows which tokens are usual; their log probability is added to the logits with a weight, and a sentence may
-end only where the filter stands at its last phones. Every backend has the same filter.
+A network with a pointer (:class:`voiceclone.models.gpt.Pointer`) scores at each step the phone of the next token. A
+forward filter that can stay, advance, or skip one phone smooths the scores. A table from the alignment has the
+probability of each token given its phone; the log probabilities are added to the logits with a weight. A sentence may
+end only when the filter has reached its last phones. Every backend has the same filter.
 """
 
 from __future__ import annotations
@@ -14,17 +13,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.speaking.sampling import Floats, Tokens, softmax
+from voiceclone.backends.backend import Floats, Tokens
 
-#: Weight of the table where the caller names none, for networks that learnt with a pointer; others are not guided.
+#: Default weight of the table for networks trained with a pointer; others are not guided by default.
 GUIDANCE = 0.8
-#: Probabilities of staying at a phone, of going on to the next, and to the one after it.
+#: Probabilities of staying at a phone, of advancing to the next, and of skipping one.
 MOVES = (0.5, 0.4, 0.1)
-#: Least probability of a phone that the pointer does not see, of a token that a phone does not have, and of a phone
-#: that does not have the token that was drawn.
+#: Floors of the probability of a phone by the pointer, of a token given its phone, and of a phone given its token.
 UNSEEN, UNHEARD, UNSPOKEN = 1e-4, 1e-4, 1e-3
-#: The sentence may end where the last two phones have this probability together; it must where the last one was the
-#: likeliest for so many tokens.
+#: The sentence may end once the last two phones together have this probability; it must end after the last phone was
+#: the likeliest for this number of tokens.
 END_SHARE, END_TOKENS = 0.3, 18
 
 
@@ -34,14 +32,14 @@ class PointingBackend(Protocol):
 
     Attributes:
         emission: float32 (phones, codes), see :class:`voiceclone.models.gpt.Pointer`; None: there is no pointer.
-        guidance: weight where the caller names none.
+        guidance: default weight.
     """
 
     emission: Floats | None
     guidance: float
 
     def point(self) -> Floats:
-        """Scores float32 (X,) of the phones of the sentence, for the token after what was read last."""
+        """Scores float32 (X,) of the phones of the sentence for the next token."""
         ...
 
 
@@ -69,7 +67,7 @@ class Guide:
         self._waited = 0
 
     def bias(self, scores: Floats) -> Floats:
-        """What is added to the logits of the next token (codes + 1,).
+        """Bias of the logits of the next token (codes + 1,).
 
         Args:
             scores: of the pointer (X,), those of the prompt's phones included.
@@ -87,7 +85,7 @@ class Guide:
         return bias
 
     def take(self, token: int) -> None:
-        """Note the token that was drawn: it tells of its phone too."""
+        """Update the filter by the token that was drawn."""
         known = self._filter * (np.sqrt(self.table[:, token]) + np.float32(UNSPOKEN))
         self._filter = known / known.sum()
         self.path.append(int(self._filter.argmax()))
@@ -102,8 +100,14 @@ class Guide:
         return np.stack([starts, ends - starts], axis=1).astype(np.int64)
 
 
+def softmax(logits: Floats) -> Floats:
+    """Probabilities float32 (V,) of logits (V,)."""
+    powers = np.exp(logits - logits.max())
+    return (powers / powers.sum()).astype(np.float32)
+
+
 def _moved(filtered: Floats) -> Floats:
-    """Probabilities of the phones (X,) a token later."""
+    """Probabilities of the phones (X,) one token later."""
     out = MOVES[0] * filtered
     out[1:] += MOVES[1] * filtered[:-1]
     out[2:] += MOVES[2] * filtered[:-2]

@@ -1,4 +1,4 @@
-"""A recogniser that hears whether a piece says its words: wrong words, and words of the prompt at its start."""
+"""Checks a sentence with a recogniser: wrong words, and words of the prompt at its start."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from voiceclone.backends.backend import Floats
 from voiceclone.backends.bundle import Reference
 from voiceclone.languages import BY_CHARACTER
-from voiceclone.speaking.detector import WORST, DetectorSettings, Finding
+from voiceclone.speaking.detector import WORST, Finding
+from voiceclone.speaking.options import DetectorSettings
 from voiceclone.speaking.result import Listener
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
 
-#: Recognisers, the best first; the first that was fetched is taken.
+#: Recognisers, the best first; the first that was fetched is used.
 RECOGNISERS = ("faster-whisper-large-v3", "whisper-base")
-#: Units (words, or characters in Chinese, Japanese, Korean) of the prompt that count as said again.
+#: Units (words, or characters in Chinese, Japanese, Korean) of the prompt at the start that count as a leak.
 LEAKED = {"words": 2, "characters": 4}
 
 
@@ -41,13 +42,13 @@ def open_listener(asset: Asset, settings: DetectorSettings, threads: int = 0) ->
 
 
 def compare(text: str, heard: str, language: str, prompt: str, settings: DetectorSettings) -> list[Finding]:
-    """Findings from the words that were heard.
+    """Findings from a transcript.
 
     Args:
-        text: what should have been said.
-        heard: what a recogniser heard.
+        text: the text to be spoken.
+        heard: the recogniser's transcript.
         language: ISO code of the text.
-        prompt: words of the reference clip; empty: not known, or there was no prompt.
+        prompt: words of the reference clip; empty: unknown, or no prompt.
         settings: limits.
     """
     from voiceclone.text.wer import normalise_for_scoring, word_errors

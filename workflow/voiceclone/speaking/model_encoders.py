@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 RATE = 16000
-#: Content encoder by the number of its values, and speaker encoder by the kind of its vectors.
+#: Content encoder by the number of its channels, and speaker encoder by the kind of its vectors.
 CONTENT_ENCODERS = {512: "whisper-base", 768: "chinese-hubert-base"}
 SPEAKER_ENCODERS = {"verification": "eres2netv2", "speaker": "campplus"}
 
 
 def content_encoder(ssl_dim: int) -> str:
-    """Name of the content encoder that gives so many values.
+    """Name of the content encoder with a number of channels.
 
     Raises:
         ConfigError: none is known.
     """
     if ssl_dim not in CONTENT_ENCODERS:
-        raise ConfigError(f"no content encoder of {ssl_dim} values is known, only of {sorted(CONTENT_ENCODERS)}")
+        raise ConfigError(f"no content encoder of {ssl_dim} channels is known, only of {sorted(CONTENT_ENCODERS)}")
     return CONTENT_ENCODERS[ssl_dim]
 
 
@@ -42,12 +42,12 @@ def speaker_encoder(speaker_vector_size: int) -> str:
 
 
 class ModelEncoders:
-    """See :class:`voiceclone.speaking.encoders.Encoders`; each is loaded when a clip needs it.
+    """See :class:`voiceclone.speaking.encoders.Encoders`; each is loaded on first use.
 
     Args:
         models: the voice.
         find_asset: opens a fetched model by name.
-        device: where the voice's SoVITS is; the encoders go there too.
+        device: of the voice's SoVITS, used for the encoders too.
     """
 
     def __init__(self, models: VoiceModels, find_asset: Callable[[str], Asset], device: str = "cpu") -> None:
@@ -80,7 +80,7 @@ class ModelEncoders:
         """See :class:`voiceclone.speaking.encoders.Encoders`.
 
         Raises:
-            AssetError: an encoder is not there; says how to fetch it.
+            AssetError: an encoder is missing; says how to fetch it.
         """
         names = [content_encoder(self._models.sovits.config.ssl_dim) if words else "", self._speaker]
         encoders = [self._find(name).digest for name in names if name]

@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     from voiceclone.listeners.bert import LazyEncoder
 
 log = logging.getLogger(__name__)
-#: Names the folder in place of the usual one; empty: nothing is kept on disk.
+#: Another folder than the default; empty: nothing is kept on disk.
 VARIABLE = "VOICECLONE_CACHE"
 #: Entries that are kept in memory and on disk.
 IN_MEMORY, ON_DISK = 64, 500
 
 
 def cache_folder() -> Path | None:
-    """Where references are kept: ``$VOICECLONE_CACHE``, else ``voiceclone`` in the user's cache; None: nowhere."""
-    named = os.environ.get(VARIABLE)
-    if named is not None:
-        return Path(named) / "references" if named else None
+    """Folder of cached references: ``$VOICECLONE_CACHE``, else ``voiceclone`` in the user's cache; None: no cache."""
+    given = os.environ.get(VARIABLE)
+    if given is not None:
+        return Path(given) / "references" if given else None
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone" / "references"
 
 
@@ -61,9 +61,9 @@ class ReferenceCache:
         folder: of the entries on disk; None: memory alone.
 
     Attributes:
-        asked: references that were asked for.
-        in_memory: of those, how many were in memory.
-        on_disk: of those, how many were on disk.
+        asked: requests.
+        in_memory: hits in memory.
+        on_disk: hits on disk.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -72,7 +72,7 @@ class ReferenceCache:
         self.asked = self.in_memory = self.on_disk = 0
 
     def get(self, key: str, make: Callable[[], Reference]) -> Reference:
-        """The reference of a key; made, and kept, where it is not there."""
+        """The reference of a key; a missing one is made and stored."""
         self.asked += 1
         found = self._recent.get(key)
         if found is not None:
@@ -133,7 +133,7 @@ class ReferenceCache:
 
 
 def _time(entry: Path) -> float:
-    """When an entry was used last; 0 where another process has just removed it."""
+    """Time of the last use of an entry; 0 if another process has just removed it."""
     try:
         return entry.stat().st_mtime
     except FileNotFoundError:
@@ -147,7 +147,7 @@ def _digest(reference: Reference) -> str:
 def choose_reference(features_dir: Path) -> Row:
     """Row of ``features/manifest.tsv`` of the training utterance nearest to the speaker's centroid.
 
-    Utterances of 3 to 10 seconds are preferred; where there is none, the one nearest to that range is taken.
+    Utterances of 3 to 10 seconds are preferred; if there is none, the one nearest to that range is taken.
 
     Raises:
         DataError: no training utterance at all.
@@ -168,7 +168,7 @@ def choose_reference(features_dir: Path) -> Row:
 
 
 def has_bert(features_dir: Path) -> bool:
-    """Whether a training on these features reads BERT vectors of some utterances."""
+    """True: some utterances of these features have BERT vectors."""
     return (features_dir / "bert.safetensors").is_file()
 
 
@@ -183,14 +183,14 @@ def usual_rates(features_dir: Path) -> dict[str, float]:
 
 
 def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> Reference:
-    """The chosen utterance as the models see it.
+    """The reference of an utterance of the training.
 
     Args:
         sovits: the trained :class:`voiceclone.models.sovits.SoVITS`.
         features_dir: folder of the feature stores.
         row: its row of ``features/manifest.tsv``.
-        prompt: whether the clip's words come before the text. A model trained from scratch heard one utterance at a
-            time and ends after the prompt; it speaks from the text alone, in the clip's style.
+        prompt: the clip's words come before the text. A model trained from scratch saw one utterance at a time and
+            would end after the prompt; it speaks from the text alone, in the clip's style.
     """
     import torch
 
@@ -213,7 +213,7 @@ def make_reference(sovits: Any, features_dir: Path, row: Row, prompt: bool) -> R
 def spectrogram_and_vector(
     sovits: Any, features_dir: Path, row: Row
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """What the style of an utterance is made of: float32 (1025, F), and the speaker vector (S,) where there is one."""
+    """Inputs of the style encoder for an utterance: spectrogram float32 (1025, F), speaker vector (S,) or None."""
     from voiceclone.listeners.eres2netv2 import vector_kind
 
     vectors = vector_kind(sovits.config.speaker_vector_size)
@@ -226,9 +226,9 @@ def _read(features_dir: Path, kind: str, row: Row) -> npt.NDArray[Any]:
 
 
 RATE, ENCODER_RATE = 32000, 16000
-#: Silence after the prompt's sound, at the encoder's rate; the public program appends as much.
+#: Silence after the prompt's sound, at the encoder's rate, as GPT-SoVITS appends it.
 SILENCE_AFTER = 9600
-#: Shortest clip whose sound can be taken on.
+#: Shortest clip whose style can be used.
 STYLE_SECONDS = 0.5
 SILENT = 1e-4
 
@@ -239,7 +239,7 @@ class ClipReader:
     Args:
         encoders: the networks.
         lexicon: the user's pronunciations.
-        encode_text: gives the BERT features of phones; None: none.
+        encode_text: computes the BERT features of phones; None: none.
         cache: of references; None: one in memory.
     """
 
@@ -259,16 +259,15 @@ class ClipReader:
         """A reference of a clip.
 
         Args:
-            clip: sound of any format and rate; 3 to 10 s, which the public models were made for.
-            text: what is said in it; empty: only its sound is taken on, nothing is spoken on from it. A voice that was
-                trained from scratch cannot speak on either.
+            clip: sound of any format and rate; 3 to 10 s, which the models of GPT-SoVITS were made for.
+            text: its words; empty: only its style is used. A voice that was trained from scratch only uses the style.
             language: of the text, or a mode of the text front end; empty: ``auto``.
-            styles: more clips, whose sound is averaged with that of the first.
-            any_length: take a clip of another length too.
+            styles: further clips, whose style is averaged with that of the first.
+            any_length: accept a clip of any length.
 
         Raises:
             DataError: a clip cannot be read, is silent or has another length.
-            AssetError: an encoder is not there; says how to get it.
+            AssetError: an encoder is missing; says how to get it.
         """
         words, phones = "", None
         if text.strip() and self._encoders.prompt:
@@ -276,8 +275,8 @@ class ClipReader:
             phones = to_phones(words, language or "auto", self._lexicon)
         elif text.strip():
             log.warning(
-                "this voice was trained from scratch, on single utterances: it takes on the sound of the clip, but "
-                "does not speak on from its words"
+                "this voice was trained from scratch, on single utterances: it uses the sound of the clip, but does "
+                "not continue from its words"
             )
         key = self._key([clip, *styles], words, phones, any_length)
         return self.cache.get(key, lambda: self._make([clip, *styles], words, phones, any_length))
@@ -297,7 +296,7 @@ class ClipReader:
         if not any_length and not CLIP_SECONDS[0] <= seconds <= CLIP_SECONDS[1]:
             raise DataError(
                 f"{clips[0]}: {seconds:.1f} s, expected {CLIP_SECONDS[0]:g} to {CLIP_SECONDS[1]:g} s of speech",
-                "cut the clip, or add --any-length to take it as it is",
+                "cut the clip, or add --any-length to use it as it is",
             )
         at_16_khz = [resample(sound, RATE, ENCODER_RATE) for sound in sounds]
         styles = [self._encoders.style(magnitudes(sound), low) for sound, low in zip(sounds, at_16_khz, strict=True)]
@@ -312,10 +311,10 @@ class ClipReader:
 
 
 def check_there(path: Path) -> Path:
-    """The path.
+    """Check that a file exists; returns its path.
 
     Raises:
-        DataError: no file is there.
+        DataError: there is no file.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file", "name a sound file")
@@ -323,7 +322,7 @@ def check_there(path: Path) -> Path:
 
 
 def read_clip(path: Path) -> Waveform:
-    """Sound float32 (n,) at 32 kHz, scaled down where it goes beyond full scale, as the public program does.
+    """Sound float32 (n,) at 32 kHz, scaled down if it exceeds full scale, as in GPT-SoVITS.
 
     Raises:
         DataError: unreadable, of two voices, shorter than half a second, silent or not finite.
@@ -340,6 +339,6 @@ def read_clip(path: Path) -> Waveform:
 
 
 def with_end_mark(text: str, language: str) -> str:
-    """The text of a clip, with a full stop where it ends without a mark: otherwise the next words join its last."""
+    """The text of a clip, with a full stop if it ends without a mark: otherwise the next words would join its last."""
     text = text.strip()
     return text if text[-1] in CLAUSE_MARKS else text + ("." if language in IN_LATIN else "。")

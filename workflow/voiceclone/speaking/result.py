@@ -1,4 +1,4 @@
-"""What was spoken: samples, how long each stage took, and what is suspected of each piece."""
+"""The result of speaking: samples, the time of each stage, the findings of each sentence; written as a sound file."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.backends.bundle import Reference
+from voiceclone.errors import ConfigError
+from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.speaking.detector import Finding
 
-#: Stages of which the milliseconds are counted.
+#: Stages whose milliseconds are measured.
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 
-#: Judges a piece by its sound: samples (n,), rate, the piece, its language, the reference.
+FORMATS = (".wav", ".flac", ".ogg")
+#: Judges a sentence by its waveform: samples (n,), rate, the text, its language, the reference.
 Listener = Callable[[Floats, int, str, str, Reference], list[Finding]]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """How one piece of a text was spoken.
+    """Result of one sentence, or another segment of a text.
 
     Attributes:
-        text: the piece.
-        tokens: semantic tokens that were kept.
-        attempts: how often it was spoken.
-        findings: what the detector suspects in the attempt that was kept.
-        spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not followed.
+        text: the sentence.
+        tokens: semantic tokens of the attempt that was kept.
+        attempts: number of attempts.
+        findings: of the detector in the attempt that was kept.
+        spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not guided.
     """
 
     text: str
@@ -41,15 +45,15 @@ class Piece:
 
 @dataclass
 class Speech:
-    """What was spoken.
+    """Result of a text.
 
     Attributes:
         samples: float32 (n,) within ±1.
         rate: sample rate in Hz.
         timings: milliseconds of each stage of :data:`TIMINGS`.
-        tokens: semantic tokens that were kept, over all pieces.
-        truncated: pieces that reached the length limit before their end token.
-        pieces: each piece, in order.
+        tokens: semantic tokens, over all pieces.
+        truncated: pieces cut at the length limit.
+        pieces: its sentences, in order.
     """
 
     samples: Floats
@@ -61,22 +65,22 @@ class Speech:
 
     @property
     def seconds(self) -> float:
-        """Length of the sound."""
+        """Duration."""
         return len(self.samples) / self.rate
 
     @property
     def attempts(self) -> int:
-        """Attempts at all pieces together."""
+        """Attempts, over all pieces."""
         return sum(piece.attempts for piece in self.pieces)
 
     @property
     def findings(self) -> list[Finding]:
-        """What the detector suspects in what was kept."""
+        """Findings of the detector, over all pieces."""
         return [finding for piece in self.pieces for finding in piece.findings]
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the milliseconds of a block to a stage's."""
+        """Add the milliseconds of a block to those of a stage."""
         start = time.perf_counter()
         yield
         self.timings[stage] += (time.perf_counter() - start) * 1000
@@ -89,3 +93,22 @@ def joined(waves: list[Floats], pause: int) -> Floats:
     for wave in waves:
         parts += [silence] * bool(parts) + [wave / max(1.0, float(np.abs(wave).max(initial=0.0)))]
     return np.concatenate(parts)
+
+
+def check_format(path: Path, name: str = "--output") -> Path:
+    """Check the path of a sound file to write.
+
+    Raises:
+        ConfigError: unknown ending.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{name} {path}: unknown format {path.suffix!r}, expected .wav, .flac or .ogg")
+    return path
+
+
+def write_speech(path: Path, speech: Speech) -> None:
+    """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
+    from voiceclone.sound.io import write_sound
+
+    kind = check_format(path).suffix[1:].upper()
+    write_sound(path, speech.samples, speech.rate, kind, comment=GENERATED_NOTICE)

@@ -1,4 +1,4 @@
-"""Cut a text into pieces that are spoken one after the other: by our own rule, or as the public program would."""
+"""Splits a text into sentences that are spoken one after the other: by our own rule, or as GPT-SoVITS does."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _CLAUSE_END = re.compile(r"(?<=[,，、:：])(?!\d)")
 _SPOKEN = re.compile(r"\w")
 
 AUTO = "auto"
-#: Marks at which the public program sees the end of a clause.
+#: Marks at which GPT-SoVITS ends a clause.
 CLAUSE_MARKS = frozenset("，。？！,.?!~:：—…")
-#: Marks that the public method ``punctuation`` cuts at.
+#: Marks at which its method ``punctuation`` cuts.
 _CUTTING_MARKS = frozenset(",.;?!、，。？！：…")
-#: A public piece of nothing but these is dropped.
+#: It drops a piece of nothing but these.
 _EMPTY_MARKS = frozenset("!?…,.- ")
 _NARROWEST = 30
 """Columns of the narrowest page."""
 _FULL, _RAGGED = 0.75, 0.4
-"""Share of the longest line that a line has at least which was broken to fit: any, and one amid a sentence."""
+"""Minimum share of the longest line that a line broken to fit has: any, and one amid a sentence."""
 _SIGHT = 200
 """Characters before and after a full stop that decide whether it ends a sentence."""
 _SHORTEST_START = 4
 _SHORTEST_PIECE = 5
-_LONGEST_PIECE = 510  # what the public BERT reads at once
+_LONGEST_PIECE = 510  # the input limit of its BERT
 
 
 def split_text(text: str, max_characters: int = 160) -> list[str]:
@@ -44,7 +44,7 @@ def split_text(text: str, max_characters: int = 160) -> list[str]:
 
     Args:
         text: any text; pieces without a letter or digit are dropped.
-        max_characters: most characters of a piece.
+        max_characters: maximum length of a piece.
     """
     pieces: list[str] = []
     for sentence in _sentences(joined_lines(text)):
@@ -74,7 +74,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _mark_ends(text: str, match: re.Match[str]) -> bool:
-    """Whether a mark ends the sentence: not where the speaker is named behind the quotation that it ends."""
+    """True: a mark ends the sentence; false if the speaker follows the quotation that it ends."""
     quoted = match.end() > match.end("mark")
     return not (quoted and re.match(r"\s?[a-z]|[ぁ-ヿ]", text[match.end() : match.end() + 2]))
 
@@ -114,7 +114,7 @@ def _joined_block(lines: list[str]) -> str:
 
 
 def _is_prose(lines: list[str], widest: int) -> bool:
-    """Most lines are full, and not all of them begin anew or end a sentence as those of verse and dialogue do."""
+    """Most lines are full, and not all of them begin or end a sentence as those of verse and dialogue do."""
     full = [_is_full(before, line, widest) for before, line in pairwise(lines)]
     continued = [
         not re.search(rf"[.!?。！？…][{_CLOSERS}]*$", before) and not re.match(r"\W*[A-Z]", line)
@@ -125,7 +125,7 @@ def _is_prose(lines: list[str], widest: int) -> bool:
 
 
 def _is_full(before: str, line: str, widest: int) -> bool:
-    """Whether a line is so long that the first word of the next would not have fitted, or nearly."""
+    """True: the first word of the next line would not have fitted, or barely."""
     if not before.strip() or not line.strip() or _is_title(before, line):
         return False
     first = 2 if re.match(rf"\s*[{_EAST}]", line) else len(line.split()[0]) + 1
@@ -134,14 +134,14 @@ def _is_full(before: str, line: str, widest: int) -> bool:
 
 
 def _is_title(before: str, line: str) -> bool:
-    """Whether a line is in capitals as titles are, without a mark, and the next one begins anew."""
+    """True: a line is in capitals as titles are, without a mark, and the next one begins a sentence."""
     words = re.findall(r"[^\W\d_]+", before)
     capitals = sum(word[0].isupper() for word in words)
     return bool(re.search(r"\w$", before) and re.match(r"\W*[A-Z]", line)) and capitals >= 0.7 * len(words) > 0
 
 
 def _is_parted(before: str, line: str) -> bool:
-    """Whether a word is parted at the end of a line."""
+    """True: a word is broken at the end of a line."""
     return bool(_BREAK.search(before) and re.match(r"\s*[a-z]", line))
 
 
@@ -159,7 +159,7 @@ def _join(before: str, line: str) -> str:
 
 
 def _is_compound(first: str, last: str) -> bool:
-    """Whether a hyphen at the end of a line belongs to the word: "well-" and "known", but not "be-" and "fore"."""
+    """True: a hyphen at the end of a line belongs to the word: "well-" and "known", but not "be-" and "fore"."""
     try:
         known = dictionary().keys()
     except AssetError:
@@ -221,8 +221,10 @@ def check_method(method: str) -> str:
 
 
 def public_pieces(text: str, method: str, language: str) -> list[str]:
-    """Pieces as the public inference makes them (``pre_seg_text``): a mark before a short first clause, the method
-    itself, pieces of less than five characters joined to others, an end mark, at most 510 characters.
+    """Pieces as GPT-SoVITS makes them (``pre_seg_text``).
+
+    A mark goes before a short first clause, then the method cuts; pieces of less than five characters join others, each
+    gets an end mark, and none has more than 510 characters.
 
     Args:
         text: any text.
@@ -295,7 +297,7 @@ def _every_mark(text: str) -> list[str]:
     return [piece for piece in pieces if not _CUTTING_MARKS.issuperset(piece)]
 
 
-#: Methods of the public program by name, and the names that it has for them.
+#: Methods of GPT-SoVITS by name, and its own names for them.
 METHODS: dict[str, Callable[[str], list[str]]] = {
     "none": _whole,
     "four-sentences": _four_clauses,

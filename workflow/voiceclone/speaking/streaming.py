@@ -1,9 +1,9 @@
-"""Speech as it is made: the vocoder runs while the text-to-semantic model still speaks.
+"""Streaming: the vocoder runs while the text-to-semantic model still generates tokens.
 
-The prior looks at the whole sentence, so the latent of what was already heard changes a little with every new token.
-Each part is therefore decoded with some frames before it, the newest tokens wait for those that follow, and the seam is
-faded over: the frames of a seam are decoded in both parts. With a source-filter decoder pulses and noise go on where
-they were: for a latent that does not change, the parts are the whole.
+The prior sees the whole sentence, so the latent of earlier frames changes a little with every new token. Each part is
+therefore decoded with some frames before it, the newest tokens wait for those that follow, and parts are cross-faded:
+the frames of a seam are decoded in both parts. Pulses and noise of a source-filter decoder continue from part to part:
+if the latent did not change, the parts would be the whole.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 from voiceclone.backends.backend import Floats
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.splitting import pieces_of
+from voiceclone.speaking.tokens import Sentence
 
 if TYPE_CHECKING:
     from voiceclone.speaking.synthesizer import Synthesizer
@@ -28,14 +29,14 @@ FRAMES_PER_TOKEN = 2
 
 @dataclass(frozen=True)
 class Streaming:
-    """How speech is cut into parts.
+    """Sizes of the parts.
 
     Attributes:
-        first_tokens: semantic tokens (40 ms) before the first sound; fewer are heard sooner and end more abruptly.
+        first_tokens: semantic tokens (40 ms) before the first sound; fewer start sooner and end more abruptly.
         tokens: tokens of each further part.
-        wait: newest tokens that are not heard before others follow.
-        context: frames (20 ms) before a part that are decoded with it; the vocoder looks some 12 around.
-        fade: frames in which one part fades into the next.
+        wait: newest tokens that wait for those that follow.
+        context: frames (20 ms) before a part that are decoded with it; the vocoder sees some 12 on each side.
+        fade: frames of the cross-fade.
     """
 
     first_tokens: int = 15
@@ -51,55 +52,51 @@ def stream(
     language: str = "",
     *,
     seed: int = 0,
-    speaking: Speaking | None = None,
+    options: SpeechOptions | None = None,
     streaming: Streaming | None = None,
     reference: Reference | None = None,
 ) -> Iterator[Floats]:
-    """Speak a text part by part, each sentence once: what was heard cannot be taken back.
+    """Speak a text part by part, each sentence once: what was sent cannot be taken back.
 
     Yields:
-        Samples float32 (n,) within ±1, as soon as they are made.
+        Samples float32 (n,) within ±1, as soon as they are computed.
 
     Raises:
         DataError: nothing in the text can be spoken.
         ConfigError: another speed than 1, or another pitch for a voice that cannot change it.
     """
-    manner, language = replace(speaking or Speaking(), attempts=1), language or synthesizer.language
-    if manner.speed != 1.0:
-        raise ConfigError(f"speed {manner.speed:g}: a stream has the speed 1", "speak without streaming")
-    synthesizer.check_pitch(manner)
-    pieces = pieces_of(text, manner.split, language)
+    options, language = replace(options or SpeechOptions(), attempts=1), language or synthesizer.language
+    if options.speed != 1.0:
+        raise ConfigError(f"speed {options.speed:g}: a stream has the speed 1", "speak without streaming")
+    synthesizer.check_pitch(options)
+    pieces = pieces_of(text, options.split, language)
     if not pieces:
         raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
-    pause = np.zeros(int(manner.pause_seconds * synthesizer.sample_rate), np.float32)
+    pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
     for index, piece in enumerate(pieces):
         if index:
             yield pause
-        part = _Piece(synthesizer, piece, language, [seed, index], manner, streaming or Streaming(), reference)
-        yield from part.sound()
+        sentence = synthesizer.sentence(piece, language, options, reference)
+        yield from _SentenceStream(synthesizer, sentence, [seed, index], streaming or Streaming()).parts()
 
 
-class _Piece:
-    """One sentence on its way: tokens so far, frames that were heard, the end of the last part for the next seam."""
+class _SentenceStream:
+    """A sentence in progress: tokens so far, frames that were sent, the end of the last part for the next seam."""
 
-    def __init__(
-        self, synthesizer: Synthesizer, piece: str, language: str, seed: list[int], manner: Speaking,
-        streaming: Streaming, reference: Reference | None,
-    ) -> None:  # fmt: skip
-        self.synthesizer, self.streaming = synthesizer, streaming
-        self.request = synthesizer.request(piece, language, manner, reference)
+    def __init__(self, synthesizer: Synthesizer, sentence: Sentence, seed: list[int], streaming: Streaming) -> None:
+        self.synthesizer, self.sentence, self.streaming = synthesizer, sentence, streaming
         self.rng = np.random.Generator(np.random.Philox(seed))
         self.noises = np.random.Generator(np.random.Philox([*seed, 1]))
-        self.source = synthesizer.source(manner, np.random.Generator(np.random.Philox([*seed, 2])))
+        self.source = synthesizer.source(sentence.options, np.random.Generator(np.random.Philox([*seed, 2])))
         self.noise = np.zeros((synthesizer.prior_channels, 0), np.float32)
         self.tokens: list[int] = []
-        self.heard = 0  # frames
+        self.sent = 0  # frames
         self.seam = np.zeros(0, np.float32)
 
-    def sound(self) -> Iterator[Floats]:
-        """The sentence in parts."""
+    def parts(self) -> Iterator[Floats]:
+        """Samples of the sentence, part by part."""
         due = self.streaming.first_tokens
-        for token in self.synthesizer.draw(self.request, self.rng):
+        for token in self.synthesizer.decode(self.sentence, self.rng):
             self.tokens.append(token)
             if len(self.tokens) >= due:
                 yield self._part(FRAMES_PER_TOKEN * (len(self.tokens) - self.streaming.wait))
@@ -109,28 +106,28 @@ class _Piece:
     def _part(self, end: int, last: bool = False) -> Floats:
         """Samples of the frames from those that were heard up to ``end``."""
         fade = 0 if last else self.streaming.fade
-        first = max(0, self.heard - self.streaming.context)
+        first = max(0, self.sent - self.streaming.context)
         latent = self._latent()
         stop = min(latent.shape[2], end + fade + self.streaming.context)
-        source = self.source and self.source.part(first, self.heard, end)
-        wave = self.synthesizer.backend.vocode(latent[:, :, first:stop], self.request.reference.style, source)
+        source = self.source and self.source.part(first, self.sent, end)
+        wave = self.synthesizer.backend.vocode(latent[:, :, first:stop], self.sentence.reference.style, source)
         hop = len(wave) // max(1, stop - first)
-        new = wave[(self.heard - first) * hop : (end + fade - first) * hop]
+        new = wave[(self.sent - first) * hop : (end + fade - first) * hop]
         new = _faded(self.seam, new)
-        self.heard, cut = end, len(new) - fade * hop
+        self.sent, cut = end, len(new) - fade * hop
         self.seam = new[cut:]
         return np.clip(new[:cut], -1.0, 1.0)
 
     def _latent(self) -> Any:
         frames = FRAMES_PER_TOKEN * len(self.tokens)
         more = self.noises.standard_normal((frames - self.noise.shape[1], len(self.noise)), np.float32)
-        self.noise = np.concatenate([self.noise, more.T * np.float32(self.request.manner.noise_scale)], axis=1)
-        codes, style = np.asarray(self.tokens, np.int64), self.request.reference.style
-        return self.synthesizer.backend.latent(codes, self.request.phones, style, self.noise[None])
+        self.noise = np.concatenate([self.noise, more.T * np.float32(self.sentence.options.noise_scale)], axis=1)
+        codes, style = np.asarray(self.tokens, np.int64), self.sentence.reference.style
+        return self.synthesizer.backend.latent(codes, self.sentence.phones, style, self.noise[None])
 
 
 def _faded(old: Floats, new: Floats) -> Floats:
-    """``new``, whose first samples come in as those of ``old`` go out."""
+    """``new`` with its first samples cross-faded from ``old``."""
     count = min(len(old), len(new))
     if not count:
         return new

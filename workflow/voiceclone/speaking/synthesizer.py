@@ -19,11 +19,11 @@ from voiceclone.files import digest
 from voiceclone.languages import WITH_BERT
 from voiceclone.speaking.detector import Finding, find_detours, find_faults, score
 from voiceclone.speaking.guidance import Guide
-from voiceclone.speaking.options import Speaking
+from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.result import Listener, Piece, Speech, joined
 from voiceclone.speaking.runtimes import open_backend
 from voiceclone.speaking.splitting import pieces_of
-from voiceclone.speaking.tokens import Draw, Request, draw, wanted_tokens
+from voiceclone.speaking.tokens import Sentence, SpeechTask, TokenRequest, decode, token_request
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
 from voiceclone.text.lexicon import Lexicon
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Attempt:
-    """Tokens of one attempt at a piece, what is suspected of them, and their sound where it was made already."""
+    """Tokens of one attempt at a sentence, their findings, and the waveform if it was made already."""
 
     codes: Tokens
     ended: bool
@@ -45,10 +45,6 @@ class _Attempt:
     rng: np.random.Generator
     spans: Tokens | None = None
     wave: Floats | None = None
-
-
-#: Speech on its way: asks for the tokens of one attempt after another, and ends with what was spoken.
-Course = Generator[Draw, Tokens, Speech]
 
 
 class Synthesizer:
@@ -60,15 +56,15 @@ class Synthesizer:
         sample_rate: of the output, in Hz.
         prior_channels: channels of the prior's noise.
         end_token: id of the token that ends a sentence (the number of codes).
-        language: used where the caller names none.
+        language: default language of a text.
         lexicon: the user's pronunciations.
-        trained_with_bert: the voice knows Chinese text with BERT features; without them it warns.
-        encode_text: gives the BERT features (1024, L) of phones; None: a text's are taken as zeros.
-        rates: the voice's usual semantic tokens per phone by language, where they are known.
-        fingerprint: tells this voice and its default reference from others.
+        trained_with_bert: the voice was trained on Chinese with BERT features; warns if they are missing.
+        encode_text: computes the BERT features (1024, L) of phones; None: zeros.
+        rates: the voice's usual semantic tokens per phone by language, if known.
+        fingerprint: identifies this voice and its default reference.
 
     Attributes:
-        text_cache: texts that were read, with its hit rate.
+        text_cache: phones of earlier texts, with its hit rate.
     """
 
     def __init__(
@@ -107,10 +103,10 @@ class Synthesizer:
 
         Args:
             bundle: the folder.
-            threads: CPU threads; 0: chosen by itself.
+            threads: CPU threads; 0: automatic.
             lexicon: the user's pronunciations.
-            reference: the default clip; None: the one that was exported.
-            encode_text: see the class; None: the bundle's encoder, where it is in the bundle, beside it or below the
+            reference: the default clip; None: the exported one.
+            encode_text: see the class; None: the bundle's encoder, if it is in the bundle, beside it or below the
                 working folder.
             device: and
             engine: see :func:`voiceclone.speaking.runtimes.open_backend`.
@@ -138,7 +134,7 @@ class Synthesizer:
     def from_models(
         cls, models_dir: Path, features_dir: Path, lexicon: Lexicon | None = None, bert: Asset | None = None
     ) -> Synthesizer:
-        """A synthesiser over the trained models themselves, in torch, with the voice's own reference clip.
+        """A synthesiser over trained models in torch, with the voice's own reference clip.
 
         Args:
             models_dir: trained models.
@@ -181,7 +177,7 @@ class Synthesizer:
         Args:
             models: the voice, on the device.
             reference: the default reference clip.
-            language: used where the caller names none.
+            language: default language of a text.
             device: where the models are.
             precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
             compiled: the same.
@@ -201,12 +197,12 @@ class Synthesizer:
         )
 
     def reading_of(self, text: str) -> dict[str, Any]:
-        """What decides how a text is read beside the text itself: entries of the user's lexicon, and whether the
-        encoder of Chinese text is there; plain values for the key of a cache."""
+        """Plain values for the key of a cache, on which the phones of a text depend besides the text: entries of the
+        user's lexicon, presence of the encoder of Chinese text."""
         return {"lexicon": self.lexicon.used_in(text) if self.lexicon else {}, "bert": self.text_cache.encodes}
 
     def forget_texts(self) -> None:
-        """Read every text anew from here on: for who measures how long that takes."""
+        """Empty the cache, so that timings include text processing."""
         self.text_cache.forget()
 
     def say(
@@ -215,7 +211,7 @@ class Synthesizer:
         language: str = "",
         *,
         seed: int = 0,
-        speaking: Speaking | None = None,
+        options: SpeechOptions | None = None,
         reference: Reference | None = None,
         listener: Listener | None = None,
         on_piece: Callable[[int, int], None] | None = None,
@@ -227,43 +223,46 @@ class Synthesizer:
             text: one or more sentences.
             language: ISO code or a mode of the text front end (``auto``); empty: the voice's own.
             seed: of sampling and of the prior's noise; the same seed gives the same speech.
-            speaking: how.
+            options: how it is spoken.
             reference: clip to speak like; None: the voice's own.
-            listener: judges the sound of every attempt.
-            on_piece: called after each piece with the numbers of those that are spoken and of all.
-            changes: fields of ``speaking`` to take otherwise, for example ``attempts=3``.
+            listener: judges the waveform of every attempt.
+            on_piece: called after each sentence with the numbers of spoken sentences and of all.
+            changes: fields of ``options`` to replace, for example ``attempts=1``.
 
         Raises:
             DataError: nothing in the text can be spoken.
             ConfigError: a value out of its range, or another pitch for a voice that cannot change it.
         """
-        manner = replace(speaking or Speaking(), **changes)
-        return self.finish(self.course(text, language, seed, manner, reference, listener, on_piece))
+        options = replace(options or SpeechOptions(), **changes)
+        return self.run(self.task(text, language, seed, options, reference, listener, on_piece))
 
-    def finish(self, course: Course) -> Speech:
-        """Speak a text to its end, its tokens drawn alone."""
+    def run(self, task: SpeechTask) -> Speech:
+        """Run a task to its end, decoding its tokens one sentence at a time."""
         try:
-            wanted = next(course)
+            request = next(task)
             while True:
-                wanted = course.send(np.fromiter(draw(self.backend, wanted, self.end_token), np.int64))
+                request = task.send(np.fromiter(decode(self.backend, request, self.end_token), np.int64))
         except StopIteration as end:
             speech: Speech = end.value
             return speech
 
-    def course(
+    def task(
         self,
         text: str,
         language: str,
         seed: int,
-        manner: Speaking,
+        options: SpeechOptions,
         reference: Reference | None = None,
         listener: Listener | None = None,
         on_piece: Callable[[int, int], None] | None = None,
-    ) -> Course:
-        """:meth:`say` for who draws the tokens: those of several texts together, for example."""
-        self.check_pitch(manner)
+    ) -> SpeechTask:
+        """:meth:`say` as a coroutine: yields token requests and expects their tokens.
+
+        So several texts can be decoded together, see :func:`voiceclone.speaking.tokens.decode_together`.
+        """
+        self.check_pitch(options)
         language = language or self.language
-        pieces = pieces_of(text, manner.split, language)
+        pieces = pieces_of(text, options.split, language)
         if not pieces:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
         speech = Speech(np.zeros(0, np.float32), self.sample_rate)
@@ -273,94 +272,97 @@ class Synthesizer:
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
             with speech.timed("text_ms"):
-                request = self.request(piece, language, manner, reference)
-            waves.append((yield from self._say_piece(piece, request, [seed, index], listener, speech)))
+                sentence = self.sentence(piece, language, options, reference)
+            waves.append((yield from self._say_sentence(piece, sentence, [seed, index], listener, speech)))
             if on_piece is not None:
                 on_piece(index + 1, len(pieces))
         with speech.timed("post_ms"):
-            speech.samples = joined(waves, int(manner.pause_seconds * self.sample_rate))
+            speech.samples = joined(waves, int(options.pause_seconds * self.sample_rate))
         return speech
 
-    def check_pitch(self, manner: Speaking) -> None:
-        """Refuse another pitch where the decoder has none to change.
+    def check_pitch(self, options: SpeechOptions) -> None:
+        """Check that the decoder can change the pitch, if the options do.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: it cannot.
         """
-        if manner.moves_pitch and not self.backend.pitched:
+        if options.moves_pitch and not self.backend.pitched:
             raise ConfigError(
-                "pitch, pitch_range: this voice has a HiFi-GAN decoder, whose pitch cannot be moved",
-                "leave them out, or take a voice with a source-filter decoder, as the architecture small has it",
+                "pitch, pitch_range: this voice has a HiFi-GAN decoder, whose pitch cannot be changed",
+                "omit them, or use a voice of the architecture small, which has a source-filter decoder",
             )
 
-    def source(self, manner: Speaking, rng: np.random.Generator) -> Source | None:
-        """Pulses and noise of a piece of text; None: the decoder needs none."""
-        return Source(rng, manner.pitch, manner.pitch_range) if self.backend.pitched else None
+    def source(self, options: SpeechOptions, rng: np.random.Generator) -> Source | None:
+        """Pulses and noise of a sentence; None: the decoder needs none."""
+        return Source(rng, options.pitch, options.pitch_range) if self.backend.pitched else None
 
-    def request(
-        self, piece: str, language: str, manner: Speaking | None = None, reference: Reference | None = None
-    ) -> Request:
-        """A piece of text as the models read it; None: spoken in the usual manner, like the voice's own reference."""
-        text = self.text_cache.read(piece, language)
-        return Request(text, self._features_of(text), manner or Speaking(), reference or self.reference)
+    def sentence(
+        self, text: str, language: str, options: SpeechOptions | None = None, reference: Reference | None = None
+    ) -> Sentence:
+        """A sentence as the models read it; None: the default options, the voice's own reference."""
+        phones = self.text_cache.read(text, language)
+        return Sentence(phones, self._features_of(phones), options or SpeechOptions(), reference or self.reference)
 
-    def draw(self, request: Request, rng: np.random.Generator) -> Iterator[int]:
-        """Semantic tokens of a piece, see :func:`voiceclone.speaking.tokens.draw`."""
-        return draw(self.backend, wanted_tokens(request, rng, self.backend), self.end_token)
+    def decode(self, sentence: Sentence, rng: np.random.Generator) -> Iterator[int]:
+        """Semantic tokens of a sentence, see :func:`voiceclone.speaking.tokens.decode`."""
+        return decode(self.backend, token_request(sentence, rng, self.backend), self.end_token)
 
-    def _say_piece(
-        self, piece: str, request: Request, seed: list[int], listener: Listener | None, speech: Speech
-    ) -> Generator[Draw, Tokens, Floats]:
-        """Speak one piece, again where it is suspected, and keep the least suspected attempt, of equal ones the first.
+    def _say_sentence(
+        self, text: str, sentence: Sentence, seed: list[int], listener: Listener | None, speech: Speech
+    ) -> Generator[TokenRequest, Tokens, Floats]:
+        """Speak a sentence until an attempt has no findings; returns the best attempt, the first of equal ones.
 
-        The first attempt is the same however many may follow.
+        The first attempt does not depend on the number of attempts.
         """
         best: _Attempt | None = None
-        for number in range(request.manner.attempts):
+        for number in range(sentence.options.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
             with speech.timed("gpt_ms"):
-                wanted = wanted_tokens(request, rng, self.backend)
-                codes = yield wanted
-            attempt = self._attempt(request, codes, rng, wanted.guide)
-            if listener is not None:  # all attempts: otherwise one that nobody heard would seem the better one
-                attempt.wave = self._decode(attempt, request, speech)
-                attempt.findings += listener(attempt.wave, self.sample_rate, piece, request.language, request.reference)
+                request = token_request(sentence, rng, self.backend)
+                codes = yield request
+            attempt = self._attempt(sentence, codes, rng, request.guide)
+            if listener is not None:  # all attempts: otherwise an unheard one would seem the better one
+                attempt.wave = self._waveform(attempt, sentence, speech)
+                attempt.findings += listener(
+                    attempt.wave, self.sample_rate, text, sentence.language, sentence.reference
+                )
             if best is None or score(attempt.findings) < score(best.findings):
                 best = attempt
             if not attempt.findings:
                 break
         assert best is not None
         if not best.ended:
-            log.warning("%r: no end after %d tokens, cut there", piece, len(best.codes))
+            log.warning("%r: no end after %d tokens, cut there", text, len(best.codes))
             speech.truncated += 1
         speech.tokens += len(best.codes)
-        speech.pieces.append(Piece(piece, len(best.codes), number + 1, tuple(best.findings), best.spans))
-        return best.wave if best.wave is not None else self._decode(best, request, speech)
+        speech.pieces.append(Piece(text, len(best.codes), number + 1, tuple(best.findings), best.spans))
+        return best.wave if best.wave is not None else self._waveform(best, sentence, speech)
 
     def _attempt(
-        self, request: Request, codes: Tokens, rng: np.random.Generator, guide: Guide | None = None
+        self, sentence: Sentence, codes: Tokens, rng: np.random.Generator, guide: Guide | None = None
     ) -> _Attempt:
-        ended, reference = len(codes) < request.limit, request.reference
+        ended, reference = len(codes) < sentence.max_tokens, sentence.reference
         findings = find_faults(
             codes,
-            request.phones,
+            sentence.phones,
             ended,
-            request.manner.detector,
+            sentence.options.detector,
             reference.tokens,
             reference.phones,
-            self.rates.get(request.language),
+            self.rates.get(sentence.language),
         )
         if guide is not None:
             findings += find_detours(guide)
         return _Attempt(codes, ended, findings, rng, None if guide is None else guide.spans())
 
-    def _decode(self, attempt: _Attempt, request: Request, speech: Speech) -> Floats:
+    def _waveform(self, attempt: _Attempt, sentence: Sentence, speech: Speech) -> Floats:
         with speech.timed("decoder_ms"):
-            frames = frames_at(len(attempt.codes), request.manner.speed)
+            options = sentence.options
+            frames = frames_at(len(attempt.codes), options.speed)
             noise = attempt.rng.standard_normal((1, self.prior_channels, frames), np.float32)
-            noise *= np.float32(request.manner.noise_scale)
-            source = self.source(request.manner, attempt.rng)
-            return self.backend.decode(attempt.codes, request.phones, request.reference.style, noise, source)
+            noise *= np.float32(options.noise_scale)
+            source = self.source(options, attempt.rng)
+            return self.backend.decode(attempt.codes, sentence.phones, sentence.reference.style, noise, source)
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""
@@ -369,9 +371,9 @@ class Synthesizer:
         if (features := self.text_cache.features(text)) is not None:
             return np.asarray(features, np.float32)
         if self._bert_lacks:
-            self._bert_lacks = False  # said once
+            self._bert_lacks = False  # reported once
             log.warning(
-                "this voice learnt Chinese with BERT features, which are not computed here: its melody will be "
-                "flatter than that of the trained models ('voiceclone bundle verify' tells which encoders are there)"
+                "this voice was trained on Chinese with BERT features, which are missing here: its melody will be "
+                "flatter than that of the trained models ('voiceclone bundle verify' lists the encoders found)"
             )
         return None

@@ -1,9 +1,9 @@
-"""Runs the trained modules themselves, on the CPU or on a GPU, for one sentence or several at once.
+"""Runs the trained modules on the CPU or on a GPU, for one sentence or for several at once.
 
-Each sentence has a row, and a row that ends is free for the next sentence. A step draws a token for every row and
-reads it, on the device and without a word to the processor, which looks at the tokens after every few steps. The rules
-of drawing are those of :mod:`voiceclone.speaking.sampling`; every value is a tensor and every shape is fixed, so that
-on CUDA a step is one captured graph for each number of rows and each length.
+Each sentence has a row, and a row that ends is free for the next sentence. A step samples a token for every row and
+reads it, on the device; the CPU fetches the tokens after every few steps. Sampling is that of
+:mod:`voiceclone.speaking.tokens`; every value is a tensor and every shape is fixed, so that on CUDA a step is one
+captured graph for each number of rows and each length.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from voiceclone.speaking.guidance import (
     UNSPOKEN,
     Guide,
 )
-from voiceclone.speaking.sampling import MIN_TEMPERATURE, SamplingSettings
-from voiceclone.speaking.tokens import FIRST_END_STEP, Draw
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.tokens import FIRST_END_STEP, MIN_TEMPERATURE, TokenRequest
 from voiceclone.text_to_semantic.torch_static import StaticDecoder, choose_precision
 
 
@@ -49,15 +49,15 @@ class RowSettings:
 
     @classmethod
     def empty(cls, rows: int, device: torch.device) -> RowSettings:
-        """For a number of rows, each like the public program's until it is set."""
+        """For a number of rows; each is set before it is used."""
         ones = torch.ones(rows, 1, device=device)
         return cls(ones.long(), ones.clone(), ones.clone(), ones.clone())
 
-    def set(self, row: int, settings: SamplingSettings, size: int) -> None:
+    def set(self, row: int, options: SpeechOptions, size: int) -> None:
         """Settings of a row; ``size``: number of tokens, all of which are kept where ``top_k`` is 0."""
-        kept = settings.top_k if 0 < settings.top_k < size else size
-        temperature = max(settings.temperature, MIN_TEMPERATURE)
-        values = (kept, settings.top_p, temperature, settings.repetition_penalty)
+        kept = options.top_k if 0 < options.top_k < size else size
+        temperature = max(options.temperature, MIN_TEMPERATURE)
+        values = (kept, options.top_p, temperature, options.repetition_penalty)
         for tensor, value in zip((self.top_k, self.top_p, self.temperature, self.penalty), values, strict=True):
             tensor[row] = value
 
@@ -69,14 +69,14 @@ class RowSettings:
 def sample_rows(
     logits: Tensor, used: Tensor, settings: RowSettings, exponential: Tensor, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw one token for each row; see :func:`voiceclone.speaking.sampling.sample`.
+    """Draw one token for each row; see :func:`voiceclone.speaking.tokens.sample`.
 
     Args:
         logits: float32 (R, V); -inf excludes a token.
         used: bool (R, V), tokens that occurred before.
         settings: of each row.
         exponential: exponential noise (R, V).
-        bias: float32 (R, V), added after the penalty; None: nothing is.
+        bias: float32 (R, V), added after the penalty; None: no bias.
 
     Returns:
         The drawn tokens (R,), and the most likely ones after the penalty (R,).
@@ -89,8 +89,8 @@ def sample_rows(
     beyond = (ordered.softmax(dim=1).cumsum(dim=1) > settings.top_p) & (settings.top_p < 1)
     beyond[:, 0] = False
     ordered = ordered.masked_fill(beyond, -torch.inf) / settings.temperature
-    least = ordered.gather(1, settings.top_k - 1)
-    weights = ordered.masked_fill(ordered < least, -torch.inf).softmax(dim=1)
+    smallest = ordered.gather(1, settings.top_k - 1)
+    weights = ordered.masked_fill(ordered < smallest, -torch.inf).softmax(dim=1)
     noise = exponential.gather(1, tokens).clamp_min(torch.finfo(torch.float32).tiny)
     drawn = tokens.gather(1, (weights / noise).argmax(dim=1, keepdim=True))
     return drawn[:, 0], tokens[:, 0]
@@ -100,8 +100,8 @@ class RowGuides:
     """:class:`voiceclone.speaking.guidance.Guide` for many sentences at once, the same sums in tensors.
 
     Args:
-        rows: sentences at most.
-        phones: of a sentence, the prompt's included, at most.
+        rows: maximum number of sentences.
+        phones: maximum number of phones of a sentence, the prompt's included.
         emission: float32 (all phones, codes).
     """
 
@@ -118,7 +118,7 @@ class RowGuides:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """What a step changes."""
+        """Tensors that a step changes."""
         return self.filter, self.pointed, self._waited
 
     @property
@@ -141,7 +141,7 @@ class RowGuides:
         self.filter[row, first] = 1
 
     def bias(self, scores: Tensor) -> Tensor:
-        """What is added to the logits of the next token of each of the first rows (R, codes + 1), for scores (R, X)."""
+        """Bias of the logits of the next token of each of the first rows (R, codes + 1), from scores (R, X)."""
         rows = len(scores)
         inside, filtered = self._inside[:rows], self.filter[:rows]
         pointed = (
@@ -164,8 +164,8 @@ class RowGuides:
         return torch.where(self.guided[:rows], torch.cat([bias, stop], dim=1), 0.0)
 
     def take(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Note the tokens (R,) that were drawn; returns the phones (R,) that they speak, by filter and by pointer, the
-        prompt's included."""
+        """Update the filters by the tokens (R,) that were drawn; returns their phones (R,), by filter and by pointer,
+        counted from the prompt's."""
         rows = len(tokens)
         known = self._tables[:rows].gather(2, tokens[:, None, None].expand(-1, self.phones, 1))[:, :, 0]
         filtered = self.filter[:rows]
@@ -178,7 +178,7 @@ def _normalised(weights: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
 
-#: Steps between two looks at the tokens: a look waits for the device, a step too many is thrown away.
+#: Steps between two fetches of the tokens: a fetch waits for the device, surplus steps are discarded.
 STEPS_ON_CPU, STEPS_ON_CUDA = 1, 5
 #: Lengths of the attention are rounded up to this: each has its own graph on CUDA.
 LENGTHS_ON_CPU, LENGTHS_ON_CUDA = 32, 256
@@ -188,7 +188,7 @@ LENGTHS_ON_CPU, LENGTHS_ON_CUDA = 32, 256
 class _Sentence:
     """A sentence in a row, and the state of its noise before the newest steps."""
 
-    wanted: Draw
+    request: TokenRequest
     filled: int
     codes: list[int] = field(default_factory=list)
     noise_state: Any = None
@@ -198,11 +198,11 @@ class TokenLoop:
     """Speaks sentences in the rows of a decoder.
 
     The tokens of a sentence do not depend on what is in the other rows, but for rounding: its noise is that of its own
-    generator, in the order in which :func:`voiceclone.speaking.sampling.sample` asks for it.
+    generator, in the order in which :func:`voiceclone.speaking.tokens.sample` asks for it.
 
     Args:
-        decoder: text to semantic; nobody else may use it.
-        steps: between two looks at the tokens; None: what suits the device.
+        decoder: text to semantic, for this loop alone.
+        steps: between two fetches of the tokens; None: the default of the device.
     """
 
     def __init__(self, decoder: StaticDecoder, steps: int | None = None) -> None:
@@ -238,27 +238,27 @@ class TokenLoop:
         self._running.zero_()
 
     @torch.inference_mode()
-    def add(self, wanted: Draw) -> int:
+    def add(self, request: TokenRequest) -> int:
         """Read a sentence into a free row; returns the row."""
         row = self._sentences.index(None)
-        device, filled = self._decoder.device, len(wanted.phones) + len(wanted.prompt)
-        needed = filled + wanted.limit + self._steps
+        device, filled = self._decoder.device, len(request.phones) + len(request.prompt)
+        needed = filled + request.max_tokens + self._steps
         if needed > self._decoder.kv_cache.capacity:
             self._decoder.kv_cache.reserve(needed)
             if self._graphs is not None:
                 self._graphs.clear()  # they write to the buffers that were
-        phones, prompt = (torch.from_numpy(part)[None].to(device) for part in (wanted.phones, wanted.prompt))
-        bert = None if wanted.bert is None else torch.from_numpy(wanted.bert)[None].to(device)
+        phones, prompt = (torch.from_numpy(part)[None].to(device) for part in (request.phones, request.prompt))
+        bert = None if request.bert is None else torch.from_numpy(request.bert)[None].to(device)
         self._logits[row] = self._decoder.prefill(phones, bert, prompt, row)
-        self._settings.set(row, wanted.sampling, self._codes + 1)
-        self._guide(row, wanted, phones[0])
+        self._settings.set(row, request.options, self._codes + 1)
+        self._guide(row, request, phones[0])
         self._used[row] = False
         self._used[row, prompt[0]] = True
         state = (self._position, self._filled, self._drawn, self._limit)
-        for tensor, value in zip(state, (len(wanted.prompt), filled, 0, wanted.limit), strict=True):
+        for tensor, value in zip(state, (len(request.prompt), filled, 0, request.max_tokens), strict=True):
             tensor[row] = value
-        self._running[row] = wanted.limit > 0
-        self._sentences[row] = _Sentence(wanted, filled)
+        self._running[row] = request.max_tokens > 0
+        self._sentences[row] = _Sentence(request, filled)
         return row
 
     @torch.inference_mode()
@@ -280,32 +280,32 @@ class TokenLoop:
             self._note(out, self._path[:rows].tolist(), self._seen[:rows].tolist())
         return {row: self._take(row, out[row]) for row, sentence in enumerate(self._sentences) if sentence is not None}
 
-    def _guide(self, row: int, wanted: Draw, phones: torch.Tensor) -> None:
-        """Have a row guided, or not; room for more phones makes room for all rows anew."""
+    def _guide(self, row: int, request: TokenRequest, phones: torch.Tensor) -> None:
+        """Set or clear the guide of a row; for more phones the buffers of all rows are allocated again."""
         before = self._guides
-        if before is None and wanted.guide is None:
+        if before is None and request.guide is None:
             return
         if before is None or self._decoder.phone_room > before.phones:
             self._guides = RowGuides(self._decoder.rows, self._decoder.phone_room, self._decoder.emission)
             for index, sentence in enumerate(self._sentences):
                 if before is not None and sentence is not None and index != row:
-                    read = torch.from_numpy(sentence.wanted.phones).to(phones.device)
-                    self._guides.set(index, sentence.wanted.guide, read)
+                    read = torch.from_numpy(sentence.request.phones).to(phones.device)
+                    self._guides.set(index, sentence.request.guide, read)
                     for old, new in zip(before.state, self._guides.state, strict=True):
                         new[index, ..., : old.shape[-1]] = old[index]
             if self._graphs is not None:
                 self._graphs.clear()  # they write to the buffers that were
         assert self._guides is not None
-        self._guides.set(row, wanted.guide, phones)
+        self._guides.set(row, request.guide, phones)
 
     def _guided(self) -> bool:
-        """Whether any sentence is guided."""
-        return any(sentence is not None and sentence.wanted.guide is not None for sentence in self._sentences)
+        """True: a sentence is guided."""
+        return any(sentence is not None and sentence.request.guide is not None for sentence in self._sentences)
 
     def _note(self, out: list[list[int]], path: list[list[int]], seen: list[list[int]]) -> None:
-        """Tell the guides which phones their tokens speak."""
+        """Record the phones of the tokens in the guides."""
         for row, sentence in enumerate(self._sentences):
-            if sentence is not None and (guide := sentence.wanted.guide) is not None:
+            if sentence is not None and (guide := sentence.request.guide) is not None:
                 count = sum(token >= 0 for token in out[row])
                 for noted, found in ((guide.path, path[row]), (guide.seen, seen[row])):
                     noted += [place - guide.first for place in found[:count]]
@@ -326,13 +326,13 @@ class TokenLoop:
         fresh = self._fresh_noise.numpy()
         for row, sentence in enumerate(self._sentences):
             if sentence is not None:
-                rng = sentence.wanted.rng
+                rng = sentence.request.rng
                 sentence.noise_state = rng.bit_generator.state
                 rng.standard_exponential(dtype=np.float32, out=fresh[row])
         self._noise.copy_(self._fresh_noise, non_blocking=True)  # read before the next: a look at the tokens waits
 
     def _step(self, rows: int, length: int, guided: bool) -> None:
-        """Draw a token for each of the first rows from the logits that are there, read it, leave the next logits."""
+        """Sample a token for each of the first rows from the current logits, read it, store the next logits."""
         position, filled, drawn, running = (
             tensor[:rows] for tensor in (self._position, self._filled, self._drawn, self._running)
         )
@@ -363,12 +363,12 @@ class TokenLoop:
         assert sentence is not None
         new = [token for token in out if token >= 0]
         sentence.codes += new
-        full = len(sentence.codes) >= sentence.wanted.limit
+        full = len(sentence.codes) >= sentence.request.max_tokens
         done = full or len(new) < len(out)
         if done:
             self._sentences[row] = None
             self._filled[row] = 0
-            rng, asked = sentence.wanted.rng, len(new) + (not full)
+            rng, asked = sentence.request.rng, len(new) + (not full)
             rng.bit_generator.state = sentence.noise_state
             rng.standard_exponential((asked, self._codes + 1), np.float32)
         return new, done
@@ -407,7 +407,7 @@ class TorchBackend:
         compiled: compile the layers of the text-to-semantic model with torch.compile.
 
     Attributes:
-        draws: whether a sentence alone is drawn by :attr:`loop` too, not from logits that come to the processor.
+        decodes_alone: a single sentence is decoded by :attr:`loop` too, not from logits on the CPU.
         emission, guidance: see :class:`voiceclone.speaking.guidance.PointingBackend`.
     """
 
@@ -427,7 +427,7 @@ class TorchBackend:
         self.emission = known_emission(_array(gpt.pointer.emission)) if gpt.config.pointer_layer else None
         self.guidance = 0.0 if gpt.config.pointer_added else GUIDANCE
         self._phones = 0
-        self.draws = compiled or device.startswith("cuda")
+        self.decodes_alone = compiled or device.startswith("cuda")
         self.pitched = sovits is not None and isinstance(sovits.dec, SourceFilterDecoder)
         self._loops: dict[int, TokenLoop] = {}
 
@@ -435,7 +435,7 @@ class TorchBackend:
         return StaticDecoder(self._gpt, rows, self._dtype, self._compiled)
 
     def loop(self, rows: int) -> TokenLoop:
-        """Draws the tokens of so many sentences at once; always the same one for a number."""
+        """The decoding loop for ``rows`` sentences at once; the same object for the same number."""
         if rows not in self._loops:
             self._loops[rows] = TokenLoop(self._decoder_of(rows))
         return self._loops[rows]
@@ -460,7 +460,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def read(self, phones: Tokens, bert: Floats | None, tokens: Tokens) -> Floats:
-        """Logits (V + 1,) after phones (X,) and semantic tokens (N,), all computed anew and nothing kept."""
+        """Logits (V + 1,) after phones (X,) and semantic tokens (N,), computed without a cache."""
         features = None if bert is None else self._tensor(bert[None])
         logits, _ = self._gpt.prefill(self._tensor(phones[None]), self._tensor(tokens[None]), features)
         return _array(logits[0])

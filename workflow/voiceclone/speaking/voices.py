@@ -1,4 +1,4 @@
-"""Opens what can speak: a bundle, trained or imported models, a public base voice; and the clip to speak like."""
+"""Opens voices: bundles, trained or imported models, base voices; with the clip to speak like."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 BERT = "chinese-roberta-wwm-ext-large"
 G2PW_MODEL = "g2pw"
-#: Language of voices that name none.
+#: Default language of voices without features.
 ANY_LANGUAGE = "auto"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A reference clip that the user gives; see :meth:`voiceclone.speaking.reference.ClipReader.read`."""
+    """A reference clip of the user; see :meth:`voiceclone.speaking.reference.ClipReader.read`."""
 
     path: Path
     text: str = ""
@@ -40,11 +40,11 @@ class Clip:
 
 
 class Voice:
-    """What speaks: a synthesiser, and what makes references of clips.
+    """A synthesiser and its reader of reference clips.
 
     Args:
-        synthesizer: speaks with the voice's own reference, or with the clip that was given.
-        reader: reads clips; keeps what it read.
+        synthesizer: speaks with the voice's own reference, or with the given clip.
+        reader: makes references of clips; caches them.
     """
 
     def __init__(self, synthesizer: Synthesizer, reader: ClipReader) -> None:
@@ -55,7 +55,7 @@ class Voice:
         return _read(self._reader, clip)
 
     def hit_rates(self) -> list[str]:
-        """How much of what was asked for was in the caches, a line each: sentences, references where there were any."""
+        """Hit rates of the caches, a line each: sentences, and references if there were any."""
         lines = [self.synthesizer.text_cache.summary()]
         return lines + [self._reader.cache.summary()] * bool(self._reader.cache.asked)
 
@@ -86,19 +86,19 @@ def open_bundle(
     device: str = "auto",
     engine: str = "auto",
 ) -> Voice:
-    """An exported voice; needs no torch, but for engines of TensorRT.
+    """An exported voice; needs no torch except for TensorRT engines.
 
     Args:
         bundle: its folder, or ``bundle.json``.
         root: working folder with ``config`` and ``resources``.
-        threads: CPU threads; 0: chosen by itself.
+        threads: CPU threads; 0: automatic.
         clip: to speak like; None: the voice's own clip.
-        encoders: folder of the encoders, where they are neither in the bundle nor beside it nor below ``root``.
+        encoders: folder of the encoders, if they are neither in the bundle nor beside it nor below ``root``.
         device: and
         engine: see :func:`voiceclone.speaking.runtimes.open_backend`.
 
     Raises:
-        AssetError: a clip needs an encoder that is not there; says how to get it.
+        AssetError: a clip needs a missing encoder; says how to get it.
     """
     from voiceclone.backends.bundle import read_bundle
     from voiceclone.speaking.encoders import BundleEncoders
@@ -120,16 +120,16 @@ def open_bundle(
 
 
 def encoder_files(
-    folder: Path, description: Mapping[str, Any], root: Path = Path(), named: Path | None = None
+    folder: Path, description: Mapping[str, Any], root: Path = Path(), given: Path | None = None
 ) -> EncoderFiles:
-    """Where the encoders of a bundle are looked for: in it, beside it, in a named folder, below the working folder."""
+    """Places of a bundle's encoders: in it, beside it, in a given folder, below the working folder."""
     from voiceclone.speaking.encoders import WRITTEN, EncoderFiles
 
-    return EncoderFiles(folder, description, [place for place in (named, root / WRITTEN) if place is not None])
+    return EncoderFiles(folder, description, [place for place in (given, root / WRITTEN) if place is not None])
 
 
 def _set_rate(rates: dict[str, float], clip: Clip, reference: Reference) -> None:
-    """Take the clip's tokens per phone for its language, where the voice's own are not known."""
+    """Use the clip's tokens per phone for its language, if the voice's own are unknown."""
     if len(reference.tokens) and clip.language in SUPPORTED:
         rates.setdefault(clip.language, len(reference.tokens) / len(reference.phones))
 
@@ -143,7 +143,7 @@ def open_models(
     precision: str = "fp32",
     compiled: bool = False,
 ) -> Voice:
-    """A voice of trained, imported or public models.
+    """A voice of trained or imported models, or of GPT-SoVITS's base models.
 
     Args:
         models: see :func:`voiceclone.models.voice.load_voice`.
@@ -156,7 +156,7 @@ def open_models(
 
     Raises:
         ConfigError: there are no models, half precision on the CPU, or there is no clip.
-        AssetError: an encoder is not there.
+        AssetError: an encoder is missing.
     """
     from voiceclone.models.voice import load_voice
     from voiceclone.speaking.model_encoders import ModelEncoders
@@ -195,12 +195,12 @@ def open_models(
 
 
 def with_trained_polyphones(lexicon: Lexicon, features: Path, find: Callable[[str], Asset] | None) -> Lexicon:
-    """The lexicon with the model that read the training's Chinese characters; a warning where it is not there.
+    """The lexicon with the model that read the training's Chinese characters; a warning if it is missing.
 
     Args:
         lexicon: the user's pronunciations.
         features: of the training; the column ``polyphones`` of its manifest names the model.
-        find: opens fetched models; None: there are none.
+        find: opens fetched models; None: none.
     """
     return _with_polyphones(lexicon, find) if trained_polyphones(features) == G2PW_MODEL else lexicon
 
@@ -220,8 +220,8 @@ def _with_polyphones(lexicon: Lexicon, find: Callable[[str], Asset] | None) -> L
         model, vocabulary = find(G2PW_MODEL), find(BERT)
     except AssetError as error:
         log.warning(
-            "this voice learnt Chinese with readings by %s, which is not there (%s): some characters will be read "
-            "otherwise than in training",
+            "this voice was trained on Chinese with readings by %s, which is missing (%s): some characters will be "
+            "read differently than in training",
             G2PW_MODEL,
             error.message,
         )
@@ -254,7 +254,7 @@ def _usual_language(features: Path) -> str:
 
 
 def _text_encoder(root: Path, find: Callable[[str], Asset]) -> LazyEncoder | None:
-    """The BERT of Chinese text, where it was fetched."""
+    """The BERT of Chinese text, if it was fetched."""
     from voiceclone.assets.preflight import MODELS
     from voiceclone.listeners.bert import LazyBert
 

@@ -12,7 +12,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class AlignSettings(Block):
-    """How the phone of each token is found; only models of architecture small need it."""
+    """Alignment of phones and tokens; only models of architecture small need it."""
 
     rounds: int = Field(10, ge=1, le=100, description="Rounds of expectation maximisation from phones spread evenly.")
     base_rounds: int = Field(2, ge=1, le=100, description="Rounds from the table of gpt.base, where it has one.")

@@ -12,7 +12,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class GatesSettings(Block):
-    """How much is measured, how the voice speaks, and what is wanted."""
+    """Amount of measurement, speaking options, and limits."""
 
     utterances: int = Field(8, ge=1, le=1000, description="Most held-out utterances of a person.")
     teacher_utterances: int = Field(60, ge=1, le=10_000, description="Most held-out utterances of a teacher.")

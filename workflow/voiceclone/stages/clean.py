@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings
+
+if TYPE_CHECKING:
+    from voiceclone.assets import Asset
+    from voiceclone.sound.clean import Judge
 
 
 class CleanSettings(Block):
@@ -49,7 +54,7 @@ class CleanSettings(Block):
         -23.0,
         ge=-40,
         le=-10,
-        description="Loudness of every take in LUFS; at -23 most speech keeps its peaks under the ceiling by itself.",
+        description="Loudness of every take in LUFS; at -23 most speech keeps its peaks under the ceiling.",
     )
     true_peak_dbtp: float = Field(-1.0, ge=-20, le=0, description="Ceiling of the true peak in dBTP.")
 
@@ -58,6 +63,17 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--separated", type=Path, required=True, help="manifest of the separation stage")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write; audio goes beside it")
     parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the measuring models")
+
+
+def open_judge(settings: CleanSettings, assets: Mapping[str, Asset]) -> Judge:
+    """The judge with those of DNSMOS and CAM++ that are given; without them it compares levels only."""
+    from voiceclone.listeners.campplus import SpeakerEncoder
+    from voiceclone.listeners.mos import Dnsmos
+    from voiceclone.sound.clean import Judge
+
+    dnsmos = Dnsmos(assets["dnsmos"]) if "dnsmos" in assets else None
+    encoder = SpeakerEncoder(assets["campplus"]) if "campplus" in assets else None
+    return Judge(dnsmos, encoder, settings.score_seconds)
 
 
 def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> None:
@@ -69,8 +85,8 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
         args.separated,
         args.output,
         settings,
-        dnsmos=models.get("dnsmos"),
-        encoder=models.get("campplus"),
+        lambda: open_judge(settings, models),
+        [models[name] for name in ("dnsmos", "campplus") if name in models],
         deepfilter=models.get("deepfilternet3"),
         label=f"{args.speaker} · clean",
     )

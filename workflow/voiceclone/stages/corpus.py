@@ -13,12 +13,12 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class CorpusSettings(Block):
-    """What makes an utterance fit for training. Every limit can be overruled for one utterance by a correction."""
+    """Limits for training utterances. Every limit can be overruled for one utterance by a correction."""
 
     tier: Literal["", "zero-shot", "few-shot", "full", "nano", "demo"] = Field(
         "",
-        description="Preset whose amount of speech the other settings are made for: a warning tells when another one "
-        "fits better, and zero-shot wants a clip of 3 to 10 s. Empty: not looked at.",
+        description="Preset whose amount of speech the other settings are made for: a warning appears when another one "
+        "fits better, and zero-shot needs a clip of 3 to 10 s. Empty: not looked at.",
     )
     min_utterances: int = Field(10, ge=1, description="Fewer utterances left than this stop the run.")
     min_seconds: float = Field(30.0, ge=1, description="Less speech left than this, in seconds, stops the run.")

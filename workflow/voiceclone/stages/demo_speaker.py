@@ -13,7 +13,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class DemoSettings(Block):
-    """How the demo's recordings are made."""
+    """Synthesis of the demo's recordings."""
 
     seed: int = Field(7, ge=0, le=2**31 - 1, description="Seed of the voice's variation, the pauses and the noises.")
     length_scale: float = Field(1.0, ge=0.5, le=2, description="Duration of the speech; above 1 is slower.")

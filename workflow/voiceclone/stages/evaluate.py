@@ -13,7 +13,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class EvaluateSettings(Block):
-    """What is spoken for the evaluation and how it is summarised."""
+    """Sentences of the evaluation, and limits for bundles."""
 
     heldout: int = Field(
         50,
@@ -23,7 +23,7 @@ class EvaluateSettings(Block):
     )
     fixed: int = Field(12, ge=0, le=1000, description="Most fixed sentences per language of the voice.")
     centroid_utterances: int = Field(
-        40, ge=1, le=1000, description="Training utterances whose mean embedding stands for the speaker."
+        40, ge=1, le=1000, description="Training utterances whose mean embedding represents the speaker."
     )
     beam_size: int = Field(5, ge=1, le=20, description="Beam width of the speech recogniser that scores the words.")
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Resamples of each bootstrap interval.")
@@ -32,14 +32,17 @@ class EvaluateSettings(Block):
         0.1,
         ge=0,
         le=1,
-        description="A bundle that surely (95 %) gets more than this share of words (characters in Chinese, Japanese, "
-        "Cantonese) wrong above the trained model fails.",
+        description="A bundle fails if it significantly (95 %) gets a share of words (characters in Chinese, Japanese, "
+        "Cantonese) wrong that is higher than the trained model's by more than this.",
     )
     max_similarity_loss: float = Field(
-        0.05, ge=0, le=2, description="A bundle that surely is less like the speaker by more than this (CAM++) fails."
+        0.05,
+        ge=0,
+        le=2,
+        description="A bundle fails if it is significantly less like the speaker, by more than this (CAM++).",
     )
     max_dnsmos_loss: float = Field(
-        0.3, ge=0, le=4, description="A bundle that surely loses more than this in DNSMOS OVRL fails."
+        0.3, ge=0, le=4, description="A bundle fails if it significantly loses more than this in DNSMOS OVRL."
     )
 
 

@@ -13,7 +13,7 @@ from voiceclone.targets import TARGETS, TargetName
 
 
 class ExportSettings(Block):
-    """Which bundles are made and how closely they must follow the trained model."""
+    """Bundles to make, and limits of their difference from the trained model."""
 
     targets: tuple[TargetName, ...] = Field(
         ("onnx-fp32", "onnx-int8"),

@@ -13,7 +13,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class FeaturesSettings(Block):
-    """Which pretrained encoders describe an utterance."""
+    """Pretrained encoders of the utterances."""
 
     content: Literal["whisper-base", "chinese-hubert-base"] = Field(
         "whisper-base",

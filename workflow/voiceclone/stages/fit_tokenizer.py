@@ -13,7 +13,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class TokenizerSettings(Block):
-    """Where the quantiser of semantic tokens comes from: a base voice, or fitted to the speaker's recordings."""
+    """Source of the quantiser of semantic tokens: a base voice, or fitted to the speaker's recordings."""
 
     base: str = Field(
         "",

@@ -1,4 +1,4 @@
-"""What the settings of all stages are built from: their base class, its errors in words, runtime, both trainings."""
+"""Shared settings of the stages: their base class, its errors in words, runtime, both trainings."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 class RuntimeSettings(Block):
-    """How and where stages run. A change here never makes a result out of date."""
+    """Runtime of the stages. A change here never makes a result out of date."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
@@ -140,7 +140,7 @@ class RuntimeSettings(Block):
         ge=0,
         le=1024,
         description="Training: most utterances that go through the network together; 0: the whole batch. Gradients are "
-        "added up, so the batch stays batch_size. Halved by itself when memory runs out.",
+        "added up, so the batch stays batch_size. Halved automatically when memory runs out.",
     )
     compile: bool = Field(
         False,
@@ -166,7 +166,7 @@ class RuntimeSettings(Block):
         0,
         ge=0,
         le=100,
-        description="Training: checkpoints kept for their held-out figure. The best weights are in every checkpoint "
+        description="Training: checkpoints kept for their held-out metric. The best weights are in every checkpoint "
         "anyway; this keeps the whole state of that step.",
     )
     sample_every: int = Field(
@@ -177,13 +177,13 @@ class RuntimeSettings(Block):
     save_patience_minutes: float = Field(
         60.0,
         ge=0,
-        description="Training: how long it goes on in memory, trying again, while no checkpoint can be written (full "
+        description="Training: how long it continues in memory, retrying, while no checkpoint can be written (full "
         "disk, read-only folder), before it ends with the reason.",
     )
     max_seconds: float | None = Field(
         None,
         gt=0,
-        description="Training: end the slice by itself after this time, saved, with exit status 75; null for no limit.",
+        description="Training: end the slice after this time, saved, with exit status 75; null for no limit.",
     )
     gradient_checkpointing: bool = Field(
         False,
@@ -195,7 +195,7 @@ class RuntimeSettings(Block):
 class TrainingSettings(Block):
     """Length, batches, learning rate and selection of a training."""
 
-    # A change of these continues the same training: they say how long, how it is watched, which model leaves.
+    # A change of these continues the same training: they say how long, how it is watched, which checkpoint is saved.
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
             "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
@@ -236,8 +236,8 @@ class TrainingSettings(Block):
         2000,
         ge=0,
         le=10_000_000,
-        description="Most training utterances whose loss is measured at the end, for those that stand out to be named; "
-        "of more, so many by hash.",
+        description="Training utterances whose loss is measured at the end, to list those that stand out; if there "
+        "are more, this many are chosen by hash.",
     )
     max_skipped: int = Field(
         3, ge=0, le=1000, description="Steps in a row with a loss that is not finite before the training gives up."
@@ -246,7 +246,7 @@ class TrainingSettings(Block):
         20.0,
         ge=0,
         le=1e6,
-        description="A loss this many times above the median of the last 100 steps explodes: its update is left out as "
+        description="A loss this many times above the median of the last 100 steps explodes: its update is skipped as "
         "if it were not finite. 0: never.",
     )
     precision: Literal["fp32", "tf32", "bf16", "fp16", "auto"] = Field(
@@ -261,8 +261,8 @@ class TrainingSettings(Block):
         0.0,
         ge=0,
         lt=1,
-        description="Decay of the exponential moving average of the weights, which is then what is validated and what "
-        "leaves, best and last; 0.999 suits long trainings. 0: off.",
+        description="Decay of the exponential moving average of the weights, which are then validated and saved, best "
+        "and last; 0.999 suits long trainings. 0: off.",
     )
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class SliceSettings(Block):
-    """How takes are cut into utterances."""
+    """Cutting of takes into utterances."""
 
     min_seconds: float = Field(1.0, ge=0.3, le=10, description="Least length of an utterance, in seconds.")
     max_seconds: float = Field(12.0, ge=2, le=30, description="Greatest length of an utterance, in seconds.")

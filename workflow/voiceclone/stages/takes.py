@@ -12,7 +12,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class TakesSettings(Block):
-    """Which recordings are taken in, and which oddities are flagged."""
+    """Limits for recordings, and oddities to flag."""
 
     min_seconds: float = Field(1.0, ge=0.1, le=600, description="A shorter recording is rejected, in seconds.")
     silence_dbfs: float = Field(

@@ -56,7 +56,7 @@ class TeacherSettings(Block):
     twins: bool = Field(
         False,
         description="Speak each line a second time, in another pseudo-voice with the same durations and after a known "
-        "silence: what tells sound from speaker and place when a tokenizer is fitted (hibari, kokoro).",
+        "silence, so that a tokenizer that is fitted can separate sound from speaker and place (hibari, kokoro).",
     )
     alignment: bool = Field(False, description="Keep the teacher's phones, their durations and (hibari) the pitch.")
 
@@ -80,7 +80,7 @@ class TeacherSettings(Block):
 
 
 def is_file(text_list: str) -> bool:
-    """Whether an entry of ``texts`` is a file, not the name of a model."""
+    """True if an entry of ``texts`` is a file, not the name of a model."""
     return "/" in text_list or text_list.endswith(".txt")
 
 

@@ -34,7 +34,7 @@ class LoRASettings(Block):
 
 
 class SmallSettings(Block):
-    """What the training of small has beside the others': a pointer, joined utterances, noise, draws by weight."""
+    """Training of architecture small, beside what all have: a pointer, joined utterances, noise, draws by weight."""
 
     batch_tokens: int = Field(
         4200, ge=0, le=1_000_000, description="Phones and tokens in a batch, about; 0: batch_size utterances."
@@ -77,12 +77,12 @@ class GPTSettings(TrainingSettings):
     )
     optimizer: Literal["adamw", "scaled_adam"] = Field(
         "adamw",
-        description="adamw, or scaled_adam as the public training uses it: its learning rate is relative to the size "
+        description="adamw, or scaled_adam as GPT-SoVITS uses it: its learning rate is relative to the size "
         "of the weights (0.002 to 0.01), and neither weight_decay nor gradient_clip applies.",
     )
     schedule: Literal["cosine", "public"] = Field(
         "cosine",
-        description="Learning rate over the steps: warm-up, then a cosine; or the public one, for scaled_adam alone: "
+        description="Learning rate over the steps: warm-up, then a cosine; or GPT-SoVITS's, for scaled_adam alone: "
         "0.01 in the first step, 0.002 from then on, whatever the other learning rate settings say.",
     )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate.")
@@ -101,17 +101,17 @@ class GPTSettings(TrainingSettings):
         0, ge=0, le=1000, description="Train only this many last layers and the output; the rest is frozen. 0: all."
     )
     select: Literal["best", "last"] = Field(
-        "best", description="Model that leaves: lowest held-out cross-entropy per token, or the last."
+        "best", description="Checkpoint to keep: lowest held-out cross-entropy per token, or the last."
     )
 
     pointer_steps: int = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="Steps in which a network without a pointer gets one when it is trained, all else frozen: it tells "
-        "which phone each token speaks; 300 are enough. 0: none.",
+        description="Steps in which a network without a pointer gets one when it is trained, all else frozen: it finds "
+        "the phone of each token; 300 are enough. 0: none.",
     )
-    small: SmallSettings = Field(SmallSettings(), description="What the training of small has beside the others'.")
+    small: SmallSettings = Field(SmallSettings(), description="Training of architecture small, beside what all have.")
 
     @model_validator(mode="after")
     def _public_schedule_needs_its_optimizer(self) -> Self:

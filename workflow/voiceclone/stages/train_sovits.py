@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings, TrainingSettings, training_arguments
 
-#: What the generator consists of, but for the quantiser; names within them are checked when the network is there.
+#: Parts of the generator, but for the quantiser; names within them are checked when the network is there.
 PARTS = ("enc_p", "dec", "enc_q", "flow", "ref_enc", "ssl_proj", "sv_emb", "ge_to512", "prelu")
 
 
@@ -22,7 +22,7 @@ def _part(name: str) -> str:
 
 
 class SmallSettings(Block):
-    """What the training of the source-filter decoder has beside the others': windows, losses, stages, rates."""
+    """Training of the source-filter decoder, beside what all have: windows, losses, stages, rates."""
 
     window_frames: int = Field(
         150, ge=16, le=3000, description="Longest stretch of a recording that is encoded, in frames of 20 ms."
@@ -34,13 +34,13 @@ class SmallSettings(Block):
         4,
         ge=0,
         le=1000,
-        description="In every so many steps tokens and text alone are decoded too; 0: never.",
+        description="Every N steps, tokens and text alone are decoded too; 0: never.",
     )
     prior_weight: float = Field(15.0, ge=0, le=1000, description="Weight of the mel loss of what they give.")
     posterior_pitch: bool = Field(
         False,
         description="The posterior reads F0 beside the spectrogram, from which it can tell F0 only roughly. A base "
-        "that learnt without it goes on with it; what speaks is the same.",
+        "trained without it can continue with it; speech is made the same way.",
     )
     kl_start: float = Field(0.1, ge=0, le=1, description="Share of kl_weight in the first step.")
     kl_warmup_steps: int = Field(
@@ -108,7 +108,7 @@ class SoVITSSettings(TrainingSettings):
         description="small: step from which discriminators judge, after a stage with spectral losses alone; null or "
         "negative: never. The others have them from the start. It may be moved while the training runs.",
     )
-    small: SmallSettings = Field(SmallSettings(), description="What the training of small has beside the others'.")
+    small: SmallSettings = Field(SmallSettings(), description="Training of architecture small, beside what all have.")
     validation_utterances: int = Field(
         8, ge=1, le=1000, description="Most held-out utterances of which a validation measures the mel distance."
     )
@@ -116,7 +116,7 @@ class SoVITSSettings(TrainingSettings):
         False, description="Leave the discriminators beside the model too, as a base that others fine-tune needs them."
     )
     select: Literal["best", "last"] = Field(
-        "best", description="Model that leaves: the one with the lowest held-out mel distance, or the last."
+        "best", description="Checkpoint to keep: lowest held-out mel distance, or the last."
     )
 
     def fingerprint(self) -> dict[str, Any]:

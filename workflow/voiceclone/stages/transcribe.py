@@ -12,7 +12,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 
 class TranscribeSettings(Block):
-    """How the utterances are turned into text."""
+    """Speech recognition of the utterances."""
 
     languages: tuple[str, ...] = Field(
         (),
@@ -22,7 +22,7 @@ class TranscribeSettings(Block):
     beam_size: int = Field(5, ge=1, le=20, description="Width of the beam search.")
     prompts: dict[str, str] = Field(
         {"zh": "以下是普通话的句子。"},
-        description="Text that the recogniser is told came before, per language; it then writes in the same style: "
+        description="Text given to the recogniser as what came before, per language; it then writes in the same style: "
         "the default asks for simplified characters with punctuation.",
     )
     retry_compression_ratio: float = Field(

@@ -23,7 +23,7 @@ import soundfile
 
 from voiceclone.corpus.split import sentence_key
 from voiceclone.errors import DataError
-from voiceclone.files import atomic_path, clean_cell, digest, write_tsv
+from voiceclone.files import atomic_path, clean_cell, digest, table_columns, write_tsv
 from voiceclone.lineage.revisions import revisions
 from voiceclone.progress import Progress
 from voiceclone.sound.io import write_flac
@@ -34,11 +34,8 @@ from voiceclone.usertext import read_user_text
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
-    "utterance", "path", "text", "language", "speaker", "source", "seconds", "bandwidth", "alignment", "twin",
-    "twin_speaker", "twin_silence",
-)  # fmt: skip
-REJECTED_COLUMNS = ("text", "reason")
+COLUMNS = table_columns("teacher_speech")
+REJECTED_COLUMNS = table_columns("rejected_lines")
 _TELLING = 20  # letters from which a held-out sentence counts inside a longer one too
 _LONGEST_SILENCE = 75  # token frames of 40 ms before a twin, which moves it in the encoder's window
 

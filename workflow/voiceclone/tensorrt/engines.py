@@ -1,7 +1,7 @@
-"""Engines of a bundle: built where TensorRT 10 or later and a GPU are present, found again, or why there are none.
+"""Engines of a bundle: built on a machine with TensorRT 10 or later and a GPU, and cached.
 
-An engine is for one graph, its profiles, one kind of GPU and one version of TensorRT; their digest is its name. Beside
-it lies a record with the digest of its bytes. Nothing is read by TensorRT that does not match its record.
+An engine is for one graph, its profiles, one kind of GPU and one version of TensorRT; their digest is its name. A
+record beside it has the digest of its bytes. TensorRT only reads a file that matches its record.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from voiceclone.files import atomic_path, digest, read_json, sha256_file, write_
 from voiceclone.lineage.revisions import revisions
 
 log = logging.getLogger(__name__)
-#: Folder of the engines inside a bundle; no part of what is shipped.
+#: Folder of the engines inside a bundle; not shipped.
 ENGINES = "engines"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine is tied to.
+    """Properties of a machine that an engine depends on.
 
     Attributes:
         gpu: name of the GPU.
@@ -48,7 +48,7 @@ class Machine:
 
 
 def why_not() -> str:
-    """Why engines can neither be built nor run here; empty if they can."""
+    """Reason why engines can neither be built nor run here; empty if they can."""
     if find_spec("tensorrt") is None:
         return "no TensorRT on this machine (Python package tensorrt)"
     if find_spec("torch") is None:
@@ -102,7 +102,7 @@ def engines_of(folder: Path, description: dict[str, Any], machine: Machine) -> l
 
 
 def read_recorded(path: Path, identity: Mapping[str, Any]) -> bytes | None:
-    """Bytes of a file whose record names this identity and these bytes; None where there is none."""
+    """Bytes of a file whose record has this identity and their digest; None: no such file."""
     record = path.with_suffix(f"{path.suffix}.json")
     if not (path.is_file() and record.is_file()):
         return None
@@ -114,7 +114,7 @@ def read_recorded(path: Path, identity: Mapping[str, Any]) -> bytes | None:
 
 
 def write_recorded(path: Path, data: bytes, identity: Mapping[str, Any]) -> None:
-    """Write bytes, and then the record without which they are not read."""
+    """Write bytes, then the record without which they are not read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -123,7 +123,7 @@ def write_recorded(path: Path, data: bytes, identity: Mapping[str, Any]) -> None
 
 
 def engine_note(folder: Path, description: dict[str, Any]) -> dict[str, str]:
-    """Build what can be built; for ``bundle.json``: which machine the engines are for, or why there are none."""
+    """Build engines if possible; returns an entry of ``bundle.json``: the machine, or the reason why there are none."""
     reason = why_not()
     if reason:
         log.warning("%s: engines are not built: %s", description["target"], reason)
@@ -132,7 +132,7 @@ def engine_note(folder: Path, description: dict[str, Any]) -> dict[str, str]:
 
 
 def build_engines(folder: Path, description: dict[str, Any]) -> Machine:
-    """Build the engines of a bundle for this machine; those that are there and sound are kept.
+    """Build the engines of a bundle for this machine; valid ones are kept.
 
     Args:
         folder: the bundle's folder.
@@ -140,7 +140,7 @@ def build_engines(folder: Path, description: dict[str, Any]) -> Machine:
 
     Raises:
         ConfigError: the bundle is for another runtime, or this machine has no TensorRT or no GPU.
-        VoiceCloneError: TensorRT refuses a graph; the message has its reasons.
+        VoiceCloneError: TensorRT rejects a graph; the message has the reasons.
     """
     if "profiles" not in description:
         raise ConfigError(f"bundle {description['target']}: needs no engines", "they are for trt-fp16 and trt-int8")
@@ -158,7 +158,7 @@ def build_engines(folder: Path, description: dict[str, Any]) -> Machine:
 
 
 def remove_outdated(engines: Sequence[Engine], machine: Machine) -> None:
-    """Delete engines of this machine that an earlier export left; those of other machines stay."""
+    """Delete engines of earlier exports for this machine; those of other machines stay."""
     present, here = {engine.path for engine in engines}, asdict(machine)
     for record in sorted(engines[0].path.parent.glob("*.engine.json")):
         path, identity = record.with_suffix(""), read_json(record)["identity"]
@@ -185,7 +185,7 @@ def _build(engine: Engine, profiles: Sequence[Mapping[str, Any]], machine: Machi
         for name, shape in shapes.items():
             profile.set_shape(name, tuple(shape["min"]), tuple(shape["opt"]), tuple(shape["max"]))
         if config.add_optimization_profile(profile) < 0:
-            raise VoiceCloneError(f"engine of {engine.name}: profile {dict(shapes)} is refused", "report this")
+            raise VoiceCloneError(f"engine of {engine.name}: profile {dict(shapes)} is rejected", "report this")
     timings, identity = _timing_cache(engine.folder, machine)
     config.set_timing_cache(config.create_timing_cache(read_recorded(timings, identity) or b""), False)
     plan = builder.build_serialized_network(network, config)
@@ -199,6 +199,6 @@ def _build(engine: Engine, profiles: Sequence[Mapping[str, Any]], machine: Machi
 
 
 def _timing_cache(folder: Path, machine: Machine) -> tuple[Path, dict[str, str]]:
-    """File of the measured times of kernels, which all engines of a machine share, and what it is tied to."""
+    """File of the measured times of kernels, shared by all engines of a machine, and its identity."""
     identity = asdict(machine)
     return folder / ENGINES / f"timing-{digest(identity)}.cache", identity

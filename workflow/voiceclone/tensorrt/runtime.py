@@ -51,7 +51,7 @@ class TensorRTBackend(StandardBackend):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """All work and all memory belong to one stream."""
+        """Use one stream for all work and all memory."""
         with self._torch.cuda.stream(self._stream), self._torch.inference_mode():
             yield
 
@@ -112,7 +112,7 @@ class EngineRunner:
 
         Args:
             inputs: contiguous tensors on the GPU by name.
-            outputs: where to write, by name; left out: a new tensor.
+            outputs: tensors to write to, by name; the others are allocated.
             profile: number of the profile that covers the shapes.
 
         Returns:
@@ -131,7 +131,7 @@ class EngineRunner:
         return outputs
 
     def _bind(self, context: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Tell a context where its inputs and outputs are; makes room for outputs that are not given."""
+        """Bind inputs and outputs to a context; allocates outputs that are not given."""
         import torch
 
         for name, tensor in inputs.items():

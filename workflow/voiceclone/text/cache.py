@@ -31,7 +31,7 @@ class BatchEncoder(Protocol):
 
 
 def hit_rate(found: int, asked: int) -> str:
-    """How many of the texts were there: ``37 of 40 sentences from the cache (92.5 %)``."""
+    """Cache hits, in words: ``37 of 40 sentences from the cache (92.5 %)``."""
     return f"{found} of {asked} sentences from the cache ({100 * found / max(asked, 1):.1f} %)"
 
 
@@ -83,7 +83,7 @@ class CachedFrontend:
 
     @property
     def encodes(self) -> bool:
-        """Whether there are BERT features."""
+        """True if there are BERT features."""
         return self._encode is not None
 
     def read(self, text: str, language: str) -> Phones:
@@ -108,7 +108,7 @@ class CachedFrontend:
         return phones
 
     def forget(self) -> None:
-        """Read every text anew from here on: for who measures how long that takes."""
+        """Empty the cache, so that timings include text processing."""
         self._phones.clear()
         self._features.clear()
         self._prepared.clear()

@@ -1,7 +1,7 @@
 """Cantonese front end: normalise, read characters in Jyutping, one pair of phones per character.
 
 Readings come from ToJyutping's dictionary of words (CanCLID, BSD). Text in simplified characters is looked up in
-traditional ones, as 医 is a character of its own there. A syllable is parted as the public models were trained: an
+traditional ones, as 医 is a character of its own there. A syllable is split as the public models were trained: an
 initial, or the beginning of a syllable without one, then the rest with its tone.
 """
 
@@ -20,7 +20,7 @@ from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS
 __all__ = ["check_syllable", "normalise", "to_pair", "to_symbols"]
 
 _WRITTEN = str.maketrans("两点负万亿", "兩點負萬億")
-"""What :func:`write_out` writes in simplified characters, in traditional ones."""
+"""Traditional forms of the simplified characters that :func:`write_out` writes."""
 _MARKS = {
     "：": ",", ":": ",", "；": ",", ";": ",", "，": ",", "、": ",", "·": ",", "。": ".", "\n": ".", "！": "!",
     "？": "?", "～": "-", "~": "-", "/": ",",
@@ -152,7 +152,7 @@ def to_pair(syllable: str) -> tuple[str, str]:
         pair = _part(spelling, tone)
         if tone in set("123456") and set(pair) <= SYMBOL_IDS.keys():
             return pair
-    raise DataError(f"{syllable!r} is not a Cantonese syllable", "mend the pronunciation in config/lexicon/yue.tsv")
+    raise DataError(f"{syllable!r} is not a Cantonese syllable", "fix the pronunciation in config/lexicon/yue.tsv")
 
 
 def _part(plain: str, tone: str) -> tuple[str, str]:
@@ -163,7 +163,7 @@ def _part(plain: str, tone: str) -> tuple[str, str]:
 
 
 def check_syllable(syllable: str) -> bool:
-    """Whether it is a Jyutping syllable with tone that the models have symbols for."""
+    """True if it is a Jyutping syllable with tone that the models have symbols for."""
     try:
         to_pair(syllable)
     except DataError:
@@ -172,7 +172,7 @@ def check_syllable(syllable: str) -> bool:
 
 
 def readable(character: str) -> bool:
-    """Whether the dictionary has a reading of a character."""
+    """True if the dictionary has a reading of a character."""
     return character in _words() or bool(_readings()(_traditional(character))[0][1])
 
 

@@ -35,7 +35,7 @@ _BELOW = "₀₁₂₃₄₅₆₇₈₉"
 _VULGAR = "¼½¾⅐-⅞↉"
 _ROMAN = "Ⅰ-ↂↅ-ↈ"
 _AND = {"en": " ", "ja": "と", "ko": "과 ", "yue": "又", "zh": "又"}
-"""What stands between a whole number and its fraction."""
+"""Marks between a whole number and its fraction."""
 _SQUARES = "㍱㎀-㏟"
 _LOOKS_LIKE = str.maketrans(
     "АВЕКМНОРСТУХаеорсухіјѕԁһІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧο",
@@ -164,7 +164,7 @@ def _roman_pattern(language: str) -> re.Pattern[str]:
 
 
 def _roman_letters(text: str, language: str) -> str:
-    """Roman numerals in plain letters where the place tells that they are: 第IV章, II型, 最终幻想VII."""
+    """Roman numerals in plain letters, recognised by their context: 第IV章, II型, 最终幻想VII."""
     if language not in _CLASSES:
         return text  # has its own contexts
 
@@ -223,8 +223,8 @@ def _one_script(word: str) -> str:
     """A word of Latin letters with Cyrillic or Greek ones that look the same, all Latin."""
     if not _LATIN.search(word) or not _TWIN_SCRIPTS.search(word):
         return word
-    mended = word.translate(_LOOKS_LIKE)
-    return word if _TWIN_SCRIPTS.search(mended) else mended
+    fixed = word.translate(_LOOKS_LIKE)
+    return word if _TWIN_SCRIPTS.search(fixed) else fixed
 
 
 _HELD = frozenset("%‰‱&@#§¶†‡")
@@ -233,7 +233,7 @@ _PASSED = frozenset("|~～`^¨¯´¸\ufeff")
 
 
 def _suspect(character: str) -> bool:
-    """Whether a character says something, so that it must not get lost: neither a mark nor a blank."""
+    """True if a character says something, so that it must not get lost: neither a mark nor a blank."""
     if character in _HELD:
         return True
     return unicodedata.category(character)[0] in "LNSMC" and not character.isspace() and character not in _PASSED

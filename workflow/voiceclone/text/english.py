@@ -291,7 +291,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
 
 
 def _shouted(text: str) -> bool:
-    """Whether the whole text is in capitals, so that capitals say nothing about acronyms."""
+    """True if the whole text is in capitals, so that capitals say nothing about acronyms."""
     words = re.findall(r"(?<!\w)[A-Za-z]{2,}(?!\w)", text)
     capitals = [word for word in words if word.isupper()]
     return len(words) >= 4 and len(capitals) > 0.8 * len(words) and sum(map(is_stressed, capitals)) > 0.5 * len(words)
@@ -367,7 +367,7 @@ def normalise(text: str) -> str:
 
 
 def _is_unread(character: str) -> bool:
-    """Whether a character that is no mark and no blank has no reading: letters, digits and symbols of other kinds."""
+    """True if a character that is no mark and no blank has no reading: letters, digits and symbols of other kinds."""
     return unicodedata.category(character)[0] in "LNS" and unicodedata.category(character) != "Sk"
 
 

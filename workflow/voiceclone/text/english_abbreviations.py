@@ -19,7 +19,7 @@ _TITLES = {
     "vs": "versus", "cf": "compare", "viz": "namely", "approx": "approximately", "ca": "circa", "esp": "especially",
     "incl": "including", "excl": "excluding", "govt": "government",
 }  # fmt: skip
-"""Followed by what they belong to: never the end of a sentence that goes on."""
+"""Followed by what they belong to: never the end of a sentence."""
 _NUMBERED = {
     "No": "number", "Nos": "numbers", "Nr": "number", "Fig": "figure", "Figs": "figures", "Vol": "volume",
     "Vols": "volumes", "Ch": "chapter", "Chap": "chapter", "Sec": "section", "Sect": "section", "Eq": "equation",
@@ -47,7 +47,7 @@ _TRAILING = _DATES | {
     "min": "minimum", "etc": "et cetera", "al": "", "ed": "", "eds": "", "Calif": "California", "Fla": "Florida",
     "Mass": "", "Penn": "", "Conn": "", "Ariz": "Arizona", "Colo": "", "Wash": "", "Pl": "", "Sq": "", "Av": "",
 }  # fmt: skip
-"""Abbreviations that end a sentence now and then; what may be a word or a name too is read as it stands."""
+"""Abbreviations that end a sentence now and then; what may be a word or a name too is read as written."""
 _NAMES_TOO = frozenset({"Max", "Min", "Temp", "Tel", "Est"})
 """Names, or words at the end, but before a number."""
 _UNITS = {
@@ -98,7 +98,7 @@ _WINDOW = 200
 
 
 def ends_sentence(before: str, after: str) -> bool:
-    """Whether the full stop at the end of ``before`` ends a sentence.
+    """True if the full stop at the end of ``before`` ends a sentence.
 
     Args:
         before: the sentence up to the stop, with it.
@@ -130,7 +130,7 @@ def ends_sentence(before: str, after: str) -> bool:
 
 
 def _stands_before(word: str, head: str, next_word: str) -> bool:
-    """Whether the abbreviation belongs to the word after it: titles, "No." before a number, "v." between parties."""
+    """True if the abbreviation belongs to the word after it: titles, "No." before a number, "v." between parties."""
     if _is_numbered(word, next_word):
         return True
     if word == "v" and next_word[:1].isupper() and head.strip():
@@ -139,7 +139,7 @@ def _stands_before(word: str, head: str, next_word: str) -> bool:
 
 
 def _is_numbered(word: str, next_word: str) -> bool:
-    """Whether a number follows an abbreviation that stands before numbers; "No." is a word before a numeral."""
+    """True if a number follows an abbreviation used before numbers; "No." is a word before a numeral."""
     numeral = r"\d" if word.lower() in ("no", "nos", "art", "p", "pp", "l", "v", "ex", "app", "op") else _NUMERAL
     return word in _NUMBERED_AND_SMALL and bool(re.match(numeral, next_word))
 
@@ -161,7 +161,7 @@ def _is_counted(before: str) -> bool:
 
 
 def _after_name(head: str) -> bool:
-    """Whether the word before is a name or an ordinal, so that "St." is a street."""
+    """True if the word before is a name or an ordinal, so that "St." is a street."""
     last = head.split()[-1] if head.split() else ""
     return bool(re.match(r"[A-Z][a-z]|\d+(?:st|nd|rd|th)$", last)) and last not in STARTERS
 
@@ -186,7 +186,7 @@ def _written_out(match: re.Match[str]) -> str:
 
 
 def _words(word: str, head: str, next_word: str) -> str | None:
-    """What an abbreviation is read as; None: the word is none."""
+    """Reading of an abbreviation; None: the word is none."""
     if word == "St":
         return "Street" if _is_street(head, next_word) else "Saint"
     if word == "Dr" and _is_street(head, next_word):
@@ -219,7 +219,7 @@ def _letters(word: str) -> str:
 
 
 def _is_date(head: str, next_word: str) -> bool:
-    """Whether a short month or weekday is one, rather than a name or a word ("Jan", "Sun")."""
+    """True if a short month or weekday is one, rather than a name or a word ("Jan", "Sun")."""
     if re.match(r"\d", next_word) or next_word in _DATES:
         return True
     return bool(

@@ -158,7 +158,7 @@ _OBJECTS = frozenset({"the", "a", "an", "this", "that", "these", "those", "my", 
 
 
 def _is(wanted: str, tag: str, words: Sequence[str], position: int) -> bool:
-    """Whether the word at ``position`` is used as the part of speech that its row of homographs names.
+    """True if the word at ``position`` is used as the part of speech that its row of homographs names.
 
     Args:
         wanted: beginnings of Penn Treebank tags; TO: a past tense followed by "to".
@@ -311,7 +311,7 @@ _SHORT_FORMS = frozenset(
 
 
 def _read_as_word(capitals: str, beside_stressed: bool = False) -> bool:
-    """Whether capitals stress a word (BIG, PLEASE) or are said as one (NASA), rather than letter by letter (FBI)."""
+    """True if capitals stress a word (BIG, PLEASE) or are said as one (NASA), rather than letter by letter (FBI)."""
     word = capitals.lower()
     if capitals in _SHORT_FORMS:
         return beside_stressed
@@ -322,7 +322,7 @@ def _read_as_word(capitals: str, beside_stressed: bool = False) -> bool:
 
 
 def is_stressed(word: str) -> bool:
-    """Whether a word in capitals is a word and surely no short form."""
+    """True if a word in capitals is a word and no short form."""
     plain = word.lower()
     known = plain in _WORDS_OF_TWO or (len(word) > 2 and _read_as_word(word) and _known(plain) != spell(plain))
     return word.isupper() and known

@@ -129,7 +129,7 @@ _LENGTHS = ("mm", "cm", "m", "km", "in", "ft", "yd", "mi")
 _UNITS |= {unit + sign: f"{power} {_UNITS[unit]}" for unit in _LENGTHS for sign, power in _POWERS.items()}
 _UNITS |= {"s²": "second squared", "s2": "second squared", "s^2": "second squared"}
 _ONLY_TOUCHING = frozenset({"in", "x", "pt", "cal"})
-"""Units that are words, letters or names where a blank stands before them."""
+"""Units that are words, letters or names after a blank."""
 _UNCHANGED = frozenset(
     {"hertz", "kilohertz", "megahertz", "gigahertz", "terahertz", "percent", "per", "horsepower", "yen", "yuan", "fen",
      "won", "mille", "baht", "rand", "dong"}
@@ -183,7 +183,7 @@ MEASURE = re.compile(
 
 
 def is_attribute(match: re.Match[str]) -> bool:
-    """Whether a quantity stands between "a" and a noun, so that its unit is in the singular: a 20 ft boat."""
+    """True if a quantity stands between "a" and a noun, so that its unit is in the singular: a 20 ft boat."""
     before, after = match.string[: match.start()], match.string[match.end() :]
     noun = re.match(
         r"\s(?!(?:of|per|in|on|off|for|from|to|and|or|each|more|less|than|at|by|a|an|is|was)\b)[A-Za-z]", after

@@ -50,7 +50,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Phones:
-    """What the models read of a text.
+    """Phones of a text, as the models read them.
 
     Attributes:
         symbols: phone symbols.

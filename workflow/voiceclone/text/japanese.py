@@ -59,7 +59,7 @@ _COUNTERS = (
     "|枚|冊|台|匹|頭|羽|杯|回目|回|歳|才|代|[万億兆千百]*(?:円|ドル|ユーロ|ポンド|元|ウォン|人)|[万億兆千百]+|ページ|頁|章|節|条|項"
     "|巻|話|番目|番地|番線|番|号室|号車|号|丁目|階|位|点|倍|割|世紀|段|級|組|種類|キロ|メートル|センチ|ミリ|グラム|リットル|トン"
 )
-"""What may stand between a number and the dash of a range."""
+"""Allowed between a number and the dash of a range."""
 _FRACTIONS = {
     "½": "2分の1",
     "⅓": "3分の1",
@@ -90,7 +90,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 
 def numeral(number: str) -> str:
-    """A number of one or two digits in kana, whatever stands around it: ``12`` → ジューニ."""
+    """A number of one or two digits in kana, whatever is around it: ``12`` → ジューニ."""
     tens, ones = divmod(int(number), 10)
     head = (_DIGITS[str(tens)] if tens > 1 else "") + "ジュー" if tens else ""
     last = {2: "ニ", 5: "ゴ"}.get(ones, _DIGITS[str(ones)])
@@ -197,7 +197,7 @@ def _words() -> Callable[[str], Any]:
 
 @lru_cache(maxsize=10000)
 def _is_known(word: str, kind: str) -> bool:
-    """Whether Open JTalk's dictionary has a word as that part of speech."""
+    """True if Open JTalk's dictionary has a word as that part of speech."""
     found = _frontend()(word)
     return len(found) == 1 and found[0]["pos"] == kind
 
@@ -250,7 +250,7 @@ def _read_run(text: str) -> list[str]:
 
 @lru_cache(maxsize=8192)
 def readable(character: str) -> bool:
-    """Whether Open JTalk has a reading of a character that stands alone."""
+    """True if Open JTalk has a reading of a character that stands alone."""
     return character == "々" or bool(set("aeiouN") & set(to_symbols(normalise(character), {})))
 
 

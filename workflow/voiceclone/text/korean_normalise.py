@@ -34,7 +34,7 @@ _NUMBERED = (
     "레인|카드|항목|칸|차|기차|열차|길|도로|답|보기|사진|그림|예제|선|노선|척추|마을버스|테이블|손님|환자|"
     "학생|후보|트럭|구역|코스|국|소나타|협주곡|사물함|락커|라커|서버|포트|줄"
 )
-"""What has a number of its own: 칠번 버스, but 일곱번 read."""
+"""Counters with numbers of their own: 칠번 버스, but 일곱번 read."""
 _SINO_COUNTERS = (
     "년도|년대|년|개월|월|일|주일|주|분|초|층|호선|호|등|위|인분|인|학년|반|회|차|단계|쪽|페이지|절|과|도|세|"
     "급|점|대|원|달러|유로|엔|위안|[만억천백조]+원?"
@@ -119,7 +119,7 @@ def _ordinal(match: re.Match[str]) -> str:
 
 
 def _range(match: re.Match[str]) -> str:
-    """From one quantity to another; a counter that is said with native numbers stands behind both."""
+    """From one quantity to another; a counter that is said with native numbers follows both."""
     unit = match["unit"] or ""
     after = match.string[match.end() :]
     counter = re.match(rf"[\d,.]*\s?((?:{_COUNTED}))", after)
@@ -205,7 +205,7 @@ def normalise(text: str) -> str:
         text: one utterance or a run of it.
 
     Returns:
-        Hangul, single jamo, blanks and marks; what else stands there is kept and becomes a stop.
+        Hangul, single jamo, blanks and marks; anything else is kept and becomes a stop.
     """
     text = text.replace("\n", ".").replace("\u3000", " ").replace("⁄", "/")
     text = re.sub(f"(\\d*)([{''.join(_FRACTIONS)}])", _vulgar, text)

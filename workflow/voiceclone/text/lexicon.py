@@ -57,7 +57,7 @@ class Lexicon:
 
 
 def read_lexicon(tables: Iterable[Path]) -> Lexicon:
-    """Read the tables; the file's name tells the language.
+    """Read the tables; the file's name is the language.
 
     Raises:
         ConfigError: unknown language, or phones that the model does not have.
@@ -78,7 +78,7 @@ def read_lexicon(tables: Iterable[Path]) -> Lexicon:
 
 
 def is_reading(language: str, word: str, phones: tuple[str, ...]) -> bool:
-    """Whether a pronunciation is written as the language's entries are."""
+    """True if a pronunciation is written as the language's entries are."""
     row = LANGUAGES.get(language)
     if not phones or not word:
         return False

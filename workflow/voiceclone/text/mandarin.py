@@ -90,7 +90,7 @@ def to_pair(syllable: str) -> tuple[str, str]:
     plain = plain.replace("ü", "v")
     plain = plain if plain in SYLLABLES else _SPELLINGS.get(plain, plain)
     if plain not in SYLLABLES or tone not in "12345":
-        raise DataError(f"{syllable!r} is not a Mandarin syllable", "mend the pronunciation in config/lexicon/zh.tsv")
+        raise DataError(f"{syllable!r} is not a Mandarin syllable", "fix the pronunciation in config/lexicon/zh.tsv")
     initial, final = SYLLABLES[plain]
     return initial, final + tone
 
@@ -238,12 +238,12 @@ def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Seq
 
 
 def check_syllable(syllable: str) -> bool:
-    """Whether it is a pinyin syllable with tone."""
+    """True if it is a pinyin syllable with tone."""
     return syllable[:-1] in SYLLABLES and syllable[-1:] in set("12345")
 
 
 def readable(character: str) -> bool:
-    """Whether the dictionary has a reading of a character."""
+    """True if the dictionary has a reading of a character."""
     return bool(_read_word(character)[0])
 
 
@@ -281,7 +281,7 @@ _SIGHT = 16
 
 
 def _fits(before: re.Pattern[str], clause: str, start: int, end: int) -> bool:
-    """Whether the text before a character ends as the pattern asks."""
+    """True if the text before a character ends as the pattern asks."""
     return before.search(clause[start:end]) is not None
 
 

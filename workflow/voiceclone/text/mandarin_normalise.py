@@ -20,7 +20,7 @@ _GROUPS = ("", "万", "亿", "兆")
 
 
 def _any(words: str) -> str:
-    """The words of a text, parted by blanks, as alternatives of a regular expression."""
+    """The words of a text, separated by blanks, as alternatives of a regular expression."""
     return "|".join(words.split())
 
 
@@ -36,7 +36,7 @@ _MEASURE_WORDS = _any(
     "冊 項 種 類 國 縣 區 島 屆 鐘 幾 餘 單位 戶 聲 兩 錢 碼 英呎 英吋 平方呎 平方英尺 公噸 公頃 加侖 時 分鐘 "
     "小時 煲 啖 匙 碟 籠 紮 針 齣 團 盞 頂 盤 輪 筆 層樓 "
 )
-"""What is counted by number, in the characters of Mandarin and of Cantonese."""
+"""Things that are counted, in the characters of Mandarin and of Cantonese."""
 _UNITS = {
     "km/h": "千米每小时", "m/s": "米每秒", "km²": "平方千米", "km2": "平方千米", "cm²": "平方厘米", "cm2": "平方厘米",
     "mm²": "平方毫米", "mm2": "平方毫米", "dm²": "平方分米", "dm2": "平方分米",
@@ -202,7 +202,7 @@ def _time(match: re.Match[str]) -> str:
 
 
 def _telephone(match: re.Match[str]) -> str:
-    """Groups that a hyphen or brackets part are parted by a pause, those between blanks are not."""
+    """A hyphen or brackets between groups become a pause, blanks do not."""
     return ",".join(filter(None, (digits(group) for group in re.split(r"[-()]", match[0]))))
 
 
@@ -291,7 +291,7 @@ _PER = "元角块分里米克斤升吨次人个天时卡焦瓦度"
 """Last characters of what is counted per something: 元/斤."""
 _N = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _TO = r"\s*[-–—−~～]\s*"
-"""What stands between the ends of a range."""
+"""Marks between the ends of a range."""
 _MONEY = "|".join(re.escape(sign) for sign in sorted(_CURRENCIES, key=len, reverse=True))
 _SQUARES = "".join(_SQUARED)
 _QUANTITY = (
@@ -315,7 +315,7 @@ _BEFORE_SCORES = "(?:比分|比数|结果|总分|成绩|[上下半全终]场|[�
 _AFTER_SCORES = _any(
     "战胜 击败 战平 打平 落后 领先 取胜 获胜 险胜 大胜 完胜 小胜 告负 惜败 不敌 负于 逆转 淘汰 横扫 击退 力克 赢 输 胜"
 )
-"""Where a hyphen parts the points of two sides: 结果是2-1, 3-1战胜."""
+"""A hyphen between the points of two sides: 结果是2-1, 3-1战胜."""
 _HOURS = "(?:上午|下午|晚上|早上|中午|凌晨|傍晚|夜里|夜晚|清晨|次日|第二天|当天|下晝|上晝|夜晚)?"
 _HAN_NUMBER = "零一二三四五六七八九十百千万亿两半"
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [

@@ -1,6 +1,6 @@
 """Text to runs of one language each: by script and, for characters that Chinese and Japanese share, by evidence.
 
-The modes are those of the public implementation (:data:`voiceclone.languages.MODES`). Where that asks a
+The modes are those of GPT-SoVITS (:data:`voiceclone.languages.MODES`). Where that asks a
 statistical model of language identification, which takes short Chinese for Japanese now and then, this looks for
 characters that only one of the languages writes, and lets neighbours decide the rest.
 """
@@ -107,7 +107,7 @@ def split(text: str, mode: str) -> list[Run]:
 
 
 def _unit_end(text: str, position: int, start: int, end: int, main: str) -> int:
-    """Where the letters of a number end, which are read in the language around it: 5 km, HK$50, $20k; 0: no such."""
+    """End of the letters of a number, which are read in the language around it: 5 km, HK$50, $20k; 0: no such."""
     before = text[max(position, start - 20) : start]
     chinese = main in ("zh", "yue")
     unit = (_CHINESE_UNIT if chinese else _UNIT).match(text, start)
@@ -128,7 +128,7 @@ def _unit_end(text: str, position: int, start: int, end: int, main: str) -> int:
 
 
 def _english_end(text: str, match: re.Match[str], mode: str) -> int:
-    """Where an English run ends: before a number that belongs to what follows it, or to the text around it."""
+    """End of an English run: before a number that belongs to what follows it, or to the text around it."""
     end = match.end()
     number = _LAST_NUMBER.search(match[0])
     code = _CODE.search(match[0])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from voiceclone.errors import DataError
 
 UNKNOWN = "UNK"
-"""Symbol that stands for anything outside the inventory."""
+"""Symbol for anything outside the inventory."""
 
 PUNCTUATION = frozenset("!?…,.-")
 """Marks that are phones of their own: the models learn pauses and intonation from them."""
@@ -37,7 +37,7 @@ def symbols_to_ids(symbols: Iterable[str]) -> npt.NDArray[np.int64]:
     if unknown:
         raise DataError(
             f"phones {unknown} are not among the {len(SYMBOLS)} symbols of the model",
-            "mend the pronunciation in config/lexicon",
+            "fix the pronunciation in config/lexicon",
         )
     return np.array([SYMBOL_IDS[symbol] for symbol in symbols], dtype=np.int64)
 

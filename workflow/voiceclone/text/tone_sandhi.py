@@ -37,12 +37,12 @@ class Word:
 
     @property
     def all_third(self) -> bool:
-        """Whether every character has the third tone."""
+        """True if every character has the third tone."""
         return all(tone == 3 for tone in self.tones)
 
     @property
     def reduplicated(self) -> bool:
-        """Whether the word is one character twice."""
+        """True if the word is one character twice."""
         return len(self.text) == 2 and self.text[0] == self.text[1]
 
 
@@ -117,7 +117,7 @@ def _merge_one(words: Sequence[Word]) -> list[Word]:
 
 
 def _within_number(merged: Sequence[Word]) -> bool:
-    """Whether the last word, 一, is the last digit of a number: 二零零一, 三十一."""
+    """True if the last word, 一, is the last digit of a number: 二零零一, 三十一."""
     return len(merged) > 1 and merged[-2].text[-1] in _BEFORE_LAST_DIGIT
 
 
@@ -191,7 +191,7 @@ def _neutral(word: Word, split: Split) -> None:
 
 
 def _neutral_ending(text: str, pos: str) -> bool:
-    """Whether the last character is a particle, a suffix or a direction that is spoken without tone."""
+    """True if the last character is a particle, a suffix or a direction that is spoken without tone."""
     last, before = text[-1], text[-2:-1]
     if last in _PARTICLES or last in "的得" or (last == "地" and pos[:1] not in ("n", "s", "f")):
         return True

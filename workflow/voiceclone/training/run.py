@@ -20,7 +20,7 @@ from typing import Any, Literal
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from voiceclone.files import atomic_path, write_json, write_jsonl, write_tsv
+from voiceclone.files import atomic_path, table_columns, write_json, write_jsonl, write_tsv
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.progress import announce
 from voiceclone.stages.train_gpt import GPTSettings
@@ -62,7 +62,7 @@ def label(args: Namespace, model: str) -> str:
     return f"{args.speaker} · {model}" if args.speaker else model
 
 
-COLUMNS = ("rank", "utterance", "suspect", "loss", "score", "seconds", "language", "text")
+COLUMNS = table_columns("suspects")
 MAX_SCORE = 3.5  # above it an utterance is a suspect, as the source advises
 MIN_UTTERANCES = 8  # without which nothing is usual
 MIN_SPREAD = 0.05  # of the median: where all are alike, small differences mean nothing

@@ -198,7 +198,7 @@ class TrainingSettings(Block):
     # A change of these continues the same training: they say how long, how it is watched, which checkpoint is saved.
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
-            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
+            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping",
             "warm_start", "base", "base_discriminator", "keep_discriminator", "judged_utterances",
         }
     )  # fmt: skip
@@ -297,3 +297,4 @@ def training_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
     parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
     parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
+    parser.add_argument("--candidates", type=int, default=0, help="intermediate checkpoints to keep for the choice")

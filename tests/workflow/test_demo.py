@@ -13,7 +13,7 @@ import pytest
 from tests.support.tables import faults
 
 from voiceclone.backends.bundle import verify_bundle
-from voiceclone.files import read_tsv, sha256_file
+from voiceclone.files import read_json, read_tsv, sha256_file
 from voiceclone.training.state import holder
 
 pytestmark = pytest.mark.timeout(1800)

@@ -14,6 +14,7 @@ import soundfile
 from voiceclone.assets import open_asset
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
+from voiceclone.sound import accompaniment
 from voiceclone.sound.accompaniment import Accompaniment, moving_tones
 from voiceclone.sound.clean import Judge
 from voiceclone.sound.io import Waveform, read_audio, resample
@@ -88,9 +89,9 @@ def test_tones_that_come_and_go_are_music_and_a_hum_is_not() -> None:
 
 
 def test_decision() -> None:
-    assert Accompaniment(5.0, 0.5).is_music(18.0, 0.31)
-    assert not Accompaniment(25.0, 0.5).is_music(18.0, 0.31)
-    assert not Accompaniment(5.0, 0.2).is_music(18.0, 0.31)
+    assert Accompaniment(5.0, 0.5).is_music(18.0)
+    assert not Accompaniment(25.0, 0.5).is_music(18.0)
+    assert not Accompaniment(5.0, 0.2).is_music(18.0)
 
 
 def speaker(folder: Path, sounds: dict[str, tuple[Waveform, int]]) -> tuple[Path, Path]:
@@ -176,15 +177,8 @@ def test_auto_finds_music_and_leaves_the_rest(
     folder, takes = speaker(tmp_path, {key: (0.5 * sound, rate) for key, sound in sounds.items()})
     output = tmp_path / "separated" / "manifest.tsv"
     judges = {name: open_asset(asset(name)) for name in JUDGES}
-    settings = SeparateSettings()
-    separate_speaker(
-        folder,
-        takes,
-        output,
-        settings,
-        open_asset(asset("spleeter-2stems")),
-        open_judge=lambda: open_judge(settings, judges),
-    )
+    spleeter = open_asset(asset("spleeter-2stems"))
+    separate_speaker(folder, takes, output, SeparateSettings(), spleeter, open_judge=lambda: open_judge(judges))
     rows = {row["take"]: row for row in read_tsv(output)}
     assert [key for key, row in rows.items() if "DNSMOS OVRL" in row["note"]] == ["jazz", "strings"]
     assert {key for key, row in rows.items() if row["separated"] == "true"} == {"jazz", "strings"}
@@ -256,10 +250,13 @@ class Scores:
         (Scores([2.0, 3.0], 0.4), False, "separation undone: speaker similarity 0.40 is below 0.60"),
     ],
 )
-def test_a_separation_that_does_harm_is_undone(mode: str, scores: Scores, kept: bool, note: str) -> None:
+def test_a_separation_that_does_harm_is_undone(
+    mode: str, scores: Scores, kept: bool, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accompaniment, "MUSIC_TONALITY", 0.0)
     samples, models = noise(2), Scores(list(scores.quality), scores.likeness)
     tools = Toolbox([Half()], Half() if mode == "auto" else None)
-    settings = SeparateSettings(mode=mode, threshold_db=60, tonality=0)
+    settings = SeparateSettings(mode=mode, threshold_db=60)
     judge = Judge(models, models)  # type: ignore[arg-type]
     mono, _, cells = separate_take(samples, RATE, settings, tools, open_judge=lambda: judge)
     centred = samples[:, 0] - samples.mean()

@@ -35,14 +35,6 @@ class SeparateSettings(Block):
         le=60,
         description="auto: separate when the voice is less than this many dB above the accompaniment.",
     )
-    tonality: float = Field(
-        0.31,
-        ge=0,
-        le=1,
-        description="auto: share of the accompaniment's energy in sustained tones from which it counts as music; "
-        "0: noise counts as accompaniment too.",
-    )
-    excerpts: int = Field(3, ge=1, le=20, description="auto: number of excerpts per take that are measured.")
     dnsmos_loss: float = Field(
         0.05, ge=0, le=4, description="Separation that lowers DNSMOS OVRL by more than this is undone for the take."
     )
@@ -52,9 +44,6 @@ class SeparateSettings(Block):
         le=1,
         description="Separation after which the voice is less similar to what it was (CAM++ cosine) is undone for the "
         "take; lower than for denoising, as music under a voice changes what it is like.",
-    )
-    score_seconds: float = Field(
-        20.0, ge=5, le=600, description="Seconds per separated take, spread over it, on which this is judged."
     )
 
 
@@ -82,7 +71,7 @@ def run(args: Namespace, settings: SeparateSettings, runtime: RuntimeSettings) -
         spleeter=spleeter,
         separators=separators,
         device=choose_device(runtime.device, args.threads),
-        open_judge=lambda: open_judge(settings, judges),
+        open_judge=lambda: open_judge(judges),
         judges=list(judges.values()),
         label=f"{args.speaker} · separate",
     )

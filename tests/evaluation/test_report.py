@@ -143,6 +143,18 @@ def test_chart_draws_marks_and_keeps_the_last_point() -> None:
     assert histogram("lengths", [0.5, 1.5, 1.7]).count("<rect") == 2 and histogram("none", []) == ""
 
 
+def test_chart_of_quality_speed_and_size(html: str) -> None:
+    figures = re.findall(r'<figure data-trade-off="(\w+)"( hidden)?>(.*?)</figure>', html)
+    shown = [("distillmos", ""), *((name, " hidden") for name in ("similarity_campplus", "cer", "wer"))]
+    assert [(name, hidden) for name, hidden, _ in figures] == shown
+    bubble = r'cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"/><text [^>]*>([^<]*)</text><title>[^<]*real-time factor'
+    places = {name: (float(x), float(y), float(r)) for x, y, r, name in re.findall(bubble, figures[0][2])}
+    assert set(places) == {"Trained model", "onnx-fp32", "onnx-int8"}
+    assert places["onnx-int8"][0] < places["onnx-fp32"][0] < places["Trained model"][0]  # faster is to the left
+    assert places["onnx-int8"][2] < places["onnx-fp32"][2] == places["Trained model"][2] == 20.0  # 0.31 of the size
+    assert places["onnx-int8"][1] > places["Trained model"][1]  # a little less natural
+
+
 def test_spectrogram_shows_a_tone_at_its_height(tmp_path: Path) -> None:
     from PIL import Image
 

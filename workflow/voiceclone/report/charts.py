@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +137,62 @@ def trend_chart(
                 f'<circle class="{escape(style)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
                 f"<title>{escape(name)} · {escape(words)}</title></circle>"
             )
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+@dataclass(frozen=True)
+class Bubble:
+    """A target in :func:`trade_off`: its name, seconds of computing per second of speech, quality, size in bytes."""
+
+    name: str
+    rtf: float
+    quality: float
+    size: float
+    words: str
+
+
+def trade_off(title: str, bubbles: Sequence[Bubble], width: int = 640, height: int = 300) -> Markup:
+    """Quality upwards over computing time to the right, on a logarithmic axis; areas are proportional to size."""
+    left, right, top, bottom = 52, width - 110, 26, height - 34
+    quality = [bubble.quality for bubble in bubbles]
+    margin = (max(quality) - min(quality)) * 0.2 or abs(quality[0]) * 0.1 or 1.0
+    low, high = min(quality) - margin, max(quality) + margin
+    times = [math.log10(max(bubble.rtf, 1e-4)) for bubble in bubbles]
+    start, end = min(times) - 0.15, max(times) + 0.15
+    largest = max(bubble.size for bubble in bubbles) or 1.0
+
+    def x_of(time: float) -> float:
+        return left + (time - start) / (end - start) * (right - left)
+
+    def y_of(value: float) -> float:
+        return bottom - (value - low) / (high - low) * (bottom - top)
+
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)} against speed">'
+    ]
+    for value in ticks(low, high):
+        y = y_of(value)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short(value)}</text>')
+    steps = [math.log10(factor * 10.0**power) for power in range(-4, 4) for factor in (1, 2, 5)]
+    for step in (step for step in steps if start <= step <= end):
+        x = x_of(step)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{short(10**step)}</text>')
+    parts.append(f'<text class="tick" x="{left}" y="{top - 12}">{escape(title)}</text>')
+    parts.append(
+        f'<text class="tick" x="{right}" y="{height - 4}" text-anchor="end">'
+        "seconds of computing per second of speech (left is faster)</text>"
+    )
+    for bubble, time in sorted(zip(bubbles, times, strict=True), key=lambda pair: -pair[0].size):
+        radius = 4 + 16 * math.sqrt(bubble.size / largest)
+        x, y = x_of(time), y_of(bubble.quality)
+        parts.append(
+            f'<g class="bubble"><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
+            f'<text x="{x + radius + 5:.1f}" y="{y + 4:.1f}">{escape(bubble.name)}</text>'
+            f"<title>{escape(bubble.words)}</title></g>"
+        )
     parts.append("</svg>")
     return Markup("".join(parts))
 

@@ -27,6 +27,7 @@ from voiceclone.report.material import (
     take_rows,
     tiles,
     timelines,
+    trade_offs,
 )
 from voiceclone.report.words import (
     METRICS,
@@ -119,6 +120,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
         "comparison": comparison(summaries, tables),
         "trained_target": TRAINED,
+        "trade_offs": trade_offs(summaries),
         "threads": summaries.get(TRAINED, {}).get("threads"),
         "tables": tables,
         "cards": cards,

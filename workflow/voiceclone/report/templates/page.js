@@ -49,3 +49,10 @@ for (const button of document.querySelectorAll("[data-csv]"))
     link.download = `${button.dataset.csv}.csv`;
     link.click();
   };
+
+// A select with data-show="x" shows the part whose data-x is its value.
+for (const select of document.querySelectorAll("select[data-show]"))
+  select.onchange = () => {
+    for (const part of document.querySelectorAll(`[data-${select.dataset.show}]`))
+      part.hidden = part.getAttribute(`data-${select.dataset.show}`) !== select.value;
+  };

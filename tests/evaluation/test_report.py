@@ -13,7 +13,7 @@ from voiceclone.evaluation.select import Candidate, Choice, grid
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.report.collect import collect_report
-from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate
+from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate, text_latency
 from voiceclone.report.page import trained_from_scratch
 from voiceclone.report.words import duration, plain_words
 
@@ -141,6 +141,12 @@ def test_chart_draws_marks_and_keeps_the_last_point() -> None:
     assert line_chart("flat", {"train": [(1.0, 2.0), (2.0, 2.0)]}).count("polyline") == 2
     assert ticks(0, 10) == [0.0, 2.5, 5.0, 7.5, 10.0]
     assert histogram("lengths", [0.5, 1.5, 1.7]).count("<rect") == 2 and histogram("none", []) == ""
+
+
+def test_time_of_text_by_step_where_it_was_measured() -> None:
+    measured = {"text_ms": "10", "normalise_ms": "1", "g2p_ms": "2", "polyphones_ms": "3", "bert_ms": "3.5"}
+    tables = {"torch-fp32": [measured, {"text_ms": "9"}], "onnx-fp32": [{"text_ms": "9"}]}
+    assert text_latency(tables) == [{"target": "torch-fp32", "cells": pytest.approx([10, 1, 2, 3, 3.5, 0.5])}]
 
 
 def test_chart_of_quality_speed_and_size(html: str) -> None:

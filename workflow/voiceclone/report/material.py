@@ -39,6 +39,7 @@ from voiceclone.report.words import (
     target_name,
 )
 from voiceclone.stages.report import ReportSettings
+from voiceclone.text.stopwatch import PARTS
 
 
 def optional_table(path: Path) -> list[Row]:
@@ -306,6 +307,21 @@ def tiles(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     if summary.get("size_bytes"):
         found.append({"value": megabytes(summary["size_bytes"]), "title": f"size of {target_name(target)}"})
     return found
+
+
+def text_latency(tables: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
+    """Mean milliseconds of text per sentence by step, of the targets whose tables have them: ``target``, ``cells``.
+
+    The last cell is what no step has: segmenting, and looking up what was read before.
+    """
+    rows = []
+    for target, table in tables.items():
+        read = [row for row in table if row.get("text_ms") and all(row.get(part) for part in PARTS)]
+        if read:
+            parts = [float(np.mean([float(row[part]) for row in read])) for part in PARTS]
+            whole = float(np.mean([float(row["text_ms"]) for row in read]))
+            rows.append({"target": target, "cells": [whole, *parts, max(whole - sum(parts), 0.0)]})
+    return rows
 
 
 #: Qualities that the chart of quality, speed and size can show; the first at once.

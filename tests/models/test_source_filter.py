@@ -270,8 +270,8 @@ def test_pitch_is_a_column_and_changes_no_other_key(tmp_path: Path) -> None:
     table.write_text("name\ttext\tpitch\tpitch_range\na\tHello.\t-2\t1.2\nb\tHello.\t\t\n")
     moved, plain = read_jobs(table, Defaults())
     assert isinstance(moved, Job) and isinstance(plain, Job)
-    assert (moved.speaking.pitch, moved.speaking.pitch_range) == (-2.0, 1.2)
-    assert (plain.speaking.pitch, plain.speaking.pitch_range) == (0.0, 1.0)
+    assert (moved.options.pitch, moved.options.pitch_range) == (-2.0, 1.2)
+    assert (plain.options.pitch, plain.options.pitch_range) == (0.0, 1.0)
     assert moved.key() != plain.key() == KEY_BEFORE_PITCH
 
 

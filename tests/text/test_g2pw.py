@@ -215,7 +215,7 @@ def test_a_bundle_reads_with_it_where_it_is(folder: Path, tmp_path: Path, caplog
     write_tsv(manifest, [*rows[0]], rows)
     export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
     lexicon = open_bundle(root / "bundle", root).synthesizer.lexicon
-    assert lexicon.polyphones is None and "learnt Chinese with readings by g2pw" in caplog.text
+    assert lexicon.polyphones is None and "trained on Chinese with readings by g2pw" in caplog.text
     models = root / "resources" / "models"
     shutil.copytree(folder / "g2pw", models / "g2pw")
     (models / BERT).mkdir()
@@ -223,6 +223,6 @@ def test_a_bundle_reads_with_it_where_it_is(folder: Path, tmp_path: Path, caplog
     for name in ("g2pw", BERT):
         register(models / name, name)
     synthesizer = open_bundle(root / "bundle", root).synthesizer
-    read = synthesizer.request("我很行。", "zh").phones.tolist()
+    read = synthesizer.sentence("我很行。", "zh").phones.tolist()
     assert read == to_phones("我很行。", "zh", Lexicon(polyphones=G2PW(folder / "g2pw", folder))).ids.tolist()
     assert synthesizer.lexicon.polyphones is not None

@@ -24,18 +24,25 @@ from voiceclone.evaluation.evaluate import (
     check_sound,
     evaluate_target,
     evaluation_items,
+    item_inputs,
     metrics_row,
     open_target,
     read_sentences,
     speak_items,
     summarise_rows,
+    target_lexicon,
+    target_voice,
     trained_voice,
 )
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
+from voiceclone.export.bundle import export_voice
 from voiceclone.files import read_json, read_tsv, write_text
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress
+from voiceclone.speaking.voices import open_bundle, open_models
 from voiceclone.stages.evaluate import EvaluateSettings
+from voiceclone.stages.export import ExportSettings
+from voiceclone.text.lexicon import Lexicon
 
 SENTENCES = Path(__file__).parents[2] / "resources" / "sentences"
 MODELS = ("whisper-base", "campplus", "ge2e", "dnsmos", "distillmos")
@@ -162,6 +169,29 @@ def test_trained_voice_is_timed_from_the_unread_text(tmp_path: Path, monkeypatch
     assert read == ["Yes."] * 4  # once for the sentence and once for its stream
     assert first.first_audio_ms is not None and first.first_audio_ms > 0
     assert np.array_equal(first.samples, again.samples)
+
+
+def test_the_evaluation_reads_every_sentence_as_say_does(tmp_path: Path) -> None:
+    root = make_models(tmp_path)
+    export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
+    table = root / "config" / "lexicon" / "en.tsv"
+    write_text(table, "word\tphones\nferry\tF R IY1\n")
+    features, models, bundle = root / "features", root / "models", root / "bundle" / "bundle.json"
+    texts = [text for _, text in read_sentences(SENTENCES / "en.txt")]
+    changed = [text for text in texts if "ferry" in text.lower()]
+    said = {"torch-fp32": open_models(models, root), "onnx-fp32": open_bundle(bundle, root)}
+    for target, voice in said.items():
+        place = bundle if target == "onnx-fp32" else None
+        lexicon = target_lexicon(target, features, place, [table], {})
+        evaluated = target_voice(target, features, models, place, None, 1, lexicon)
+        plain = target_voice(target, features, models, place, None, 1)
+        for text in texts:
+            phones = voice.synthesizer.sentence(text, "en").phones.tolist()
+            assert evaluated.sentence(text, "en").phones.tolist() == phones, text
+            assert (plain.sentence(text, "en").phones.tolist() != phones) == (text in changed), text
+        items = [Item(str(number), "fixed", "en", text) for number, text in enumerate(texts)]
+        before, after = (item_inputs(items, "source", {}, each) for each in (Lexicon(), lexicon))
+        assert changed and [item.text for item in items if before[item.id] != after[item.id]] == changed
 
 
 def test_gain_of_the_cache(tmp_path: Path) -> None:

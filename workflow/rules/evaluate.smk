@@ -10,6 +10,7 @@ rule evaluate:
         bundle=bundle,
         baseline=baseline,
         sentences=sentences,
+        lexicons=lexicons,
         assets=stage_assets("evaluate"),
         settings=settings("evaluate"),
     output:
@@ -35,5 +36,5 @@ rule evaluate:
         "exec python scripts/evaluate.py --speaker {wildcards.speaker}"
         " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
         " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline} --sentences {input.sentences}"
-        " --assets {input.assets} --output-dir {params.output_dir}"
+        " --lexicons {input.lexicons} --assets {input.assets} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

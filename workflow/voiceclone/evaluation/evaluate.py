@@ -23,8 +23,8 @@ import numpy as np
 
 from voiceclone.assets import Asset
 from voiceclone.backends.backend import Floats, Tokens
-from voiceclone.errors import ConfigError, DataError, Interrupted
-from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
+from voiceclone.errors import AssetError, ConfigError, DataError, Interrupted
+from voiceclone.evaluation.comparison import TRAINED, WITHOUT_TEXT, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.features.store import Store, open_store
@@ -44,6 +44,7 @@ from voiceclone.usertext import read_user_text
 if TYPE_CHECKING:
     from voiceclone.speaking.synthesizer import Synthesizer
     from voiceclone.speaking.torch_backend import TorchBackend
+    from voiceclone.text.lexicon import Lexicon
 
 log = logging.getLogger(__name__)
 
@@ -230,16 +231,44 @@ def open_target(
     bert: Asset | None,
     settings: EvaluateSettings,
     threads: int,
+    lexicon: Lexicon | None = None,
 ) -> Voice:
-    """Load what speaks for a target; returns a function from item to sound. ``bert`` serves the trained models."""
+    """Load what speaks for a target; returns a function from item to sound."""
     if target == "recordings":
         audio = open_store(features_dir / "audio.safetensors")
         return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
 
-    if target == "resynthesis":
-        return _resynthesis(trained_voice(features_dir, models_dir, bert), features_dir, settings.seed)
-    if target == TRAINED:
-        return _speaker(trained_voice(features_dir, models_dir, bert), settings.seed)
+    voice = target_voice(target, features_dir, models_dir, bundle, bert, threads, lexicon)
+    return (
+        _resynthesis(voice, features_dir, settings.seed) if target == "resynthesis" else _speaker(voice, settings.seed)
+    )
+
+
+def target_voice(
+    target: str,
+    features_dir: Path,
+    models_dir: Path,
+    bundle: Path | None,
+    bert: Asset | None,
+    threads: int = 0,
+    lexicon: Lexicon | None = None,
+) -> Synthesizer:
+    """The synthesiser of a target: reads text as ``say`` does with the same voice.
+
+    Args:
+        target: all but ``recordings``.
+        features_dir: features of the training.
+        models_dir: trained models.
+        bundle: ``bundle.json`` of an exported target.
+        bert: encoder of Chinese text for the trained models; a bundle has its own.
+        threads: of a bundle.
+        lexicon: see :func:`target_lexicon`.
+
+    Raises:
+        ConfigError: an exported target without its bundle.
+    """
+    if target in (TRAINED, "resynthesis"):
+        return trained_voice(features_dir, models_dir, bert, lexicon)
     if bundle is None:
         raise ConfigError(
             f"target {target!r}: needs --bundle", "targets without one: recordings, resynthesis, torch-fp32"
@@ -249,17 +278,44 @@ def open_target(
 
     if runtime_of(target) == TENSORRT:
         build_engines(bundle.parent, read_json(bundle))
-    return _speaker(Synthesizer.from_bundle(bundle, threads), settings.seed)
+    return Synthesizer.from_bundle(bundle, threads, lexicon)
 
 
-def trained_voice(features_dir: Path, models_dir: Path, bert: Asset | None) -> Synthesizer:
+def trained_voice(
+    features_dir: Path, models_dir: Path, bert: Asset | None, lexicon: Lexicon | None = None
+) -> Synthesizer:
     """The trained models, in torch on the CPU."""
     from voiceclone.speaking.synthesizer import Synthesizer
-    from voiceclone.speaking.voices import with_trained_polyphones
-    from voiceclone.text.lexicon import Lexicon
 
-    lexicon = with_trained_polyphones(Lexicon(), features_dir, None)
     return Synthesizer.from_models(models_dir, features_dir, lexicon, bert)
+
+
+def target_lexicon(
+    target: str, features_dir: Path, bundle: Path | None, tables: Iterable[Path], assets: Mapping[str, Asset]
+) -> Lexicon:
+    """The pronunciations that ``say`` has with a target: the user's, and the model that reads Chinese characters.
+
+    Args:
+        target: of the evaluation.
+        features_dir: features of the training.
+        bundle: ``bundle.json`` of an exported target.
+        tables: the user's, ``LANGUAGE.tsv``.
+        assets: the models given, by name; a warning if the voice's is not among them.
+    """
+    from voiceclone.backends.bundle import read_bundle
+    from voiceclone.speaking.voices import trained_polyphones, with_polyphones
+    from voiceclone.text.lexicon import read_lexicon
+
+    def find(name: str) -> Asset:
+        if name not in assets:
+            raise AssetError(f"{name}: not among the models given")
+        return assets[name]
+
+    lexicon = read_lexicon(tables)
+    if target in WITHOUT_TEXT:
+        return lexicon
+    model = read_bundle(bundle)[0].get("polyphones", "") if bundle else trained_polyphones(features_dir)
+    return with_polyphones(lexicon, model, find)
 
 
 def _speaker(synthesizer: Synthesizer, seed: int) -> Voice:
@@ -293,6 +349,26 @@ def _resynthesis(synthesizer: Synthesizer, features_dir: Path, seed: int) -> Voi
         return Spoken(samples, synthesizer.sample_rate, {"decoder_ms": (time.perf_counter() - start) * 1000})
 
     return decode
+
+
+def item_inputs(
+    items: Sequence[Item], source: str, recordings: Mapping[str, str], lexicon: Lexicon | None
+) -> dict[str, tuple[str, ...]]:
+    """Per item the digests of all that decides how it sounds; of the lexicon only what its text touches.
+
+    Args:
+        items: of the evaluation.
+        source: :func:`target_digest`.
+        recordings: sha256 of the utterances of the corpus.
+        lexicon: of :func:`target_lexicon`; None: the target reads no text.
+    """
+
+    def inputs(item: Item) -> tuple[str, ...]:
+        used = lexicon.used_in(item.text) if lexicon else {}
+        reading = (digest([used]),) if used else ()
+        return (source, item.text, item.language, recordings.get(item.id, ""), *reading)
+
+    return {item.id: inputs(item) for item in items}
 
 
 def target_digest(target: str, features_dir: Path, models_dir: Path, bundle: Path | None) -> str:
@@ -487,12 +563,13 @@ def evaluate_target(
     label: str = "evaluate",
     bert: Asset | None = None,
     baseline: Path | None = None,
+    lexicon: Lexicon | None = None,
 ) -> None:
     """Evaluate one target; writes ``metrics.tsv``, ``samples/*.flac`` and, last, ``summary.json`` in ``output_dir``.
 
-    ``bert`` is the encoder of Chinese text that the features were made with, for the target of the trained models; the
-    other arguments are named as in the command. A bundle is held against ``baseline``, the ``metrics.tsv`` of the
-    trained model.
+    ``bert`` is the encoder of Chinese text that the features were made with, for the target of the trained models,
+    ``lexicon`` that of :func:`target_lexicon`; the other arguments are named as in the command. A bundle is held
+    against ``baseline``, the ``metrics.tsv`` of the trained model.
 
     Raises:
         VoiceCloneError: the bundle speaks worse than the settings allow.
@@ -512,11 +589,11 @@ def evaluate_target(
     folder.mkdir(parents=True, exist_ok=True)
     samples, cache = ItemCache("evaluate", seed, folder), ItemCache("evaluate", None, output_dir / "cache")
     source = target_digest(target, features_dir, models_dir, bundle)
-    inputs = {item.id: (source, item.text, item.language, digests.get(item.id, "")) for item in items}
+    inputs = item_inputs(items, source, digests, None if target in WITHOUT_TEXT else lexicon)
     progress = Progress(label, 2 * len(items))
     spoken = speak_items(
         items,
-        lambda: open_target(target, features_dir, models_dir, bundle, bert, settings, threads),
+        lambda: open_target(target, features_dir, models_dir, bundle, bert, settings, threads, lexicon),
         samples,
         inputs,
         progress,
@@ -536,8 +613,8 @@ def evaluate_target(
         text, language = heard.text, heard.language
         gain = ItemCache("evaluate", seed, output_dir).get(  # measured once
             "cache_gain",
-            (source, text, language),
-            lambda: cache_gain(trained_voice(features_dir, models_dir, bert), text, language, settings.seed),
+            inputs[heard.id],
+            lambda: cache_gain(trained_voice(features_dir, models_dir, bert, lexicon), text, language, settings.seed),
         )
     meters = Meters(assets, settings.beam_size, max(1, threads))
     training = {name: digests[name] for name in training_names}

@@ -56,38 +56,47 @@ def arguments(parser: ArgumentParser) -> None:
         "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
     )
     parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
+    parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="pronunciation tables, LANGUAGE.tsv")
     parser.add_argument(
-        "--assets", type=Path, nargs="+", required=True, help="asset.json of each measuring model, and of BERT"
+        "--assets",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="asset.json of each measuring model, and of those that read Chinese text",
     )
     parser.add_argument("--output-dir", type=Path, required=True)
 
 
 def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_asset
-    from voiceclone.evaluation.evaluate import evaluate_target
+    from voiceclone.evaluation.evaluate import evaluate_target, target_lexicon
     from voiceclone.evaluation.measure import meter_assets
 
     assets = [open_asset(path) for path in args.assets]
-    bert = next((asset for asset in assets if asset.kind == "bert"), None)
+    readers = {asset.kind: asset for asset in assets if asset.kind in ("bert", "g2p")}
+    bundle = args.bundle[0] if args.bundle else None
+    by_name = {asset.name: asset for asset in readers.values()}
     evaluate_target(
         args.target,
         args.features_dir,
         args.corpus,
         args.models_dir,
-        args.bundle[0] if args.bundle else None,
+        bundle,
         args.sentences,
-        meter_assets([asset for asset in assets if asset is not bert]),
+        meter_assets([asset for asset in assets if asset.kind not in readers]),
         args.output_dir,
         settings,
         threads=args.threads,
         label=f"{args.speaker} · evaluate {args.target}",
-        bert=bert,
+        bert=readers.get("bert"),
         baseline=args.baseline[0] if args.baseline else None,
+        lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, by_name),
     )
 
 
 def models(config: Any) -> list[str]:
-    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", config.features.bert]
+    readers = [config.features.bert, config.features.polyphones]
+    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", *readers]
 
 
 STAGE = Stage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +15,39 @@ from tests.support.voice_fixture import make_voice as make_models
 
 from voiceclone.assets import open_asset
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
-from voiceclone.evaluation.comparison import check_losses, losses
+from voiceclone.evaluation.comparison import check_losses, losses, unseen
 from voiceclone.evaluation.evaluate import (
-    TOKENS,
+    COLUMNS,
     Item,
-    Spoken,
     by_hash,
-    cache_gain,
     check_sound,
     evaluate_target,
     evaluation_items,
     item_inputs,
+    keep_earlier,
     metrics_row,
-    open_target,
     read_sentences,
     speak_items,
-    summarise_rows,
+)
+from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
+from voiceclone.evaluation.metrics import FAULTS
+from voiceclone.evaluation.paired import find_metrics
+from voiceclone.evaluation.summary import floor, summarise_rows, variances
+from voiceclone.evaluation.target import (
+    TOKENS,
+    Spoken,
+    cache_gain,
+    open_target,
+    robustness,
     target_lexicon,
     target_voice,
     trained_voice,
 )
-from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
 from voiceclone.export.bundle import export_voice
-from voiceclone.files import read_json, read_tsv, write_text
+from voiceclone.files import read_json, read_tsv, write_json, write_text
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress
+from voiceclone.speaking.options import DetectorSettings
 from voiceclone.speaking.voices import open_bundle, open_models
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.stages.export import ExportSettings
@@ -268,13 +277,17 @@ def test_recordings_of_a_real_speaker(
     assert again["metrics"] == metrics and not (output / "samples" / "gone.flac").exists()
 
 
-def rows(error_rate: float, similarity: float, dnsmos: float, count: int = 20) -> list[dict[str, object]]:
+def rows(wrong: int, similarity: float, dnsmos: float, count: int = 20) -> list[dict[str, object]]:
+    """Sentences of ten words, of which ``wrong`` or one more are wrong."""
     return [
-        {
-            "item": f"s{index}",
+        dict.fromkeys(COLUMNS)
+        | {
+            "item": f"s{index:02d}",
             "language": "en",
-            "wer": error_rate + 0.1 * (index % 2),
-            "similarity_campplus": similarity,
+            "text": f"Sentence {index}.",
+            "word_errors": wrong + index % 2,
+            "words": 10,
+            "similarity_campplus": similarity + 0.01 * (index % 3),
             "dnsmos_ovrl": dnsmos if index else None,
         }
         for index in range(count)
@@ -282,12 +295,83 @@ def rows(error_rate: float, similarity: float, dnsmos: float, count: int = 20) -
 
 
 def test_a_bundle_that_is_significantly_worse_is_refused() -> None:
-    settings = EvaluateSettings(bootstrap=200)
-    good = rows(0.1, 0.8, 3.0)
-    same = losses(rows(0.12, 0.79, 2.9), good, settings)
-    assert same["error_rate"]["value"] == pytest.approx(0.02) and same["dnsmos"]["n"] == 19
-    check_losses("onnx-int8", same, settings)
-    worse = losses(rows(0.4, 0.5, 2.0), good, settings)
+    settings = EvaluateSettings(bootstrap=400)
+    good = rows(1, 0.8, 3.0)
+    same = losses(rows(1, 0.79, 2.9), good, settings)
+    assert same["error_rate"]["value"] == 0 and same["dnsmos"]["n"] == 19
+    assert same["similarity"]["value"] == pytest.approx(0.01)
+    check_losses("onnx-int8", same)
+    worse = losses(rows(4, 0.5, 2.0), good, settings)
+    assert worse["error_rate"]["value"] == pytest.approx(0.3) and unseen(worse) == []
     with pytest.raises(VoiceCloneError, match=r"error_rate worse by 0\.300 .* similarity worse .* dnsmos worse"):
-        check_losses("onnx-int8", worse, settings)
+        check_losses("onnx-int8", worse)
+    within = losses(rows(2, 0.8, 3.0), good, settings)  # significantly worse, but by no more than 0.1
+    check_losses("onnx-int8", within)
     assert losses([], good, settings) == {}
+
+
+def test_a_gate_says_that_its_sentences_could_not_show_a_fault() -> None:
+    few = losses(rows(9, 0.8, 3.0, 4), rows(1, 0.8, 3.0, 4), EvaluateSettings(bootstrap=400))
+    check_losses("onnx-int8", few)
+    assert few["error_rate"]["unseen"] and "error_rate: no evidence: 4 sentences" in unseen(few)[0]
+
+
+def test_seeds_of_a_sentence_are_one_sentence() -> None:
+    settings = EvaluateSettings(bootstrap=200)
+    once = [
+        row | {"wer": 0.1 * float(str(row["word_errors"])), "cer": 0.0, "character_errors": 0, "characters": 40}
+        for row in rows(1, 0.8, 3.0)
+    ]
+    more = [row | {"seed": 1, "word_errors": int(str(row["word_errors"])) + 2, "clicks": 4} for row in once]
+    twice = summarise_rows([*once, *more], settings)
+    assert twice["sentences"] == 20 and twice["wer"]["n"] == 20
+    assert twice["wer"]["value"] == pytest.approx(summarise_rows(once, settings)["wer"]["value"] + 0.1)
+    assert twice["metrics"]["clicks"]["value"] == 4 and twice["metrics"]["dnsmos_ovrl"]["n"] == 19
+    assert variances(once) == {} and variances([*once, *more])["dnsmos_ovrl"]["seed"] == 0
+    assert floor(once, more[:5], settings)["wer"]["value"] == pytest.approx(0.34)
+    assert floor(once, [], settings) == {}
+
+
+def test_files_of_the_first_seed_keep_their_names(tmp_path: Path) -> None:
+    items = [Item("a", "fixed", "en", "One."), Item("a", "fixed", "en", "One.", turn=1)]
+    inputs = item_inputs(items, "source", {}, None)
+    assert inputs["a"] == item_inputs(items[:1], "source", {}, None)["a"] != inputs["a@1"]
+    speak_items(items, lambda: hum, ItemCache("evaluate", None, tmp_path), inputs, Progress("t", 2))
+    assert sorted(path.name for path in tmp_path.glob("*.flac")) == ["a.flac", "a@1.flac"]
+    found = metrics_row(items[1], {"seconds": 1.0}, text_measures("One.", "one", "en"), seed=7)
+    assert (found["item"], found["seed"], found["audio"]) == ("a", 8, "samples/a@1.flac")
+
+
+def test_an_earlier_evaluation_is_kept_when_another_voice_speaks(tmp_path: Path) -> None:
+    def evaluate(source: str) -> None:
+        keep_earlier(tmp_path, source)
+        write_json(tmp_path / ".last" / "summary.json", {"source": source})
+        write_text(tmp_path / ".last" / "metrics.tsv", f"item\n{source}\n")
+
+    for source in ("one", "one", "two"):
+        evaluate(source)
+    kept = tmp_path / "earlier" / "one"
+    assert [path.name for path in (tmp_path / "earlier").iterdir()] == ["one"]
+    assert find_metrics(kept).read_text() == "item\none\n" and read_json(kept / "summary.json") == {"source": "one"}
+    for number in range(8):
+        evaluate(f"v{number}")
+    left = {path.name for path in (tmp_path / "earlier").iterdir()}
+    assert len(left) == 5 and "v6" in left and "one" not in left
+
+
+def test_faults_are_judged_before_and_after_another_attempt(tmp_path: Path) -> None:
+    root = make_models(tmp_path)
+    settings = EvaluateSettings(attempts=2)
+    voice = open_target("torch-fp32", root / "features", root / "models", None, None, settings, 1)
+    item = Item("a", "fixed", "en", "Read this. No.")
+    found = voice(item).robustness
+    assert found.keys() == {*FAULTS, *(f"{name}_first" for name in FAULTS), "attempts"} and 1 <= found["attempts"] <= 2
+    synthesizer = trained_voice(root / "features", root / "models", None)
+    speech = synthesizer.say(item.text, "en", attempts=2)
+    tight = DetectorSettings(most_share=1.0, most_rate=0.001, least_share=0.0, least_rate=0.0)
+    one, two = speech.pieces
+    assert one.first is not None and one.codes is not None and len(one.codes) == one.tokens
+    kept = replace(speech, pieces=[replace(one, first=np.tile(one.first, 20)), two])
+    judged = robustness(synthesizer, kept, "en", tight)
+    assert judged["runaways_first"] == 1 and judged["leaks"] == 0
+    assert voice(item).robustness == found and voice(replace(item, turn=1)).first_audio_ms is None

@@ -166,6 +166,11 @@ def baseline(wildcards):
     return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/torch-fp32/metrics.tsv"]
 
 
+def recorded(wildcards):
+    """The figures of the speaker's recordings, beside which the other targets stand."""
+    return [] if wildcards.target == "recordings" else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
+
+
 def all_voices(wildcards):
     """What the overview is made of; without any speaker it says where to put one."""
     if not SPEAKERS:

@@ -9,6 +9,7 @@ rule evaluate:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         bundle=bundle,
         baseline=baseline,
+        recordings=recorded,
         sentences=sentences,
         lexicons=lexicons,
         assets=stage_assets("evaluate"),
@@ -35,6 +36,7 @@ rule evaluate:
     shell:
         "exec python scripts/evaluate.py --speaker {wildcards.speaker}"
         " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
-        " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline} --sentences {input.sentences}"
+        " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline}"
+        " --recordings {input.recordings} --sentences {input.sentences}"
         " --lexicons {input.lexicons} --assets {input.assets} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -9,10 +9,10 @@ from typing import Any
 
 from voiceclone.errors import DataError
 from voiceclone.evaluation.evaluate import lines_of, measured
+from voiceclone.evaluation.metrics import METRICS
 from voiceclone.files import read_json, write_text
 from voiceclone.lineage.provenance import FORMAT_VERSION
 from voiceclone.report.page import page
-from voiceclone.report.words import METRICS
 
 SHOWN = ("wer", "cer", "similarity_campplus", "similarity_ge2e", "distillmos", "dnsmos_ovrl", "rtf")
 

@@ -13,12 +13,12 @@ import numpy as np
 import soundfile
 from markupsafe import Markup
 
+from voiceclone.evaluation.metrics import METRICS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN
 from voiceclone.report.charts import data_uri, histogram, line_chart, spectrogram_png, timeline
 from voiceclone.report.words import (
     LABELS,
-    METRICS,
     MODELS,
     STATES,
     UNREAD,
@@ -248,7 +248,7 @@ def listening_cards(
     results: Path, tables: Mapping[str, Sequence[Row]], settings: ReportSettings
 ) -> tuple[list[dict[str, Any]], int]:
     """Cards to listen to, one per sentence with all targets; and the number of samples that did not fit."""
-    by_item = {target: {row["item"]: row for row in rows} for target, rows in tables.items()}
+    by_item = {target: {row["item"]: row for row in reversed(rows)} for target, rows in tables.items()}  # first seed
     budget, left_out, cards = Budget(settings.max_megabytes * 1e6), 0, []
     for item in chosen_items(tables, settings.samples):
         samples, first = [], None

@@ -27,7 +27,13 @@ class EvaluateSettings(Block):
     )
     beam_size: int = Field(5, ge=1, le=20, description="Beam width of the speech recogniser that scores the words.")
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Resamples of each bootstrap interval.")
-    seed: int = Field(0, ge=0, description="Seed of the synthesis and of the bootstrap.")
+    seed: int = Field(0, ge=0, description="First seed of the synthesis, and that of the resampling.")
+    seeds: int = Field(
+        2, ge=1, le=20, description="Seeds with which each sentence is spoken; figures are means over them."
+    )
+    attempts: int = Field(
+        3, ge=1, le=100, description="Attempts at a suspicious sentence, as many as whoever speaks with it allows."
+    )
     max_error_rate_loss: float = Field(
         0.1,
         ge=0,
@@ -55,6 +61,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
     )
+    parser.add_argument(
+        "--recordings", type=Path, nargs="*", default=[], help="metrics.tsv of the recordings; none for themselves"
+    )
     parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
     parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="pronunciation tables, LANGUAGE.tsv")
     parser.add_argument(
@@ -69,8 +78,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_asset
-    from voiceclone.evaluation.evaluate import evaluate_target, target_lexicon
+    from voiceclone.evaluation.evaluate import evaluate_target
     from voiceclone.evaluation.measure import meter_assets
+    from voiceclone.evaluation.target import target_lexicon
 
     assets = [open_asset(path) for path in args.assets]
     readers = {asset.kind: asset for asset in assets if asset.kind in ("bert", "g2p")}
@@ -91,6 +101,7 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
         bert=readers.get("bert"),
         baseline=args.baseline[0] if args.baseline else None,
         lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, by_name),
+        recordings=args.recordings[0] if args.recordings else None,
     )
 
 

@@ -189,7 +189,7 @@ def speak_items(
             if item.language not in warm:
                 _warm_up(voice, item)
                 warm.add(item.language)
-            record = _speak(voice, item, sound, comment)
+            record = speak_item(voice, item, sound, comment)
             if "failure" not in record:
                 cache.put(item.name, inputs[item.name], record, [sound])
         records[item.name] = record
@@ -206,7 +206,8 @@ def _warm_up(voice: Voice, item: Item) -> None:
         log.warning("%s: warm-up failed (%s)", item.name, error)
 
 
-def _speak(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str, Any]:
+def speak_item(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str, Any]:
+    """Speak one sentence into a FLAC file; what is known of it, or the reason of a ``failure``."""
     try:
         spoken = voice(item)
         check_sound(spoken)

@@ -217,7 +217,7 @@ def robustness(synthesizer: Synthesizer, speech: Speech, language: str, limits: 
             faults = find_faults(codes, sentence.phones, ended, limits, reference.tokens, reference.phones, rate)
             kinds[suffix] |= {fault.kind for fault in faults}
     found = {
-        f"{name}{suffix}": float(not kinds[suffix].isdisjoint(of)) for name, of in FAULTS.items() for suffix in kinds
+        f"{name}{suffix}": int(not kinds[suffix].isdisjoint(of)) for name, of in FAULTS.items() for suffix in kinds
     }
     return found | {"attempts": speech.attempts / len(speech.pieces)}
 

@@ -1,5 +1,5 @@
 rule evaluate:
-    """Measure one target on held-out and fixed sentences."""
+    """Measure one target on held-out and fixed sentences, and on the user's lists, which the settings name."""
     input:
         corpus="results/{speaker}/corpus/corpus.tsv",
         features="results/{speaker}/features/manifest.tsv",
@@ -10,6 +10,7 @@ rule evaluate:
         bundle=bundle,
         baseline=baseline,
         sentences=sentences,
+        own_sentences=own_sentences,
         assets=stage_assets("evaluate"),
         settings=settings("evaluate"),
     output:

@@ -9,12 +9,11 @@ machine says so in its files. The gain of the KV cache is the time of the same t
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.errors import ConfigError, DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED, check_losses, losses
 from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_measures
+from voiceclone.evaluation.sentences import FOREIGN, Item, by_hash, evaluation_items
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, table_columns, write_json, write_tsv
@@ -39,7 +39,6 @@ from voiceclone.speaking.tokens import TokenRequest, decode, token_request
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.targets import TENSORRT, runtime_of
 from voiceclone.tensorrt.engines import Machine, why_not
-from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
     from voiceclone.speaking.synthesizer import Synthesizer
@@ -148,16 +147,6 @@ COLUMNS = table_columns("metrics")
 
 
 @dataclass(frozen=True)
-class Item:
-    """One sentence of the evaluation: a held-out utterance (``id`` is its utterance id) or a fixed sentence."""
-
-    id: str
-    kind: str
-    language: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Spoken:
     """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
     milliseconds to the first sound of a stream, and what ran the models."""
@@ -172,49 +161,6 @@ class Spoken:
 
 
 Voice = Callable[[Item], Spoken]
-
-
-def by_hash(names: Iterable[str], limit: int) -> list[str]:
-    """The ``limit`` names with the smallest hash, sorted: a choice that stays when other names come or go."""
-    chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:limit]
-    return sorted(chosen)
-
-
-def read_sentences(path: Path) -> list[tuple[str, str]]:
-    """Ids and texts of a file with one ``id<TAB>text`` a line.
-
-    Raises:
-        DataError: a line has another form, or an id comes twice.
-    """
-    sentences: dict[str, str] = {}
-    for number, line in enumerate(read_user_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        name, tab, text = line.partition("\t")
-        if not tab or not name.strip() or not text.strip() or "/" in name:
-            raise DataError(f"{path}: line {number}: expected 'id<TAB>text', found {line[:60]!r}")
-        if name in sentences:
-            raise DataError(f"{path}: line {number}: id {name!r} comes twice")
-        sentences[name] = text.strip()
-    return list(sentences.items())
-
-
-def evaluation_items(
-    corpus: Sequence[Row], sentences: Sequence[Path], target: str, settings: EvaluateSettings
-) -> list[Item]:
-    """The sentences of a target: held-out utterances, and fixed ones (files ``LANGUAGE.txt``) where it reads text."""
-    heldout = {row["utterance"]: row for row in corpus if row["split"] == "heldout"}
-    items = [
-        Item(name, "heldout", heldout[name]["language"], heldout[name]["text"])
-        for name in by_hash(heldout, settings.heldout)
-    ]
-    if target in ("recordings", "resynthesis"):
-        return items
-    spoken = {row["language"] for row in corpus}
-    for path in sorted(sentences, key=lambda path: path.stem):
-        if path.stem in spoken:
-            items += [Item(name, "fixed", path.stem, text) for name, text in read_sentences(path)[: settings.fixed]]
-    return items
 
 
 def recording(audio: Store, utterance: str) -> Waveform:
@@ -442,6 +388,7 @@ def metrics_row(item: Item, spoken: Mapping[str, Any], measures: Mapping[str, An
     return row | {
         "item": item.id,
         "kind": item.kind,
+        "stratum": item.stratum,
         "language": item.language,
         "text": item.text,
         "seconds": seconds,
@@ -471,6 +418,14 @@ def summarise_rows(rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings
         above, below = [row[edits] for row in counted], [row[units] for row in counted]
         rates[name] = _as_dict(bootstrap_ratio(above, below, settings.bootstrap, settings.seed))
     return {"sentences": len(rows), **rates, "metrics": {name: value for name, value in numbers.items() if value}}
+
+
+def summarise_by(column: str, rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> dict[str, Any]:
+    """Summaries of the rows with each value of a column, but for those that have none."""
+    return {
+        value: summarise_rows([row for row in rows if row[column] == value], settings)
+        for value in sorted({row[column] for row in rows} - {""})
+    }
 
 
 def evaluate_target(
@@ -503,7 +458,9 @@ def evaluate_target(
         return write_not_measured(target, line, COLUMNS, output_dir, label)
     audio = open_store(features_dir / "audio.safetensors")
     rows = [row for row in read_tsv(corpus, CORPUS_COLUMNS) if row["utterance"] in audio]  # others have no features
-    items = evaluation_items(rows, sentences, target, settings)
+    items, left_out = evaluation_items(rows, sentences, target, settings)
+    for reason in left_out:
+        log.warning("%s", reason)
     digests = {row["utterance"]: row["sha256"] for row in rows}
     training_names = by_hash((r["utterance"] for r in rows if r["split"] == "train"), settings.centroid_utterances)
     if not training_names:
@@ -550,11 +507,10 @@ def evaluate_target(
     peaks = [record["peak_memory_mb"] for record in spoken.values() if "peak_memory_mb" in record]
     summary = {
         "target": target,
-        **summarise_rows(table, settings),
-        "by_kind": {
-            kind: summarise_rows([row for row in table if row["kind"] == kind], settings)
-            for kind in sorted({item.kind for item in items})
-        },
+        **summarise_rows([row for row in table if row["kind"] not in FOREIGN], settings),
+        "by_kind": summarise_by("kind", table, settings),
+        "by_stratum": summarise_by("stratum", table, settings),
+        "left_out": left_out,
         **({"against_trained_model": against} if against else {}),
         **({"cache": gain} if gain else {}),
         "failures": failures,

@@ -22,6 +22,18 @@ class EvaluateSettings(Block):
         description="Most held-out utterances to evaluate; they are chosen by hash, so they do not move.",
     )
     fixed: int = Field(12, ge=0, le=1000, description="Most fixed sentences per language of the voice.")
+    mixed: int = Field(
+        0, ge=0, le=1000, description="Most sentences of two languages, of which the first is one of the voice."
+    )
+    cross_lingual: int = Field(
+        0, ge=0, le=1000, description="Most fixed sentences in each language that the voice has no data in."
+    )
+    sentences: tuple[str, ...] = Field(
+        (),
+        description="Your own lists, all of which is spoken: files of one sentence a line, or id and sentence with a "
+        "tab between, or meta.lst of seed-tts-eval. NAME.LANGUAGE.txt or LANGUAGE/NAME.txt says the language; left "
+        "out: that of a voice with one.",
+    )
     centroid_utterances: int = Field(
         40, ge=1, le=1000, description="Training utterances whose mean embedding represents the speaker."
     )
@@ -55,7 +67,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
     )
-    parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
+    parser.add_argument(
+        "--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt and mixed.txt with 'id<TAB>text' lines"
+    )
     parser.add_argument(
         "--assets", type=Path, nargs="+", required=True, help="asset.json of each measuring model, and of BERT"
     )

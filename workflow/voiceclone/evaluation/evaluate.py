@@ -28,7 +28,7 @@ from voiceclone.evaluation.measure import MEASURES, MeterAssets, Meters, failed_
 from voiceclone.evaluation.sentences import FOREIGN, Item, by_hash, evaluation_items
 from voiceclone.evaluation.statistics import Interval, bootstrap_median, bootstrap_ratio
 from voiceclone.features.store import Store, open_store
-from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, table_columns, write_json, write_tsv
+from voiceclone.files import digest, read_json, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import GENERATED_NOTICE

@@ -14,7 +14,6 @@ from voiceclone.corpus.demo import PLANS, fix_ogg_serial, hiss_and_hum, make_dem
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, sha256_file
 from voiceclone.sound.io import read_mono
-from voiceclone.stages.demo_speaker import DemoSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXTS = REPOSITORY / "resources" / "sentences" / "demo_speaker.txt"
@@ -33,7 +32,7 @@ def test_backdrops_have_the_asked_level() -> None:
     voice = (0.1 * np.sign(np.sin(2 * np.pi * 200 * np.arange(6 * rate) / rate))).astype(np.float32)
     voice[: 2 * rate] = 0
     for make, ratio, channels in ((music, 5.0, 2), (hiss_and_hum, 18.0, 1)):
-        mixed = make(voice, rate, generator, DemoSettings())
+        mixed = make(voice, rate, generator)
         assert mixed.shape == (len(voice), channels)
         backdrop = mixed - voice[:, None]
         assert 20 * np.log10(0.1 / backdrop.std()) == pytest.approx(ratio, abs=0.5)
@@ -56,7 +55,7 @@ def test_another_number_of_takes_is_refused(tmp_path: Path) -> None:
     texts.write_text("# a comment\n\nOne.\nTwo.\n\n\nThree.\n")
     assert read_texts(texts) == [["One.", "Two."], ["Three."]]
     with pytest.raises(DataError, match="2 takes, expected 5"):
-        make_demo_speaker(tmp_path / "voice.onnx", texts, tmp_path / "demo", tmp_path / "s.json", DemoSettings())
+        make_demo_speaker(tmp_path / "voice.onnx", texts, tmp_path / "demo", tmp_path / "s.json")
 
 
 def test_speaks_the_same_bytes_twice(asset: Callable[[str], Path], tmp_path: Path) -> None:
@@ -67,7 +66,7 @@ def test_speaks_the_same_bytes_twice(asset: Callable[[str], Path], tmp_path: Pat
     for threads in (1, 2):
         folder, stamp = tmp_path / f"run{threads}" / "demo", tmp_path / f"run{threads}" / "demo.json"
         start = time.monotonic()
-        make_demo_speaker(model, short, folder, stamp, DemoSettings(), threads=threads)
+        make_demo_speaker(model, short, folder, stamp, threads=threads)
         assert time.monotonic() - start < 60
         stamps.append(read_json(stamp))
         assert sorted(path.name for path in folder.iterdir()) == sorted(plan.file for plan in PLANS)

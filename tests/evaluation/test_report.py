@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tests.support.report_fixture import NASTY, make_results
 
+from voiceclone.evaluation.select import Candidate, Choice, grid
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.report.collect import collect_report
@@ -208,3 +209,21 @@ def test_utterances_that_trainings_leave_out_stay_in_the_account(tmp_path: Path)
     assert fates["train", ""] == pytest.approx(sum(float(row["seconds"]) for row in rows[2:]))
     assert sum(fates.values()) == pytest.approx(sum(float(row["seconds"]) for row in takes), abs=0.1)
     assert "too short or without phones for GPT and SoVITS" in build(results)
+
+
+def test_the_choice_of_checkpoints_is_shown_with_its_grid_and_the_losses_that_warn(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "results" / "anna")
+    best, last = Candidate("best", 100), Candidate("last", 200)
+    heard = {"character_errors": 1.0, "characters": 50.0, "sim_rel": 0.9, "mos": 4.0}
+    worse = {"character_errors": 50.0, "characters": 50.0}  # nothing was spoken
+    choice = Choice((last, best), {(last, best): [heard] * 4, (best, best): [worse] * 2}, [(2, 2), (1, 4)])
+    losses = {"metric": "mel_l1", "overfit": True, "unsteady": False}
+    losses |= {"best": {"step": 100, "value": 1.0}, "last": {"step": 200, "value": 1.2}}
+    chosen = {"gpt": vars(last), "sovits": vars(best)}
+    write_json(
+        results / "selection" / "selection.json",
+        {"by": "ear", "chosen": chosen, "losses": {"sovits": losses}, "grid": grid(choice), "sentences": 4},
+    )
+    html = build(results)
+    assert "GPT last (step 200), SoVITS best (step 100): of 2 pairs" in html
+    assert "20 % above its best at step 100" in html

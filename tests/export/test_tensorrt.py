@@ -61,7 +61,7 @@ def gpt() -> TextToSemantic:
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A voice with the bundles of both targets."""
     root = make_voice(tmp_path_factory.mktemp("voice"))
-    settings = ExportSettings(parity_sentences=1, calibration_sentences=1)
+    settings = ExportSettings()
     for target in ("trt-fp16", "trt-int8"):
         export_voice(root / "models", root / "features", target, root / "export" / target, settings, "anna")
     return root
@@ -152,7 +152,7 @@ def test_calibration_is_the_one_of_the_other_8_bit_target(voice: Path) -> None:
     """Ranges that trt-int8 measured first are those that onnx-int8 finds, not symmetric ones."""
     files = sorted((voice / "export" / "calibration").glob("*.json"))
     assert len(files) == 2  # head and tail
-    settings = ExportSettings(parity_sentences=1, calibration_sentences=1)
+    settings = ExportSettings()
     before = {path.name: path.read_bytes() for path in files}
     export_voice(voice / "models", voice / "features", "onnx-int8", voice / "export" / "onnx-int8", settings, "anna")
     after = {path.name: path.read_bytes() for path in (voice / "export" / "calibration").glob("*.json")}

@@ -27,7 +27,7 @@ from voiceclone.text.symbols import symbols_to_ids
 
 SPOKEN = ("AA1", "B", "IY0", "S", "T", "M")
 SIZE = 12  # dimensions of a content frame
-SETTINGS = TokenizerSettings(method="phones", codes=24, dimensions=6, rounds=3, iterations=20)
+SETTINGS = TokenizerSettings(method="phones", codes=24, dimensions=6, rounds=3)
 
 
 def made_speech(number: int, seed: int = 0) -> tuple[list[Speech], list[np.ndarray]]:

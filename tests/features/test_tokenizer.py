@@ -94,11 +94,12 @@ def test_little_speech_gives_fewer_codes_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     features, store = content(tmp_path, utterances=2, frames=100)
-    fit_tokenizer(features, store, tmp_path / "t.safetensors", TokenizerSettings(codes=256, frames_per_code=8))
+    fit_tokenizer(features, store, tmp_path / "t.safetensors", TokenizerSettings(codes=256))
     assert read_json(tmp_path / "t.json")["codes"] == 50 // 8
     assert "6 codes instead of 256" in caplog.text and "6 codes instead of 256" in capsys.readouterr().out
+    features, store = content(tmp_path / "short", utterances=1, frames=20)
     with pytest.raises(DataError, match="too few"):
-        fit_tokenizer(features, store, tmp_path / "t.safetensors", TokenizerSettings(frames_per_code=1000))
+        fit_tokenizer(features, store, tmp_path / "t.safetensors", TokenizerSettings())
 
 
 @pytest.mark.parametrize("form", ["pth", "hidden-header", "safetensors"])

@@ -86,9 +86,9 @@ def test_tones_that_come_and_go_are_music_and_a_hum_is_not() -> None:
 
 
 def test_decision() -> None:
-    assert Accompaniment(5.0, 0.5).is_music(18.0, 0.31)
-    assert not Accompaniment(25.0, 0.5).is_music(18.0, 0.31)
-    assert not Accompaniment(5.0, 0.2).is_music(18.0, 0.31)
+    assert Accompaniment(5.0, 0.5).is_music(18.0)
+    assert not Accompaniment(25.0, 0.5).is_music(18.0)
+    assert not Accompaniment(5.0, 0.2).is_music(18.0)
 
 
 def speaker(folder: Path, sounds: dict[str, tuple[Waveform, int]]) -> tuple[Path, Path]:

@@ -191,7 +191,7 @@ def test_damaged_bundle_names_the_file(voice: Path, tmp_path: Path) -> None:
 def test_rights_are_stated_in_bundle_and_graphs_and_by_verify(voice: Path, tmp_path: Path) -> None:
     rights = Rights("CC-BY-4.0", "ab" * 32)
     models, features, bundle = voice / "models", voice / "features", tmp_path / "bundle"
-    export_voice(models, features, "onnx-fp32", bundle, ExportSettings(parity_sentences=1), "anna", rights)
+    export_voice(models, features, "onnx-fp32", bundle, ExportSettings(), "anna", rights)
     description = read_json(bundle / "bundle.json")
     for path in bundle.glob("*.onnx"):
         notes = {entry.key: entry.value for entry in onnx.load(path).metadata_props}

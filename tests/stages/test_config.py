@@ -16,7 +16,7 @@ from voiceclone.config.generate import main as generate
 from voiceclone.config.load import load_config, resolve, validate
 from voiceclone.errors import EXIT_USAGE, ConfigError
 from voiceclone.stages import STAGES
-from voiceclone.stages.settings import Block
+from voiceclone.stages.settings import REMOVED, Block
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = REPOSITORY / "config" / "presets"
@@ -236,3 +236,17 @@ def test_encoders_are_those_that_a_voice_needs() -> None:
     assert resolve({"preset": "few-shot", "export": {"encoders": False}}, PRESETS).encoders() == []
     v2 = {"preset": "few-shot", "sovits": {"architecture": "v2"}, "features": {"bert": "", "polyphones": ""}}
     assert resolve(v2, PRESETS).encoders() == ["chinese-hubert-base"]
+
+
+def test_a_key_of_an_earlier_version_is_named_with_what_is_in_its_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve({"export": {"opset": 17}, "gpt": {"select": "last"}, "demo": {"seed": 3}}, PRESETS)
+    text = str(caught.value)
+    assert "export.opset: no setting any more" in text and "gpt.select: no setting any more" in text
+    assert "select.by" in text and "demo: no setting any more" in text
+
+
+def test_no_setting_that_there_is_counts_as_removed() -> None:
+    blocks = {name: getattr(field.annotation, "model_fields", {}) for name, field in Config.model_fields.items()}
+    keys = {f"{block}.{key}" for block, fields in blocks.items() for key in fields}
+    assert not REMOVED.keys() & (keys | Config.model_fields.keys())

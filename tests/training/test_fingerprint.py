@@ -66,7 +66,7 @@ def test_default_settings_keep_the_fingerprint_of_trainings_that_exist(
     "change",
     [
         {"epochs": 99}, {"steps": 9}, {"log_every": 3}, {"validate_every": 7}, {"early_stopping": 2},
-        {"select": "last"}, {"select": "best"}, {"warm_start": "previous"},
+        {"warm_start": "previous"},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [GPTSettings, SoVITSSettings])

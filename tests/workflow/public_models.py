@@ -23,7 +23,6 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
-from voiceclone.stages.demo_speaker import DemoSettings
 
 HUBERT_LAYERS = 2
 MEASURING = ("campplus", "ge2e", "dnsmos", "distillmos", "whisper-tiny.en")
@@ -66,12 +65,11 @@ def record(folder: Path, voice: Path, sentences: Sequence[int]) -> None:
     """Short takes by a packaged voice."""
     from voiceclone.corpus.demo import load_voice, read_texts, speak
 
-    settings = DemoSettings()
-    piper = load_voice(voice, settings, threads=1)
+    piper = load_voice(voice, threads=1)
     texts = read_texts(Path(__file__).parents[2] / "resources" / "sentences" / "demo_speaker.txt")
     folder.mkdir()
     for number, (count, take) in enumerate(zip(sentences, texts, strict=False)):
-        samples, rate = speak(piper, take[:count], np.random.default_rng(number), settings)
+        samples, rate = speak(piper, take[:count], np.random.default_rng(number))
         soundfile.write(folder / f"take-{number}.flac", 0.7 * samples / np.abs(samples).max(), rate)
 
 

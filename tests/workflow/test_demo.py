@@ -13,7 +13,7 @@ import pytest
 from tests.support.tables import faults
 
 from voiceclone.backends.bundle import verify_bundle
-from voiceclone.files import read_tsv, sha256_file
+from voiceclone.files import read_json, read_tsv, sha256_file
 from voiceclone.training.state import holder
 
 pytestmark = pytest.mark.timeout(1800)
@@ -85,6 +85,18 @@ def test_touching_a_small_input_reruns_nothing(demo) -> None:
     assert "Nothing to be done" in (done := demo.run("-n")).stdout + done.stderr
 
 
+def test_checkpoints_are_chosen_by_ear_and_handed_on(demo) -> None:
+    voice = demo.results / "demo"
+    selection = read_json(voice / "selection" / "selection.json")
+    assert selection["by"] == "ear" and selection["sentences"] == 1
+    assert {row["gpt_step"] for row in selection["grid"]} > {24} and len(selection["grid"]) >= 4
+    for kind in ("gpt", "sovits"):
+        chosen, report = selection["chosen"][kind], read_json(voice / "models" / f"{kind}.json")
+        assert (report["step"], report["selected"], report["by"]) == (chosen["step"], chosen["name"], "ear")
+        source = voice / "trained" / (chosen["file"] or f"{kind}.safetensors")
+        assert sha256_file(source) == sha256_file(voice / "models" / f"{kind}.safetensors")
+
+
 def test_one_corrected_text_recomputes_one_utterance(demo, tmp_path) -> None:
     project = demo.copy(tmp_path / "project")
     voice = project.results / "demo"
@@ -93,7 +105,7 @@ def test_one_corrected_text_recomputes_one_utterance(demo, tmp_path) -> None:
     (project.root / "config" / "corrections" / "demo.tsv").write_text(
         f"utterance\taction\tvalue\tnote\n{utterance}\ttext\tThe corrected words of this sentence.\tproofread\n"
     )
-    project.run("results/demo/models/gpt.safetensors")
+    project.run("results/demo/trained/gpt.safetensors")
     after = {row["utterance"]: row for row in read_tsv(voice / "features" / "manifest.tsv")}
     changed = [name for name in after if after[name] != before[name]]
     assert changed == [utterance]
@@ -111,12 +123,12 @@ def test_one_corrected_text_recomputes_one_utterance(demo, tmp_path) -> None:
 def test_interrupted_training_continues_to_the_same_model(demo, tmp_path, kind, how) -> None:
     project = demo.copy(tmp_path / "project")
     voice = project.results / "demo"
-    model, state = voice / "models" / f"{kind}.safetensors", voice / "state" / kind
+    model, state = voice / "trained" / f"{kind}.safetensors", voice / "state" / kind
     expected = sha256_file(model)
-    for path in [model, voice / "models" / f"{kind}.json", voice / "models" / f"{kind}.history.jsonl"]:
+    for path in [model, voice / "trained" / f"{kind}.json", voice / "trained" / f"{kind}.history.jsonl"]:
         path.unlink()
     shutil.rmtree(state)
-    target = f"results/demo/models/{kind}.safetensors"
+    target = f"results/demo/trained/{kind}.safetensors"
     project.interrupt(lambda: any(state.glob("*/step-*")), target, how=how)
     assert not model.exists()
     assert not any(holder(path) for path in state.glob("*/lock")), "a trainer outlived the run that started it"

@@ -31,12 +31,12 @@ def jobs() -> list[str]:
 def test_stopped_job_is_followed_by_one_that_continues(demo, tmp_path) -> None:
     project = demo.copy(tmp_path / "project")
     voice = project.results / "demo"
-    model, state = voice / "models" / "gpt.safetensors", voice / "state" / "gpt"
+    model, state = voice / "trained" / "gpt.safetensors", voice / "state" / "gpt"
     expected = sha256_file(model)
-    for path in [model, voice / "models" / "gpt.json", voice / "models" / "gpt.history.jsonl"]:
+    for path in [model, voice / "trained" / "gpt.json", voice / "trained" / "gpt.history.jsonl"]:
         path.unlink()
     shutil.rmtree(state)
-    command = [part for part in project.command("results/demo/models/gpt.safetensors", *SLURM) if part != "--cores"]
+    command = [part for part in project.command("results/demo/trained/gpt.safetensors", *SLURM) if part != "--cores"]
     command.remove("2")  # the profile counts jobs, not cores
     run = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 600

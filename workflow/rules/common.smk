@@ -80,6 +80,7 @@ ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
+CANDIDATES = CONFIG.select.candidates if CONFIG.select.by == "ear" else 0
 EVALUATED = [*BASELINES, *CONFIG.export.targets]
 
 

@@ -9,6 +9,7 @@ rule report:
         corpus="results/{speaker}/corpus/summary.json",
         history=expand("results/{{speaker}}/models/{kind}.history.jsonl", kind=["gpt", "sovits"]),
         suspects=expand("results/{{speaker}}/models/{kind}.suspects.tsv", kind=["gpt", "sovits"]),
+        selection="results/{speaker}/selection/selection.json",
         bundles=expand("results/{{speaker}}/export/{target}/parity.json", target=CONFIG.export.targets),
         metrics=per_speaker("results/{speaker}/eval/{target}/summary.json"),
         settings=settings("report"),

@@ -9,10 +9,10 @@ rule train_gpt:
         assets=stage_assets("train_gpt"),
         settings=settings("train_gpt"),
     output:
-        model="results/{speaker}/models/gpt.safetensors",
-        report="results/{speaker}/models/gpt.json",
-        history="results/{speaker}/models/gpt.history.jsonl",
-        suspects="results/{speaker}/models/gpt.suspects.tsv",
+        model="results/{speaker}/trained/gpt.safetensors",
+        report="results/{speaker}/trained/gpt.json",
+        history="results/{speaker}/trained/gpt.history.jsonl",
+        suspects="results/{speaker}/trained/gpt.suspects.tsv",
     log:
         "results/{speaker}/logs/train_gpt.log",
     benchmark:
@@ -26,6 +26,7 @@ rule train_gpt:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/gpt",
+        candidates=CANDIDATES,
         revision=revision("train_gpt"),
         runtime=RUNTIME,
     shell:
@@ -33,4 +34,5 @@ rule train_gpt:
         " --features-dir {params.features_dir} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
         " --suspects {output.suspects} --alignment {input.alignment}"
+        " --candidates {params.candidates}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -12,10 +12,10 @@ rule train_sovits:
         assets=stage_assets("train_sovits"),
         settings=settings("train_sovits"),
     output:
-        model="results/{speaker}/models/sovits.safetensors",
-        report="results/{speaker}/models/sovits.json",
-        history="results/{speaker}/models/sovits.history.jsonl",
-        suspects="results/{speaker}/models/sovits.suspects.tsv",
+        model="results/{speaker}/trained/sovits.safetensors",
+        report="results/{speaker}/trained/sovits.json",
+        history="results/{speaker}/trained/sovits.history.jsonl",
+        suspects="results/{speaker}/trained/sovits.suspects.tsv",
     log:
         "results/{speaker}/logs/train_sovits.log",
     benchmark:
@@ -29,6 +29,7 @@ rule train_sovits:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",
+        candidates=CANDIDATES,
         revision=revision("train_sovits"),
         runtime=RUNTIME,
     shell:
@@ -36,4 +37,5 @@ rule train_sovits:
         " --features-dir {params.features_dir} --tokenizer {input.tokenizer} --assets {input.assets} --state-dir {params.state}"
         " --output {output.model} --report {output.report} --history {output.history}"
         " --suspects {output.suspects}"
+        " --candidates {params.candidates}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

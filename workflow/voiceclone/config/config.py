@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from voiceclone.files import canonical_json
 from voiceclone.stages import STAGES
+from voiceclone.stages.features import SPEAKER_ENCODER
 from voiceclone.stages.settings import Block, RuntimeSettings
 from voiceclone.stages.teacher_speech import TeacherSettings
 
@@ -113,8 +114,8 @@ class Config(Blocks, Shared):
         if not self.export.encoders:
             return []
         speaker = {
-            "nano": self.features.speaker_encoder,
-            "small": self.features.speaker_encoder,
+            "nano": SPEAKER_ENCODER,
+            "small": SPEAKER_ENCODER,
             "v2Pro": self.features.verification_encoder,
         }
         content = self.features.content if self.gpt.base else ""

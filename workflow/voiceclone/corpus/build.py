@@ -80,9 +80,7 @@ def build_corpus(
     _require_enough(candidates, kept, rejected, records, settings, output_dir, speaker)
     check_clip(settings.tier, [item.seconds for item in kept], speaker)
 
-    split = split_by_hash(
-        (item.sha256 for item in kept), settings.heldout_share, settings.split_seed, settings.min_heldout
-    )
+    split = split_by_hash((item.sha256 for item in kept), settings.heldout_share, min_heldout=settings.min_heldout)
     summary = summarise(kept, rejected, split, settings)
     if rejected_takes is not None:
         summary["rejected_takes"] = dict(Counter(row["reason"] for row in read_tsv(rejected_takes, ("reason",))))

@@ -22,7 +22,6 @@ from voiceclone.files import atomic_folder, sha256_file, write_json
 from voiceclone.onnx_session import onnx_session
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, resample, write_sound
-from voiceclone.stages.demo_speaker import DemoSettings
 from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
@@ -30,7 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Backdrop = Callable[[Waveform, int, np.random.Generator, DemoSettings], Waveform]
+SEED = 7
+NOISE_SCALE, RHYTHM_SCALE = 0.5, 0.6  # variation of the voice's sound and rhythm
+PAUSE_SECONDS = (0.3, 0.9)  # between two sentences
+MUSIC_DB, NOISE_DB = 5.0, 18.0  # level of the voice over the music of one take, over the hiss and hum of another
+
+Backdrop = Callable[[Waveform, int, np.random.Generator], Waveform]
 Float = npt.NDArray[np.float64]
 
 
@@ -51,43 +55,39 @@ def read_texts(path: Path) -> list[list[str]]:
     return [block.split("\n") for block in re.split(r"\n{2,}", blocks) if block]
 
 
-def load_voice(model: Path, settings: DemoSettings, threads: int = 0) -> PiperVoice:
+def load_voice(model: Path, threads: int = 0) -> PiperVoice:
     """Load a Piper voice (``model`` and ``model.json``) whose random nodes are seeded."""
     import onnxruntime
     from piper import PiperConfig, PiperVoice
 
     # Each random node takes its seed from the process-wide one when the session is built.
-    onnxruntime.set_seed(settings.seed)
+    onnxruntime.set_seed(SEED)
     session = onnx_session(model, threads)
     config = json.loads(model.with_name(model.name + ".json").read_text(encoding="utf-8"))
     return PiperVoice(session=session, config=PiperConfig.from_dict(config))
 
 
-def speak(
-    voice: PiperVoice, sentences: Sequence[str], generator: np.random.Generator, settings: DemoSettings
-) -> tuple[Waveform, int]:
+def speak(voice: PiperVoice, sentences: Sequence[str], generator: np.random.Generator) -> tuple[Waveform, int]:
     """Speak sentences with pauses of random length between, before and after them: float32 (frames,), rate in Hz."""
     from piper import SynthesisConfig
 
-    manner = SynthesisConfig(
-        length_scale=settings.length_scale, noise_scale=settings.noise_scale, noise_w_scale=settings.noise_w_scale
-    )
+    manner = SynthesisConfig(length_scale=1.0, noise_scale=NOISE_SCALE, noise_w_scale=RHYTHM_SCALE)
     rate = voice.config.sample_rate
-    parts = [_pause(generator, settings, rate)]
+    parts = [_pause(generator, rate)]
     for sentence in sentences:
         parts += [chunk.audio_float_array for chunk in voice.synthesize(sentence, manner)]
-        parts.append(_pause(generator, settings, rate))
+        parts.append(_pause(generator, rate))
     speech = np.concatenate(parts).astype(np.float32)
     room = generator.standard_normal(len(speech)) * 10 ** (-78 / 20)  # no room is digitally silent
     return (speech + room).astype(np.float32), rate
 
 
-def _pause(generator: np.random.Generator, settings: DemoSettings, rate: int) -> Waveform:
-    seconds = generator.uniform(settings.min_pause, max(settings.min_pause, settings.max_pause))
+def _pause(generator: np.random.Generator, rate: int) -> Waveform:
+    seconds = generator.uniform(*PAUSE_SECONDS)
     return np.zeros(round(seconds * rate), dtype=np.float32)
 
 
-def music(voice: Waveform, rate: int, generator: np.random.Generator, settings: DemoSettings) -> Waveform:
+def music(voice: Waveform, rate: int, generator: np.random.Generator) -> Waveform:
     """Chords, bass and light percussion in four-four time under a voice: float32 (frames, 2)."""
     beat = 60 / 92
     left, right = np.zeros(len(voice)), np.zeros(len(voice))
@@ -113,16 +113,16 @@ def music(voice: Waveform, rate: int, generator: np.random.Generator, settings: 
             at = start + round(half * beat / 2 * rate)
             _mix(left, hat, at, 0.10)
             _mix(right, hat, at, 0.14)
-    return _under(voice, np.stack([left, right], axis=1), settings.music_db)
+    return _under(voice, np.stack([left, right], axis=1), MUSIC_DB)
 
 
-def hiss_and_hum(voice: Waveform, rate: int, generator: np.random.Generator, settings: DemoSettings) -> Waveform:
+def hiss_and_hum(voice: Waveform, rate: int, generator: np.random.Generator) -> Waveform:
     """Broadband hiss and the hum of a 60 Hz mains with harmonics under a voice: float32 (frames, 1)."""
     time = np.arange(len(voice)) / rate
     hum = sum(np.sin(2 * np.pi * 60 * k * time + k) / k for k in (1, 2, 3, 5))
     hiss = generator.standard_normal(len(voice))
     noise = hiss / hiss.std() + 0.7 * hum / np.std(hum)
-    return _under(voice, noise[:, None], settings.noise_db)
+    return _under(voice, noise[:, None], NOISE_DB)
 
 
 def _tone(frequency: float, seconds: float, rate: int, decay: float, partials: int) -> Float:
@@ -210,7 +210,6 @@ def make_demo_speaker(
     texts: Path,
     folder: Path,
     stamp: Path,
-    settings: DemoSettings,
     threads: int = 0,
     label: str = "demo speaker",
 ) -> None:
@@ -221,7 +220,6 @@ def make_demo_speaker(
         texts: sentences, see :func:`read_texts`.
         folder: the speaker's folder; replaced as a whole.
         stamp: JSON file to write.
-        settings: seed, manner, pauses and levels.
         threads: of the voice's network; 0 lets onnxruntime choose.
         label: head of the progress lines.
 
@@ -231,17 +229,17 @@ def make_demo_speaker(
     takes = read_texts(texts)
     if len(takes) != len(PLANS):
         raise DataError(f"{texts}: {len(takes)} takes, expected {len(PLANS)}", "put one blank line between two takes")
-    voice = load_voice(model, settings, threads)
+    voice = load_voice(model, threads)
     progress = Progress(label, len(PLANS))
     files = {}
     with atomic_folder(folder) as temporary:
         for number, (plan, sentences) in enumerate(zip(PLANS, takes, strict=True)):
-            generator = np.random.default_rng([settings.seed, number])
-            speech, rate = speak(voice, sentences, generator, settings)
-            mixed = plan.backdrop(speech, rate, generator, settings) if plan.backdrop else speech[:, None]
+            generator = np.random.default_rng([SEED, number])
+            speech, rate = speak(voice, sentences, generator)
+            mixed = plan.backdrop(speech, rate, generator) if plan.backdrop else speech[:, None]
             write_take(temporary / plan.file, plan, mixed, rate)
             seconds = round(len(speech) / rate, 3)
             files[plan.file] = {"sha256": sha256_file(temporary / plan.file), "seconds": seconds}
             log.info("%s: %.1f s", plan.file, seconds)
             progress.update(note=plan.file)
-    write_json(stamp, {"folder": folder.name, "files": files, "settings": settings.model_dump(mode="json")})
+    write_json(stamp, {"folder": folder.name, "files": files})

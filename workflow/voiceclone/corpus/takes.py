@@ -23,6 +23,8 @@ from voiceclone.stages.takes import TakesSettings
 
 log = logging.getLogger(__name__)
 
+CLIPPING_SHARE = 0.0005  # of samples on flat tops, from which a recording is flagged clipped
+DC_OFFSET = 0.005  # mean, as a share of full scale, from which it is flagged dc
 TAKES_COLUMNS = table_columns("takes")
 REJECTED_COLUMNS = table_columns("rejected_takes")
 
@@ -138,8 +140,8 @@ def flags(info: SoundInfo, measures: Measures, settings: TakesSettings) -> list[
     cancelling = (measures.loudest_channel_dbfs or 0.0) - (measures.loudest_dbfs or 0.0)
     found = {
         "narrowband": measures.bandwidth_hz is not None and measures.bandwidth_hz < settings.narrowband_hz,
-        "clipped": measures.clipping > settings.clipping_share,
-        "dc": abs(measures.dc_offset) > settings.dc_offset,
+        "clipped": measures.clipping > CLIPPING_SHARE,
+        "dc": abs(measures.dc_offset) > DC_OFFSET,
         "stereo": info.channels == 2,
         "multichannel": info.channels > 2,
         # Uncorrelated or single-sided channels lose 10 log10(channels) to 20 log10(channels) dB in the average.

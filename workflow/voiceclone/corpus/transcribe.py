@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 COLUMNS = table_columns("transcripts")
 SLICE_COLUMNS = table_columns("slices")
+DETECTION_UTTERANCES = 5  # longest of a take, from which its language is detected
+MIN_PROBABILITY = 0.6  # of the language; below it the take gets the speaker's main language
 BATCH = 8  # utterances per batch: changes the speed, not the texts
 
 
@@ -199,7 +201,7 @@ def _with_languages(job: TranscribeJob, utterances: Mapping[str, Sequence[Row]])
         probabilities, sample, sound = _detect(job, take, rows)
         weighted.append((sum(float(row["seconds"]) for row in rows), probabilities))
         language = most_probable(probabilities)
-        if probabilities[language] < job.settings.detection_probability:
+        if probabilities[language] < MIN_PROBABILITY:
             doubtful.append((take, language, probabilities[language]))
             continue
         log.info("take %s: language %s (%.2f)", take, language, probabilities[language])
@@ -213,7 +215,7 @@ def _with_languages(job: TranscribeJob, utterances: Mapping[str, Sequence[Row]])
 def _detect(job: TranscribeJob, take: str, rows: Sequence[Row]) -> tuple[dict[str, float], Sequence[Row], Sound | None]:
     """Language probabilities of a take; the utterances that were listened to, and what was heard unless cached."""
     longest = sorted(rows, key=lambda row: (-float(row["seconds"]), row["utterance"]))
-    sample = longest[: job.settings.detection_utterances]
+    sample = longest[:DETECTION_UTTERANCES]
     name, inputs = f"{take}/language", (job.asset.digest, "language", *(row["sha256"] for row in sample))
     if (cached := job.languages.find(name, inputs)) is not None:
         return {str(code): float(value) for code, value in cached.items()}, sample, None

@@ -307,7 +307,7 @@ def speak_items(
             if item.language not in warm:
                 _warm_up(voice, item)
                 warm.add(item.language)
-            record = _speak(voice, item, sound, comment)
+            record = speak_item(voice, item, sound, comment)
             if "failure" not in record:
                 cache.put(item.id, inputs[item.id], record, [sound])
         records[item.id] = record
@@ -324,7 +324,8 @@ def _warm_up(voice: Voice, item: Item) -> None:
         log.warning("%s: warm-up failed (%s)", item.id, error)
 
 
-def _speak(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str, Any]:
+def speak_item(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str, Any]:
+    """Speak one sentence into a FLAC file; what is known of it, or the reason of a ``failure``."""
     try:
         spoken = voice(item)
         check_sound(spoken)

@@ -55,6 +55,9 @@ from voiceclone.tensorrt.engines import engine_note
 log = logging.getLogger(__name__)
 
 #: Entries of the description that each graph carries too.
+OPSET = 17  # of the graphs: what onnxruntime and TensorRT have known longest
+CALIBRATION_SENTENCES = 8  # held-out utterances on which ranges of 8 and 4 bits are measured
+PARITY_SENTENCES = 3  # held-out utterances on which export and trained model are compared
 NOTED = ("voice", "target", "licence", "consent_sha256", "notice", "made_by")
 
 
@@ -90,13 +93,11 @@ def export_voice(
     log.info("reference clip: %s (%s s)", clip["utterance"], clip["seconds"])
     sovits.remove_weight_norm()
     output_dir.mkdir(parents=True, exist_ok=True)
-    sentences = held_out_sentences(
-        features_dir, sovits.config.inter_channels, reference.style, settings.calibration_sentences
-    )
+    sentences = held_out_sentences(features_dir, sovits.config.inter_channels, reference.style, CALIBRATION_SENTENCES)
     calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
     build = tensorrt_graphs if row.runtime == TENSORRT else build_graphs
-    graphs = build(gpt, sovits, row.format, settings.opset, calibration)
-    own = voice_graphs(sovits, settings.opset, row.format)
+    graphs = build(gpt, sovits, row.format, OPSET, calibration)
+    own = voice_graphs(sovits, OPSET, row.format)
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, clip["utterance"])
     description |= (rights or Rights()).as_notes()
     description["encoders"] = _encoders(sovits, description, encoders)
@@ -110,7 +111,7 @@ def export_voice(
     _write(output_dir, graphs | own, reference, description)
     _, folder = read_bundle(output_dir)
     texts = text_features(features_dir)
-    first = sorted(sentences, key=lambda name: name not in texts)[: settings.parity_sentences]
+    first = sorted(sentences, key=lambda name: name not in texts)[:PARITY_SENTENCES]
     compared = {name: sentences[name] for name in first}
     trained = TorchBackend(gpt, sovits)
     parity = compare_engines(folder, read_json(folder / BUNDLE_FILE), trained, compared, reference, texts)

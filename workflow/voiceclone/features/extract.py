@@ -25,7 +25,7 @@ from voiceclone.listeners.content import RATE, ContentEncoder, fit_length, load_
 from voiceclone.listeners.eres2netv2 import VerificationEncoder
 from voiceclone.progress import Progress
 from voiceclone.sound.io import resample
-from voiceclone.stages.features import FeaturesSettings
+from voiceclone.stages.features import SPEAKER_ENCODER, FeaturesSettings
 from voiceclone.text.cache import hit_rate
 from voiceclone.text.frontend import Phones
 from voiceclone.text.lexicon import Lexicon
@@ -104,7 +104,7 @@ class FeatureExtractor:
             kind: _asset(assets, name, f"features.{key}")
             for kind, key, name in (
                 ("content", "content", settings.content),
-                ("speaker", "speaker_encoder", settings.speaker_encoder),
+                ("speaker", "speaker_encoder", SPEAKER_ENCODER),
                 ("verification", "verification_encoder", settings.verification_encoder),
                 ("bert", "bert", settings.bert),
             )

@@ -29,6 +29,7 @@ from voiceclone.text.symbols import PUNCTUATION, SYMBOLS
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 BLOCK = 8192
+ITERATIONS = 50  # of k-means, at most
 
 
 def nearest(points: Floats, centres: Floats) -> tuple[Codes, Floats]:
@@ -332,7 +333,7 @@ def _cluster(speech: Sequence[Speech], projection: Projection, settings: Tokeniz
         kept[np.random.default_rng(settings.seed).choice(available, max_count, replace=False)] = True
     parts = np.split(kept, np.cumsum(lengths)[:-1])
     points = np.concatenate([projection(item.pairs()[part]) for item, part in zip(speech, parts, strict=True)])
-    return kmeans(np.ascontiguousarray(points), settings.codes, settings.iterations, settings.seed)
+    return kmeans(np.ascontiguousarray(points), settings.codes, ITERATIONS, settings.seed)
 
 
 def read_phones(tokens: Sequence[Ints], phones: Sequence[Ints], codes: int) -> tuple[Ints, float]:

@@ -37,6 +37,8 @@ KEYS = (
     *(CODEBOOK + name for name in ("inited", "cluster_size", "embed", "embed_avg")),
 )
 MAX_FRAMES = 8 * 3600 * 25  # eight hours: more speech does not move the map to phones noticeably
+ITERATIONS = 50  # of k-means, at most
+MIN_FRAMES_PER_CODE = 8  # token frames (1/25 s) that a fitted code needs on average
 FRAMES_PER_CODE = 256  # more frames than this for each code do not move the centres noticeably
 log = logging.getLogger(__name__)
 
@@ -175,24 +177,24 @@ def _fit(store: Store, utterances: Sequence[str], settings: TokenizerSettings) -
     pairs = _sample(store, utterances, available, size * FRAMES_PER_CODE, settings.seed)
     weight, bias = averaging_projection(pairs)
     points = pairs * (2.0 * np.diagonal(weight[:, :, 0])) + bias
-    centres, codes = kmeans(points, size, settings.iterations, settings.seed)
+    centres, codes = kmeans(points, size, ITERATIONS, settings.seed)
     return _tensors(weight, bias, centres, codes)
 
 
 def _codebook_size(store: Store, utterances: Sequence[str], settings: TokenizerSettings) -> int:
     """Number of codes that the speech is enough for."""
     available = sum(store.shape(utterance)[1] // 2 for utterance in utterances)
-    size = min(settings.codes, available // settings.frames_per_code)
+    size = min(settings.codes, available // MIN_FRAMES_PER_CODE)
     if size < 2:
         raise DataError(
             f"{store.path}: {available} token frames ({available / 25:.1f} s) of speech are too few for a codebook; "
-            f"each code needs {settings.frames_per_code} frames",
+            f"each code needs {MIN_FRAMES_PER_CODE} frames",
             "add recordings",
         )
     if size < settings.codes:
         log.warning(
             "tokenizer: %d codes instead of %d: %.1f s of speech give %d frames, and each code needs %d; more "
-            "recordings allow more codes", size, settings.codes, available / 25, available, settings.frames_per_code,
+            "recordings allow more codes", size, settings.codes, available / 25, available, MIN_FRAMES_PER_CODE,
         )  # fmt: skip
         announce(f"tokenizer: {size} codes instead of {settings.codes}, for want of speech ({available / 25:.0f} s)")
     return size

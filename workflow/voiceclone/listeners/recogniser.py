@@ -24,6 +24,9 @@ from voiceclone.stages.transcribe import TranscribeSettings
 
 log = logging.getLogger(__name__)
 RATE = 16_000  # Hz
+#: A text that compresses better is looping, one with a lower mean log-probability per token is a guess: both are
+#: recognised again (the limits of Radford et al. 2022, section 4.5).
+LOOPING_RATIO, MIN_LOG_PROBABILITY = 2.4, -1.0
 WINDOW = 30.0  # seconds. A shorter one is faster but swallows ends of sentences: 15 s gave 9.8 % for 5.5 % word errors
 _FRAMES_PER_SECOND = 100  # of the mel spectrogram
 _OPENING = "\"'“¿([{-"  # punctuation that belongs to the next word
@@ -132,14 +135,14 @@ class Recogniser:
         return [self._best(results) for results in tried]
 
     def _doubtful(self, result: dict[str, Any]) -> bool:
-        looping = result["compression_ratio"] > self.settings.retry_compression_ratio
-        return bool(looping or result["avg_logprob"] < self.settings.retry_log_probability)
+        looping = result["compression_ratio"] > LOOPING_RATIO
+        return bool(looping or result["avg_logprob"] < MIN_LOG_PROBABILITY)
 
     def _best(self, results: list[dict[str, Any]]) -> dict[str, Any]:
         good = [result for result in results if not self._doubtful(result)]
         if good:
             return good[0]
-        calm = [result for result in results if result["compression_ratio"] <= self.settings.retry_compression_ratio]
+        calm = [result for result in results if result["compression_ratio"] <= LOOPING_RATIO]
         return max(calm or results, key=lambda result: float(result["avg_logprob"]))
 
     def _language_probabilities(self, encoded: Any, count: int) -> list[dict[str, float]]:

@@ -214,6 +214,9 @@ def _interleave(queues: Sequence[Sequence[str]]) -> Iterable[list[str]]:
         yield [queue[index] for queue in queues if index < len(queue)]
 
 
+MP3_QUALITY = 0.5  # of the embedded samples: 1 is best and largest
+
+
 @dataclass
 class Budget:
     """Bytes of embedded sound and pictures that are still allowed."""
@@ -234,7 +237,7 @@ def embedded_sample(path: Path, settings: ReportSettings) -> dict[str, str]:
         samples, rate, comment = source.read(dtype="float32"), source.samplerate, source.comment
     sound = io.BytesIO()
     with soundfile.SoundFile(
-        sound, "w", rate, 1, format="MP3", subtype="MPEG_LAYER_III", compression_level=1 - settings.audio_quality,
+        sound, "w", rate, 1, format="MP3", subtype="MPEG_LAYER_III", compression_level=1 - MP3_QUALITY,
         bitrate_mode="VARIABLE",
     ) as target:  # fmt: skip
         if comment:

@@ -112,6 +112,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "dropped": dropped[:MOST_ROWS],
         "dropped_count": len(dropped),
         "models": models,
+        "selection": read_json(chosen) if (chosen := results / "selection" / "selection.json").is_file() else None,
         "summaries": summaries,
         "heldout": metric_rows(summaries, "heldout"),
         "fixed": metric_rows({t: s for t, s in summaries.items() if "fixed" in s["by_kind"]}, "fixed"),

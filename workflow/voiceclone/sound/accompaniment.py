@@ -71,6 +71,7 @@ LOWEST, HIGHEST = 12, 960  # bins: 94 Hz to 7.5 kHz
 PROMINENCE = 8.0  # a tone's power over the median of its 240 Hz neighbourhood (9 dB)
 MOVING = 4.0  # a moving tone's power over the same bin's median in time (6 dB)
 EXCERPT_SECONDS = 10.0
+MUSIC_TONALITY = 0.31  # share of moving tones from which the rest is music and not noise
 
 
 class Splitter(Protocol):
@@ -97,9 +98,9 @@ class Accompaniment:
     ratio_db: float
     tonality: float
 
-    def is_music(self, threshold_db: float, tonality: float) -> bool:
+    def is_music(self, threshold_db: float) -> bool:
         """True when the rest is loud enough and tonal enough."""
-        return self.ratio_db < threshold_db and self.tonality >= tonality
+        return self.ratio_db < threshold_db and self.tonality >= MUSIC_TONALITY
 
 
 def measure(splitter: Splitter, samples: Waveform, rate: int, number: int) -> Accompaniment:

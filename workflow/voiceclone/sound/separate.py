@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COLUMNS = table_columns("separated")
+EXCERPTS = 3  # of a take, on which the accompaniment is measured
 LOWEST_RATE, HIGHEST_RATE = 16_000, 48_000
 
 
@@ -120,8 +121,8 @@ def separate_take(
     found: Accompaniment | None = None
     wanted = settings.mode == "always"
     if tools.gauge is not None:
-        found = measure(tools.gauge, kept, rate, settings.excerpts)
-        wanted = found.is_music(settings.threshold_db, settings.tonality)
+        found = measure(tools.gauge, kept, rate, EXCERPTS)
+        wanted = found.is_music(settings.threshold_db)
         notes.append(f"tonality {found.tonality:.2f}")
     mono = kept.mean(axis=1, dtype=np.float32)
     if wanted:

@@ -47,9 +47,6 @@ class CleanSettings(Block):
         le=1,
         description="Denoising after which the voice is less similar to itself (CAM++ cosine) is undone for the take.",
     )
-    score_seconds: float = Field(
-        20.0, ge=5, le=600, description="Seconds per take, spread over it, on which quality and similarity are judged."
-    )
     target_lufs: float = Field(
         -23.0,
         ge=-40,
@@ -65,7 +62,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of the measuring models")
 
 
-def open_judge(settings: CleanSettings, assets: Mapping[str, Asset]) -> Judge:
+def open_judge(assets: Mapping[str, Asset]) -> Judge:
     """The judge with those of DNSMOS and CAM++ that are given; without them it compares levels only."""
     from voiceclone.listeners.campplus import SpeakerEncoder
     from voiceclone.listeners.mos import Dnsmos
@@ -73,7 +70,7 @@ def open_judge(settings: CleanSettings, assets: Mapping[str, Asset]) -> Judge:
 
     dnsmos = Dnsmos(assets["dnsmos"]) if "dnsmos" in assets else None
     encoder = SpeakerEncoder(assets["campplus"]) if "campplus" in assets else None
-    return Judge(dnsmos, encoder, settings.score_seconds)
+    return Judge(dnsmos, encoder)
 
 
 def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> None:
@@ -85,7 +82,7 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
         args.separated,
         args.output,
         settings,
-        lambda: open_judge(settings, models),
+        lambda: open_judge(models),
         [models[name] for name in ("dnsmos", "campplus") if name in models],
         deepfilter=models.get("deepfilternet3"),
         label=f"{args.speaker} · clean",

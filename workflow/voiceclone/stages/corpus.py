@@ -66,7 +66,6 @@ class CorpusSettings(Block):
         0.1, ge=0, le=0.5, description="Share of utterances that training never sees; they measure the voice."
     )
     min_heldout: int = Field(2, ge=0, le=100, description="Least utterances held out, however small the corpus is.")
-    split_seed: int = Field(0, ge=0, description="Another number draws another held-out set.")
 
 
 def arguments(parser: ArgumentParser) -> None:

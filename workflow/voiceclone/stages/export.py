@@ -21,7 +21,6 @@ class ExportSettings(Block):
         description="Bundles to export and to evaluate. Those of TensorRT are written everywhere and evaluated where "
         "TensorRT and a GPU are.",
     )
-    opset: int = Field(17, ge=17, le=21, description="ONNX operator set of the graphs; at most 20 for TensorRT.")
     max_error: float = Field(
         1e-4,
         gt=0,
@@ -49,12 +48,6 @@ class ExportSettings(Block):
         True,
         description="Export the encoders that voices share (resources/encoders), so that bundles take new reference "
         "clips and read Chinese as in training; false: bundles speak like their own clip alone.",
-    )
-    calibration_sentences: int = Field(
-        8, ge=1, le=500, description="Targets of 8 and 4 bits: held-out utterances on which ranges are measured."
-    )
-    parity_sentences: int = Field(
-        3, ge=1, le=50, description="Held-out utterances on which export and trained model are compared."
     )
 
 

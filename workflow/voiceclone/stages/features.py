@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings
 
+#: Encoder of who speaks, one vector.
+SPEAKER_ENCODER = "campplus"
+
 
 class FeaturesSettings(Block):
     """Pretrained encoders of the utterances."""
@@ -19,7 +22,6 @@ class FeaturesSettings(Block):
         "whisper-base",
         description="Encoder of what is said, 50 vectors per second. The public base voices need chinese-hubert-base.",
     )
-    speaker_encoder: Literal["campplus"] = Field("campplus", description="Encoder of who speaks, one vector.")
     verification_encoder: Literal["", "eres2netv2"] = Field(
         "",
         description="Second encoder of who speaks, whose 20480 numbers a v2Pro voice is conditioned on; empty: none.",
@@ -77,7 +79,7 @@ def run(args: Namespace, settings: FeaturesSettings, runtime: RuntimeSettings) -
 
 def models(config: Any) -> list[str]:
     chosen: FeaturesSettings = config.features
-    return [chosen.content, chosen.speaker_encoder, chosen.verification_encoder, chosen.bert, chosen.polyphones]
+    return [chosen.content, SPEAKER_ENCODER, chosen.verification_encoder, chosen.bert, chosen.polyphones]
 
 
 STAGE = Stage(

@@ -33,10 +33,6 @@ class TokenizerSettings(Block):
         description="Times that the method phones aligns tokens with the text and fits to the alignment.",
     )
     codes: int = Field(256, ge=2, le=8192, description="Size of a fitted codebook; fewer if the recordings are short.")
-    frames_per_code: int = Field(
-        8, ge=1, le=1000, description="Token frames (1/25 s) that a fitted code needs at least on average."
-    )
-    iterations: int = Field(50, ge=1, le=1000, description="Most rounds of k-means.")
     seed: int = Field(1234, ge=0, lt=2**63, description="Seed of the first codes.")
 
 

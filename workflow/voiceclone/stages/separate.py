@@ -34,14 +34,6 @@ class SeparateSettings(Block):
         le=60,
         description="auto: separate when the voice is less than this many dB above the accompaniment.",
     )
-    tonality: float = Field(
-        0.31,
-        ge=0,
-        le=1,
-        description="auto: share of the accompaniment's energy in sustained tones from which it counts as music; "
-        "0: noise counts as accompaniment too.",
-    )
-    excerpts: int = Field(3, ge=1, le=20, description="auto: number of excerpts per take that are measured.")
 
 
 def arguments(parser: ArgumentParser) -> None:

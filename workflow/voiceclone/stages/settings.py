@@ -93,6 +93,23 @@ def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[type[BaseM
     return owner, field
 
 
+_CONSTANT = "it is a constant of the method now"
+#: Keys of earlier versions that are no settings any more, and what is in their place.
+REMOVED = {
+    **dict.fromkeys(
+        (
+            "separate.tonality", "separate.excerpts", "clean.score_seconds", "transcribe.retry_compression_ratio",
+            "transcribe.retry_log_probability", "transcribe.detection_utterances", "transcribe.detection_probability",
+            "tokenizer.iterations", "tokenizer.frames_per_code", "corpus.split_seed", "demo", "export.opset",
+            "export.parity_sentences", "export.calibration_sentences", "takes.dc_offset", "takes.clipping_share",
+            "report.audio_quality", "features.speaker_encoder",
+        ),
+        _CONSTANT,
+    ),
+    **dict.fromkeys(("gpt.select", "sovits.select"), "select.by chooses the checkpoints of both trainings"),
+}  # fmt: skip
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """One line per wrong key: dotted path, the value given, what is allowed, the nearest key for an unknown one."""
     lines = []
@@ -100,7 +117,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         location = tuple(item["loc"])
         path = ".".join(map(str, location)) or "(the whole file)"
         owner, field = _walk(model, location)
-        if item["type"] == "extra_forbidden":
+        if item["type"] == "extra_forbidden" and path in REMOVED:
+            lines.append(f"  {path}: no setting any more, leave it out; {REMOVED[path]}")
+        elif item["type"] == "extra_forbidden":
             known = list(owner.model_fields) if owner else []
             close = difflib.get_close_matches(str(location[-1]), known, 1, cutoff=0.5)
             near = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
@@ -198,7 +217,7 @@ class TrainingSettings(Block):
     # A change of these continues the same training: they say how long, how it is watched, which checkpoint is saved.
     CONTINUES: ClassVar[frozenset[str]] = frozenset(
         {
-            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping", "select",
+            "train", "epochs", "epoch_utterances", "steps", "log_every", "validate_every", "early_stopping",
             "warm_start", "base", "base_discriminator", "keep_discriminator", "judged_utterances",
         }
     )  # fmt: skip
@@ -297,3 +316,4 @@ def training_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, required=True, help="what the weights are, .json")
     parser.add_argument("--history", type=Path, required=True, help="losses, .jsonl")
     parser.add_argument("--suspects", type=Path, help="training utterances by their loss, .tsv")
+    parser.add_argument("--candidates", type=int, default=0, help="intermediate checkpoints to keep for the choice")

@@ -24,12 +24,6 @@ class TakesSettings(Block):
         le=24000,
         description="A recording without sound above this frequency is flagged narrowband, whatever its sample rate.",
     )
-    clipping_share: float = Field(
-        0.0005, ge=0, le=1, description="From this share of samples on flat tops a recording is flagged clipped."
-    )
-    dc_offset: float = Field(
-        0.005, ge=0, le=1, description="From this mean, as a share of full scale, a recording is flagged dc."
-    )
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -100,9 +100,6 @@ class GPTSettings(TrainingSettings):
     train_last_layers: int = Field(
         0, ge=0, le=1000, description="Train only this many last layers and the output; the rest is frozen. 0: all."
     )
-    select: Literal["best", "last"] = Field(
-        "best", description="Checkpoint to keep: lowest held-out cross-entropy per token, or the last."
-    )
 
     pointer_steps: int = Field(
         0,

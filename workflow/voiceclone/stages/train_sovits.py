@@ -115,9 +115,6 @@ class SoVITSSettings(TrainingSettings):
     keep_discriminator: bool = Field(
         False, description="Leave the discriminators beside the model too, as a base that others fine-tune needs them."
     )
-    select: Literal["best", "last"] = Field(
-        "best", description="Checkpoint to keep: lowest held-out mel distance, or the last."
-    )
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that make another training when they change; those of the others' recipes do not count."""

@@ -25,21 +25,6 @@ class TranscribeSettings(Block):
         description="Text given to the recogniser as what came before, per language; it then writes in the same style: "
         "the default asks for simplified characters with punctuation.",
     )
-    retry_compression_ratio: float = Field(
-        2.4, ge=1, le=10, description="A text that compresses better than this is looping and is recognised again."
-    )
-    retry_log_probability: float = Field(
-        -1.0, ge=-10, le=0, description="A text with a lower mean log-probability per token is recognised again."
-    )
-    detection_utterances: int = Field(
-        5, ge=1, le=8, description="Longest utterances of a take from which its language is detected."
-    )
-    detection_probability: float = Field(
-        0.6,
-        ge=0,
-        le=1,
-        description="A take whose language is less probable than this gets the speaker's main language.",
-    )
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -457,10 +457,12 @@ def train_gpt(
         recipe.model.pointer.emission.copy_(load_file(alignment)["emission"])
 
     def finish(result: Result) -> Finished:
-        chosen = chosen_weights(result, settings.select)
-        complete = recipe.adapters.merged(chosen) if recipe.adapters is not None else chosen
-        sizes, complete, notes = pointed(config, complete, features_dir, alignment, settings, label)
-        return Finished(sizes.to_dict(), notes, complete)
+        merged = dict if recipe.adapters is None else recipe.adapters.merged
+        sizes, weights, notes = pointed(
+            config, merged(chosen_weights(result)), features_dir, alignment, settings, label
+        )
+        # A pointer is fitted to the exported weights alone.
+        return Finished(sizes.to_dict(), notes, weights, merged if sizes == config else None)
 
     run_training(
         recipe,

@@ -14,11 +14,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import save_file
 
 from voiceclone.errors import DataError, Interrupted
+from voiceclone.files import atomic_path
 from voiceclone.interrupts import StopRequest
 from voiceclone.progress import Progress, announce, open_progress
 from voiceclone.stages.settings import RuntimeSettings, TrainingSettings
@@ -83,7 +86,8 @@ class Recipe(Protocol):
 class Plan:
     """Length and intervals of a training, in optimiser steps.
 
-    ``patience`` ends it after that many validations in a row that were no better than the best; 0: never.
+    ``patience`` ends it after that many validations in a row that were no better than the best; 0: never. The weights
+    are kept as ``candidates`` at that many steps, evenly over the training.
     """
 
     steps: int
@@ -92,9 +96,14 @@ class Plan:
     validate_every: int = 100
     max_skipped: int = 3
     patience: int = 0
+    candidates: int = 0
+
+    def keeps(self, step: int) -> bool:
+        """Whether the weights of a step are kept to be chosen from."""
+        return any(step == self.steps * number // (self.candidates + 1) for number in range(1, self.candidates + 1))
 
     @classmethod
-    def of(cls, settings: TrainingSettings, steps: int) -> Plan:
+    def of(cls, settings: TrainingSettings, steps: int, candidates: int = 0) -> Plan:
         """The plan of a training of ``steps`` with these settings."""
         return cls(
             steps,
@@ -103,6 +112,7 @@ class Plan:
             settings.validate_every,
             settings.max_skipped,
             settings.early_stopping,
+            candidates,
         )
 
 
@@ -157,9 +167,21 @@ class Best:
         self.value = math.inf if state["value"] is None else state["value"]
 
 
+def write_weights(target: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    with atomic_path(target) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+
+
+def candidate_path(folder: Path, step: int) -> Path:
+    """Where a training keeps the weights of a step to be chosen from."""
+    return folder / "candidates" / f"{step:08d}.safetensors"
+
+
 @dataclass(frozen=True)
 class Result:
-    """A finished training; ``losses`` are those of every training utterance under its best weights."""
+    """A finished training; ``losses`` are those of every training utterance under its best weights, ``candidates`` the
+    files of weights by step."""
 
     step: int
     epochs: float
@@ -169,6 +191,7 @@ class Result:
     history: list[dict[str, Any]]
     resumes: list[dict[str, Any]]
     losses: dict[str, float] = field(default_factory=dict)
+    candidates: dict[int, Path] = field(default_factory=dict)
 
     @property
     def started(self) -> str:
@@ -342,11 +365,23 @@ class Trainer:
                     "run the same command again to continue",
                 )
             losses = self._step()
+            if plan.keeps(counters.step):
+                self._keep_candidate()
             stop.agree()
             progress.update(note=self._note(losses))
             if self.saver.due(counters.step):
                 self._validate_if_due(stop)
                 self._save()
+
+    def _keep_candidate(self) -> None:
+        """Write the weights of this step beside the checkpoints; those of a step that is made again are the same."""
+        with self._leaving():
+            weights = weights_of(self.recipe.state["model"])
+        if self.processes.leads:
+            try:
+                write_weights(candidate_path(self.folder.folder, self.counters.step), weights)
+            except OSError as error:  # a full disk ends no training
+                log.warning("step %d is no candidate: %s", self.counters.step, error)
 
     def _complete(self) -> bool:
         """True if the plan is done, by its steps or because validation has not improved within the patience."""
@@ -508,6 +543,11 @@ class Trainer:
             history=self.history.rows,
             resumes=[row for row in self.history.events if row["event"] == "resumed"],
             losses=losses,
+            candidates={
+                step: path
+                for step in range(1, self.counters.step + 1)
+                if self.plan.keeps(step) and (path := candidate_path(self.folder.folder, step)).is_file()
+            },
         )
 
     def _utterance_losses(self, stop: StopRequest) -> dict[str, float]:

@@ -13,21 +13,22 @@ import logging
 import statistics
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from voiceclone.files import atomic_path, table_columns, write_json, write_jsonl, write_tsv
+from voiceclone.files import table_columns, write_json, write_jsonl, write_tsv
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.progress import announce
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.data import Order, Utterance
 from voiceclone.training.finetuning import recompute_activations, trained_parameters
-from voiceclone.training.loop import Best, Plan, Recipe, Result, Trainer
+from voiceclone.training.loop import Best, Plan, Recipe, Result, Trainer, write_weights
 from voiceclone.training.processes import versions
 from voiceclone.training.state import StateFolder
 from voiceclone.training.step import OptimizerStep
@@ -44,17 +45,19 @@ class OutputFiles:
         report: JSON, what the weights are.
         history: JSON lines, every logged loss.
         suspects: table of the training utterances by their loss; None: none is written.
+        candidates: checkpoints of intermediate steps to keep beside the weights, for the choice by ear.
     """
 
     weights: Path
     report: Path
     history: Path
     suspects: Path | None = None
+    candidates: int = 0
 
 
 def output_files(args: Namespace) -> OutputFiles:
     """The files that the arguments name."""
-    return OutputFiles(args.output, args.report, args.history, args.suspects)
+    return OutputFiles(args.output, args.report, args.history, args.suspects, args.candidates)
 
 
 def label(args: Namespace, model: str) -> str:
@@ -146,18 +149,40 @@ def write_untrained(
     """Write the base model as it is, as the result of a training without a step."""
     result = Result(step=0, epochs=0.0, seconds=0.0, last=dict(weights), best=Best(), history=[], resumes=[])
     notes = judge_utterances(result, metric, [], files.suspects)
-    write_outputs(files, result, "last", fingerprint, architecture, notes)
+    write_outputs(files, result, fingerprint, architecture, notes)
 
 
-def chosen_weights(result: Result, select: Literal["best", "last"]) -> Weights:
-    """The trained weights that are exported."""
-    return result.best.weights if select == "best" and result.best.step is not None else result.last
+def chosen_weights(result: Result) -> Weights:
+    """The weights with the lowest held-out loss; the last ones without held-out utterances."""
+    return result.last if result.best.step is None else result.best.weights
+
+
+def write_candidates(
+    files: OutputFiles, result: Result, complete: Callable[[Weights], Weights]
+) -> list[dict[str, Any]]:
+    """Write the weights that the choice by ear has beside the best ones; name, step and file of all, the best first."""
+    chosen = result.step if result.best.step is None else result.best.step
+    found = [{"name": "last" if result.best.step is None else "best", "step": chosen, "file": files.weights.name}]
+    folder = files.weights.with_suffix(".candidates")
+    if files.candidates and result.step:
+        others: dict[int, tuple[str, Callable[[], Weights]]] = {
+            step: (f"step-{step}", partial(load_file, path)) for step, path in result.candidates.items()
+        }
+        others[result.step] = ("last", lambda: result.last)
+        others.pop(chosen, None)
+        for step, (name, weights) in sorted(others.items()):
+            write_weights(folder / f"{name}.safetensors", complete(weights()))
+            found.append({"name": name, "step": step, "file": f"{folder.name}/{name}.safetensors"})
+    kept = {entry["file"] for entry in found}
+    for path in folder.glob("*.safetensors"):
+        if f"{folder.name}/{path.name}" not in kept:
+            path.unlink()
+    return found
 
 
 def write_outputs(
     files: OutputFiles,
     result: Result,
-    select: Literal["best", "last"],
     fingerprint: Fingerprint,
     architecture: Mapping[str, Any],
     notes: Mapping[str, Any],
@@ -169,8 +194,7 @@ def write_outputs(
     the public keys, where those that were trained are not all.
     """
     best = result.best
-    take_best = select == "best" and best.step is not None
-    weights = chosen_weights(result, select) if complete is None else complete
+    weights = chosen_weights(result) if complete is None else complete
     write_jsonl(files.history, result.history)
     write_json(
         files.report,
@@ -178,8 +202,8 @@ def write_outputs(
             "fingerprint": fingerprint.key,
             "components": {"utterances": dict(fingerprint.utterances), **fingerprint.components},
             "architecture": dict(architecture),
-            "step": best.step if take_best else result.step,
-            "selected": "best" if take_best else "last" if result.step else "base",
+            "step": result.step if best.step is None else best.step,
+            "selected": "best" if best.step is not None else "last" if result.step else "base",
             "steps": result.step,
             "epochs": round(result.epochs, 3),
             "best": {"step": best.step, **result.heldout_at(best.step)},
@@ -194,12 +218,6 @@ def write_outputs(
     write_weights(files.weights, weights)
 
 
-def write_weights(target: Path, weights: Weights) -> None:
-    """Write tensors as safetensors, whole or not at all."""
-    with atomic_path(target) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
-
-
 @dataclass(frozen=True)
 class Finished:
     """A recipe's part of the outputs.
@@ -208,11 +226,13 @@ class Finished:
         architecture: of the written network.
         notes: for the report.
         weights: all of them under the public keys, where those that were trained are not all.
+        complete: makes the same of the weights of another step; None: those of other steps are no candidates.
     """
 
     architecture: Mapping[str, Any]
     notes: Mapping[str, Any]
     weights: Weights | None = None
+    complete: Callable[[Weights], Weights] | None = dict
 
 
 def run_training(
@@ -265,12 +285,15 @@ def run_training(
     )  # fmt: skip
     state = StateFolder(state_dir, fingerprint)
     warm = settings.warm_start == "previous"
-    result = Trainer(recipe, Plan.of(settings, steps), state, runtime, label, warm, processes).run()
+    plan = Plan.of(settings, steps, files.candidates)
+    result = Trainer(recipe, plan, state, runtime, label, warm, processes).run()
     if processes.leads:
         notes: dict[str, Any] = {"padding_share": round(padding, 4), "trained_parameters": trained}
         notes |= {"precision": precision} if precision else {}
         notes |= judge_utterances(result, recipe.metric, train, files.suspects)
         done = finish(result)
         notes |= done.notes
-        write_outputs(files, result, settings.select, fingerprint, done.architecture, notes, done.weights)
+        given = files if done.complete is not None else replace(files, candidates=0)
+        notes["candidates"] = write_candidates(given, result, done.complete or dict)
+        write_outputs(files, result, fingerprint, done.architecture, notes, done.weights)
     processes.leave()

@@ -1,0 +1,76 @@
+"""Choice of the checkpoints that a voice speaks with."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from voiceclone.stage import Stage
+from voiceclone.stages.settings import Block, RuntimeSettings
+
+
+class SelectSettings(Block):
+    """How checkpoints are chosen after both trainings."""
+
+    by: Literal["ear", "best", "last"] = Field(
+        "ear",
+        description="ear: pairs of checkpoints speak sentences of their own, judged by words, likeness and "
+        "naturalness; best: lowest held-out loss; last: where the trainings ended.",
+    )
+    candidates: int = Field(
+        2, ge=0, le=20, description="ear: checkpoints of each training beside the best and the last, evenly spaced."
+    )
+    sentences: int = Field(16, ge=1, le=200, description="ear: sentences per language that the last pairs speak.")
+    first: int = Field(4, ge=1, le=200, description="ear: sentences of the first round; each round doubles them.")
+    centroid_utterances: int = Field(
+        40, ge=1, le=1000, description="Training utterances whose mean embedding stands for the speaker."
+    )
+    beam_size: int = Field(5, ge=1, le=20, description="Beam width of the speech recogniser that scores the words.")
+    seed: int = Field(0, ge=0, description="Seed of the synthesis.")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--trained-dir", type=Path, required=True, help="folder of both trainings' outputs")
+    parser.add_argument("--features-dir", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv")
+    parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of what measures, and of BERT")
+    parser.add_argument("--models-dir", type=Path, required=True, help="folder for the chosen models")
+    parser.add_argument("--output", type=Path, required=True, help="selection.json to write")
+
+
+def run(args: Namespace, settings: SelectSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_asset
+    from voiceclone.evaluation.measure import meter_assets
+    from voiceclone.evaluation.select import select_checkpoints
+
+    assets = [open_asset(path) for path in args.assets]
+    bert = next((asset for asset in assets if asset.kind == "bert"), None)
+    select_checkpoints(
+        args.trained_dir,
+        args.features_dir,
+        args.corpus,
+        args.sentences,
+        meter_assets([asset for asset in assets if asset is not bert]) if assets else None,
+        args.models_dir,
+        args.output,
+        settings,
+        bert,
+        args.threads,
+        f"{args.speaker} · select" if args.speaker else "select",
+    )
+
+
+def models(config: Any) -> list[str]:
+    if config.select.by != "ear":
+        return []
+    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", config.features.bert]
+
+
+STAGE = Stage(
+    "select", arguments, run, block="select", settings=SelectSettings, about="Choice of the checkpoints.",
+    models=models,
+)  # fmt: skip

@@ -22,15 +22,13 @@ class EvaluateSettings(Block):
         description="Most held-out utterances to evaluate; they are chosen by hash, so they do not move.",
     )
     fixed: int = Field(12, ge=0, le=1000, description="Most fixed sentences per language of the voice.")
-    mixed: int = Field(
-        0, ge=0, le=1000, description="Most sentences of two languages, of which the first is one of the voice."
-    )
+    mixed: int = Field(0, ge=0, le=1000, description="Most sentences in a language of the voice with words of another.")
     cross_lingual: int = Field(
         0, ge=0, le=1000, description="Most fixed sentences in each language that the voice has no data in."
     )
     sentences: tuple[str, ...] = Field(
         (),
-        description="Your own lists, all of which is spoken: files of one sentence a line, or id and sentence with a "
+        description="Your own lists, which are spoken whole: files of one sentence a line, or id and sentence with a "
         "tab between, or meta.lst of seed-tts-eval. NAME.LANGUAGE.txt or LANGUAGE/NAME.txt says the language; left "
         "out: that of a voice with one.",
     )

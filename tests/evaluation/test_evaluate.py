@@ -18,21 +18,18 @@ from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneErr
 from voiceclone.evaluation.comparison import check_losses, losses, unseen
 from voiceclone.evaluation.evaluate import (
     COLUMNS,
-    Item,
-    by_hash,
     check_sound,
     evaluate_target,
-    evaluation_items,
     item_inputs,
     keep_earlier,
     metrics_row,
-    read_sentences,
     speak_items,
 )
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
 from voiceclone.evaluation.metrics import FAULTS
 from voiceclone.evaluation.paired import find_metrics
-from voiceclone.evaluation.summary import floor, summarise_rows, variances
+from voiceclone.evaluation.sentences import FOREIGN, Item, read_sentences
+from voiceclone.evaluation.summary import floor, summarise_by, summarise_rows, variances
 from voiceclone.evaluation.target import (
     TOKENS,
     Spoken,
@@ -57,50 +54,12 @@ SENTENCES = Path(__file__).parents[2] / "resources" / "sentences"
 MODELS = ("whisper-base", "campplus", "ge2e", "dnsmos", "distillmos")
 
 
-def row(utterance: str, split: str, language: str = "en") -> dict[str, str]:
-    return {"utterance": utterance, "split": split, "language": language, "text": f"Text of {utterance}."}
-
-
 def hum(item: Item) -> Spoken:
     """A second of a low tone, as a synthesiser that always says the same."""
     tone = 0.2 * np.sin(2 * np.pi * 150 * np.arange(32_000) / 32_000)
     return Spoken(
         tone.astype(np.float32), 32_000, {"text_ms": 1.0, "gpt_ms": 200.0, "decoder_ms": 50.0, "post_ms": 0.0}
     )
-
-
-def test_choice_of_sentences_does_not_move_when_others_come() -> None:
-    names = [f"u{n}" for n in range(40)]
-    chosen = by_hash(names, 10)
-    assert chosen == sorted(chosen) and len(chosen) == 10
-    for later in ("new", "later", "last"):
-        assert len(set(by_hash([*names, later], 10)) - set(chosen)) <= 1
-    assert by_hash(reversed(names), 10) == chosen
-
-
-def test_fixed_sentences_only_for_targets_that_read_and_languages_of_the_voice() -> None:
-    corpus = [row("a", "train"), row("b", "heldout"), row("c", "heldout")]
-    files = sorted(SENTENCES.glob("??.txt"))
-    settings = EvaluateSettings(fixed=3, heldout=1)
-    assert [item.kind for item in evaluation_items(corpus, files, "recordings", settings)] == ["heldout"]
-    spoken = evaluation_items(corpus, files, "onnx-fp32", settings)
-    assert [item.id for item in spoken][1:] == ["en-01", "en-02", "en-03"]
-    both = evaluation_items([*corpus, row("d", "train", "zh")], files, "torch-fp32", settings)
-    assert {item.language for item in both if item.kind == "fixed"} == {"en", "zh"}
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_shipped_sentences(language: str) -> None:
-    sentences = read_sentences(SENTENCES / f"{language}.txt")
-    assert len(sentences) == 12 and all(name.startswith(f"{language}-") for name, _ in sentences)
-    assert not any(char.isdigit() for _, text in sentences for char in text)
-
-
-@pytest.mark.parametrize("line", ["no tab", "a\t", "\ttext", "a/b\ttext", "a\tone\na\ttwo"])
-def test_broken_sentence_files_are_named(tmp_path: Path, line: str) -> None:
-    write_text(tmp_path / "en.txt", line + "\n")
-    with pytest.raises(DataError, match=r"en\.txt: line"):
-        read_sentences(tmp_path / "en.txt")
 
 
 @pytest.mark.parametrize("samples", [[], [0.0, 0.00001], [0.1, math.nan]])
@@ -127,6 +86,21 @@ def test_mandarin_is_counted_in_characters() -> None:
     row = metrics_row(Item("zh-08", "fixed", "zh", "没有人回答。"), {"seconds": 1.0}, measures)
     summary = summarise_rows([row], EvaluateSettings(bootstrap=100))
     assert summary["wer"] is None and summary["cer"]["value"] == pytest.approx(0.2)
+
+
+def test_strata_are_summarised_and_other_languages_stand_beside_the_headline() -> None:
+    settings = EvaluateSettings(bootstrap=100)
+    items = [
+        Item("a", "heldout", "en", "One word."),
+        Item("b", "fixed", "en", "Two words.", "plain"),
+        Item("c", "fixed", "en", "Why?", "one-word"),
+        Item("d", "cross-lingual", "ko", "왜?", "one-word"),
+    ]
+    table = [metrics_row(item, {"seconds": 1.0}, failed_measures(item.text, item.language)) for item in items]
+    by_stratum = summarise_by("stratum", table, settings)
+    assert {name: part["sentences"] for name, part in by_stratum.items()} == {"one-word": 2, "plain": 1}
+    assert summarise_by("kind", table, settings).keys() == {"heldout", "fixed", "cross-lingual"}
+    assert [row["item"] for row in table if row["kind"] in FOREIGN] == ["d"]
 
 
 def test_only_what_is_missing_is_spoken_again(tmp_path: Path) -> None:
@@ -262,7 +236,7 @@ def test_recordings_of_a_real_speaker(
 
     with caplog.at_level(logging.INFO):
         summary = evaluate()
-    assert "2 measured, 0 from cache" in caplog.text
+    assert "2 measured, 0 from cache" in caplog.text and summary["left_out"] == []
     table = read_tsv(output / "metrics.tsv")
     assert [entry["audio"] for entry in table] == ["samples/take-03.flac", "samples/take-04.flac"]
     assert summary["wer"]["value"] <= 0.2 and summary["size_bytes"] is None  # type: ignore[index]

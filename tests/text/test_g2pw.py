@@ -16,7 +16,8 @@ from tests.support.voice_fixture import make_voice
 
 from voiceclone.assets import Asset
 from voiceclone.errors import AssetError
-from voiceclone.evaluation.evaluate import Item, item_inputs
+from voiceclone.evaluation.evaluate import item_inputs
+from voiceclone.evaluation.sentences import Item
 from voiceclone.evaluation.target import target_lexicon, target_voice
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.extract import with_polyphones

@@ -1,5 +1,5 @@
 rule evaluate:
-    """Measure one target on held-out and fixed sentences."""
+    """Measure one target on held-out and fixed sentences, and on the user's lists, which the settings name."""
     input:
         corpus="results/{speaker}/corpus/corpus.tsv",
         features="results/{speaker}/features/manifest.tsv",
@@ -12,6 +12,7 @@ rule evaluate:
         recordings=recorded,
         sentences=sentences,
         lexicons=lexicons,
+        own_sentences=own_sentences,
         assets=stage_assets("evaluate"),
         settings=settings("evaluate"),
     output:

@@ -6,12 +6,11 @@ the recogniser beside it. A target that cannot run on this machine says so in it
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +21,10 @@ from voiceclone.assets import Asset
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED, WITHOUT_TEXT, check_losses, losses, unseen
 from voiceclone.evaluation.measure import MeterAssets, Meters, failed_measures
-from voiceclone.evaluation.summary import TIMINGS, floor, summarise_rows, variances
+from voiceclone.evaluation.sentences import FOREIGN, Item, by_hash, evaluation_items
+from voiceclone.evaluation.summary import TIMINGS, floor, summarise_by, summarise_rows, variances
 from voiceclone.evaluation.target import (
     TRAINING_RATE,
-    Item,
     Spoken,
     Voice,
     cache_gain,
@@ -38,7 +37,6 @@ from voiceclone.evaluation.target import (
 )
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import (
-    Row,
     digest,
     read_json,
     read_tsv,
@@ -53,7 +51,6 @@ from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono, write_flac
 from voiceclone.stages.evaluate import EvaluateSettings
-from voiceclone.usertext import read_user_text
 
 if TYPE_CHECKING:
     from voiceclone.text.lexicon import Lexicon
@@ -84,49 +81,6 @@ MOST_EARLIER = 5
 CORPUS_COLUMNS = ("utterance", "split", "language", "text", "sha256")
 SILENCE = 1e-4  # peak below which nothing was spoken
 COLUMNS = table_columns("metrics")
-
-
-def by_hash(names: Iterable[str], limit: int) -> list[str]:
-    """The ``limit`` names with the smallest hash, sorted: a choice that stays when other names come or go."""
-    chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:limit]
-    return sorted(chosen)
-
-
-def read_sentences(path: Path) -> list[tuple[str, str]]:
-    """Ids and texts of a file with one ``id<TAB>text`` a line.
-
-    Raises:
-        DataError: a line has another form, or an id comes twice.
-    """
-    sentences: dict[str, str] = {}
-    for number, line in enumerate(read_user_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        name, tab, text = line.partition("\t")
-        if not tab or not name.strip() or not text.strip() or "/" in name:
-            raise DataError(f"{path}: line {number}: expected 'id<TAB>text', found {line[:60]!r}")
-        if name in sentences:
-            raise DataError(f"{path}: line {number}: id {name!r} comes twice")
-        sentences[name] = text.strip()
-    return list(sentences.items())
-
-
-def evaluation_items(
-    corpus: Sequence[Row], sentences: Sequence[Path], target: str, settings: EvaluateSettings
-) -> list[Item]:
-    """The sentences of a target: held-out utterances, and fixed ones (files ``LANGUAGE.txt``) where it reads text."""
-    heldout = {row["utterance"]: row for row in corpus if row["split"] == "heldout"}
-    items = [
-        Item(name, "heldout", heldout[name]["language"], heldout[name]["text"])
-        for name in by_hash(heldout, settings.heldout)
-    ]
-    if target in ("recordings", "resynthesis"):
-        return items
-    spoken = {row["language"] for row in corpus}
-    for path in sorted(sentences, key=lambda path: path.stem):
-        if path.stem in spoken:
-            items += [Item(name, "fixed", path.stem, text) for name, text in read_sentences(path)[: settings.fixed]]
-    return items
 
 
 def item_inputs(
@@ -274,6 +228,7 @@ def metrics_row(
     return row | {
         "item": item.id,
         "kind": item.kind,
+        "stratum": item.stratum,
         "language": item.language,
         "text": item.text,
         "seed": None if seed is None else seed + item.turn,
@@ -340,7 +295,9 @@ def evaluate_target(
     audio = open_store(features_dir / "audio.safetensors")
     rows = [row for row in read_tsv(corpus, CORPUS_COLUMNS) if row["utterance"] in audio]  # others have no features
     seeds = 1 if target == "recordings" else settings.seeds
-    once = evaluation_items(rows, sentences, target, settings)
+    once, left_out = evaluation_items(rows, sentences, target, settings)
+    for reason in left_out:
+        log.warning("%s", reason)
     items = [replace(item, turn=turn) for turn in range(seeds) for item in once]
     digests = {row["utterance"]: row["sha256"] for row in rows}
     training_names = by_hash((r["utterance"] for r in rows if r["split"] == "train"), settings.centroid_utterances)
@@ -389,16 +346,16 @@ def evaluate_target(
     against = losses(table, read_tsv(baseline), settings) if baseline else None
     beside = floor(table, read_tsv(recordings), settings) if recordings else None
     peaks = [record["peak_memory_mb"] for record in spoken.values() if "peak_memory_mb" in record]
+    headline = [row for row in table if row["kind"] not in FOREIGN]
     summary = {
         "target": target,
         "source": source,
-        **summarise_rows(table, settings),
-        "by_kind": {
-            kind: summarise_rows([row for row in table if row["kind"] == kind], settings)
-            for kind in sorted({item.kind for item in items})
-        },
+        **summarise_rows(headline, settings),
+        "by_kind": summarise_by("kind", table, settings),
+        "by_stratum": summarise_by("stratum", table, settings),
+        "left_out": left_out,
         "seeds": seeds,
-        "variance": variances(table),
+        "variance": variances(headline),
         **({"floor": beside} if beside else {}),
         **({"against_trained_model": against, "unseen": unseen(against)} if against else {}),
         **({"cache": gain} if gain else {}),

@@ -54,6 +54,14 @@ def summarise_rows(rows: Rows, settings: EvaluateSettings) -> dict[str, Any]:
     }
 
 
+def summarise_by(column: str, rows: Rows, settings: EvaluateSettings) -> dict[str, Any]:
+    """Summaries of the rows with each value of a column, but for those that have none."""
+    return {
+        value: summarise_rows([row for row in rows if row[column] == value], settings)
+        for value in sorted({row[column] for row in rows} - {""})
+    }
+
+
 def variances(rows: Rows) -> dict[str, dict[str, float]]:
     """Per metric the variance between sentences and that between seeds; none where each was spoken once."""
     groups = list(by_sentence(rows).values())

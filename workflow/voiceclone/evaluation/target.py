@@ -21,6 +21,7 @@ from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.evaluation.comparison import TRAINED, WITHOUT_TEXT
 from voiceclone.evaluation.metrics import FAULTS
+from voiceclone.evaluation.sentences import Item, by_hash
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import digest, read_json, read_tsv, sha256_file
 from voiceclone.sound.io import Waveform
@@ -48,25 +49,6 @@ def not_measured(target: str, bundle: Path | None) -> str:
         return ""
     place = bundle.parent if bundle else f"export/{target}"
     return f"{target}: not measured: {reason}; build with 'voiceclone bundle build {place}' on one that has it"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One sentence of the evaluation: a held-out utterance (``id`` is its utterance id) or a fixed sentence.
-
-    ``turn`` numbers its seeds, from 0.
-    """
-
-    id: str
-    kind: str
-    language: str
-    text: str
-    turn: int = 0
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-        return f"{self.id}@{self.turn}" if self.turn else self.id
 
 
 @dataclass(frozen=True)
@@ -195,10 +177,10 @@ def own_limits(features_dir: Path) -> DetectorSettings:
     semantic, phones = (open_store(features_dir / f"{kind}.safetensors") for kind in ("semantic", "phones"))
     reference, rates = choose_reference(features_dir)["utterance"], usual_rates(features_dir)
     rows = {row["utterance"]: row for row in read_tsv(features_dir / "manifest.tsv") if row["split"] == "train"}
-    names = sorted(rows.keys() - {reference})
+    names = by_hash(rows.keys() - {reference}, CALIBRATION)
     recordings = [
         (np.asarray(semantic[name], np.int64), np.asarray(phones[name], np.int64), rates[rows[name]["language"]])
-        for name in names[:: len(names) // CALIBRATION + 1]
+        for name in names
     ]
     return calibrated(recordings, np.asarray(semantic[reference], np.int64))
 

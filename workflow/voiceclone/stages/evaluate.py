@@ -22,6 +22,16 @@ class EvaluateSettings(Block):
         description="Most held-out utterances to evaluate; they are chosen by hash, so they do not move.",
     )
     fixed: int = Field(12, ge=0, le=1000, description="Most fixed sentences per language of the voice.")
+    mixed: int = Field(0, ge=0, le=1000, description="Most sentences in a language of the voice with words of another.")
+    cross_lingual: int = Field(
+        0, ge=0, le=1000, description="Most fixed sentences in each language that the voice has no data in."
+    )
+    sentences: tuple[str, ...] = Field(
+        (),
+        description="Your own lists, which are spoken whole: files of one sentence a line, or id and sentence with a "
+        "tab between, or meta.lst of seed-tts-eval. NAME.LANGUAGE.txt or LANGUAGE/NAME.txt says the language; left "
+        "out: that of a voice with one.",
+    )
     centroid_utterances: int = Field(
         40, ge=1, le=1000, description="Training utterances whose mean embedding represents the speaker."
     )
@@ -62,9 +72,11 @@ def arguments(parser: ArgumentParser) -> None:
         "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
     )
     parser.add_argument(
+        "--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt and mixed.txt with 'id<TAB>text' lines"
+    )
+    parser.add_argument(
         "--recordings", type=Path, nargs="*", default=[], help="metrics.tsv of the recordings; none for themselves"
     )
-    parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
     parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="pronunciation tables, LANGUAGE.tsv")
     parser.add_argument(
         "--assets",

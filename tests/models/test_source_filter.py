@@ -268,10 +268,10 @@ def test_a_hifigan_has_no_pitch_to_move(tmp_path: Path) -> None:
 def test_pitch_is_a_column_and_changes_no_other_key(tmp_path: Path) -> None:
     table = tmp_path / "texts.tsv"
     table.write_text("name\ttext\tpitch\tpitch_range\na\tHello.\t-2\t1.2\nb\tHello.\t\t\n")
-    moved, plain = read_jobs(table, Defaults())
+    moved, plain = read_jobs(table, Defaults(options=SpeechOptions(attempts=1)))
     assert isinstance(moved, Job) and isinstance(plain, Job)
-    assert (moved.speaking.pitch, moved.speaking.pitch_range) == (-2.0, 1.2)
-    assert (plain.speaking.pitch, plain.speaking.pitch_range) == (0.0, 1.0)
+    assert (moved.options.pitch, moved.options.pitch_range) == (-2.0, 1.2)
+    assert (plain.options.pitch, plain.options.pitch_range) == (0.0, 1.0)
     assert moved.key() != plain.key() == KEY_BEFORE_PITCH
 
 

@@ -158,6 +158,11 @@ PLACES: dict[str, list[str]] = {
     "list import": ["{}", "--speaker=anna"],
     "list import ": ["broken.list", "--speaker={}"],
     "list export": ["{}", "--output={}"],
+    "compare": ["{}", "jobs.tsv"],
+    "compare ": ["jobs.tsv", "{}", "--html={}"],
+    "listening-test": ["{}", "--output=out", "--key=key.json"],
+    "listening-test ": ["{}", "--collect", "--key={}"],
+    "listening-test  ": ["answers.json", "--collect", "--key=answers.json"],
     "base pack": ["--states={}", "--output=out"],
     "base gates": ["{}"],
     "base install": ["{}"],
@@ -178,6 +183,7 @@ def worst_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("broken.list", "$(touch executed).list"):
         (folder / name).write_bytes(BROKEN)
     (folder / "jobs.tsv").write_text("name\ttext\tseed\nfine\tHi.\t99999999999999999999999\n")
+    (folder / "answers.json").write_text('{"test": 1, "listener": [], "answers": {"t": {"a": "b"}}}')
     (folder / "empty.wav").touch()
     (folder / "loop.wav").symlink_to("loop.wav")
     (folder.parent / "elsewhere").write_bytes(b"\x00" * 100)

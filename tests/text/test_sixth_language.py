@@ -59,7 +59,7 @@ print(json.dumps({
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What the code of the diff makes of texts in the new language."""
     copy = tmp_path_factory.mktemp("copy")
-    for folder in ("workflow/voiceclone", "resources/sentences"):
+    for folder in ("workflow/voiceclone", "workflow/schemas", "resources/sentences"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     page = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
     diff = re.search(r"```diff\n(.*?)```", page, re.DOTALL)

@@ -96,6 +96,8 @@ def test_without_patience_a_full_disk_ends_it_and_the_same_command_continues(
 def test_a_stop_on_a_full_disk_tries_once_and_says_what_is_kept(small_disk: Path) -> None:
     def stop(step: int) -> None:
         if step == 6:
+            while not list(small_disk.glob("*/step-00000004")):  # saved in the background
+                time.sleep(0.01)
             fill(small_disk)
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -139,10 +139,12 @@ def _answers(key: Mapping[str, Any], files: Iterable[Path]) -> dict[str, dict[st
         stored = read_json(path)
         if not isinstance(stored, dict) or stored.get("test") != key["test"]:
             raise DataError(f"{path}: answers of another test than the key's")
-        listener = str(stored["listener"])
+        listener, answers = stored.get("listener"), stored.get("answers")
+        if not isinstance(listener, str) or not isinstance(answers, dict):
+            raise DataError(f"{path}: expected a name under 'listener' and a table under 'answers'")
         if listener in found:
             raise DataError(f"{path}: a second file of listener {listener!r}", "keep one of them")
-        found[listener] = dict(stored["answers"])
+        found[listener] = answers
     if not found:
         raise DataError("no file of answers", "listeners download answers-NAME.json at the end of the test")
     return found
@@ -170,8 +172,13 @@ def collect(key_file: Path, answer_files: Sequence[Path]) -> dict[str, Any]:
 
     ``abx``: share of right answers with the p-value against guessing. ``cmos``: the mean of second against first, with
     the p-value of :func:`voiceclone.evaluation.statistics.paired_test`.
+
+    Raises:
+        DataError: a file is no key, no answers, or of another test.
     """
     key = read_json(key_file)
+    if not isinstance(key, dict) or not {"test", "kind", "trials", "files", "systems"} <= key.keys():
+        raise DataError(f"{key_file}: not the key of a listening test", "it is what --key named when the test was made")
     listeners = _answers(key, answer_files)
     kind, files = key["kind"], key["files"]
     per_unit: dict[str, dict[str, float]] = defaultdict(dict)
@@ -180,7 +187,13 @@ def collect(key_file: Path, answer_files: Sequence[Path]) -> dict[str, Any]:
         for trial in key["trials"]:
             if trial["id"] not in answers:
                 continue
-            for name, value in _ratings(kind, trial, answers[trial["id"]], files, key["systems"]):
+            try:
+                ratings = list(_ratings(kind, trial, answers[trial["id"]], files, key["systems"]))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"listener {listener!r}: the answer to {trial['id']} is none of a {kind} test"
+                ) from error
+            for name, value in ratings:
                 item = files[trial["files"][0]]["item"]
                 scores[name][item].append(value)
                 per_unit[f"{trial['id']} {name}"][listener] = value

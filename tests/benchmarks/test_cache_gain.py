@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.voice_fixture import make_voice
 
-from voiceclone.evaluation.evaluate import TOKENS, cache_gain, trained_voice
+from voiceclone.evaluation.target import TOKENS, cache_gain, trained_voice
 from voiceclone.models.gpt import GPTConfig
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]

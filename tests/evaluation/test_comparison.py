@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from voiceclone.evaluation.comparison import comparison
-from voiceclone.evaluation.evaluate import COLUMNS, summarise_rows
+from voiceclone.evaluation.evaluate import COLUMNS
+from voiceclone.evaluation.summary import summarise_rows
 from voiceclone.report.words import bare, range_of
 from voiceclone.stages.evaluate import EvaluateSettings
 

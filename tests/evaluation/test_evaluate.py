@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,35 +15,43 @@ from tests.support.voice_fixture import make_voice as make_models
 
 from voiceclone.assets import open_asset
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
-from voiceclone.evaluation.comparison import check_losses, losses
+from voiceclone.evaluation.comparison import check_losses, losses, unseen
 from voiceclone.evaluation.evaluate import (
-    TOKENS,
-    Item,
-    Spoken,
-    by_hash,
-    cache_gain,
+    COLUMNS,
     check_sound,
     evaluate_target,
-    evaluation_items,
+    item_inputs,
+    keep_earlier,
     metrics_row,
-    open_target,
-    read_sentences,
     speak_items,
-    summarise_rows,
-    trained_voice,
 )
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
-from voiceclone.files import read_json, read_tsv, write_text
+from voiceclone.evaluation.metrics import FAULTS
+from voiceclone.evaluation.paired import find_metrics
+from voiceclone.evaluation.sentences import FOREIGN, Item, read_sentences
+from voiceclone.evaluation.summary import floor, summarise_by, summarise_rows, variances
+from voiceclone.evaluation.target import (
+    TOKENS,
+    Spoken,
+    cache_gain,
+    open_target,
+    robustness,
+    target_lexicon,
+    target_voice,
+    trained_voice,
+)
+from voiceclone.export.bundle import export_voice
+from voiceclone.files import read_json, read_tsv, write_json, write_text
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress
+from voiceclone.speaking.options import DetectorSettings
+from voiceclone.speaking.voices import open_bundle, open_models
 from voiceclone.stages.evaluate import EvaluateSettings
+from voiceclone.stages.export import ExportSettings
+from voiceclone.text.lexicon import Lexicon
 
 SENTENCES = Path(__file__).parents[2] / "resources" / "sentences"
 MODELS = ("whisper-base", "campplus", "ge2e", "dnsmos", "distillmos")
-
-
-def row(utterance: str, split: str, language: str = "en") -> dict[str, str]:
-    return {"utterance": utterance, "split": split, "language": language, "text": f"Text of {utterance}."}
 
 
 def hum(item: Item) -> Spoken:
@@ -51,40 +60,6 @@ def hum(item: Item) -> Spoken:
     return Spoken(
         tone.astype(np.float32), 32_000, {"text_ms": 1.0, "gpt_ms": 200.0, "decoder_ms": 50.0, "post_ms": 0.0}
     )
-
-
-def test_choice_of_sentences_does_not_move_when_others_come() -> None:
-    names = [f"u{n}" for n in range(40)]
-    chosen = by_hash(names, 10)
-    assert chosen == sorted(chosen) and len(chosen) == 10
-    for later in ("new", "later", "last"):
-        assert len(set(by_hash([*names, later], 10)) - set(chosen)) <= 1
-    assert by_hash(reversed(names), 10) == chosen
-
-
-def test_fixed_sentences_only_for_targets_that_read_and_languages_of_the_voice() -> None:
-    corpus = [row("a", "train"), row("b", "heldout"), row("c", "heldout")]
-    files = sorted(SENTENCES.glob("??.txt"))
-    settings = EvaluateSettings(fixed=3, heldout=1)
-    assert [item.kind for item in evaluation_items(corpus, files, "recordings", settings)] == ["heldout"]
-    spoken = evaluation_items(corpus, files, "onnx-fp32", settings)
-    assert [item.id for item in spoken][1:] == ["en-01", "en-02", "en-03"]
-    both = evaluation_items([*corpus, row("d", "train", "zh")], files, "torch-fp32", settings)
-    assert {item.language for item in both if item.kind == "fixed"} == {"en", "zh"}
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_shipped_sentences(language: str) -> None:
-    sentences = read_sentences(SENTENCES / f"{language}.txt")
-    assert len(sentences) == 12 and all(name.startswith(f"{language}-") for name, _ in sentences)
-    assert not any(char.isdigit() for _, text in sentences for char in text)
-
-
-@pytest.mark.parametrize("line", ["no tab", "a\t", "\ttext", "a/b\ttext", "a\tone\na\ttwo"])
-def test_broken_sentence_files_are_named(tmp_path: Path, line: str) -> None:
-    write_text(tmp_path / "en.txt", line + "\n")
-    with pytest.raises(DataError, match=r"en\.txt: line"):
-        read_sentences(tmp_path / "en.txt")
 
 
 @pytest.mark.parametrize("samples", [[], [0.0, 0.00001], [0.1, math.nan]])
@@ -111,6 +86,21 @@ def test_mandarin_is_counted_in_characters() -> None:
     row = metrics_row(Item("zh-08", "fixed", "zh", "没有人回答。"), {"seconds": 1.0}, measures)
     summary = summarise_rows([row], EvaluateSettings(bootstrap=100))
     assert summary["wer"] is None and summary["cer"]["value"] == pytest.approx(0.2)
+
+
+def test_strata_are_summarised_and_other_languages_stand_beside_the_headline() -> None:
+    settings = EvaluateSettings(bootstrap=100)
+    items = [
+        Item("a", "heldout", "en", "One word."),
+        Item("b", "fixed", "en", "Two words.", "plain"),
+        Item("c", "fixed", "en", "Why?", "one-word"),
+        Item("d", "cross-lingual", "ko", "왜?", "one-word"),
+    ]
+    table = [metrics_row(item, {"seconds": 1.0}, failed_measures(item.text, item.language)) for item in items]
+    by_stratum = summarise_by("stratum", table, settings)
+    assert {name: part["sentences"] for name, part in by_stratum.items()} == {"one-word": 2, "plain": 1}
+    assert summarise_by("kind", table, settings).keys() == {"heldout", "fixed", "cross-lingual"}
+    assert [row["item"] for row in table if row["kind"] in FOREIGN] == ["d"]
 
 
 def test_only_what_is_missing_is_spoken_again(tmp_path: Path) -> None:
@@ -162,6 +152,29 @@ def test_trained_voice_is_timed_from_the_unread_text(tmp_path: Path, monkeypatch
     assert read == ["Yes."] * 4  # once for the sentence and once for its stream
     assert first.first_audio_ms is not None and first.first_audio_ms > 0
     assert np.array_equal(first.samples, again.samples)
+
+
+def test_the_evaluation_reads_every_sentence_as_say_does(tmp_path: Path) -> None:
+    root = make_models(tmp_path)
+    export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
+    table = root / "config" / "lexicon" / "en.tsv"
+    write_text(table, "word\tphones\nferry\tF R IY1\n")
+    features, models, bundle = root / "features", root / "models", root / "bundle" / "bundle.json"
+    texts = [text for _, text in read_sentences(SENTENCES / "en.txt")]
+    changed = [text for text in texts if "ferry" in text.lower()]
+    said = {"torch-fp32": open_models(models, root), "onnx-fp32": open_bundle(bundle, root)}
+    for target, voice in said.items():
+        place = bundle if target == "onnx-fp32" else None
+        lexicon = target_lexicon(target, features, place, [table], {})
+        evaluated = target_voice(target, features, models, place, None, 1, lexicon)
+        plain = target_voice(target, features, models, place, None, 1)
+        for text in texts:
+            phones = voice.synthesizer.sentence(text, "en").phones.tolist()
+            assert evaluated.sentence(text, "en").phones.tolist() == phones, text
+            assert (plain.sentence(text, "en").phones.tolist() != phones) == (text in changed), text
+        items = [Item(str(number), "fixed", "en", text) for number, text in enumerate(texts)]
+        before, after = (item_inputs(items, "source", {}, each) for each in (Lexicon(), lexicon))
+        assert changed and [item.text for item in items if before[item.id] != after[item.id]] == changed
 
 
 def test_gain_of_the_cache(tmp_path: Path) -> None:
@@ -223,7 +236,7 @@ def test_recordings_of_a_real_speaker(
 
     with caplog.at_level(logging.INFO):
         summary = evaluate()
-    assert "2 measured, 0 from cache" in caplog.text
+    assert "2 measured, 0 from cache" in caplog.text and summary["left_out"] == []
     table = read_tsv(output / "metrics.tsv")
     assert [entry["audio"] for entry in table] == ["samples/take-03.flac", "samples/take-04.flac"]
     assert summary["wer"]["value"] <= 0.2 and summary["size_bytes"] is None  # type: ignore[index]
@@ -238,13 +251,17 @@ def test_recordings_of_a_real_speaker(
     assert again["metrics"] == metrics and not (output / "samples" / "gone.flac").exists()
 
 
-def rows(error_rate: float, similarity: float, dnsmos: float, count: int = 20) -> list[dict[str, object]]:
+def rows(wrong: int, similarity: float, dnsmos: float, count: int = 20) -> list[dict[str, object]]:
+    """Sentences of ten words, of which ``wrong`` or one more are wrong."""
     return [
-        {
-            "item": f"s{index}",
+        dict.fromkeys(COLUMNS)
+        | {
+            "item": f"s{index:02d}",
             "language": "en",
-            "wer": error_rate + 0.1 * (index % 2),
-            "similarity_campplus": similarity,
+            "text": f"Sentence {index}.",
+            "word_errors": wrong + index % 2,
+            "words": 10,
+            "similarity_campplus": similarity + 0.01 * (index % 3),
             "dnsmos_ovrl": dnsmos if index else None,
         }
         for index in range(count)
@@ -252,12 +269,83 @@ def rows(error_rate: float, similarity: float, dnsmos: float, count: int = 20) -
 
 
 def test_a_bundle_that_is_significantly_worse_is_refused() -> None:
-    settings = EvaluateSettings(bootstrap=200)
-    good = rows(0.1, 0.8, 3.0)
-    same = losses(rows(0.12, 0.79, 2.9), good, settings)
-    assert same["error_rate"]["value"] == pytest.approx(0.02) and same["dnsmos"]["n"] == 19
-    check_losses("onnx-int8", same, settings)
-    worse = losses(rows(0.4, 0.5, 2.0), good, settings)
+    settings = EvaluateSettings(bootstrap=400)
+    good = rows(1, 0.8, 3.0)
+    same = losses(rows(1, 0.79, 2.9), good, settings)
+    assert same["error_rate"]["value"] == 0 and same["dnsmos"]["n"] == 19
+    assert same["similarity"]["value"] == pytest.approx(0.01)
+    check_losses("onnx-int8", same)
+    worse = losses(rows(4, 0.5, 2.0), good, settings)
+    assert worse["error_rate"]["value"] == pytest.approx(0.3) and unseen(worse) == []
     with pytest.raises(VoiceCloneError, match=r"error_rate worse by 0\.300 .* similarity worse .* dnsmos worse"):
-        check_losses("onnx-int8", worse, settings)
+        check_losses("onnx-int8", worse)
+    within = losses(rows(2, 0.8, 3.0), good, settings)  # significantly worse, but by no more than 0.1
+    check_losses("onnx-int8", within)
     assert losses([], good, settings) == {}
+
+
+def test_a_gate_says_that_its_sentences_could_not_show_a_fault() -> None:
+    few = losses(rows(9, 0.8, 3.0, 4), rows(1, 0.8, 3.0, 4), EvaluateSettings(bootstrap=400))
+    check_losses("onnx-int8", few)
+    assert few["error_rate"]["unseen"] and "error_rate: no evidence: 4 sentences" in unseen(few)[0]
+
+
+def test_seeds_of_a_sentence_are_one_sentence() -> None:
+    settings = EvaluateSettings(bootstrap=200)
+    once = [
+        row | {"wer": 0.1 * float(str(row["word_errors"])), "cer": 0.0, "character_errors": 0, "characters": 40}
+        for row in rows(1, 0.8, 3.0)
+    ]
+    more = [row | {"seed": 1, "word_errors": int(str(row["word_errors"])) + 2, "clicks": 4} for row in once]
+    twice = summarise_rows([*once, *more], settings)
+    assert twice["sentences"] == 20 and twice["wer"]["n"] == 20
+    assert twice["wer"]["value"] == pytest.approx(summarise_rows(once, settings)["wer"]["value"] + 0.1)
+    assert twice["metrics"]["clicks"]["value"] == 4 and twice["metrics"]["dnsmos_ovrl"]["n"] == 19
+    assert variances(once) == {} and variances([*once, *more])["dnsmos_ovrl"]["seed"] == 0
+    assert floor(once, more[:5], settings)["wer"]["value"] == pytest.approx(0.34)
+    assert floor(once, [], settings) == {}
+
+
+def test_files_of_the_first_seed_keep_their_names(tmp_path: Path) -> None:
+    items = [Item("a", "fixed", "en", "One."), Item("a", "fixed", "en", "One.", turn=1)]
+    inputs = item_inputs(items, "source", {}, None)
+    assert inputs["a"] == item_inputs(items[:1], "source", {}, None)["a"] != inputs["a@1"]
+    speak_items(items, lambda: hum, ItemCache("evaluate", None, tmp_path), inputs, Progress("t", 2))
+    assert sorted(path.name for path in tmp_path.glob("*.flac")) == ["a.flac", "a@1.flac"]
+    found = metrics_row(items[1], {"seconds": 1.0}, text_measures("One.", "one", "en"), seed=7)
+    assert (found["item"], found["seed"], found["audio"]) == ("a", 8, "samples/a@1.flac")
+
+
+def test_an_earlier_evaluation_is_kept_when_another_voice_speaks(tmp_path: Path) -> None:
+    def evaluate(source: str) -> None:
+        keep_earlier(tmp_path, source)
+        write_json(tmp_path / ".last" / "summary.json", {"source": source})
+        write_text(tmp_path / ".last" / "metrics.tsv", f"item\n{source}\n")
+
+    for source in ("one", "one", "two"):
+        evaluate(source)
+    kept = tmp_path / "earlier" / "one"
+    assert [path.name for path in (tmp_path / "earlier").iterdir()] == ["one"]
+    assert find_metrics(kept).read_text() == "item\none\n" and read_json(kept / "summary.json") == {"source": "one"}
+    for number in range(8):
+        evaluate(f"v{number}")
+    left = {path.name for path in (tmp_path / "earlier").iterdir()}
+    assert len(left) == 5 and "v6" in left and "one" not in left
+
+
+def test_faults_are_judged_before_and_after_another_attempt(tmp_path: Path) -> None:
+    root = make_models(tmp_path)
+    settings = EvaluateSettings(attempts=2)
+    voice = open_target("torch-fp32", root / "features", root / "models", None, None, settings, 1)
+    item = Item("a", "fixed", "en", "Read this. No.")
+    found = voice(item).robustness
+    assert found.keys() == {*FAULTS, *(f"{name}_first" for name in FAULTS), "attempts"} and 1 <= found["attempts"] <= 2
+    synthesizer = trained_voice(root / "features", root / "models", None)
+    speech = synthesizer.say(item.text, "en", attempts=2)
+    tight = DetectorSettings(most_share=1.0, most_rate=0.001, least_share=0.0, least_rate=0.0)
+    one, two = speech.pieces
+    assert one.first is not None and one.codes is not None and len(one.codes) == one.tokens
+    kept = replace(speech, pieces=[replace(one, first=np.tile(one.first, 20)), two])
+    judged = robustness(synthesizer, kept, "en", tight)
+    assert judged["runaways_first"] == 1 and judged["leaks"] == 0
+    assert voice(item).robustness == found and voice(replace(item, turn=1)).first_audio_ms is None

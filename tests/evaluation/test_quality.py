@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from voiceclone.assets import open_asset
-from voiceclone.evaluation.measure import Ge2eEncoder, centroid, cosine, pitch
+from voiceclone.evaluation.measure import (
+    Ge2eEncoder,
+    centroid,
+    clicks,
+    cosine,
+    own_similarity,
+    pause_share,
+    peak_dbfs,
+    pitch,
+)
 from voiceclone.listeners.mos import RATE, DistillMos, Dnsmos, listening_signal
 from voiceclone.sound.io import read_mono, resample
 
@@ -79,3 +88,49 @@ def test_ge2e_knows_its_speaker(asset: Callable[[str], Path], shared_data: Path)
     assert first.shape == (256,) and np.linalg.norm(first) == pytest.approx(1, abs=1e-4)
     assert cosine(first, second) > 0.8 > cosine(first, stranger)
     assert np.all(np.isfinite(encoder.embed(np.zeros(8000, np.float32), 16_000)))
+
+
+def voiced(seconds: float, rate: int = 32_000) -> np.ndarray:
+    """Pulses of 120 Hz through a resonance, with a little noise: bends as speech has them."""
+    rng = np.random.default_rng(0)
+    time = np.arange(int(seconds * rate)) / rate
+    pulses = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 40))
+    return (0.1 * pulses + 0.002 * rng.standard_normal(len(time))).astype(np.float32)
+
+
+def test_a_jump_is_a_click_and_speech_has_none(shared_data: Path) -> None:
+    sound = voiced(1.0)
+    assert clicks(sound, 32_000) == 0
+    jumps = sound.copy()
+    jumps[10_000:] += 0.3
+    jumps[20_000] += 0.4
+    assert clicks(jumps, 32_000) == 2
+    noise = 0.3 * np.random.default_rng(1).standard_normal(32_000).astype(np.float32)
+    assert clicks(noise, 32_000) == 0 and clicks(sound[:50], 32_000) == 0
+    takes = sorted((shared_data / "speakers" / "ljspeech").rglob("*.flac"))[:4]
+    real = [read_mono(path) for path in takes]
+    assert real and sum(clicks(samples, rate) for samples, rate in real) <= 1
+    samples, rate = real[0]
+    cut = np.concatenate([samples[: 3 * rate // 2], samples[3 * rate // 2 + 777 :]])
+    assert clicks(np.concatenate([cut, cut[::-1] + 0.5]), rate) >= 1
+
+
+def test_pauses_are_inside_and_long() -> None:
+    rate = 32_000
+    sound, pause, gap = voiced(1.0), np.zeros(rate // 2, np.float32), np.zeros(rate // 10, np.float32)
+    assert pause_share(np.concatenate([pause, sound, pause, sound, pause]), rate) == pytest.approx(0.5 / 2.5, abs=0.01)
+    assert pause_share(np.concatenate([sound, gap, sound]), rate) == 0
+    assert pause_share(np.zeros(0, np.float32), rate) is None
+
+
+def test_peak() -> None:
+    assert peak_dbfs(np.array([0.1, -0.5], np.float32)) == pytest.approx(-6.02, abs=0.01)
+    assert peak_dbfs(np.zeros(10, np.float32)) == -120
+
+
+def test_own_similarity_leaves_each_recording_out() -> None:
+    rng = np.random.default_rng(0)
+    alone = rng.standard_normal((4, 192)).astype(np.float32)
+    assert own_similarity(alone) == pytest.approx(0, abs=0.15)  # strangers, though each is part of the mean
+    assert own_similarity(np.tile(alone[:1], (3, 1))) == pytest.approx(1)
+    assert own_similarity(alone[:1]) is None

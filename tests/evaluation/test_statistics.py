@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceclone.evaluation.statistics import bootstrap_median, bootstrap_ratio
+from voiceclone.evaluation.statistics import bootstrap_median, bootstrap_ratio, variance_components
 
 numbers = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=40)
 
@@ -57,3 +57,20 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
         assert found is not None
         covered += found.low <= 3.0 <= found.high
     assert 0.88 <= covered / 200 <= 0.995
+
+
+def test_variance_components_are_those_of_the_simulation() -> None:
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(center, 2.0, size=int(rng.integers(1, 5))).tolist() for center in rng.normal(0, 3.0, 3000)]
+    found = variance_components(groups)
+    assert found is not None
+    assert found["sentence"] == pytest.approx(9, rel=0.1) and found["seed"] == pytest.approx(4, rel=0.1)
+    assert found["share"] == pytest.approx(4 / 13, rel=0.1)
+
+
+def test_variance_components_by_hand() -> None:
+    # Mean squares: within 2 / 2 = 1, between 2 * (1 + 1) = 4, so (4 - 1) / 2 between sentences.
+    assert variance_components([[0, 1.4142135623730951], [2, 2 + 1.4142135623730951]]) == pytest.approx(
+        {"sentence": 1.5, "seed": 1.0, "share": 0.4}
+    )
+    assert variance_components([[1.0], [2.0], []]) is None and variance_components([[1.0, 2.0]]) is None

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceclone.files import read_tsv
-from voiceclone.speaking.detector import find_faults, longest_common, score
+from voiceclone.speaking.detector import FEWEST_RECORDINGS, calibrated, find_faults, longest_common, score
 from voiceclone.speaking.options import DetectorSettings
 from voiceclone.text.symbols import symbols_to_ids
 
@@ -150,3 +150,31 @@ def test_the_worse_scores_higher_and_says_its_figures() -> None:
 def test_longest_common_stretch() -> None:
     assert longest_common(np.array([1, 2, 3, 4, 9]), np.array([7, 2, 3, 4, 8])) == 3
     assert longest_common(np.array([1]), np.array([2])) == longest_common(np.zeros(0, int), np.array([2])) == 0
+
+
+@pytest.mark.parametrize("speaker", sorted(SPEECH))
+def test_limits_of_a_voice_pass_its_recordings_and_find_its_faults(speaker: str) -> None:
+    (_, prompt), *pairs = SPEECH[speaker]
+    rate = RATES[speaker]
+    own = [(tokens, phones, rate) for phones, tokens in pairs]
+    many = own * (FEWEST_RECORDINGS // len(own) + 1)
+    limits = calibrated(many, prompt)
+    assert limits != SETTINGS and calibrated(own[: FEWEST_RECORDINGS - 1], prompt) == SETTINGS
+    for tokens, phones, _ in own:
+        assert find_faults(tokens, phones, True, limits, prompt, rate=rate) == []
+    tokens, phones, _ = max(own, key=lambda pair: len(pair[0]))
+    assert "loop" in kinds(np.tile(tokens[:60], 6), phones, True, limits, rate=rate)
+    assert "stuck" in kinds(np.insert(tokens, 20, [tokens[20]] * 100), phones, True, limits, rate=rate)
+    assert "omission" in kinds(tokens[: len(tokens) // 4], phones, True, limits, rate=rate)
+    assert "leak" in kinds(np.concatenate([prompt, tokens]), phones, True, limits, prompt, rate=rate)
+
+
+def test_a_slow_voice_has_other_limits_than_a_hasty_one() -> None:
+    rng = np.random.default_rng(0)
+    phones = [np.arange(30) for _ in range(40)]
+
+    def voice(held: int) -> DetectorSettings:
+        return calibrated([(np.repeat(rng.permutation(30), held), each, 1.0 * held) for each in phones], np.arange(0))
+
+    assert (voice(2).stuck_tokens, voice(20).stuck_tokens) == (5, 46)
+    assert voice(2).leak_units == SETTINGS.leak_units  # there is no prompt to leak

@@ -21,7 +21,7 @@ from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.listfile import read_list
 from voiceclone.corpus.takes import ingest
 from voiceclone.errors import VoiceCloneError
-from voiceclone.evaluation.evaluate import read_sentences
+from voiceclone.evaluation.sentences import read_sentences
 from voiceclone.files import check_speaker, read_tsv
 from voiceclone.lineage.rights import read_rights
 from voiceclone.sound.channels import read_voice

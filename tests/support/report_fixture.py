@@ -10,7 +10,7 @@ import numpy as np
 
 from voiceclone.corpus.build import COLUMNS as CORPUS_COLUMNS
 from voiceclone.evaluation.evaluate import COLUMNS as METRIC_COLUMNS
-from voiceclone.evaluation.evaluate import summarise_rows
+from voiceclone.evaluation.summary import summarise_rows
 from voiceclone.files import write_json, write_jsonl, write_tsv
 from voiceclone.report.page import build_report
 from voiceclone.sound.io import Waveform, read_mono, write_flac

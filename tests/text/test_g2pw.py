@@ -16,11 +16,14 @@ from tests.support.voice_fixture import make_voice
 
 from voiceclone.assets import Asset
 from voiceclone.errors import AssetError
+from voiceclone.evaluation.evaluate import item_inputs
+from voiceclone.evaluation.sentences import Item
+from voiceclone.evaluation.target import target_lexicon, target_voice
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.extract import with_polyphones
 from voiceclone.files import read_tsv, write_tsv
 from voiceclone.listeners.g2pw import G2PW
-from voiceclone.speaking.voices import BERT, open_bundle
+from voiceclone.speaking.voices import BERT, open_bundle, open_models
 from voiceclone.stages.export import ExportSettings
 from voiceclone.stages.features import FeaturesSettings
 from voiceclone.text.frontend import to_phones
@@ -208,21 +211,36 @@ def test_vocabulary_of_a_tokenizer_file(folder: Path) -> None:
     assert G2PW(folder / "g2pw", folder).read(["我很行,"]) == before
 
 
-def test_a_bundle_reads_with_it_where_it_is(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_say_and_the_evaluation_read_with_it_where_it_is(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = make_voice(tmp_path / "voice")
     manifest = root / "features" / "manifest.tsv"
     rows = [{**row, "polyphones": "g2pw"} for row in read_tsv(manifest)]
     write_tsv(manifest, [*rows[0]], rows)
     export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
     lexicon = open_bundle(root / "bundle", root).synthesizer.lexicon
-    assert lexicon.polyphones is None and "trained on Chinese with readings by g2pw" in caplog.text
+    assert lexicon is not None and lexicon.polyphones is None and "readings by g2pw" in caplog.text
     models = root / "resources" / "models"
     shutil.copytree(folder / "g2pw", models / "g2pw")
     (models / BERT).mkdir()
     shutil.copy(folder / "vocab.txt", models / BERT)
-    for name in ("g2pw", BERT):
-        register(models / name, name)
-    synthesizer = open_bundle(root / "bundle", root).synthesizer
-    read = synthesizer.sentence("我很行。", "zh").phones.tolist()
-    assert read == to_phones("我很行。", "zh", Lexicon(polyphones=G2PW(folder / "g2pw", folder))).ids.tolist()
-    assert synthesizer.lexicon.polyphones is not None
+    assets = {name: register(models / name, name) for name in ("g2pw", BERT)}
+    wanted = to_phones("我很行。", "zh", Lexicon(polyphones=G2PW(folder / "g2pw", folder))).ids.tolist()
+    assert wanted != to_phones("我很行。", "zh").ids.tolist()
+    features, bundle = root / "features", root / "bundle" / "bundle.json"
+    for target, opened in (
+        ("torch-fp32", open_models(root / "models", root)),
+        ("onnx-fp32", open_bundle(bundle, root)),
+    ):
+        at = bundle if target == "onnx-fp32" else None
+        lexicon = target_lexicon(target, features, at, [], assets)
+        evaluated = target_voice(target, features, root / "models", at, None, 1, lexicon)
+        for synthesizer in (opened.synthesizer, evaluated):
+            assert synthesizer.sentence("我很行。", "zh").phones.tolist() == wanted
+        without = target_lexicon(target, features, at, [], {})
+        inputs = [
+            item_inputs([Item("a", "fixed", "zh", "我很行。"), Item("b", "fixed", "en", "Yes.")], "source", {}, each)
+            for each in (lexicon, without)
+        ]
+        assert inputs[0]["a"] != inputs[1]["a"] and inputs[0]["b"] == inputs[1]["b"]

@@ -36,7 +36,8 @@ from tests.support.toy_voice import ToyEncoders
 
 from same_files import VIEWS, difference, files_in
 from voiceclone.assets import fetch_asset
-from voiceclone.evaluation.evaluate import Item, Spoken, speak_items
+from voiceclone.evaluation.evaluate import Spoken, speak_items
+from voiceclone.evaluation.sentences import Item
 from voiceclone.features.extract import extract_features
 from voiceclone.files import sha256_file, write_json, write_tsv
 from voiceclone.kernels import binding

@@ -63,6 +63,17 @@ def test_a_wrong_key_stops_before_any_work(new_project, override, words) -> None
     assert not (project.results / "anna").exists()
 
 
+def test_lists_of_the_user_are_inputs_of_the_evaluation(new_project) -> None:
+    project = new_project("lists")
+    speaker(project)
+    (project.root / "my list.en.txt").write_text("A sentence.\n")
+    done = project.run("-n", "--config", "evaluate={sentences: [my list.en.txt]}")
+    rule = done.stdout.split("rule evaluate:")[1].split("output:")[0]
+    assert "my list.en.txt" in rule and "resources/sentences/mixed.txt" in rule
+    done = project.run("-n", "--config", "evaluate={sentences: [gone.en.txt]}", check=False)
+    assert done.returncode != 0 and "evaluate.sentences: no file 'gone.en.txt'" in done.stdout + done.stderr
+
+
 def test_a_bad_speaker_name_is_refused(new_project) -> None:
     project = new_project("name")
     speaker(project, "Anna Müller")

@@ -120,7 +120,8 @@ def teacher_inputs(wildcards):
     teacher = TEACHERS[wildcards.teacher]
     texts = [name if is_file(name) else f"resources/models/{name}/asset.json" for name in teacher.texts]
     never = [path.as_posix() for path in sorted(Path("resources/texts").glob("held-out-*.txt"))]
-    held_out = [*sentences(wildcards), *(path for path in never if path not in texts)]
+    spoken = [*sentences(wildcards), *selection_sentences(wildcards)]
+    held_out = [*spoken, *(path for path in never if path not in texts)]
     return {"voice": asset(teacher.model), "texts": texts, "held_out": held_out}
 
 
@@ -149,15 +150,22 @@ def lexicons(wildcards):
 
 
 def sentences(wildcards):
-    """The fixed evaluation sentences."""
-    return [
-        path.as_posix() for path in sorted(Path("resources/sentences").glob("*.txt")) if LANGUAGE.fullmatch(path.stem)
-    ]
+    """The fixed evaluation sentences, one file a language, and those of two languages."""
+    found = sorted(Path("resources/sentences").glob("*.txt"))
+    return [path.as_posix() for path in found if LANGUAGE.fullmatch(path.stem) or path.stem == "mixed"]
 
 
 def selection_sentences(wildcards):
     """Sentences that are spoken for the choice of checkpoints alone."""
     return [path.as_posix() for path in sorted(Path("resources/sentences/selection").glob("*.txt"))]
+
+
+def own_sentences(wildcards):
+    """The user's lists of sentences to evaluate."""
+    for name in CONFIG.evaluate.sentences:
+        if not Path(name).is_file():
+            raise WorkflowError(f"evaluate.sentences: no file {name!r}; give paths as seen from {Path.cwd()}")
+    return list(CONFIG.evaluate.sentences)
 
 
 def bundle(wildcards):
@@ -170,6 +178,11 @@ def bundle(wildcards):
 def baseline(wildcards):
     """What a bundle is held against: the figures of the trained model."""
     return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/torch-fp32/metrics.tsv"]
+
+
+def recorded(wildcards):
+    """The figures of the speaker's recordings, beside which the other targets stand."""
+    return [] if wildcards.target == "recordings" else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
 
 
 def all_voices(wildcards):
@@ -237,7 +250,7 @@ def files_of_rules():
     # The engine takes the time of a stage's benchmark for one of its outputs'.
     written = [path for stage in workflow.rules for path in [*stage.output, stage.benchmark] if path]
     patterns = {re.sub(r"\{[^{}]*\}", "*", str(path)) for path in written}
-    own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/*.txt"]
+    own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/**/*.txt"]
     taken = ["results/*/inventory.tsv", "results/*/rights.json"]
     found = {path.as_posix() for pattern in [*patterns, *own, *taken] for path in Path().glob(pattern)}
     return [*found, *HANDOVER.files]

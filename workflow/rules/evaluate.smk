@@ -1,5 +1,5 @@
 rule evaluate:
-    """Measure one target on held-out and fixed sentences."""
+    """Measure one target on held-out and fixed sentences, and on the user's lists, which the settings name."""
     input:
         corpus="results/{speaker}/corpus/corpus.tsv",
         features="results/{speaker}/features/manifest.tsv",
@@ -9,7 +9,10 @@ rule evaluate:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         bundle=bundle,
         baseline=baseline,
+        recordings=recorded,
         sentences=sentences,
+        lexicons=lexicons,
+        own_sentences=own_sentences,
         assets=stage_assets("evaluate"),
         settings=settings("evaluate"),
     output:
@@ -34,6 +37,7 @@ rule evaluate:
     shell:
         "exec python scripts/evaluate.py --speaker {wildcards.speaker}"
         " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
-        " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline} --sentences {input.sentences}"
-        " --assets {input.assets} --output-dir {params.output_dir}"
+        " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline}"
+        " --recordings {input.recordings} --sentences {input.sentences}"
+        " --lexicons {input.lexicons} --assets {input.assets} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

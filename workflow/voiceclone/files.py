@@ -165,7 +165,22 @@ def read_jsonl(path: Path) -> list[Any]:
 
 def table_columns(table: str) -> tuple[str, ...]:
     """Columns of a table, in their order, from its schema ``workflow/schemas/TABLE.schema.yaml``."""
-    return tuple(yaml.safe_load((SCHEMAS / f"{table}.schema.yaml").read_text(encoding="utf-8"))["properties"])
+    return tuple(_table_properties(table))
+
+
+def table_numbers(table: str) -> frozenset[str]:
+    """Columns of a table that hold numbers."""
+    properties = _table_properties(table)
+    return frozenset(name for name, column in properties.items() if {"number", "integer"} & {*_types(column)})
+
+
+def _types(column: Mapping[str, Any]) -> list[str]:
+    return [column["type"]] if isinstance(column["type"], str) else list(column["type"])
+
+
+def _table_properties(table: str) -> dict[str, Any]:
+    schema = yaml.safe_load((SCHEMAS / f"{table}.schema.yaml").read_text(encoding="utf-8"))
+    return dict(schema["properties"])
 
 
 def clean_cell(value: object) -> str:

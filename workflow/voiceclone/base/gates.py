@@ -25,8 +25,8 @@ from voiceclone.assets import Asset
 from voiceclone.backends.bundle import Reference
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
-from voiceclone.evaluation.evaluate import read_sentences
 from voiceclone.evaluation.measure import centroid, cosine, text_measures
+from voiceclone.evaluation.sentences import read_sentences
 from voiceclone.evaluation.statistics import Interval, bootstrap_ratio
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store

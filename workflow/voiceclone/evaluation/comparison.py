@@ -11,7 +11,16 @@ from itertools import groupby
 from typing import Any
 
 from voiceclone.errors import VoiceCloneError
-from voiceclone.evaluation.statistics import Interval, bootstrap_mean, bootstrap_median, bootstrap_ratio
+from voiceclone.evaluation.metrics import BY_NAME
+from voiceclone.evaluation.paired import averaged
+from voiceclone.evaluation.statistics import (
+    CONFIDENCE,
+    Interval,
+    bootstrap_median,
+    bootstrap_ratio,
+    holm,
+    paired_test,
+)
 from voiceclone.files import Row
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.stages.evaluate import EvaluateSettings
@@ -19,40 +28,93 @@ from voiceclone.stages.evaluate import EvaluateSettings
 Table = Sequence[Mapping[str, Any]]
 
 
-def losses(table: Table, baseline: Table, settings: EvaluateSettings) -> dict[str, dict[str, float]]:
-    """Mean loss of a target against its baseline over the sentences of both, per metric, with its interval.
+def _badness(rows: Table) -> dict[str, list[float]]:
+    """Per gate the values of the sentences, larger is worse: errors, and measures with their sign turned."""
+
+    def turned(name: str) -> list[float]:
+        return [float("nan") if (value := _number(row, name)) is None else -value for row in rows]
+
+    errors = [_number(row, _unit_columns(row)[0]) or 0.0 for row in rows]
+    return {"error_rate": errors, "similarity": turned("similarity_campplus"), "dnsmos": turned("dnsmos_ovrl")}
+
+
+def losses(table: Table, baseline: Table, settings: EvaluateSettings) -> dict[str, dict[str, Any]]:
+    """What a target loses against its baseline, by the paired test over the sentences of both.
+
+    A loss is ``significant`` where the test that takes the limit for no difference rejects it at 5 %, Holm's correction
+    over the metrics included. It is ``unseen`` where these sentences would not have shown one: they find a loss with
+    90 % power only above the limit, or are too few for any p below 5 %.
 
     Args:
-        table: rows of ``metrics.tsv`` of the target; positive losses mean that it is worse.
+        table: rows of ``metrics.tsv`` of the target.
         baseline: those of the trained model.
         settings: of the evaluation.
+
+    Returns:
+        Per metric ``value`` with ``low`` and ``high``, positive where the target is worse, ``n`` sentences, ``limit``,
+        ``p``, ``detectable``, ``significant``, ``unseen``.
     """
-    others = {row["item"]: row for row in baseline}
-    pairs = [(row, others[row["item"]]) for row in table if row["item"] in others]
-    found = {
-        "error_rate": [_minus(_error_rate(mine), _error_rate(theirs)) for mine, theirs in pairs],
-        "similarity": [_minus(theirs["similarity_campplus"], mine["similarity_campplus"]) for mine, theirs in pairs],
-        "dnsmos": [_minus(theirs["dnsmos_ovrl"], mine["dnsmos_ovrl"]) for mine, theirs in pairs],
+    mine, theirs = ({row["item"]: row for row in averaged(rows)} for rows in (table, baseline))
+    both = [item for item in mine if item in theirs]
+    before, after = (_badness([rows[item] for item in both]) for rows in (theirs, mine))
+    sizes = [_number(theirs[item], _unit_columns(theirs[item])[1]) or 0.0 for item in both]
+    found = {}
+    for name, limit in _limits(settings).items():
+        first, second = before[name], after[name]
+        units = sizes if name == "error_rate" else None
+        allowed = [limit * size for size in units or [1.0] * len(first)]
+        plain = paired_test(first, second, units, settings.bootstrap, settings.seed)
+        shifted = [value + more for value, more in zip(first, allowed, strict=True)]
+        beyond = paired_test(shifted, second, units, settings.bootstrap, settings.seed)
+        if plain is not None and beyond is not None:
+            found[name] = (limit, plain, beyond)
+    adjusted = holm([beyond.p for _, _, beyond in found.values()])
+    return {
+        name: {
+            **plain.difference.as_dict(),
+            "limit": limit,
+            "p": round(p, 6),
+            "detectable": round(plain.detectable, 6),
+            "significant": p <= 1 - CONFIDENCE and plain.difference.value > limit,
+            "unseen": plain.detectable > limit or len(found) * 2.0 ** (1 - plain.difference.n) > 1 - CONFIDENCE,
+        }
+        for (name, (limit, plain, beyond)), p in zip(found.items(), adjusted, strict=True)
     }
-    intervals = {name: bootstrap_mean(values, settings.bootstrap, settings.seed) for name, values in found.items()}
-    return {name: interval.as_dict() for name, interval in intervals.items() if interval is not None}
 
 
-def check_losses(target: str, found: Mapping[str, Mapping[str, float]], settings: EvaluateSettings) -> None:
-    """Fail if a target is significantly worse than allowed: the whole interval of a loss lies above its limit.
-
-    Raises:
-        VoiceCloneError: names each loss with its interval and limit.
-    """
-    limits = {
+def _limits(settings: EvaluateSettings) -> dict[str, float]:
+    return {
         "error_rate": settings.max_error_rate_loss,
         "similarity": settings.max_similarity_loss,
         "dnsmos": settings.max_dnsmos_loss,
     }
-    faults = [
-        f"{name} worse by {loss['value']:.3f} ({loss['low']:.3f} to {loss['high']:.3f}), allowed {limits[name]}"
+
+
+def _unit_columns(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Columns of the errors that count in a language, and of what they are counted in."""
+    return RATES["cer" if row["language"] in BY_CHARACTER else "wer"]
+
+
+def unseen(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lines about gates that passed though their sentences could not have shown a fault."""
+    return [
+        f"{name}: no evidence: {loss['n']:.0f} sentences would show a loss from {loss['detectable']:.2g} on, the limit "
+        f"is {loss['limit']:g}"
         for name, loss in found.items()
-        if loss["low"] > limits[name]
+        if loss["unseen"] and not loss["significant"]
+    ]
+
+
+def check_losses(target: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Fail if a target is significantly worse than allowed.
+
+    Raises:
+        VoiceCloneError: names each loss with its interval and limit.
+    """
+    faults = [
+        f"{name} worse by {loss['value']:.3f} ({loss['low']:.3f} to {loss['high']:.3f}), allowed {loss['limit']}"
+        for name, loss in found.items()
+        if loss["significant"]
     ]
     if faults:
         raise VoiceCloneError(
@@ -61,14 +123,8 @@ def check_losses(target: str, found: Mapping[str, Mapping[str, float]], settings
         )
 
 
-def _error_rate(row: Mapping[str, Any]) -> Any:
-    return row["cer"] if row["language"] in BY_CHARACTER else row["wer"]
-
-
-def _minus(left: Any, right: Any) -> float | None:
-    if left in (None, "") or right in (None, ""):
-        return None
-    return float(left) - float(right)
+def _minus(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left - right
 
 
 TRAINED = "torch-fp32"
@@ -80,28 +136,32 @@ RATES = {"wer": ("word_errors", "words"), "cer": ("character_errors", "character
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table: heading of its group above its own, form of its numbers, ``low`` or ``high`` is better."""
+    """A column of the table: its metric, heading of its group above its own, form of its numbers."""
 
     name: str
     group: str
     title: str
     style: str
-    better: str
+
+    @property
+    def better(self) -> str:
+        """``low`` or ``high``."""
+        return BY_NAME[self.name].better
 
 
 COLUMNS = (
-    Column("text_ms", LATENCY, "Text", "bare_ms", "low"),
-    Column("gpt_ms", LATENCY, "GPT", "bare_ms", "low"),
-    Column("decoder_ms", LATENCY, "SoVITS", "bare_ms", "low"),
-    Column("post_ms", LATENCY, "Post", "bare_ms", "low"),
-    Column("first_audio_ms", "Speed", "First audio, ms", "bare_ms", "low"),
-    Column("rtf", "Speed", "RTF", "score", "low"),
-    Column("tokens_per_second", "Speed", "Tokens/s", "plain", "high"),
-    Column("wer", "Quality", "WER (CER), %", "bare_percent", "low"),
-    Column("cer", "Quality", "CER, %", "bare_percent", "low"),
-    Column("similarity_campplus", "Quality", "Similarity", "score", "high"),
-    Column("dnsmos_ovrl", "Quality", "DNSMOS", "score", "high"),
-    Column("distillmos", "Quality", "DistillMOS", "score", "high"),
+    Column("text_ms", LATENCY, "Text", "bare_ms"),
+    Column("gpt_ms", LATENCY, "GPT", "bare_ms"),
+    Column("decoder_ms", LATENCY, "SoVITS", "bare_ms"),
+    Column("post_ms", LATENCY, "Post", "bare_ms"),
+    Column("first_audio_ms", "Speed", "First audio, ms", "bare_ms"),
+    Column("rtf", "Speed", "RTF", "score"),
+    Column("tokens_per_second", "Speed", "Tokens/s", "plain"),
+    Column("wer", "Quality", "WER (CER), %", "bare_percent"),
+    Column("cer", "Quality", "CER, %", "bare_percent"),
+    Column("similarity_campplus", "Quality", "Similarity", "score"),
+    Column("dnsmos_ovrl", "Quality", "DNSMOS", "score"),
+    Column("distillmos", "Quality", "DistillMOS", "score"),
 )
 
 
@@ -124,8 +184,9 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
         of the trained model's, ``cells``.
     """
     targets = compared_targets(summaries)
-    baseline = {row["item"]: row for row in tables.get(TRAINED, ())}
-    figures = {target: _figures(summaries[target], tables[target], baseline, target) for target in targets}
+    spoken = {target: averaged(tables[target]) for target in targets}
+    baseline = {row["item"]: row for row in spoken.get(TRAINED, ())}
+    figures = {target: _figures(summaries[target], spoken[target], baseline, target) for target in targets}
     columns = [column for column in COLUMNS if any(figures[target][column.name] for target in targets)]
     if {"wer", "cer"} <= {column.name for column in columns}:
         columns = [column for column in columns if column.name != "cer"]  # shown beside the other
@@ -133,7 +194,7 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
     rows = [
         {
             "target": target,
-            "sentences": len(tables[target]),
+            "sentences": len(spoken[target]),
             "engine": ", ".join(summaries[target].get("engines", [])),
             **{
                 name: {"value": summaries[target].get(name), "share": _share(summaries[target], trained, name)}
@@ -154,7 +215,7 @@ def _share(summary: Mapping[str, Any], trained: Mapping[str, Any], name: str) ->
 
 
 def _figures(
-    summary: Mapping[str, Any], table: Sequence[Row], baseline: Mapping[str, Row], target: str
+    summary: Mapping[str, Any], table: Table, baseline: Mapping[str, Mapping[str, Any]], target: str
 ) -> dict[str, dict[str, Any] | None]:
     """Per column the estimate with its interval, the note beside it, and the difference to the trained model."""
     settings = summary.get("settings", {})
@@ -171,7 +232,7 @@ def _figures(
     return found
 
 
-def _aside(summary: Mapping[str, Any], table: Sequence[Row], name: str) -> str:
+def _aside(summary: Mapping[str, Any], table: Table, name: str) -> str:
     """Note beside a value: of a stage its share of the latency, of the word error rate that by character."""
     if name == "wer" and summary.get("cer"):
         return f"({100 * summary['cer']['value']:.1f})"
@@ -179,13 +240,15 @@ def _aside(summary: Mapping[str, Any], table: Sequence[Row], name: str) -> str:
     return "" if share is None else f"{100 * share:.0f} %"
 
 
-def _stage_share(table: Sequence[Row], stage: str) -> float | None:
+def _stage_share(table: Table, stage: str) -> float | None:
     """Share of a stage in the latency of all sentences."""
     total = sum(_number(row, name) or 0.0 for row in table for name in STAGES)
     return sum(_number(row, stage) or 0.0 for row in table) / total if total else None
 
 
-def _difference(pairs: Sequence[tuple[Row, Row]], name: str, bootstrap: tuple[int, int]) -> Interval | None:
+def _difference(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], name: str, bootstrap: tuple[int, int]
+) -> Interval | None:
     """Target minus trained model: of the rates over all words together, else the median over sentences."""
     if name in RATES:
         return _rate_difference(pairs, name, bootstrap)
@@ -193,7 +256,9 @@ def _difference(pairs: Sequence[tuple[Row, Row]], name: str, bootstrap: tuple[in
     return bootstrap_median(differences, *bootstrap)
 
 
-def _rate_difference(pairs: Sequence[tuple[Row, Row]], name: str, bootstrap: tuple[int, int]) -> Interval | None:
+def _rate_difference(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], name: str, bootstrap: tuple[int, int]
+) -> Interval | None:
     errors, units = RATES[name]
     counted = [pair for pair in pairs if name == "cer" or pair[0]["language"] not in BY_CHARACTER]
     more = [(_number(mine, errors) or 0.0) - (_number(theirs, errors) or 0.0) for mine, theirs in counted]
@@ -209,6 +274,6 @@ def _judged(difference: Interval | None, better: str) -> dict[str, Any] | None:
     return {**difference.as_dict(), "verdict": verdict}
 
 
-def _number(row: Row, name: str) -> float | None:
-    text = row.get(name)
-    return float(text) if text else None
+def _number(row: Mapping[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return None if value in (None, "") else float(value)

@@ -6,36 +6,42 @@ The unit is the sentence: seeds of one sentence are averaged first, since they s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from voiceclone.errors import DataError
+from voiceclone.evaluation.metrics import BY_NAME, Metric
 from voiceclone.evaluation.statistics import CONFIDENCE, POWER, holm, paired_test
-from voiceclone.files import Row, read_tsv
+from voiceclone.files import Row, read_tsv, table_numbers
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A metric that decides: its columns in ``metrics.tsv``, its unit, and whether ``low`` or ``high`` is better."""
+    """A metric that decides: its name here, what it is, its columns in ``metrics.tsv``."""
 
     name: str
-    title: str
-    unit: str
-    better: str
+    metric: Metric
     value: str
     units: str = ""
+
+    @property
+    def unit(self) -> str:
+        """Of the shown numbers: rates are shown in points of 100."""
+        return "points of 100" if self.units else self.metric.unit
 
 
 #: Few metrics, since each one costs the others power (Holm).
 DECIDING = (
-    Compared("cer", "Character error rate", "points of 100", "low", "character_errors", "characters"),
-    Compared("similarity", "Voice similarity (CAM++)", "cosine", "high", "similarity_campplus"),
-    Compared("distillmos", "Naturalness (DistillMOS)", "points of 5", "high", "distillmos"),
-    Compared("dnsmos", "Overall quality (DNSMOS)", "points of 5", "high", "dnsmos_ovrl"),
+    Compared("cer", BY_NAME["cer"], "character_errors", "characters"),
+    Compared("similarity", BY_NAME["similarity_campplus"], "similarity_campplus"),
+    Compared("distillmos", BY_NAME["distillmos"], "distillmos"),
+    Compared("dnsmos", BY_NAME["dnsmos_ovrl"], "dnsmos_ovrl"),
 )
 COLUMNS = ("item", "language", "text", "character_errors", "characters")
+#: Columns of ``metrics.tsv`` that hold numbers which differ between the seeds of a sentence.
+NUMBERS = table_numbers("metrics") - {"seed"}
 
 
 def find_metrics(place: Path, target: str = "torch-fp32") -> Path:
@@ -60,17 +66,33 @@ def find_metrics(place: Path, target: str = "torch-fp32") -> Path:
     return found
 
 
-def by_sentence(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
+AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
+
+
+def by_sentence(rows: Iterable[AnyRow]) -> dict[tuple[str, str, str], list[AnyRow]]:
     """The rows of each sentence, one a seed, by item, language and text."""
-    found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    found: dict[tuple[str, str, str], list[AnyRow]] = defaultdict(list)
     for row in rows:
         found[row["item"], row["language"], row["text"]].append(row)
     return found
 
 
-def _mean(rows: Sequence[Row], column: str) -> float:
-    values = [float(row[column]) for row in rows if row.get(column)]
-    return sum(values) / len(values) if values else float("nan")
+def averaged(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a sentence: of each number the mean over the seeds that have it (else None), the rest as in the first."""
+    return [
+        {name: _known_mean(group, name) if name in NUMBERS else value for name, value in group[0].items()}
+        for group in by_sentence(rows).values()
+    ]
+
+
+def _known_mean(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:
+    values = [float(row[column]) for row in rows if row.get(column) not in (None, "")]
+    return sum(values) / len(values) if values else None
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], column: str) -> float:
+    mean = _known_mean(rows, column)
+    return float("nan") if mean is None else mean
 
 
 def compare_tables(first: Sequence[Row], second: Sequence[Row], resamples: int = 5000, seed: int = 0) -> dict[str, Any]:
@@ -98,11 +120,11 @@ def compare_tables(first: Sequence[Row], second: Sequence[Row], resamples: int =
     for (metric, values, units, test), p in zip(tests, holm([test.p for *_, test in tests]), strict=True):
         scale = 100.0 if metric.units else 1.0
         means = [_overall(side, units) for side in values]
-        gain = test.difference.value * (-1 if metric.better == "low" else 1)
+        gain = test.difference.value * (-1 if metric.metric.better == "low" else 1)
         metrics[metric.name] = {
-            "title": metric.title,
+            "title": metric.metric.title,
             "unit": metric.unit,
-            "better": metric.better,
+            "better": metric.metric.better,
             "first": scale * means[0],
             "second": scale * means[1],
             "difference": {

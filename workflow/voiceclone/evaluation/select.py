@@ -19,17 +19,9 @@ from typing import Any
 
 from voiceclone.assets import Asset
 from voiceclone.errors import DataError
-from voiceclone.evaluation.evaluate import (
-    TRAINING_RATE,
-    Item,
-    Spoken,
-    by_hash,
-    read_sentences,
-    recording,
-    speak_item,
-    trained_voice,
-)
+from voiceclone.evaluation.evaluate import TRAINING_RATE, Spoken, recording, speak_item, trained_voice
 from voiceclone.evaluation.measure import MeterAssets, Meters, cosine, text_measures
+from voiceclone.evaluation.sentences import Item, by_hash, read_set, without_trained
 from voiceclone.evaluation.statistics import bootstrap_mean, bootstrap_ratio
 from voiceclone.features.store import open_store
 from voiceclone.files import atomic_path, digest, read_json, read_jsonl, read_tsv, sha256_file, write_json
@@ -306,9 +298,7 @@ class Listening:
 def selection_sentences(files: Sequence[Path], spoken: set[str], count: int) -> list[Item]:
     """The first ``count`` sentences of each language that the voice has, of files ``LANGUAGE.txt``, interleaved."""
     lists = [
-        [Item(name, "selection", path.stem, text) for name, text in read_sentences(path)[:count]]
-        for path in sorted(files, key=lambda path: path.stem)
-        if path.stem in spoken
+        read_set(path, "selection")[:count] for path in sorted(files, key=lambda path: path.stem) if path.stem in spoken
     ]
     longest = max(map(len, lists), default=0)
     return [items[number] for number in range(longest) for items in lists if number < len(items)]
@@ -372,9 +362,12 @@ def select_checkpoints(
     best, last = ((named(gpts, by), named(decoders, by)) for by in ("best", "last"))
     pairs = list(product(gpts, decoders))
     chosen, items = last if settings.by == "last" else best, list[Item]()
-    rows = read_tsv(corpus, ("utterance", "split", "language", "sha256"))
+    rows = read_tsv(corpus, ("utterance", "split", "language", "text", "sha256"))
     if settings.by == "ear" and len(pairs) > 1:
-        items = selection_sentences(sentences, {row["language"] for row in rows}, settings.sentences)
+        known = {row["language"] for row in rows}
+        items, left_out = without_trained(selection_sentences(sentences, known, settings.sentences), rows)
+        for reason in left_out:
+            log.warning("%s", reason)
     if items and assets is not None:
         audio = open_store(features_dir / "audio.safetensors")
         digests = {

@@ -85,6 +85,33 @@ def bootstrap_ratio(
     return _interval(float(above.sum() / below.sum()), replicates, len(below))
 
 
+def variance_components(groups: Iterable[Sequence[float]]) -> dict[str, float] | None:
+    """Variance between sentences and between seeds of a sentence, by the one-way random-effects analysis of variance.
+
+    The estimates equate mean squares and their expectations, also for groups of unequal size (Searle, Casella and
+    McCulloch 1992, "Variance Components", chapter 3); a negative one is 0.
+
+    Args:
+        groups: per sentence the values of its seeds.
+
+    Returns:
+        ``sentence`` and ``seed``, variances in the unit squared, and ``share``, that of the seed in both together; None
+        for fewer than two sentences, or one seed each.
+    """
+    kept = [np.asarray(group, np.float64) for group in groups if len(group)]
+    sizes = np.array([len(group) for group in kept])
+    total = int(sizes.sum())
+    if len(kept) < 2 or total == len(kept):
+        return None
+    means = np.array([group.mean() for group in kept])
+    grand = float((means * sizes).sum() / total)
+    seed = sum(float(np.square(group - group.mean()).sum()) for group in kept) / (total - len(kept))
+    between = float((sizes * np.square(means - grand)).sum()) / (len(kept) - 1)
+    usual = (total - float(np.square(sizes).sum()) / total) / (len(kept) - 1)
+    sentence = max(0.0, (between - seed) / usual)
+    return {"sentence": sentence, "seed": seed, "share": seed / (seed + sentence) if seed + sentence > 0 else 0.0}
+
+
 POWER = 0.9
 
 

@@ -13,14 +13,16 @@ from urllib.parse import quote
 from voiceclone.errors import DataError
 from voiceclone.evaluation.comparison import WITHOUT_TEXT
 from voiceclone.evaluation.evaluate import COLUMNS as METRICS_COLUMNS
-from voiceclone.evaluation.evaluate import lines_of, measured, summarise_rows
+from voiceclone.evaluation.evaluate import lines_of, measured
+from voiceclone.evaluation.metrics import METRICS
+from voiceclone.evaluation.summary import summarise_rows
 from voiceclone.files import Row, clean_cell, read_json, table_columns, write_text
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.provenance import FORMAT_VERSION
 from voiceclone.report.material import optional_table
 from voiceclone.report.page import page
 from voiceclone.report.trends import SHOWN, figures_of, main_part, read_history, record_evaluations, significant, trend
-from voiceclone.report.words import METRICS, language_name, target_name
+from voiceclone.report.words import language_name, target_name
 from voiceclone.stages.evaluate import EvaluateSettings
 
 HISTORY = "evaluations.jsonl"

@@ -14,6 +14,7 @@ import soundfile
 from markupsafe import Markup
 
 from voiceclone.evaluation.comparison import compared_targets
+from voiceclone.evaluation.metrics import METRICS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN
 from voiceclone.report.charts import (
@@ -27,7 +28,6 @@ from voiceclone.report.charts import (
 )
 from voiceclone.report.words import (
     LABELS,
-    METRICS,
     MODELS,
     STATES,
     UNREAD,
@@ -261,7 +261,7 @@ def listening_cards(
     results: Path, tables: Mapping[str, Sequence[Row]], settings: ReportSettings
 ) -> tuple[list[dict[str, Any]], int]:
     """Cards to listen to, one per sentence with all targets; and the number of samples that did not fit."""
-    by_item = {target: {row["item"]: row for row in rows} for target, rows in tables.items()}
+    by_item = {target: {row["item"]: row for row in reversed(rows)} for target, rows in tables.items()}  # first seed
     budget, left_out, cards = Budget(settings.max_megabytes * 1e6), 0, []
     for item in chosen_items(tables, settings.samples):
         samples, first = [], None

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from voiceclone.evaluation.comparison import TRAINED, comparison
 from voiceclone.evaluation.evaluate import lines_of, measured
+from voiceclone.evaluation.metrics import METRICS
 from voiceclone.files import canonical_json, read_json, write_json, write_text
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.provenance import collect_provenance
@@ -31,7 +32,6 @@ from voiceclone.report.material import (
     trade_offs,
 )
 from voiceclone.report.words import (
-    METRICS,
     STATES,
     TRAININGS,
     bare,

@@ -10,10 +10,11 @@ from typing import Any
 from voiceclone.errors import DataError
 from voiceclone.evaluation.comparison import WITHOUT_TEXT
 from voiceclone.evaluation.evaluate import measured
+from voiceclone.evaluation.metrics import METRICS
 from voiceclone.evaluation.paired import COLUMNS, DECIDING, compare_tables
 from voiceclone.files import canonical_json, read_jsonl, read_tsv, sha256_file
 from voiceclone.report.charts import trend_chart
-from voiceclone.report.words import METRICS, TARGETS, TRAININGS, figure, target_name
+from voiceclone.report.words import TARGETS, TRAININGS, figure, target_name
 
 SHOWN = ("wer", "cer", "similarity_campplus", "similarity_ge2e", "distillmos", "dnsmos_ovrl", "rtf")
 #: Metrics with a curve, and those that are tested by the column that they are shown in.

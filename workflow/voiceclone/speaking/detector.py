@@ -13,7 +13,8 @@ phone, which was 2.2 (English) to 4.7 (Mandarin, slow and with pauses at both en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -35,6 +36,8 @@ SHORTEST_TIMED = 8
 #: Phones in a row that may have no token; tokens in a row for which the pointer may look back, and by how many phones.
 SKIPPED_PHONES, BACKWARD_TOKENS, BACKWARD_PHONES = 4, 10, 4
 WORST = 10.0
+#: Recordings below which a voice keeps the limits of others.
+FEWEST_RECORDINGS = 20
 #: Minimum excess of a sentence without end, at whatever length it was cut.
 ENDLESS = 2.0
 
@@ -92,6 +95,45 @@ def find_faults(
     ]
 
 
+def calibrated(
+    recordings: Sequence[tuple[Tokens, Tokens, float]], prompt: Tokens, settings: DetectorSettings | None = None
+) -> DetectorSettings:
+    """Limits for one voice, as far from its own recordings as the defaults are from those they were made on.
+
+    A limit starts at what 99 % of the recordings stay within, so that one with a wrong text moves none.
+
+    Args:
+        recordings: of each its semantic tokens, its phones, and the usual number of tokens per phone in its language.
+        prompt: semantic tokens of the voice's reference, which is none of the recordings.
+        settings: the limits of other voices; returned for fewer than 20 recordings.
+    """
+    settings = settings or DetectorSettings()
+    if len(recordings) < FEWEST_RECORDINGS:
+        return settings
+    held = [_runs(codes)[1].max(initial=0) for codes, _, _ in recordings]
+    pace = [len(codes) / len(phones) / rate for codes, phones, rate in recordings]
+    alike = [
+        found[0]
+        for codes, phones, _ in recordings
+        if (found := _most_alike(codes, phones, replace(settings, loop_share=0.001))) is not None
+    ]
+    units = prompt[_runs(prompt)[0]]
+    shared = [longest_common(codes[_runs(codes)[0]], units) for codes, _, _ in recordings] if len(units) else []
+    low, high = np.quantile(pace, [0.01, 0.99])
+
+    def most(values: Sequence[float], default: float) -> float:
+        return float(np.quantile(values, 0.99)) if values else default
+
+    return replace(
+        settings,
+        stuck_tokens=max(2, round(2.3 * most(held, settings.stuck_tokens / 2.3))),
+        loop_share=round((1 + most(alike, 2 * settings.loop_share - 1)) / 2, 4),
+        leak_units=max(4, round(1.3 * most(shared, settings.leak_units / 1.3))),
+        least_share=round(min(1.0, 0.7 * float(low)), 4),
+        most_share=round(max(1.0, 1.44 * float(high)), 4),
+    )
+
+
 def find_detours(guide: Guide) -> list[Finding]:
     """Phones that a guided attempt skipped, or went back to."""
     spoken = guide.spans()[:, 1] > 0
@@ -136,9 +178,21 @@ def _stuck(codes: Tokens, settings: DetectorSettings) -> list[Finding]:
 
 
 def _loop(codes: Tokens, phones: Tokens, settings: DetectorSettings) -> list[Finding]:
-    """The stretch that is most like the one before it: unit by unit (at any pace), or token by token (some differ)."""
-    if shifted_match(phones, SHARED_PHONES, 1.0, (2, len(phones))) is not None:
+    found = _most_alike(codes, phones, settings)
+    if found is None:
         return []
+    share, period, name = found
+    return [Finding("loop", _excess(share, settings.loop_share), f"{share:.0%} equal to {period} {name} before")]
+
+
+def _most_alike(codes: Tokens, phones: Tokens, settings: DetectorSettings) -> tuple[float, int, str] | None:
+    """The stretch that is most like the one before it: unit by unit (at any pace), or token by token (some differ).
+
+    Returns:
+        Share of equal ones, the period, and of what; None below the least share, or where the text repeats itself.
+    """
+    if shifted_match(phones, SHARED_PHONES, 1.0, (2, len(phones))) is not None:
+        return None
     units = codes[_runs(codes)[0]]
     min_units, share, longest = settings.loop_units, settings.loop_share, settings.longest_loop
     paced = shifted_match(units, min_units, share, (2, longest))
@@ -146,10 +200,7 @@ def _loop(codes: Tokens, phones: Tokens, settings: DetectorSettings) -> list[Fin
         codes, round(min_units * TOKENS_PER_UNIT), share, (SHORTEST_TIMED, round(longest * TOKENS_PER_UNIT))
     )
     found = max(filter(None, (paced, timed)), default=None)
-    if found is None:
-        return []
-    name = "units" if found == paced else "tokens"
-    return [Finding("loop", _excess(found[0], share), f"{found[0]:.0%} equal to {found[1]} {name} before")]
+    return None if found is None else (*found, "units" if found == paced else "tokens")
 
 
 def shifted_match(units: Tokens, min_length: int, share: float, periods: tuple[int, int]) -> tuple[float, int] | None:

@@ -35,6 +35,8 @@ class Piece:
         attempts: number of attempts.
         findings: of the detector in the attempt that was kept.
         spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not guided.
+        codes: semantic tokens of the attempt that was kept, int64 (tokens,).
+        first: those of the first attempt.
     """
 
     text: str
@@ -42,6 +44,8 @@ class Piece:
     attempts: int
     findings: tuple[Finding, ...]
     spans: Tokens | None = None
+    codes: Tokens | None = None
+    first: Tokens | None = None
 
 
 @dataclass

@@ -316,12 +316,14 @@ class Synthesizer:
         The first attempt does not depend on the number of attempts.
         """
         best: _Attempt | None = None
+        first: Tokens | None = None
         for number in range(sentence.options.attempts):
             rng = np.random.Generator(np.random.Philox([*seed, number] if number else seed))
             with speech.timed("gpt_ms"):
                 request = token_request(sentence, rng, self.backend)
                 codes = yield request
             attempt = self._attempt(sentence, codes, rng, request.guide)
+            first = codes if first is None else first
             if listener is not None:  # all attempts: otherwise an unheard one would seem the better one
                 attempt.wave = self._waveform(attempt, sentence, speech)
                 attempt.findings += listener(
@@ -336,7 +338,8 @@ class Synthesizer:
             log.warning("%r: no end after %d tokens, cut there", text, len(best.codes))
             speech.truncated += 1
         speech.tokens += len(best.codes)
-        speech.pieces.append(Piece(text, len(best.codes), number + 1, tuple(best.findings), best.spans))
+        findings = tuple(best.findings)
+        speech.pieces.append(Piece(text, len(best.codes), number + 1, findings, best.spans, best.codes, first))
         return best.wave if best.wave is not None else self._waveform(best, sentence, speech)
 
     def _attempt(

@@ -107,8 +107,7 @@ def open_bundle(
     description, folder = read_bundle(bundle)
     files = encoder_files(folder, description, root, encoders)
     networks, lexicon = BundleEncoders(files, description, threads), user_lexicon(root)
-    if description.get("polyphones") == G2PW_MODEL:
-        lexicon = _with_polyphones(lexicon, asset_finder(root))
+    lexicon = with_polyphones(lexicon, description.get("polyphones", ""), asset_finder(root))
     encode_text = files.text_encoder(threads)
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
     reference = None if clip is None else _read(reader, clip)
@@ -202,7 +201,7 @@ def with_trained_polyphones(lexicon: Lexicon, features: Path, find: Callable[[st
         features: of the training; the column ``polyphones`` of its manifest names the model.
         find: opens fetched models; None: none.
     """
-    return _with_polyphones(lexicon, find) if trained_polyphones(features) == G2PW_MODEL else lexicon
+    return with_polyphones(lexicon, trained_polyphones(features), find)
 
 
 def trained_polyphones(features: Path) -> str:
@@ -213,10 +212,13 @@ def trained_polyphones(features: Path) -> str:
     return G2PW_MODEL if any(row.get("polyphones") == G2PW_MODEL for row in rows) else ""
 
 
-def _with_polyphones(lexicon: Lexicon, find: Callable[[str], Asset] | None) -> Lexicon:
+def with_polyphones(lexicon: Lexicon, name: str, find: Callable[[str], Asset] | None) -> Lexicon:
+    """The lexicon with the named model, see :func:`with_trained_polyphones`; an empty name: none."""
+    if name != G2PW_MODEL:
+        return lexicon
     try:
         if find is None:
-            raise AssetError(f"{G2PW_MODEL}: not given", "evaluate reads Chinese by the dictionary")
+            raise AssetError(f"{G2PW_MODEL}: not given")
         model, vocabulary = find(G2PW_MODEL), find(BERT)
     except AssetError as error:
         log.warning(

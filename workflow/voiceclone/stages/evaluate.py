@@ -22,12 +22,28 @@ class EvaluateSettings(Block):
         description="Most held-out utterances to evaluate; they are chosen by hash, so they do not move.",
     )
     fixed: int = Field(12, ge=0, le=1000, description="Most fixed sentences per language of the voice.")
+    mixed: int = Field(0, ge=0, le=1000, description="Most sentences in a language of the voice with words of another.")
+    cross_lingual: int = Field(
+        0, ge=0, le=1000, description="Most fixed sentences in each language that the voice has no data in."
+    )
+    sentences: tuple[str, ...] = Field(
+        (),
+        description="Your own lists, which are spoken whole: files of one sentence a line, or id and sentence with a "
+        "tab between, or meta.lst of seed-tts-eval. NAME.LANGUAGE.txt or LANGUAGE/NAME.txt says the language; left "
+        "out: that of a voice with one.",
+    )
     centroid_utterances: int = Field(
         40, ge=1, le=1000, description="Training utterances whose mean embedding represents the speaker."
     )
     beam_size: int = Field(5, ge=1, le=20, description="Beam width of the speech recogniser that scores the words.")
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Resamples of each bootstrap interval.")
-    seed: int = Field(0, ge=0, description="Seed of the synthesis and of the bootstrap.")
+    seed: int = Field(0, ge=0, description="First seed of the synthesis, and that of the resampling.")
+    seeds: int = Field(
+        2, ge=1, le=20, description="Seeds with which each sentence is spoken; figures are means over them."
+    )
+    attempts: int = Field(
+        3, ge=1, le=100, description="Attempts at a suspicious sentence, as many as whoever speaks with it allows."
+    )
     max_error_rate_loss: float = Field(
         0.1,
         ge=0,
@@ -55,9 +71,19 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
     )
-    parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
     parser.add_argument(
-        "--assets", type=Path, nargs="+", required=True, help="asset.json of each measuring model, and of BERT"
+        "--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt and mixed.txt with 'id<TAB>text' lines"
+    )
+    parser.add_argument(
+        "--recordings", type=Path, nargs="*", default=[], help="metrics.tsv of the recordings; none for themselves"
+    )
+    parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="pronunciation tables, LANGUAGE.tsv")
+    parser.add_argument(
+        "--assets",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="asset.json of each measuring model, and of those that read Chinese text",
     )
     parser.add_argument("--output-dir", type=Path, required=True)
 
@@ -66,28 +92,34 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
     from voiceclone.assets import open_asset
     from voiceclone.evaluation.evaluate import evaluate_target
     from voiceclone.evaluation.measure import meter_assets
+    from voiceclone.evaluation.target import target_lexicon
 
     assets = [open_asset(path) for path in args.assets]
-    bert = next((asset for asset in assets if asset.kind == "bert"), None)
+    readers = {asset.kind: asset for asset in assets if asset.kind in ("bert", "g2p")}
+    bundle = args.bundle[0] if args.bundle else None
+    by_name = {asset.name: asset for asset in readers.values()}
     evaluate_target(
         args.target,
         args.features_dir,
         args.corpus,
         args.models_dir,
-        args.bundle[0] if args.bundle else None,
+        bundle,
         args.sentences,
-        meter_assets([asset for asset in assets if asset is not bert]),
+        meter_assets([asset for asset in assets if asset.kind not in readers]),
         args.output_dir,
         settings,
         threads=args.threads,
         label=f"{args.speaker} · evaluate {args.target}",
-        bert=bert,
+        bert=readers.get("bert"),
         baseline=args.baseline[0] if args.baseline else None,
+        lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, by_name),
+        recordings=args.recordings[0] if args.recordings else None,
     )
 
 
 def models(config: Any) -> list[str]:
-    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", config.features.bert]
+    readers = [config.features.bert, config.features.polyphones]
+    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", *readers]
 
 
 STAGE = Stage(

@@ -75,9 +75,9 @@ def read_lines(texts: Iterable[Path], max_characters: int, held_out: frozenset[s
 
 
 def read_held_out(tables: Iterable[Path]) -> frozenset[str]:
-    """The sentences of evaluation lists: those of ``id<tab>text`` and of a plain line each."""
-    lines = (line for path in tables for line in read_user_text(path).splitlines())
-    return frozenset(line.rsplit("\t", 1)[-1].strip() for line in lines if not line.startswith("#"))
+    """The sentences of evaluation lists: the second column, or the line where there is only one."""
+    lines = (line.split("\t") for path in tables for line in read_user_text(path).splitlines())
+    return frozenset(cells[min(1, len(cells) - 1)].strip() for cells in lines if not cells[0].startswith("#"))
 
 
 def plan(sentences: Sequence[str], settings: TeacherSettings, model: str) -> Iterator[Line]:

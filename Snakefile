@@ -30,6 +30,7 @@ localrules:
     teachers,
     report,
     collect_report,
+    evaluate_all,
 
 
 rule all:

@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.report_fixture import NASTY, make_results
+from tests.support.report_fixture import NASTY, TARGETS, build, make_results
 
 from voiceclone.evaluation.select import Candidate, Choice, grid
 from voiceclone.files import read_json, read_tsv, write_json
 from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.report.collect import collect_report
-from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate
-from voiceclone.report.page import build_report, trained_from_scratch
+from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate, text_latency
+from voiceclone.report.page import trained_from_scratch
 from voiceclone.report.words import duration, plain_words
-from voiceclone.stages.report import ReportSettings
-
-TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32", "onnx-int8"]
-
-
-def build(results: Path, targets: Sequence[str] = TARGETS, **settings: object) -> str:
-    root = results.parent
-    assets = sorted((root.parent / "resources" / "models").glob("*/asset.json"))
-    build_report(
-        results,
-        results / "report.html",
-        results / "provenance.json",
-        root / "config.json",
-        targets,
-        assets,
-        ReportSettings.model_validate(settings),
-        Path(__file__).parents[2],
-    )
-    return (results / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +141,24 @@ def test_chart_draws_marks_and_keeps_the_last_point() -> None:
     assert line_chart("flat", {"train": [(1.0, 2.0), (2.0, 2.0)]}).count("polyline") == 2
     assert ticks(0, 10) == [0.0, 2.5, 5.0, 7.5, 10.0]
     assert histogram("lengths", [0.5, 1.5, 1.7]).count("<rect") == 2 and histogram("none", []) == ""
+
+
+def test_time_of_text_by_step_where_it_was_measured() -> None:
+    measured = {"text_ms": "10", "normalise_ms": "1", "g2p_ms": "2", "polyphones_ms": "3", "bert_ms": "3.5"}
+    tables = {"torch-fp32": [measured, {"text_ms": "9"}], "onnx-fp32": [{"text_ms": "9"}]}
+    assert text_latency(tables) == [{"target": "torch-fp32", "cells": pytest.approx([10, 1, 2, 3, 3.5, 0.5])}]
+
+
+def test_chart_of_quality_speed_and_size(html: str) -> None:
+    figures = re.findall(r'<figure data-trade-off="(\w+)"( hidden)?>(.*?)</figure>', html)
+    shown = [("distillmos", ""), *((name, " hidden") for name in ("similarity_campplus", "cer", "wer"))]
+    assert [(name, hidden) for name, hidden, _ in figures] == shown
+    bubble = r'cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"/><text [^>]*>([^<]*)</text><title>[^<]*real-time factor'
+    places = {name: (float(x), float(y), float(r)) for x, y, r, name in re.findall(bubble, figures[0][2])}
+    assert set(places) == {"Trained model", "onnx-fp32", "onnx-int8"}
+    assert places["onnx-int8"][0] < places["onnx-fp32"][0] < places["Trained model"][0]  # faster is to the left
+    assert places["onnx-int8"][2] < places["onnx-fp32"][2] == places["Trained model"][2] == 20.0  # 0.31 of the size
+    assert places["onnx-int8"][1] > places["Trained model"][1]  # a little less natural
 
 
 def test_spectrogram_shows_a_tone_at_its_height(tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ import soundfile
 from voiceclone.assets import open_asset
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
+from voiceclone.sound import accompaniment
 from voiceclone.sound.accompaniment import Accompaniment, moving_tones
+from voiceclone.sound.clean import Judge
 from voiceclone.sound.io import Waveform, read_audio, resample
 from voiceclone.sound.separate import Toolbox, apply_chain, separate_speaker, separate_take
+from voiceclone.stages.clean import JUDGES, open_judge
 from voiceclone.stages.separate import SeparateSettings
 
 RATE = 16_000
@@ -173,8 +176,11 @@ def test_auto_finds_music_and_leaves_the_rest(
     }
     folder, takes = speaker(tmp_path, {key: (0.5 * sound, rate) for key, sound in sounds.items()})
     output = tmp_path / "separated" / "manifest.tsv"
-    separate_speaker(folder, takes, output, SeparateSettings(), open_asset(asset("spleeter-2stems")))
+    judges = {name: open_asset(asset(name)) for name in JUDGES}
+    spleeter = open_asset(asset("spleeter-2stems"))
+    separate_speaker(folder, takes, output, SeparateSettings(), spleeter, open_judge=lambda: open_judge(judges))
     rows = {row["take"]: row for row in read_tsv(output)}
+    assert [key for key, row in rows.items() if "DNSMOS OVRL" in row["note"]] == ["jazz", "strings"]
     assert {key for key, row in rows.items() if row["separated"] == "true"} == {"jazz", "strings"}
     assert float(rows["jazz"]["accompaniment_db"]) < 8 < float(rows["clean"]["accompaniment_db"])
     assert rows["jazz"]["chain"] == "spleeter" and rows["clean"]["chain"] == ""
@@ -218,3 +224,51 @@ def test_audio_separator_works_offline(
     assert result_rate == rate and len(result) == len(noisy)
     pause = slice(0, int(0.2 * rate))
     assert np.square(result[pause]).mean() < np.square(noisy[pause]).mean()
+
+
+@dataclass
+class Scores:
+    """A judge's models whose answers are known: quality in the order asked, and the likeness of any two sounds."""
+
+    quality: list[float]
+    likeness: float = 0.9
+
+    def score(self, samples: Waveform, rate: int) -> dict[str, float]:
+        return {"ovrl": self.quality.pop(0)}
+
+    def embed(self, samples: Waveform, rate: int) -> Waveform:
+        self.turn = not getattr(self, "turn", False)
+        return np.float32([1, 0] if self.turn else [self.likeness, np.sqrt(1 - self.likeness**2)])
+
+
+@pytest.mark.parametrize("mode", ["always", "auto"])
+@pytest.mark.parametrize(
+    ("scores", "kept", "note"),
+    [
+        (Scores([2.0, 3.0]), True, "DNSMOS OVRL 2.00 to 3.00, speaker similarity 0.90"),
+        (Scores([3.0, 2.0]), False, "separation undone: DNSMOS OVRL fell from 3.00 to 2.00"),
+        (Scores([2.0, 3.0], 0.4), False, "separation undone: speaker similarity 0.40 is below 0.60"),
+    ],
+)
+def test_a_separation_that_does_harm_is_undone(
+    mode: str, scores: Scores, kept: bool, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accompaniment, "MUSIC_TONALITY", 0.0)
+    samples, models = noise(2), Scores(list(scores.quality), scores.likeness)
+    tools = Toolbox([Half()], Half() if mode == "auto" else None)
+    settings = SeparateSettings(mode=mode, threshold_db=60)
+    judge = Judge(models, models)  # type: ignore[arg-type]
+    mono, _, cells = separate_take(samples, RATE, settings, tools, open_judge=lambda: judge)
+    centred = samples[:, 0] - samples.mean()
+    assert cells["separated"] is kept and note in cells["note"]
+    assert mono == pytest.approx(centred * (0.5 if kept else 1.0), abs=1e-5)
+
+
+def test_takes_that_are_left_alone_are_not_judged() -> None:
+    def refuse() -> Judge:
+        raise AssertionError("the models were loaded")
+
+    quiet = Toolbox([Half()], Half(value=1.0))  # all voice: nothing to take out
+    assert separate_take(noise(2), RATE, SeparateSettings(), quiet, open_judge=refuse)[2]["separated"] is False
+    never = SeparateSettings(mode="never")
+    assert separate_take(noise(2), RATE, never, Toolbox((), None), open_judge=refuse)[2]["separated"] is False

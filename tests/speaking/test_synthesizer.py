@@ -160,6 +160,7 @@ def test_length_is_bounded_and_said(voice: Path) -> None:
     speech = Synthesizer.from_bundle(voice / "bundle").say("Yes.", max_tokens_per_phone=0.1, attempts=1)
     assert speech.tokens <= 26
     assert set(speech.timings) == {"text_ms", "gpt_ms", "decoder_ms", "post_ms"}
+    assert 0 < speech.text_parts["g2p_ms"] <= sum(speech.text_parts.values()) <= speech.timings["text_ms"]
 
 
 def test_nothing_to_say_is_an_error(voice: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from voiceclone.corpus.build import COLUMNS as CORPUS_COLUMNS
 from voiceclone.evaluation.evaluate import COLUMNS as METRIC_COLUMNS
 from voiceclone.evaluation.summary import summarise_rows
 from voiceclone.files import write_json, write_jsonl, write_tsv
+from voiceclone.report.page import build_report
 from voiceclone.sound.io import Waveform, read_mono, write_flac
 from voiceclone.stages.evaluate import EvaluateSettings
+from voiceclone.stages.report import ReportSettings
 
+TARGETS = ["recordings", "resynthesis", "torch-fp32", "onnx-fp32", "onnx-int8"]
 NASTY = '<script>alert("x")</script>'
 TEXTS = [
     "Printing, in the only sense with which we are at present concerned, differs from most arts.",
@@ -382,3 +386,20 @@ def make_results(results: Path, speech: Path | None = None, heldout: int = 1, pr
             {"name": name, "kind": "quality", "licence": licence, "digest": "ab" * 16, "files": {}},
         )
     return results
+
+
+def build(results: Path, targets: Sequence[str] = TARGETS, **settings: object) -> str:
+    """Make the page of a voice of :func:`make_results` and return it."""
+    root = results.parent
+    assets = sorted((root.parent / "resources" / "models").glob("*/asset.json"))
+    build_report(
+        results,
+        results / "report.html",
+        results / "provenance.json",
+        root / "config.json",
+        targets,
+        assets,
+        ReportSettings.model_validate(settings),
+        Path(__file__).parents[2],
+    )
+    return (results / "report.html").read_text(encoding="utf-8")

@@ -22,13 +22,13 @@ from voiceclone.speaking.tokens import DecodingLoop, TokenRequest
 CODES = 16  # of the packed base voice
 
 
-def make_voice(root: Path, sovits: SoVITSConfig | None = None) -> Path:
-    """Write ``models`` (nano, said to come from a base voice) and ``features`` below a folder; returns it."""
+def make_voice(root: Path, sovits: SoVITSConfig | None = None, gpt: GPTConfig | None = None) -> Path:
+    """Write ``models`` (nano if left out, said to be of a base voice) and ``features`` below a folder; returns it."""
     sovits = sovits or SoVITSConfig.nano()
     torch.manual_seed(0)
     (root / "models").mkdir(parents=True)
     (root / "features").mkdir()
-    for name, model in (("gpt", TextToSemantic(GPTConfig.nano())), ("sovits", SoVITS(sovits))):
+    for name, model in (("gpt", TextToSemantic(gpt or GPTConfig.nano())), ("sovits", SoVITS(sovits))):
         tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
         save_torch(tensors, root / "models" / f"{name}.safetensors")
         write_json(

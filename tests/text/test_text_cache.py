@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from voiceclone.listeners.bert import BertEncoder, LazyBert
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon
+from voiceclone.text.stopwatch import PARTS, measuring
 
 CHARACTERS = "你好世界今天气很不错我们去公园吧,.?"
 
@@ -60,6 +62,38 @@ def test_the_oldest_goes_first() -> None:
     for text in ("One.", "Two.", "One.", "Three.", "One.", "Two."):
         frontend.read(text, "en")
     assert (frontend.asked, frontend.found) == (6, 2)
+
+
+class SlowPolyphones:
+    """Leaves every character to the dictionary, after 20 ms."""
+
+    name, digest = "slow", "0"
+
+    def read(self, texts: Sequence[str]) -> list[list[str | None]]:
+        time.sleep(0.02)
+        return [[None] * len(text) for text in texts]
+
+
+def slow_bert(phones: Phones) -> np.ndarray:
+    time.sleep(0.03)
+    return np.zeros((1024, len(phones.symbols)), np.float32)
+
+
+def test_each_step_of_reading_has_its_own_time() -> None:
+    frontend = CachedFrontend(Lexicon({}, SlowPolyphones()), slow_bert)
+    frontend.features(frontend.read("银行在哪里？", "zh"))  # loads dictionaries; nobody measures
+    parts, began = dict.fromkeys(PARTS, 0.0), time.perf_counter()
+    with measuring(parts):
+        frontend.features(frontend.read("我在2024年去过银行。", "zh"))
+    whole = (time.perf_counter() - began) * 1000
+    assert parts["polyphones_ms"] >= 20 and parts["bert_ms"] >= 30
+    assert min(parts.values()) > 0 and sum(parts.values()) <= whole
+    assert parts["g2p_ms"] <= whole - 50  # without the model that it asks
+    kept = dict(parts)
+    with measuring(parts):
+        frontend.features(frontend.read("我在2024年去过银行。", "zh"))  # from the cache
+    frontend.read("We left in 2024.", "en")  # nobody measures
+    assert parts == kept
 
 
 def test_an_error_is_not_kept() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 #: files; and pages and records that quote run times (their figures lie in tables that are compared).
 VIEWS = re.compile(
     r"(^|/)(tensorboard|logs|benchmarks|\.locks)/|\.lock$|(^|/)lock$"
-    r"|(^|/)(runs\.jsonl|contents\.tsv|\.inventory\.json|report\.html|provenance\.json)$|(^|/)report/index\.html$"
+    r"|(^|/)((runs|evaluations)\.jsonl|contents\.tsv|\.inventory\.json|report\.html|provenance\.json)$"
+    r"|(^|/)report/index\.(html|csv)$"
 )
 #: Times of day, durations and memory, by the names that tables and records have for them.
 CLOCKS = re.compile(r"time|started|resumes|rtf|timings|first_audio_ms|peak_memory_mb|tokens_per_second|ratio|\w+_ms")

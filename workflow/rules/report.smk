@@ -48,7 +48,8 @@ rule collect_report:
     input:
         all_voices,
     output:
-        report("results/report/index.html", caption="../report/index.rst", category="Voices"),
+        page=report("results/report/index.html", caption="../report/index.rst", category="Voices"),
+        table="results/report/index.csv",
     log:
         "results/logs/collect_report.log",
     benchmark:
@@ -62,8 +63,15 @@ rule collect_report:
     params:
         runtime=RUNTIME,
     shell:
-        "exec python scripts/collect_report.py --speakers {input} --output {output}"
+        "exec python scripts/collect_report.py --speakers {input} --output {output.page}"
         " --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
+rule evaluate_all:
+    """Every speaker, every target, and how each moved since earlier runs."""
+    input:
+        "results/report/index.html",
+        "results/report/index.csv",
 
 
 for name in untaken(SPEAKERS):

@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,104 @@ def line_chart(
             continue
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
         parts.append(f'<polyline class="line s{number}" points="{path}"><title>{escape(name)}</title></polyline>')
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+def trend_chart(
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float, str, str]]],
+    width: int = 260,
+    height: int = 110,
+) -> Markup:
+    """Values from run to run, a dot for each. A point: number of the run, value, style class, words on hovering."""
+    lines = {name: points for name, points in series.items() if points}
+    if not lines:
+        return Markup("")
+    values = [point[1] for points in lines.values() for point in points]
+    last = max(point[0] for points in lines.values() for point in points)
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.15 or abs(high) * 0.1 or 1.0
+    low, high = low - margin, high + margin
+    left, right, top, bottom = 40, width - 10, 8, height - 8
+
+    def place(point: tuple[float, float, str, str]) -> tuple[float, float]:
+        x = left + 8 + point[0] / last * (right - left - 8) if last else (left + right) / 2
+        return x, bottom - (point[1] - low) / (high - low) * (bottom - top)
+
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)} from run to run">'
+    ]
+    for value in ticks(low, high, 3):
+        y = bottom - (value - low) / (high - low) * (bottom - top)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short(value)}</text>')
+    for number, (name, points) in enumerate(lines.items(), start=1):
+        places = [place(point) for point in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline class="line s{number}" points="{path}"/>')
+        for (x, y), (_, _, state, words) in zip(places, points, strict=True):
+            style, radius = f"dot s{number} {state}".strip(), 4 if state else 3
+            parts.append(
+                f'<circle class="{escape(style)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
+                f"<title>{escape(name)} · {escape(words)}</title></circle>"
+            )
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+@dataclass(frozen=True)
+class Bubble:
+    """A target in :func:`trade_off`: its name, seconds of computing per second of speech, quality, size in bytes."""
+
+    name: str
+    rtf: float
+    quality: float
+    size: float
+    words: str
+
+
+def trade_off(title: str, bubbles: Sequence[Bubble], width: int = 640, height: int = 300) -> Markup:
+    """Quality upwards over computing time to the right, on a logarithmic axis; areas are proportional to size."""
+    left, right, top, bottom = 52, width - 110, 26, height - 34
+    quality = [bubble.quality for bubble in bubbles]
+    margin = (max(quality) - min(quality)) * 0.2 or abs(quality[0]) * 0.1 or 1.0
+    low, high = min(quality) - margin, max(quality) + margin
+    times = [math.log10(max(bubble.rtf, 1e-4)) for bubble in bubbles]
+    start, end = min(times) - 0.15, max(times) + 0.15
+    largest = max(bubble.size for bubble in bubbles) or 1.0
+
+    def x_of(time: float) -> float:
+        return left + (time - start) / (end - start) * (right - left)
+
+    def y_of(value: float) -> float:
+        return bottom - (value - low) / (high - low) * (bottom - top)
+
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)} against speed">'
+    ]
+    for value in ticks(low, high):
+        y = y_of(value)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short(value)}</text>')
+    steps = [math.log10(factor * 10.0**power) for power in range(-4, 4) for factor in (1, 2, 5)]
+    for step in (step for step in steps if start <= step <= end):
+        x = x_of(step)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{short(10**step)}</text>')
+    parts.append(f'<text class="tick" x="{left}" y="{top - 12}">{escape(title)}</text>')
+    parts.append(
+        f'<text class="tick" x="{right}" y="{height - 4}" text-anchor="end">'
+        "seconds of computing per second of speech (left is faster)</text>"
+    )
+    for bubble, time in sorted(zip(bubbles, times, strict=True), key=lambda pair: -pair[0].size):
+        radius = 4 + 16 * math.sqrt(bubble.size / largest)
+        x, y = x_of(time), y_of(bubble.quality)
+        parts.append(
+            f'<g class="bubble"><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
+            f'<text x="{x + radius + 5:.1f}" y="{y + 4:.1f}">{escape(bubble.name)}</text>'
+            f"<title>{escape(bubble.words)}</title></g>"
+        )
     parts.append("</svg>")
     return Markup("".join(parts))
 

@@ -13,10 +13,19 @@ import numpy as np
 import soundfile
 from markupsafe import Markup
 
+from voiceclone.evaluation.comparison import compared_targets
 from voiceclone.evaluation.metrics import METRICS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN
-from voiceclone.report.charts import data_uri, histogram, line_chart, spectrogram_png, timeline
+from voiceclone.report.charts import (
+    Bubble,
+    data_uri,
+    histogram,
+    line_chart,
+    spectrogram_png,
+    timeline,
+    trade_off,
+)
 from voiceclone.report.words import (
     LABELS,
     MODELS,
@@ -30,6 +39,7 @@ from voiceclone.report.words import (
     target_name,
 )
 from voiceclone.stages.report import ReportSettings
+from voiceclone.text.stopwatch import PARTS
 
 
 def optional_table(path: Path) -> list[Row]:
@@ -297,6 +307,46 @@ def tiles(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     if summary.get("size_bytes"):
         found.append({"value": megabytes(summary["size_bytes"]), "title": f"size of {target_name(target)}"})
     return found
+
+
+def text_latency(tables: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
+    """Mean milliseconds of text per sentence by step, of the targets whose tables have them: ``target``, ``cells``.
+
+    The last cell is what no step has: segmenting, and looking up what was read before.
+    """
+    rows = []
+    for target, table in tables.items():
+        read = [row for row in table if row.get("text_ms") and all(row.get(part) for part in PARTS)]
+        if read:
+            parts = [float(np.mean([float(row[part]) for row in read])) for part in PARTS]
+            whole = float(np.mean([float(row["text_ms"]) for row in read]))
+            rows.append({"target": target, "cells": [whole, *parts, max(whole - sum(parts), 0.0)]})
+    return rows
+
+
+#: Qualities that the chart of quality, speed and size can show; the first at once.
+QUALITIES = ("distillmos", "similarity_campplus", "cer", "wer")
+
+
+def trade_offs(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One chart of all targets that speak text for each quality: ``name``, ``title`` and ``svg``."""
+    charts = []
+    for metric in (metric for name in QUALITIES for metric in METRICS if metric.name == name):
+        bubbles = []
+        for target in compared_targets(summaries):
+            summary = summaries[target]
+            rtf, size = summary["metrics"].get("rtf"), summary.get("size_bytes")
+            quality = summary.get(metric.name) or summary["metrics"].get(metric.name)
+            if rtf and size and quality:
+                words = f"{target_name(target)}: {metric.title} {figure(quality['value'], metric.style)}"
+                words += f", real-time factor {rtf['value']:.2f}, {megabytes(size)}"
+                value = 100 * quality["value"] if metric.style == "percent" else quality["value"]
+                bubbles.append(Bubble(target_name(target), rtf["value"], value, size, words))
+        if bubbles:
+            better = "lower is better" if metric.better == "low" else "higher is better"
+            svg = trade_off(f"{metric.title}{', %' if metric.style == 'percent' else ''} ({better})", bubbles)
+            charts.append({"name": metric.name, "title": metric.title, "svg": svg})
+    return charts
 
 
 def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

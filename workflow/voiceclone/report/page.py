@@ -26,8 +26,10 @@ from voiceclone.report.material import (
     optional_table,
     seconds_by_fate,
     take_rows,
+    text_latency,
     tiles,
     timelines,
+    trade_offs,
 )
 from voiceclone.report.words import (
     STATES,
@@ -119,6 +121,8 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
         "comparison": comparison(summaries, tables),
         "trained_target": TRAINED,
+        "trade_offs": trade_offs(summaries),
+        "text_latency": text_latency(tables),
         "threads": summaries.get(TRAINED, {}).get("threads"),
         "tables": tables,
         "cards": cards,

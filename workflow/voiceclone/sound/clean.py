@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -132,8 +132,20 @@ def _rounded(value: float | None, digits: int = 2) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
-def verdict(before: float | None, after: float | None, similarity: float | None, settings: CleanSettings) -> str:
-    """Reason why a denoised take is worse than before, or ""."""
+class Limits(Protocol):
+    """The most that a processed take may lose."""
+
+    @property
+    def dnsmos_loss(self) -> float:
+        """DNSMOS OVRL."""
+
+    @property
+    def similarity(self) -> float:
+        """CAM++ cosine between before and after that must remain."""
+
+
+def verdict(before: float | None, after: float | None, similarity: float | None, settings: Limits) -> str:
+    """Reason why a processed take is worse than before, or ""."""
     if before is not None and after is not None and after < before - settings.dnsmos_loss:
         return f"DNSMOS OVRL fell from {before:.2f} to {after:.2f}"
     if similarity is not None and similarity < settings.similarity:

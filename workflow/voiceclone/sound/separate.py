@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from voiceclone.errors import AssetError, DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns, unescape
 from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments, measure
 from voiceclone.sound.channels import Mix, mix_of
+from voiceclone.sound.clean import Judge, verdict
 from voiceclone.sound.each_take import each_take
 from voiceclone.sound.io import Waveform, read_audio, resample, write_flac
 from voiceclone.stages.separate import SeparateSettings
@@ -98,15 +99,29 @@ def apply_chain(chain: Sequence[Splitter], samples: Waveform, rate: int) -> Wave
     return current.mean(axis=1, dtype=np.float32)
 
 
+def judged(mono: Waveform, voice: Waveform, rate: int, settings: SeparateSettings, judge: Judge) -> tuple[str, str]:
+    """Why a separated voice (frames,) is worse than the take it was in, empty if it is not; and the measures."""
+    before, after, likeness = judge.quality(mono, rate), judge.quality(voice, rate), judge.similarity(mono, voice, rate)
+    measures = [f"DNSMOS OVRL {before:.2f} to {after:.2f}"] if before is not None and after is not None else []
+    measures += [f"speaker similarity {likeness:.2f}"] if likeness is not None else []
+    return verdict(before, after, likeness, settings), ", ".join(measures)
+
+
 def separate_take(
-    samples: Waveform, rate: int, settings: SeparateSettings, tools: Toolbox, mix: Mix | None = None
+    samples: Waveform,
+    rate: int,
+    settings: SeparateSettings,
+    tools: Toolbox,
+    mix: Mix | None = None,
+    open_judge: Callable[[], Judge] = Judge,
 ) -> tuple[Waveform, int, dict[str, Any]]:
-    """Separate one take as the settings say; if a step fails, the take stays as it was, with a note.
+    """Separate one take as the settings say; if a step fails or does harm, the take stays as it was, with a note.
 
     Args:
         samples: float32 (frames, channels), full scale ±1.
         rate: in Hz.
         mix: the channels that carry the voice, as the intake found them; left out: found here.
+        open_judge: gives what compares a separated take with what it was; not called for others.
 
     Returns:
         float32 (frames,) within ±1 at the source's rate clamped to 16-48 kHz, that rate, and the row's cells
@@ -127,7 +142,11 @@ def separate_take(
     mono = kept.mean(axis=1, dtype=np.float32)
     if wanted:
         try:
-            mono = apply_chain(tools.chain, kept, rate)
+            voice = apply_chain(tools.chain, kept, rate)
+            fault, measures = judged(mono, voice, rate, settings, open_judge())
+            wanted = not fault
+            mono = mono if fault else voice
+            notes.append(f"separation undone: {fault}" if fault else measures)
         except DataError as error:
             wanted = False
             notes.append(f"kept as it was: {error.message}")
@@ -154,6 +173,8 @@ def separate_speaker(
     separators: Mapping[str, Asset] | None = None,
     device: str = "cpu",
     label: str = "separate",
+    open_judge: Callable[[], Judge] = Judge,
+    judges: Sequence[Asset] = (),
 ) -> None:
     """Write ``{take}.flac`` beside ``output`` for every take and then ``output``, the manifest.
 
@@ -166,31 +187,44 @@ def separate_speaker(
         separators: assets for audio-separator by name.
         device: of Spleeter's networks.
         label: for progress.
+        open_judge: loads the judge; called once, when the first take was separated.
+        judges: assets that it loads, part of every cache key.
 
     Raises:
         DataError: a recording is missing or no longer the one in the table.
         AssetError: a model the chain names was not given.
     """
     rows = read_tsv(takes, required=("take", "file", "sha256"))
-    assets = digest(_asset_digests(settings, spleeter, separators or {}))
+    assets = digest(_asset_digests(settings, spleeter, separators or {}, judges))
     tools = cache(lambda: open_toolbox(settings, spleeter, separators or {}, device))
+    judge = cache(open_judge)
 
     def make(row: Row, target: Path) -> dict[str, Any]:
-        return _make(folder, row, target, settings, tools())
+        return _make(folder, row, target, settings, tools(), judge)
 
     each_take("separate", rows, output, COLUMNS, settings, assets, make, "separated", label)
 
 
-def _asset_digests(settings: SeparateSettings, spleeter: Asset | None, separators: Mapping[str, Asset]) -> list[str]:
+def _asset_digests(
+    settings: SeparateSettings, spleeter: Asset | None, separators: Mapping[str, Asset], judges: Sequence[Asset]
+) -> list[str]:
     """Digests of the assets that this run may use, without loading a model."""
     if settings.mode == "never":
         return []
     used = [separators[name].digest for name in settings.chain if name in separators]
     gauges = settings.mode == "auto" or "spleeter" in settings.chain
-    return used + ([spleeter.digest] if spleeter is not None and gauges else [])
+    used += [spleeter.digest] if spleeter is not None and gauges else []
+    return used + [asset.digest for asset in judges]
 
 
-def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tools: Toolbox) -> dict[str, Any]:
+def _make(
+    folder: Path,
+    row: Row,
+    target: Path,
+    settings: SeparateSettings,
+    tools: Toolbox,
+    open_judge: Callable[[], Judge],
+) -> dict[str, Any]:
     source = contained_path(folder, unescape(row["file"]))
     if not source.is_file():
         raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is remade")
@@ -198,7 +232,7 @@ def _make(folder: Path, row: Row, target: Path, settings: SeparateSettings, tool
         raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
     samples, rate = read_audio(source)
     mix = replace(Mix.parse(row["mix"]), why=row.get("note", "")) if row.get("mix") else None
-    mono, target_rate, cells = separate_take(samples, rate, settings, tools, mix)
+    mono, target_rate, cells = separate_take(samples, rate, settings, tools, mix, open_judge)
     write_flac(target, mono, target_rate)
     return {
         "take": row["take"],

@@ -15,6 +15,7 @@ from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.speaking.detector import Finding
+from voiceclone.text.stopwatch import PARTS
 
 #: Stages whose milliseconds are measured.
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
@@ -55,6 +56,7 @@ class Speech:
         samples: float32 (n,) within ±1.
         rate: sample rate in Hz.
         timings: milliseconds of each stage of :data:`TIMINGS`.
+        text_parts: of those of the text, milliseconds of each step of :data:`voiceclone.text.stopwatch.PARTS`.
         tokens: semantic tokens, over all pieces.
         truncated: pieces cut at the length limit.
         pieces: its sentences, in order.
@@ -63,6 +65,7 @@ class Speech:
     samples: Floats
     rate: int
     timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMINGS, 0.0))
+    text_parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     tokens: int = 0
     truncated: int = 0
     pieces: list[Piece] = field(default_factory=list)

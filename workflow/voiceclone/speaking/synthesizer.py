@@ -27,6 +27,7 @@ from voiceclone.speaking.tokens import Sentence, SpeechTask, TokenRequest, decod
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
 from voiceclone.text.lexicon import Lexicon
+from voiceclone.text.stopwatch import measuring
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
@@ -267,11 +268,11 @@ class Synthesizer:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
         speech = Speech(np.zeros(0, np.float32), self.sample_rate)
         reference = reference or self.reference
-        with speech.timed("text_ms"):
+        with speech.timed("text_ms"), measuring(speech.text_parts):
             self.text_cache.prepare(pieces, language)
         waves: list[Floats] = []
         for index, piece in enumerate(pieces):
-            with speech.timed("text_ms"):
+            with speech.timed("text_ms"), measuring(speech.text_parts):
                 sentence = self.sentence(piece, language, options, reference)
             waves.append((yield from self._say_sentence(piece, sentence, [seed, index], listener, speech)))
             if on_piece is not None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from voiceclone.sound.clean import Judge
 
 
+#: Models that say if a processed take is better than it was.
+JUDGES = ("dnsmos", "campplus")
+
+
 class CleanSettings(Block):
     """Denoising and loudness of whole takes, with a check that the result is better."""
 
@@ -83,7 +87,7 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
         args.output,
         settings,
         lambda: open_judge(models),
-        [models[name] for name in ("dnsmos", "campplus") if name in models],
+        [models[name] for name in JUDGES if name in models],
         deepfilter=models.get("deepfilternet3"),
         label=f"{args.speaker} · clean",
     )
@@ -91,7 +95,7 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
 
 def models(config: Any) -> list[str]:
     network = config.clean.denoise != "never" and config.clean.method == "deepfilternet3"
-    return ["dnsmos", "campplus", *(["deepfilternet3"] if network else [])]
+    return [*JUDGES, *(["deepfilternet3"] if network else [])]
 
 
 STAGE = Stage(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from voiceclone.stage import Stage, speaker_folder
+from voiceclone.stages.clean import JUDGES, open_judge
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 SPLEETER = "spleeter-2stems"
@@ -34,6 +35,16 @@ class SeparateSettings(Block):
         le=60,
         description="auto: separate when the voice is less than this many dB above the accompaniment.",
     )
+    dnsmos_loss: float = Field(
+        0.05, ge=0, le=4, description="Separation that lowers DNSMOS OVRL by more than this is undone for the take."
+    )
+    similarity: float = Field(
+        0.6,
+        ge=-1,
+        le=1,
+        description="Separation after which the voice is less similar to what it was (CAM++ cosine) is undone for the "
+        "take; lower than for denoising, as music under a voice changes what it is like.",
+    )
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -51,6 +62,7 @@ def run(args: Namespace, settings: SeparateSettings, runtime: RuntimeSettings) -
 
     separators = open_assets(args.assets)
     spleeter = separators.pop(SPLEETER, None)
+    judges = {name: separators.pop(name) for name in JUDGES if name in separators}
     separate_speaker(
         speaker_folder(args),
         args.takes,
@@ -59,6 +71,8 @@ def run(args: Namespace, settings: SeparateSettings, runtime: RuntimeSettings) -
         spleeter=spleeter,
         separators=separators,
         device=choose_device(runtime.device, args.threads),
+        open_judge=lambda: open_judge(judges),
+        judges=list(judges.values()),
         label=f"{args.speaker} · separate",
     )
 
@@ -68,7 +82,7 @@ def models(config: Any) -> list[str]:
         return []
     # Spleeter is also the fast gauge of accompaniment.
     gauge = [SPLEETER] if config.separate.mode == "auto" else []
-    return [*gauge, *(SPLEETER if name == "spleeter" else name for name in config.separate.chain)]
+    return [*gauge, *(SPLEETER if name == "spleeter" else name for name in config.separate.chain), *JUDGES]
 
 
 STAGE = Stage(

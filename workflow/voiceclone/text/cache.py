@@ -15,6 +15,7 @@ from voiceclone.languages import WITH_BERT
 from voiceclone.text.characters import describe
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon
+from voiceclone.text.stopwatch import step
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -123,7 +124,8 @@ class CachedFrontend:
         key = phones.segments
         if (features := self._features.get(key)) is not None:
             return features
-        return self._features.put(key, np.asarray(self._encode(phones)))
+        with step("bert_ms"):
+            return self._features.put(key, np.asarray(self._encode(phones)))
 
     def prepare(self, texts: Sequence[str], language: str) -> list[Phones]:
         """Read all sentences of a text ahead of :meth:`read`, Chinese ones through BERT together.
@@ -141,7 +143,9 @@ class CachedFrontend:
                 if any(segment.language in WITH_BERT for segment in phones.segments)
                 and self._features.get(phones.segments) is None
             }
-            for key, features in zip(lacking, self._encode.encode_all(list(lacking.values())), strict=True):
+            with step("bert_ms"):
+                encoded = self._encode.encode_all(list(lacking.values()))
+            for key, features in zip(lacking, encoded, strict=True):
                 self._features.put(key, features)
         return read
 

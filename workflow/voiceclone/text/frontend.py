@@ -23,6 +23,7 @@ from voiceclone.text.characters import fold, unread
 from voiceclone.text.inline import Mark, parts
 from voiceclone.text.lexicon import Lexicon, is_reading
 from voiceclone.text.segment import split
+from voiceclone.text.stopwatch import step
 from voiceclone.text.symbols import PUNCTUATION, UNKNOWN, symbols_to_ids
 
 LONGEST_TEXT = 10_000
@@ -103,14 +104,18 @@ def _read_run(language: str, text: str, mode: str, lexicon: Lexicon) -> Segment:
     if language == "en" != mode and len(text.strip()) == 1:
         text = text.upper()  # a lone letter is its name
     row, reader, words = LANGUAGES[language], _reader(language), lexicon.words(language)
-    lost = _lost(language, text, reader, lexicon)
-    if row.by_syllable:
-        normalised = _without(reader.normalise(text), lost)
-        context = (lexicon.polyphones,) if row.bert else ()
-        symbols, word2ph = reader.to_symbols(normalised, words, *context)
-        return Segment(language, normalised, symbols, word2ph, lost)
-    normalised = reader.normalise(_without(text, lost))
-    return Segment(language, normalised, reader.to_symbols(normalised, words), None, lost)
+    with step("normalise_ms"):
+        lost = _lost(language, text, reader, lexicon)
+        if row.by_syllable:
+            normalised = _without(reader.normalise(text), lost)
+        else:
+            normalised = reader.normalise(_without(text, lost))
+    with step("g2p_ms"):
+        if row.by_syllable:
+            context = (lexicon.polyphones,) if row.bert else ()
+            symbols, word2ph = reader.to_symbols(normalised, words, *context)
+            return Segment(language, normalised, symbols, word2ph, lost)
+        return Segment(language, normalised, reader.to_symbols(normalised, words), None, lost)
 
 
 def _read_mark(mark: Mark, mode: str) -> Segment:

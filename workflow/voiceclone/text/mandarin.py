@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from voiceclone.errors import DataError
 from voiceclone.text.mandarin_normalise import HAN, normalise, write_out
 from voiceclone.text.packages import table
+from voiceclone.text.stopwatch import step
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS
 from voiceclone.text.tone_sandhi import Word, apply_sandhi, merge_words
 
@@ -210,7 +211,9 @@ def _ask(clauses: Sequence[str], polyphones: PolyphoneReader) -> list[list[str |
     spoken = [index for index, clause in enumerate(clauses) if clause[0] not in PUNCTUATION]
     marks = [*clauses[1:], ""]
     asked = [clauses[index] + (marks[index] if marks[index][:1] in PUNCTUATION else "") for index in spoken]
-    return [row[: len(clauses[index])] for index, row in zip(spoken, polyphones.read(asked), strict=True)]
+    with step("polyphones_ms"):
+        read = polyphones.read(asked)
+    return [row[: len(clauses[index])] for index, row in zip(spoken, read, strict=True)]
 
 
 def _read_clause(clause: str, lexicon: Mapping[str, tuple[str, ...]], known: Sequence[str | None] = ()) -> list[str]:

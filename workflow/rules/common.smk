@@ -181,8 +181,8 @@ def baseline(wildcards):
 
 
 def recorded(wildcards):
-    """The figures of the speaker's recordings, beside which the other targets stand."""
-    return [] if wildcards.target == "recordings" else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
+    """The figures of the speaker's recordings, beside which a bundle stands; the baselines need not wait for them."""
+    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
 
 
 def all_voices(wildcards):

@@ -79,7 +79,7 @@ def pitch(samples: Waveform, rate: int) -> Pitch:
 
 PAUSE_SECONDS = 0.2  # shorter silences are parts of sounds
 CLICK_SECONDS = 0.015  # around a click, which is alone there: glottal pulses come in rows
-CLICK_FACTOR, CLICK_FLOOR = 6.0, 0.05  # 4 in 8 minutes of four speakers
+CLICK_FACTOR, CLICK_FLOOR = 6.0, 0.05  # 4 found in 8 minutes of four speakers
 
 
 def pause_share(samples: Waveform, rate: int) -> float | None:
@@ -109,7 +109,7 @@ def clicks(samples: Waveform, rate: int) -> int:
         return 0
     largest = maximum_filter1d(bend, reach - edge, mode="constant")
     shift = edge + (reach - edge) // 2
-    before, after = np.zeros_like(bend), np.zeros_like(bend)
+    before, after = np.full_like(bend, np.inf), np.full_like(bend, np.inf)  # at the ends nothing is known
     before[shift:], after[:-shift] = largest[:-shift], largest[shift:]
     found = np.flatnonzero((bend > CLICK_FLOOR) & (bend > CLICK_FACTOR * np.maximum(before, after)))
     return int(np.count_nonzero(np.diff(found, prepend=-rate) > edge))

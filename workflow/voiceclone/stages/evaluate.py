@@ -75,7 +75,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt and mixed.txt with 'id<TAB>text' lines"
     )
     parser.add_argument(
-        "--recordings", type=Path, nargs="*", default=[], help="metrics.tsv of the recordings; none for themselves"
+        "--recordings", type=Path, nargs="*", default=[], help="metrics.tsv of the recordings; none for a baseline"
     )
     parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="pronunciation tables, LANGUAGE.tsv")
     parser.add_argument(

@@ -19,7 +19,6 @@ from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.stages.clean import CleanSettings
-from voiceclone.stages.separate import SeparateSettings
 from voiceclone.stages.slice import SliceSettings
 from voiceclone.stages.transcribe import TranscribeSettings
 
@@ -65,12 +64,10 @@ def test_the_fingerprint_of_a_training_is_that_of_earlier_code(tmp_path: Path) -
     ("make", "key"),
     [
         (lambda: item_key("clean", CleanSettings(), "a"), "7506a9ef8fa7c6bb"),
-        (lambda: item_key("separate", SeparateSettings(), "a"), "e1130763890441ca"),
         (lambda: item_key("slice", SliceSettings(), "a"), "f32685a355cbbe0b"),
         (lambda: item_key("transcribe", TranscribeSettings(), "a"), "b46e1412b9bfeb22"),
         (lambda: item_key("takes", None, "a"), "1b6dcce6b2970028"),
         (lambda: item_key("features", {"kind": "phones"}, "a"), "ddc26f55f2e0047b"),
-        (lambda: item_key("evaluate", None, "a"), "2aec143cdeb7dfae"),
     ],
 )
 def test_items_are_kept_under_the_keys_of_earlier_code(make: Callable[[], str], key: str) -> None:

@@ -72,10 +72,9 @@ def test_failed_sentence_counts_as_wholly_wrong() -> None:
     item = Item("en-01", "fixed", "en", "Five words are in here.")
     failed = metrics_row(item, {"failure": "DataError: x"}, failed_measures(item.text, item.language))
     assert (failed["wer"], failed["cer"], failed["word_errors"], failed["audio"]) == (1.0, 1.0, 5, None)
-    right = metrics_row(
-        item, {"seconds": 2.0, "timings": {"gpt_ms": 500.0}}, text_measures(item.text, "five words are in here", "en")
-    )
-    assert (right["wer"], right["rtf"]) == (0.0, 0.25)
+    record = {"seconds": 2.0, "timings": {"gpt_ms": 500.0}, "text_parts": {"g2p_ms": 3.0}}
+    right = metrics_row(item, record, text_measures(item.text, "five words are in here", "en"))
+    assert (right["wer"], right["rtf"], right["g2p_ms"]) == (0.0, 0.25, 3.0)
     for attempts, pace in ((1, 200.0), (2, None)):
         spoken = {"seconds": 4.0, "tokens": 100, "timings": {"gpt_ms": 500.0}, "robustness": {"attempts": attempts}}
         assert metrics_row(item, spoken, {})["tokens_per_second"] == pace

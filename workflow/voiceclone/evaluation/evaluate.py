@@ -181,6 +181,7 @@ def speak_item(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str,
         "first_audio_ms": spoken.first_audio_ms,
         "engine": spoken.engine,
         "robustness": dict(spoken.robustness),
+        "text_parts": dict(spoken.text_parts),
         "peak_memory_mb": peak_memory_mb(),
     }
 
@@ -225,7 +226,8 @@ def metrics_row(
     timings = spoken.get("timings", {})
     seconds, tokens = spoken.get("seconds"), spoken.get("tokens")
     once = spoken.get("robustness", {}).get("attempts", 1) == 1
-    row = {name: measures.get(name) for name in COLUMNS} | dict(timings) | dict(spoken.get("robustness", {}))
+    row = {name: measures.get(name) for name in COLUMNS} | dict(timings)
+    row |= dict(spoken.get("robustness", {})) | dict(spoken.get("text_parts", {}))
     return row | {
         "item": item.id,
         "kind": item.kind,

@@ -54,7 +54,8 @@ def not_measured(target: str, bundle: Path | None) -> str:
 @dataclass(frozen=True)
 class Spoken:
     """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
-    milliseconds to the first sound of a stream, what ran the models, and what :func:`robustness` finds."""
+    milliseconds to the first sound of a stream, what ran the models, what :func:`robustness` finds, and milliseconds
+    per step of the text."""
 
     samples: Waveform
     rate: int
@@ -64,6 +65,7 @@ class Spoken:
     first_audio_ms: float | None = None
     engine: str = ""
     robustness: Mapping[str, float] = field(default_factory=dict)
+    text_parts: Mapping[str, float] = field(default_factory=dict)
 
 
 Voice = Callable[[Item], Spoken]
@@ -221,7 +223,15 @@ def _speaker(synthesizer: Synthesizer, settings: EvaluateSettings, limits: Detec
             first = (time.perf_counter() - began) * 1000
         engine = synthesizer.backend.name
         return Spoken(
-            speech.samples, speech.rate, speech.timings, speech.truncated, speech.tokens, first, engine, found
+            speech.samples,
+            speech.rate,
+            speech.timings,
+            speech.truncated,
+            speech.tokens,
+            first,
+            engine,
+            found,
+            speech.text_parts,
         )
 
     return say

@@ -75,6 +75,9 @@ def test_failed_sentence_counts_as_wholly_wrong() -> None:
     record = {"seconds": 2.0, "timings": {"gpt_ms": 500.0}, "text_parts": {"g2p_ms": 3.0}}
     right = metrics_row(item, record, text_measures(item.text, "five words are in here", "en"))
     assert (right["wer"], right["rtf"], right["g2p_ms"]) == (0.0, 0.25, 3.0)
+    for attempts, pace in ((1, 200.0), (2, None)):
+        spoken = {"seconds": 4.0, "tokens": 100, "timings": {"gpt_ms": 500.0}, "robustness": {"attempts": attempts}}
+        assert metrics_row(item, spoken, {})["tokens_per_second"] == pace
     summary = summarise_rows([failed, right], EvaluateSettings(bootstrap=100))
     assert summary["wer"]["value"] == 0.5 and summary["metrics"]["rtf"]["n"] == 1
 

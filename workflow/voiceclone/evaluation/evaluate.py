@@ -225,6 +225,7 @@ def metrics_row(
     """One row of ``metrics.tsv``; ``seed`` is the first one."""
     timings = spoken.get("timings", {})
     seconds, tokens = spoken.get("seconds"), spoken.get("tokens")
+    once = spoken.get("robustness", {}).get("attempts", 1) == 1
     row = {name: measures.get(name) for name in COLUMNS} | dict(timings)
     row |= dict(spoken.get("robustness", {})) | dict(spoken.get("text_parts", {}))
     return row | {
@@ -236,7 +237,8 @@ def metrics_row(
         "seed": None if seed is None else seed + item.turn,
         "seconds": seconds,
         "rtf": sum(timings.values()) / 1000 / seconds if timings and seconds else None,
-        "tokens_per_second": tokens / timings["gpt_ms"] * 1000 if tokens and timings.get("gpt_ms") else None,
+        # The tokens are those of one attempt, the time is that of all.
+        "tokens_per_second": tokens / timings["gpt_ms"] * 1000 if once and tokens and timings.get("gpt_ms") else None,
         "first_audio_ms": spoken.get("first_audio_ms"),
         "truncated": spoken.get("truncated"),
         "failure": spoken.get("failure"),

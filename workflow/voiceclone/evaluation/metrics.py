@@ -137,7 +137,8 @@ METRICS = (
         "Seconds of computing per second of speech on the machine of this run; below 1 is faster than real time.",
     ),
     Metric(
-        "tokens_per_second", "Tokens per second", "plain", "high", "tokens per second", "measured",
+        "tokens_per_second", "Tokens per second", "plain", "high", "tokens per second",
+        "measured, sentences of one attempt",
         "Semantic tokens that the GPT makes per second; 25 are a second of speech.",
     ),
     Metric(

@@ -11,6 +11,7 @@ rule select:
         semantic="results/{speaker}/features/semantic.safetensors",
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         sentences=selection_sentences,
+        lexicons=lexicons,
         assets=stage_assets("select"),
         settings=settings("select"),
     output:
@@ -38,6 +39,6 @@ rule select:
         runtime=RUNTIME,
     shell:
         "exec python scripts/select_checkpoints.py --speaker {wildcards.speaker} --trained-dir {params.trained_dir}"
-        " --features-dir {params.features_dir} --corpus {input.corpus} --sentences {input.sentences}"
+        " --features-dir {params.features_dir} --corpus {input.corpus} --sentences {input.sentences} --lexicons {input.lexicons}"
         " --assets {input.assets} --models-dir {params.models_dir} --output {output.selection}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -30,6 +30,7 @@ from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono
 from voiceclone.stages.select import SelectSettings
+from voiceclone.text.lexicon import Lexicon
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +207,7 @@ class Listening:
         meters: what measures.
         folder: for sound, pairs and measures.
         bert: encoder of Chinese text.
+        lexicon: the pronunciations that ``say`` has with this voice.
         seed: of the synthesis.
         progress: moved on with each sentence.
     """
@@ -219,11 +221,13 @@ class Listening:
         meters: Meters,
         folder: Path,
         bert: Asset | None,
+        lexicon: Lexicon,
         seed: int,
         progress: Progress,
     ) -> None:
         self._trained, self._features, self._training, self._sentences = trained, features_dir, training, sentences
         self._meters, self._folder, self._bert, self._seed, self._progress = meters, folder, bert, seed, progress
+        self._lexicon = lexicon
         self._speaker: dict[str, Any] | None = None
         self._own = 1.0
         self._open: tuple[Pair, Any] | None = None
@@ -237,14 +241,15 @@ class Listening:
         cache.folder.mkdir(parents=True, exist_ok=True)
         files = [self._file(kind, candidate) for kind, candidate in zip(KINDS, pair, strict=True)]
         manifest = self._features / "manifest.tsv"
-        source = (self._context, *map(sha256_file, [*files, manifest]), item.text, item.language)
+        used = digest([self._lexicon.used_in(item.text)])
+        source = (self._context, *map(sha256_file, [*files, manifest]), item.text, item.language, used)
         sound = cache.folder / f"{item.id}.flac"
-
-        def make() -> dict[str, Any]:
+        found = cache.find(item.id, source)
+        if found is None:
             spoken = speak_item(self._voice(pair, files), item, sound, GENERATED_NOTICE)
-            return self._measure(item, sound, spoken)
-
-        found = cache.get(item.id, source, make)
+            found = self._measure(item, sound, spoken)
+            if "failure" not in spoken:  # what failed may succeed the next time
+                cache.put(item.id, source, found)
         self._progress.update(note=f"GPT {pair[0].name}, SoVITS {pair[1].name}")
         return found
 
@@ -264,7 +269,7 @@ class Listening:
             for kind, file in zip(KINDS, files, strict=True):
                 (folder / f"{kind}.safetensors").symlink_to(file.resolve())
                 (folder / f"{kind}.json").symlink_to((self._trained / f"{kind}.json").resolve())
-            self._open = (pair, self._speaks(trained_voice(self._features, folder, self._bert)))
+            self._open = (pair, self._speaks(trained_voice(self._features, folder, self._bert, self._lexicon)))
         return self._open[1]
 
     def _speaks(self, synthesizer: Any) -> Callable[[Item], Spoken]:
@@ -332,6 +337,7 @@ def select_checkpoints(
     output: Path,
     settings: SelectSettings,
     bert: Asset | None = None,
+    lexicon: Lexicon | None = None,
     threads: int = 1,
     label: str = "select",
 ) -> None:
@@ -347,6 +353,7 @@ def select_checkpoints(
         output: ``selection.json``; sound and measures lie beside it.
         settings: how it is chosen.
         bert: encoder of Chinese text.
+        lexicon: the pronunciations that ``say`` has with this voice.
         threads: CPU threads.
         label: for the progress lines.
     """
@@ -377,7 +384,8 @@ def select_checkpoints(
         folder = output.parent
         progress = Progress(label, len(pairs) * len(items))
         meters = Meters(assets, settings.beam_size, max(1, threads))
-        listen = Listening(trained, features_dir, training, items, meters, folder, bert, settings.seed, progress)
+        words = lexicon or Lexicon()
+        listen = Listening(trained, features_dir, training, items, meters, folder, bert, words, settings.seed, progress)
         choice = choose_by_ear(pairs, [best, last], len(items), settings.first, listen)
         chosen = choice.pair
         found |= {"grid": grid(choice), "rounds": choice.rounds, "sentences": len(items), "weights": WEIGHTS}

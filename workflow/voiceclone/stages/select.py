@@ -37,28 +37,33 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--features-dir", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv")
     parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
-    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of what measures, and of BERT")
+    parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="the user's pronunciations, LANGUAGE.tsv")
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of what measures and reads")
     parser.add_argument("--models-dir", type=Path, required=True, help="folder for the chosen models")
     parser.add_argument("--output", type=Path, required=True, help="selection.json to write")
 
 
 def run(args: Namespace, settings: SelectSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_asset
+    from voiceclone.evaluation.comparison import TRAINED
     from voiceclone.evaluation.measure import meter_assets
     from voiceclone.evaluation.select import select_checkpoints
+    from voiceclone.evaluation.target import target_lexicon
 
     assets = [open_asset(path) for path in args.assets]
-    bert = next((asset for asset in assets if asset.kind == "bert"), None)
+    readers = {asset.kind: asset for asset in assets if asset.kind in ("bert", "g2p")}
+    by_name = {asset.name: asset for asset in readers.values()}
     select_checkpoints(
         args.trained_dir,
         args.features_dir,
         args.corpus,
         args.sentences,
-        meter_assets([asset for asset in assets if asset is not bert]) if assets else None,
+        meter_assets([asset for asset in assets if asset.kind not in readers]) if assets else None,
         args.models_dir,
         args.output,
         settings,
-        bert,
+        readers.get("bert"),
+        target_lexicon(TRAINED, args.features_dir, None, args.lexicons, by_name) if assets else None,
         args.threads,
         f"{args.speaker} · select" if args.speaker else "select",
     )
@@ -67,7 +72,8 @@ def run(args: Namespace, settings: SelectSettings, runtime: RuntimeSettings) -> 
 def models(config: Any) -> list[str]:
     if config.select.by != "ear":
         return []
-    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", config.features.bert]
+    readers = [config.features.bert, config.features.polyphones]
+    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", *readers]
 
 
 STAGE = Stage(

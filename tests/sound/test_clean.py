@@ -193,7 +193,7 @@ def test_deepfilter_frees_real_speech_of_real_noise(
 ) -> None:
     speech, noisy, rate = noisy_take(shared_data, speaker, 5)
     settings = CleanSettings(denoise="always", method="deepfilternet3")
-    judge = open_judge(settings, {name: open_asset(asset(name)) for name in ("dnsmos", "campplus")})
+    judge = open_judge({name: open_asset(asset(name)) for name in ("dnsmos", "campplus")})
     denoiser = make_denoiser(settings, open_asset(asset("deepfilternet3")))
     _, cells = clean_take(noisy, rate, settings, denoiser, judge)
     assert cells["denoised"] is True
@@ -209,6 +209,6 @@ def test_deepfilter_frees_real_speech_of_real_noise(
 def test_a_gate_that_eats_the_voice_is_undone_on_real_speech(asset: Callable[[str], Path], shared_data: Path) -> None:
     speech, _, rate = noisy_take(shared_data, "ljspeech", 40)
     settings = CleanSettings(denoise="always", strength=1.0, dnsmos_loss=0.05)
-    judge = open_judge(settings, {name: open_asset(asset(name)) for name in ("dnsmos", "campplus")})
+    judge = open_judge({name: open_asset(asset(name)) for name in ("dnsmos", "campplus")})
     _, cells = clean_take(speech, rate, settings, make_denoiser(settings, None), judge)
     assert cells["denoised"] is False and "undone" in cells["note"]

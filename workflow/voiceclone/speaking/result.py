@@ -43,9 +43,9 @@ class Piece:
     tokens: int
     attempts: int
     findings: tuple[Finding, ...]
-    spans: Tokens | None = None
-    codes: Tokens | None = None
-    first: Tokens | None = None
+    spans: Tokens | None = field(default=None, compare=False)
+    codes: Tokens | None = field(default=None, compare=False)
+    first: Tokens | None = field(default=None, compare=False)
 
 
 @dataclass

@@ -225,3 +225,6 @@ def test_the_choice_of_checkpoints_is_shown_with_its_grid_and_the_losses_that_wa
     html = build(results)
     assert "GPT last (step 200), SoVITS best (step 100): of 2 pairs" in html
     assert "20 % above its best at step 100" in html
+    by_loss = {"by": "best", "chosen": {"gpt": vars(best), "sovits": vars(best)}, "losses": {}}
+    write_json(results / "selection" / "selection.json", by_loss)
+    assert "SoVITS best (step 100): the lowest held-out losses." in build(results)

@@ -36,7 +36,7 @@ class SeparateSettings(Block):
         description="auto: separate when the voice is less than this many dB above the accompaniment.",
     )
     dnsmos_loss: float = Field(
-        0.05, ge=0, le=4, description="Separation that lowers DNSMOS OVRL by more than this is undone for the take."
+        0.3, ge=0, le=4, description="Separation that lowers DNSMOS OVRL by more than this is undone for the take."
     )
     similarity: float = Field(
         0.6,

@@ -19,7 +19,7 @@ def test_export_and_evaluation_without_tensorrt(new_project, asset, tmp_path) ->
     for name in MEASURES:
         asset(name)
     configuration = tmp_path / "config.yaml"
-    configuration.write_text("export: {targets: [trt-fp16], parity_sentences: 1, encoders: false}\n", encoding="utf-8")
+    configuration.write_text("export: {targets: [trt-fp16], encoders: false}\n", encoding="utf-8")
     project = new_project("trt", "--configfile", str(configuration))
     (project.root / "resources" / "speakers" / "anna").mkdir()
     voice = project.results / "anna"

@@ -81,7 +81,36 @@ def frames_at(tokens: int, speed: float) -> int:
     return 2 * tokens if speed == 1.0 else int(2 * tokens / speed) + 1
 
 
-class OnnxBackend:
+class Decoder:
+    """The second half of a backend: a graph in onnxruntime that makes the latent, and a vocoder."""
+
+    _latent: OnnxSession
+    _vocoder: Vocoder
+
+    def decode(
+        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
+    ) -> Floats:
+        """See :class:`Backend`."""
+        return self.vocode(self.latent(codes, phones, style, noise), style, source)
+
+    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
+        """See :class:`Backend`."""
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise,
+        }  # fmt: skip
+        return self._latent.run("latent", inputs)
+
+    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
+        """See :class:`Backend`."""
+        return self._vocoder.vocode(latent, style, source)
+
+    def frames(self, latent: Floats, style: Floats) -> Frames:
+        """See :class:`Backend`."""
+        assert isinstance(self._vocoder, SourceFilterVocoder)
+        return self._vocoder.frames(latent, style)
+
+
+class OnnxBackend(Decoder):
     """Runs a bundle's graphs with onnxruntime; one sentence at a time.
 
     Args:
@@ -144,28 +173,6 @@ class OnnxBackend:
                 binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         self._gpt.run_with_iobinding(binding)
         return self._logits[0].copy(), filled
-
-    def decode(
-        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
-    ) -> Floats:
-        """See :class:`Backend`."""
-        return self.vocode(self.latent(codes, phones, style, noise), style, source)
-
-    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """See :class:`Backend`."""
-        inputs: dict[str, npt.NDArray[Any]] = {
-            "codes": codes[None, None], "phones": phones[None], "style": style, "noise": noise,
-        }  # fmt: skip
-        return self._latent.run("latent", inputs)
-
-    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
-        """See :class:`Backend`."""
-        return self._vocoder.vocode(latent, style, source)
-
-    def frames(self, latent: Floats, style: Floats) -> Frames:
-        """See :class:`Backend`."""
-        assert isinstance(self._vocoder, SourceFilterVocoder)
-        return self._vocoder.frames(latent, style)
 
 
 class OnnxSession:

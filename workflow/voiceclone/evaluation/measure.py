@@ -211,7 +211,8 @@ class MeterAssets:
 
 
 def meter_assets(assets: Sequence[Asset]) -> MeterAssets:
-    """Give the models their roles: four by their names, the one that remains is the recogniser.
+    """Give the models their roles: four by their names, the recogniser is the one that remains beside those that read
+    text.
 
     Raises:
         ConfigError: one is missing, or there are two recognisers.
@@ -219,7 +220,8 @@ def meter_assets(assets: Sequence[Asset]) -> MeterAssets:
     by_name = {asset.name: asset for asset in assets}
     roles = {"speaker_encoder": "campplus", "ge2e": "ge2e", "dnsmos": "dnsmos", "distillmos": "distillmos"}
     missing = sorted(name for name in roles.values() if name not in by_name)
-    rest = [asset for name, asset in by_name.items() if name not in roles.values()]
+    others = [asset for name, asset in by_name.items() if name not in roles.values()]
+    rest = [asset for asset in others if asset.kind not in ("bert", "g2p")]
     if missing or len(rest) != 1:
         raise ConfigError(
             f"models to measure with: {sorted(by_name)}; expected {sorted(roles.values())} and one recogniser",

@@ -20,7 +20,7 @@ from typing import Any
 from voiceclone.assets import Asset
 from voiceclone.errors import DataError
 from voiceclone.evaluation.evaluate import TRAINING_RATE, Spoken, recording, speak_item, trained_voice
-from voiceclone.evaluation.measure import MeterAssets, Meters, cosine, text_measures
+from voiceclone.evaluation.measure import MeterAssets, Meters, text_measures
 from voiceclone.evaluation.sentences import Item, by_hash, read_set, without_trained
 from voiceclone.evaluation.statistics import bootstrap_mean, bootstrap_ratio
 from voiceclone.features.store import open_store
@@ -229,7 +229,6 @@ class Listening:
         self._meters, self._folder, self._bert, self._seed, self._progress = meters, folder, bert, seed, progress
         self._lexicon = lexicon
         self._speaker: dict[str, Any] | None = None
-        self._own = 1.0
         self._open: tuple[Pair, Any] | None = None
         self._context = digest([meters.beam_size, meters.assets.digests(), sorted(training.items()), seed])
 
@@ -285,17 +284,14 @@ class Listening:
             return {name: words[name] for name in ("character_errors", "characters")}
         if self._speaker is None:
             audio = open_store(self._features / "audio.safetensors")
-            sounds = [(recording(audio, name), TRAINING_RATE) for name in self._training]
-            vectors = [self._meters.campplus.embed(*one) for one in sounds]
-            self._speaker = self._meters.speaker(sounds)
-            self._own = sum(cosine(vector, self._speaker["campplus"]) for vector in vectors) / len(vectors)
+            self._speaker = self._meters.speaker([(recording(audio, name), TRAINING_RATE) for name in self._training])
         samples, rate = read_mono(sound)
         found = self._meters.measure(samples, rate, item.text, item.language, self._speaker)
         return {
             "hypothesis": found["hypothesis"],
             "character_errors": found["character_errors"],
             "characters": found["characters"],
-            "sim_rel": found["similarity_campplus"] / max(self._own, 1e-3),
+            "sim_rel": found["similarity_relative"] or 0.0,  # unknown with a single recording
             "mos": found["distillmos"],
         }
 

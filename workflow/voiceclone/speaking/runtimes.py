@@ -11,23 +11,21 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from voiceclone.backends.backend import (
     MARGIN_FRAMES,
     PART_FRAMES,
     Backend,
+    Decoder,
     Floats,
     OnnxBackend,
     OnnxSession,
-    SourceFilterVocoder,
     Tokens,
-    Vocoder,
     in_parts,
     open_vocoder,
 )
 from voiceclone.backends.bundle import HEAD, LATENT, TAIL, TEXT_TO_SEMANTIC, is_source_filter
-from voiceclone.backends.waveform import Frames, Source
+from voiceclone.backends.waveform import Source
 from voiceclone.backends.weights import OnnxWeights, read_pointer
 from voiceclone.device import threads_to_use
 from voiceclone.errors import ConfigError
@@ -207,7 +205,7 @@ def runs_with_kernels(description: dict[str, Any]) -> bool:
     return fits and runtime_of(description["target"]) == ONNXRUNTIME and load_kernels() is not None
 
 
-class KernelBackend:
+class KernelBackend(Decoder):
     """Text-to-semantic and vocoder by kernels, what is between by onnxruntime; one sentence at a time.
 
     The weights are those of the bundle's graphs. In the vocoder integers become float32, for which the kernels need
@@ -231,7 +229,6 @@ class KernelBackend:
         self._gpt = KernelGPT(kernels, weights, description["cache"], description.get("pointer"))
         self.emission, self.guidance = read_pointer(weights, description)
         self.pitched = is_source_filter(description)
-        self._vocoder: Vocoder
         if self.pitched:
             self._vocoder = open_vocoder(folder, description, threads, kernels=kernels)
         else:
@@ -250,28 +247,3 @@ class KernelBackend:
     def point(self) -> Floats:
         """See :class:`voiceclone.speaking.guidance.PointingBackend`."""
         return self._gpt.point()
-
-    def decode(
-        self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats, source: Source | None = None
-    ) -> Floats:
-        """See :class:`voiceclone.backends.backend.Backend`."""
-        return self.vocode(self.latent(codes, phones, style, noise), style, source)
-
-    def latent(self, codes: Tokens, phones: Tokens, style: Floats, noise: Floats) -> Floats:
-        """See :class:`voiceclone.backends.backend.Backend`."""
-        inputs: dict[str, npt.NDArray[Any]] = {
-            "codes": codes[None, None],
-            "phones": phones[None],
-            "style": style,
-            "noise": noise,
-        }
-        return self._latent.run("latent", inputs)
-
-    def vocode(self, latent: Floats, style: Floats, source: Source | None = None) -> Floats:
-        """See :class:`voiceclone.backends.backend.Backend`."""
-        return self._vocoder.vocode(latent, style, source)
-
-    def frames(self, latent: Floats, style: Floats) -> Frames:
-        """See :class:`voiceclone.backends.backend.Backend`."""
-        assert isinstance(self._vocoder, SourceFilterVocoder)
-        return self._vocoder.frames(latent, style)

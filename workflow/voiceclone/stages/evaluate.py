@@ -94,10 +94,8 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
     from voiceclone.evaluation.measure import meter_assets
     from voiceclone.evaluation.target import target_lexicon
 
-    assets = [open_asset(path) for path in args.assets]
-    readers = {asset.kind: asset for asset in assets if asset.kind in ("bert", "g2p")}
+    assets = {asset.name: asset for asset in map(open_asset, args.assets)}
     bundle = args.bundle[0] if args.bundle else None
-    by_name = {asset.name: asset for asset in readers.values()}
     evaluate_target(
         args.target,
         args.features_dir,
@@ -105,14 +103,14 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
         args.models_dir,
         bundle,
         args.sentences,
-        meter_assets([asset for asset in assets if asset.kind not in readers]),
+        meter_assets(list(assets.values())),
         args.output_dir,
         settings,
         threads=args.threads,
         label=f"{args.speaker} · evaluate {args.target}",
-        bert=readers.get("bert"),
+        bert=next((asset for asset in assets.values() if asset.kind == "bert"), None),
         baseline=args.baseline[0] if args.baseline else None,
-        lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, by_name),
+        lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, assets),
         recordings=args.recordings[0] if args.recordings else None,
     )
 

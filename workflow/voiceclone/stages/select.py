@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from voiceclone.stage import Stage
+from voiceclone.stages.evaluate import models as measuring
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -50,30 +51,25 @@ def run(args: Namespace, settings: SelectSettings, runtime: RuntimeSettings) -> 
     from voiceclone.evaluation.select import select_checkpoints
     from voiceclone.evaluation.target import target_lexicon
 
-    assets = [open_asset(path) for path in args.assets]
-    readers = {asset.kind: asset for asset in assets if asset.kind in ("bert", "g2p")}
-    by_name = {asset.name: asset for asset in readers.values()}
+    assets = {asset.name: asset for asset in map(open_asset, args.assets)}
     select_checkpoints(
         args.trained_dir,
         args.features_dir,
         args.corpus,
         args.sentences,
-        meter_assets([asset for asset in assets if asset.kind not in readers]) if assets else None,
+        meter_assets(list(assets.values())) if assets else None,
         args.models_dir,
         args.output,
         settings,
-        readers.get("bert"),
-        target_lexicon(TRAINED, args.features_dir, None, args.lexicons, by_name) if assets else None,
+        next((asset for asset in assets.values() if asset.kind == "bert"), None),
+        target_lexicon(TRAINED, args.features_dir, None, args.lexicons, assets) if assets else None,
         args.threads,
         f"{args.speaker} · select" if args.speaker else "select",
     )
 
 
 def models(config: Any) -> list[str]:
-    if config.select.by != "ear":
-        return []
-    readers = [config.features.bert, config.features.polyphones]
-    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", *readers]
+    return measuring(config) if config.select.by == "ear" else []
 
 
 STAGE = Stage(

@@ -187,20 +187,24 @@ def test_attention_written_out_is_the_fused_one() -> None:
 
 def test_a_training_on_the_cpu_keeps_the_memory_of_freed_tensors() -> None:
     script = (
-        "import resource, torch\n"
+        "import ctypes, sys, torch\n"
         "from voiceclone.stages.settings import RuntimeSettings\n"
         "from voiceclone.training.processes import prepare_device\n"
-        "prepare_device(RuntimeSettings(device='cpu'), 1)\n"
-        "def faults():\n"
-        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "    torch.ones(1 << 25)\n"
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
-        "print(faults(), max(faults() for _ in range(3)))\n"
+        "names = 'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'  # malloc.h\n"
+        "Info = type('Info', (ctypes.Structure,), {'_fields_': [(name, ctypes.c_size_t) for name in names.split()]})\n"
+        "allocator = ctypes.CDLL(None)\n"
+        "allocator.mallinfo2.restype = Info\n"
+        "if sys.argv[1] == 'prepared':\n"
+        "    prepare_device(RuntimeSettings(device='cpu'), 1)\n"
+        "before = allocator.mallinfo2().fordblks\n"
+        "torch.ones(1 << 25)\n"
+        "print(allocator.mallinfo2().fordblks - before)\n"
     )
-    # Where the system puts the heap differs from process to process; here and there it cannot grow that far.
-    kept = []
-    while len(kept) < 5 and not any(kept):
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        first, later = map(int, done.stdout.split())
-        kept.append(later < first / 10)
-    assert any(kept)
+
+    def kept(mode: str) -> int:
+        done = subprocess.run([sys.executable, "-c", script, mode], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    tensor = 4 << 25  # bytes
+    assert kept("plain") < tensor / 10
+    assert kept("prepared") >= tensor

@@ -44,6 +44,8 @@ TARGETS = {
     "recordings": "Recordings",
     "resynthesis": "Resynthesis",
     "torch-fp32": "Trained model",
+    "torch-fp16": "Trained model, half precision",
+    "zero-shot": "Base voice, not fine-tuned",
 }
 
 #: Languages that are recognised and left out.

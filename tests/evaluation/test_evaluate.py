@@ -394,7 +394,7 @@ def test_the_base_speaks_with_the_clip_of_the_voice(tmp_path: Path) -> None:
     assert source.not_measured() == "" and source.size_bytes() == sum(
         (folder / f"{name}.safetensors").stat().st_size for name in ("gpt", "sovits")
     )
-    assert len({source.digest(), trained(root).digest(), trained(root, "zero-shot").digest()}) == 3
+    assert len({source.digest, trained(root).digest, trained(root, "zero-shot").digest}) == 3
     synthesizer, voice = source.synthesizer(), trained(root).synthesizer()
     packed = Synthesizer.from_models(folder, root / "features")
     assert np.array_equal(synthesizer.reference.tokens, voice.reference.tokens) and len(voice.reference.tokens)

@@ -88,7 +88,7 @@ def item_inputs(
 
     Args:
         items: of the evaluation.
-        source: :meth:`Source.digest`.
+        source: :attr:`Source.digest`.
         recordings: sha256 of the utterances of the corpus.
         lexicon: of :func:`target_lexicon`; None: the target reads no text.
     """
@@ -422,7 +422,7 @@ def evaluate_target(
     )
     summary = {
         "target": source.target,
-        "source": source.digest(),
+        "source": source.digest,
         **found,
         **told,
         "cost": {part: round((told["cost"] | found["cost"]).get(part, 0.0), 3) for part in PARTS},
@@ -451,7 +451,7 @@ def _table(
     folder.mkdir(parents=True, exist_ok=True)
     samples, cache = ItemCache("evaluate", seed, folder), ItemCache("evaluate", None, output_dir / "cache")
     inputs = item_inputs(
-        items, source.digest(), plan.recordings, None if source.target in WITHOUT_TEXT else source.lexicon
+        items, source.digest, plan.recordings, None if source.target in WITHOUT_TEXT else source.lexicon
     )
     progress = Progress(label, 2 * len(items))
     comment = "" if recorded else GENERATED_NOTICE

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,7 @@ class Source:
         by_kind = {asset.kind: asset for asset in self.base}
         return load_base(by_kind["gpt"], by_kind["sovits-generator"], self.models_dir / "tokenizer.safetensors")
 
+    @cached_property
     def digest(self) -> str:
         """Digest of everything that speaks, for the cache."""
         sovits, gpt = self.models_dir / "sovits.safetensors", self.models_dir / "gpt.safetensors"

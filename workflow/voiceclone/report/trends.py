@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.errors import DataError
-from voiceclone.evaluation.comparison import WITHOUT_TEXT
+from voiceclone.evaluation.comparison import HALF, TRAINED, WITHOUT_TEXT, ZERO_SHOT
 from voiceclone.evaluation.evaluate import measured
 from voiceclone.evaluation.metrics import METRICS
 from voiceclone.evaluation.paired import COLUMNS, DECIDING, compare_tables
 from voiceclone.files import canonical_json, digest, read_json, read_jsonl, read_tsv, sha256_file
 from voiceclone.report.charts import trend_chart
-from voiceclone.report.words import TARGETS, TRAININGS, figure, target_name
+from voiceclone.report.words import TRAININGS, figure, target_name
 
 SHOWN = ("wer", "cer", "similarity_campplus", "similarity_ge2e", "distillmos", "dnsmos_ovrl", "rtf")
 #: Metrics with a curve, and those that are tested by the column that they are shown in.
@@ -157,8 +157,7 @@ def trend(history: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]], voice:
     lines = {
         target: entries for (name, target), entries in history.items() if name == voice and target not in WITHOUT_TEXT
     }
-    order = list(TARGETS)
-    targets = sorted(lines, key=lambda target: (order.index(target) if target in order else len(order), target))
+    targets = sorted(lines, key=lambda target: (target != TRAINED, target in (HALF, ZERO_SHOT), target))
     shown = targets[:MOST_LINES]
     times = sorted({line["time"] for target in shown for line in lines[target]})
     charts = []

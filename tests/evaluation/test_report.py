@@ -144,6 +144,11 @@ def test_words_do_not_claim_what_intervals_deny() -> None:
     )
     apart = " ".join(plain_words({"recordings": summary(0.05, 0.02, 0.08), "onnx-fp32": summary(0.3, 0.2, 0.4)}, False))
     broken = " ".join(plain_words({"onnx-fp32": summary(0.99, 0.9, 1.1)}, True))
+    base = summary(0.25, 0.2, 0.3)
+    base["by_kind"]["heldout"]["metrics"] = {"similarity_campplus": {"value": 0.41}}  # type: ignore[index]
+    told = " ".join(plain_words({"torch-fp32": summary(0.1, 0.1, 0.1), "zero-shot": base}, False))
+    assert "without fine-tuning gets 25 % of the words wrong, and its likeness is 0.41." in told
+    assert told.startswith("A speech recogniser gets 10 %")
     assert "no clear difference" in same and "no clear difference" not in apart
     assert "cannot be understood" in broken and "few" not in same
 

@@ -50,7 +50,9 @@ def changes_since(folder: Path, before: Mapping[str, Any] | None) -> dict[str, A
     earlier = sorted((folder / "earlier").glob("*/metrics.tsv"), key=lambda path: (path.stat().st_mtime_ns, path))
     if before is not None:
         earlier = [path for path in earlier if sha256_file(path) == before["metrics_sha256"]]
-    if not earlier or len({measured_by(path.with_name("summary.json")) for path in (earlier[-1], folder / "_")}) > 1:
+    if not earlier:
+        return {}
+    if len({measured_by(place / "summary.json") for place in (earlier[-1].parent, folder)} - {""}) > 1:
         return {}
     try:
         found = compare_tables(read_tsv(earlier[-1], COLUMNS), read_tsv(folder / "metrics.tsv", COLUMNS))
@@ -126,7 +128,7 @@ def reasons(line: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[s
         for name, text in line["begun"].items()
         if line["fingerprints"].get(name) != before["fingerprints"].get(name)
     ]
-    if line.get("measured_by") != before.get("measured_by", line.get("measured_by")):
+    if len({line.get("measured_by"), before.get("measured_by")} - {None, ""}) > 1:
         found.append("measured by other models, so not compared")
     elif line.get("source") and line["source"] == before.get("source"):
         found.append("the same voice: sentences, pronunciations or settings of the evaluation")

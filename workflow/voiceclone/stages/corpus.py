@@ -15,7 +15,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 class CorpusSettings(Block):
     """Limits for training utterances. Every limit can be overruled for one utterance by a correction."""
 
-    tier: Literal["", "zero-shot", "few-shot", "full", "nano", "demo"] = Field(
+    tier: Literal["", "small", "zero-shot-small", "zero-shot", "few-shot", "full", "nano"] = Field(
         "",
         description="Preset whose amount of speech the other settings are made for: a warning appears when another one "
         "fits better, and zero-shot needs a clip of 3 to 10 s. Empty: not looked at.",

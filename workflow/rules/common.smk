@@ -130,6 +130,11 @@ def corrections(wildcards):
     return [str(path) for path in [Path("config/corrections") / f"{wildcards.speaker}.tsv"] if path.is_file()]
 
 
+def given_texts(wildcards):
+    """The table of texts that lie beside the speaker's recordings, where there are some."""
+    return [str(path) for path in [Path("results") / wildcards.speaker / "given.tsv"] if path.is_file()]
+
+
 def corpora_tables(wildcards):
     """The tables of the data sets and teachers that the gathered voice is made of."""
     return [str(path) for source in CONFIG.corpora.all_sources() for path in or_stop(index_files, source)]
@@ -251,7 +256,7 @@ def files_of_rules():
     written = [path for stage in workflow.rules for path in [*stage.output, stage.benchmark] if path]
     patterns = {re.sub(r"\{[^{}]*\}", "*", str(path)) for path in written}
     own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/**/*.txt"]
-    taken = ["results/*/inventory.tsv", "results/*/rights.json"]
+    taken = ["results/*/inventory.tsv", "results/*/given.tsv", "results/*/rights.json"]
     found = {path.as_posix() for pattern in [*patterns, *own, *taken] for path in Path().glob(pattern)}
     return [*found, *HANDOVER.files]
 

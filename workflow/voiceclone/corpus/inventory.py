@@ -182,7 +182,7 @@ def take_inventory(folder: Path, target: Path) -> bool:
     entries, texts = with_texts(folder, entries)
     if texts:
         rows = [text.row() for text in texts]
-        write_changed(target.with_name(GIVEN), tsv_text(GIVEN_COLUMNS, rows, ("file", "start_ms"), name=GIVEN))
+        write_changed(target.with_name(GIVEN), tsv_text(GIVEN_COLUMNS, rows, name=GIVEN))
     else:
         target.with_name(GIVEN).unlink(missing_ok=True)
     return write_changed(target, tsv_text(COLUMNS, [entry.row() for entry in entries], name=target))

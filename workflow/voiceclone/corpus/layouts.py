@@ -8,6 +8,7 @@ with the line. The layouts are those of GPT-SoVITS and Style-Bert-VITS2 (``.list
 
 from __future__ import annotations
 
+import bisect
 import csv
 import gzip
 import json
@@ -150,7 +151,8 @@ def read_librispeech(path: Path) -> Lines:
     for number, line in enumerate(read_user_text(path).split("\n"), start=1):
         stem, _, text = line.strip().partition(" ")
         if stem:
-            said = Said(number, stem, text.strip().capitalize(), f"ls{stem.split('-')[0]}")
+            reader = stem.split("-")[0]
+            said = Said(number, stem, text.strip().capitalize(), f"ls{reader}" if reader.isdigit() else "")
             yield said if said.text else Wrong(number, "no text")
 
 
@@ -197,13 +199,14 @@ def read_textgrid(path: Path) -> Lines:
     phones. As Praat does, free-standing texts and numbers are read and all between them is comment.
     """
     content = read_user_text(path)
+    breaks = [found.start() for found in re.finditer("\n", content)]
     tokens = [
-        (content.count("\n", 0, found.start()) + 1, found[1] if found[2] is None else float(found[2]))
+        (bisect.bisect(breaks, found.start()) + 1, float(found[2]) if found[2] else found[1].replace('""', '"'))
         for found in _TOKEN.finditer(content)
     ]
     try:
         tiers = dict(_tiers(tokens))
-    except (IndexError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError):
         yield Wrong(0, "not a TextGrid as Praat writes it: expected tiers with intervals of xmin, xmax and text")
         return
     names = sorted(tiers, key=lambda name: (not _TIER_OF_UTTERANCES.search(name), bool(_TIER_OF_PARTS.search(name))))
@@ -222,7 +225,7 @@ def read_textgrid(path: Path) -> Lines:
 
 def _tiers(tokens: list[tuple[int, Any]]) -> Iterator[tuple[str, list[tuple[int, float, float, str]]]]:
     """Name and intervals (line, start, end, text) of every interval tier."""
-    at = next(at for at, (_, value) in enumerate(tokens) if value in ("IntervalTier", "TextTier"))
+    at = next((at for at, (_, value) in enumerate(tokens) if value in ("IntervalTier", "TextTier")), 0)
     while at < len(tokens):
         kind, name, _, _, count = (value for _, value in tokens[at : at + 5])
         size = {"IntervalTier": 3, "TextTier": 2}[kind]

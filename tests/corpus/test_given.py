@@ -1,4 +1,4 @@
-"""Texts beside recordings: every layout is read, every line that cannot be used is listed, no path leaves the folder."""
+"""Texts beside recordings: every layout is read, what cannot be used is listed, no path leaves the folder."""
 
 from __future__ import annotations
 

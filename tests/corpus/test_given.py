@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 import soundfile
 from tests.support.recordings import RATE
 
+from voiceclone.corpus.datasets import WRITERS, export_corpus
 from voiceclone.corpus.given import share_out
 from voiceclone.corpus.inventory import read_inventory, take_inventory
-from voiceclone.files import read_tsv
+from voiceclone.errors import DataError
+from voiceclone.files import read_tsv, write_json, write_tsv
 from voiceclone.sound.slice import FRAME_MS, Span, check_account, plan_around
 from voiceclone.stages.slice import SliceSettings
 
@@ -260,3 +263,39 @@ def test_given_spans_stay_and_the_rest_is_sliced() -> None:
 def test_a_long_text_is_shared_out(text: str, heard: list[str], language: str, parts: list[str]) -> None:
     assert share_out(text, heard, language) == parts
     assert "".join(share_out(text, heard, language)).replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("layout", [*WRITERS, "list"])
+def test_what_is_written_for_other_programs_is_read_again(folder: Path, tmp_path: Path, layout: str) -> None:
+    results = tmp_path / "voice"
+    texts = ["A first sentence, with a comma.", 'He said "no" twice.', "今天天气很好。"]
+    rows = []
+    for number, text in enumerate(texts):
+        take_inventory(folder, tmp_path / "results" / "inventory.tsv")
+        path = results / "slices" / f"u{number}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, soundfile.read(folder / NAMES[number])[0], RATE)
+        name = f"u-0000000-000{number}000"
+        path.rename(path.with_stem(name))
+        rows.append(
+            {"utterance": name, "path": f"slices/{name}.flac", "language": "zh" if number == 2 else "en", "text": text}
+        )
+    write_tsv(results / "corpus" / "corpus.tsv", ["utterance", "path", "language", "text"], rows)
+    write_json(results / "rights.json", {"licence": "CC-BY-4.0", "consent_sha256": "ab" * 32})
+    target = tmp_path / "there" / "bert"
+    target.parent.mkdir()
+    if layout == "list":
+        target.mkdir()
+        assert export_corpus(results, "bert", layout, target / "bert.list") == 3
+        notice = target / "bert.LICENCE.txt"
+    else:
+        assert export_corpus(results, "bert", layout, target) == 3
+        notice = target / "LICENCE.txt"
+        with pytest.raises(DataError, match="is there already"):
+            export_corpus(results, "bert", layout, target)
+    assert notice.read_text().splitlines() == ["CC-BY-4.0", f"consent of the speaker, sha256: {'ab' * 32}"]
+    for row in rows if layout in ("list", "lhotse") else []:
+        shutil.copyfile(results / row["path"], target / Path(row["path"]).name)
+    found = given(target)
+    assert sorted(item[3] for lines in found.values() for item in lines) == sorted(texts)
+    assert len(found) == 3 and not refused(target)

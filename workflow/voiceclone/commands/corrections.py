@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of the results.")]
 CORRECTIONS = Annotated[Path, typer.Option("--corrections", help="Folder of the corrections.")]
+
+Layout = Literal["list", "ljspeech", "piper", "f5", "lhotse"]
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +18,7 @@ def register(app: typer.Typer) -> None:
     corrections = typer.Typer(help="Check and merge corrections of transcripts.", no_args_is_help=True)
     corrections.command("check")(check)
     corrections.command("merge")(merge)
-    lists = typer.Typer(help="Read and write GPT-SoVITS .list files.", no_args_is_help=True)
+    lists = typer.Typer(help="Read .list files of GPT-SoVITS; write them and other data sets.", no_args_is_help=True)
     lists.command("import")(import_list)
     lists.command("export")(export_list)
     app.add_typer(corrections, name="corrections")
@@ -54,24 +56,16 @@ def merge(speaker: str, file: Path, folder: CORRECTIONS = Path("config/correctio
 
 def export_list(
     speaker: str,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .list file to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .list file, or the folder to make.")],
+    layout: Annotated[Layout, typer.Option(help="Whose data set it is; list: that of GPT-SoVITS.")] = "list",
     results: RESULTS = Path("results"),
 ) -> None:
-    """Write a speaker's corpus as a .list with absolute paths, for training with GPT-SoVITS itself."""
-    from voiceclone.corpus.listfile import ListEntry, write_list
-    from voiceclone.files import check_speaker, read_tsv
-    from voiceclone.text.inline import plain
+    """Write a speaker's corpus for other programs: a .list with absolute paths, or a folder of another layout."""
+    from voiceclone.corpus.datasets import export_corpus
+    from voiceclone.files import check_speaker
 
-    folder = results / check_speaker(speaker)
-    rows = read_tsv(folder / "corpus" / "corpus.tsv", ("path", "language", "text"))
-    write_list(
-        output,
-        (
-            ListEntry(str((folder / row["path"]).resolve()), speaker, row["language"], plain(row["text"]))
-            for row in rows
-        ),
-    )
-    typer.echo(f"{len(rows)} utterances written to {output}")
+    count = export_corpus(results / check_speaker(speaker), speaker, layout, output)
+    typer.echo(f"{count} utterances written to {output}")
 
 
 def import_list(

@@ -96,7 +96,8 @@ class _Recordings:
             if part == ".." and not parts:
                 raise DataError(f"{name!r} leads out of the speaker's folder; copy the recording into it")
             parts = parts[:-1] if part == ".." else [*parts, part]
-        found = self._named.get(path.name) or self._named.get(path.stem) or []
+        other = path.stem if path.suffix[1:].isalnum() and not path.suffix[1:].isdigit() else ""  # it was converted
+        found = self._named.get(path.name) or self._named.get(other) or []
         shared = {file: _common_end(parts, file_name(unescape(file)).parts[:-1]) for file in found}
         best = [file for file in found if shared[file] == max(shared.values())]
         if not best or (strict and parts and not shared[best[0]][0]):

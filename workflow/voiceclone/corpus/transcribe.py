@@ -185,8 +185,12 @@ def _read_texts(job: TranscribeJob, texts: Mapping[str, Sequence[tuple[Given | N
 
 def _told(texts: Mapping[str, Sequence[tuple[Given | None, list[Row]]]]) -> dict[str, str]:
     """Takes whose utterances all have a text of one language, which need not be detected."""
-    languages = {take: {text.language if text else "" for text, rows in parts if rows} for take, parts in texts.items()}
-    return {take: language for take, (language, *more) in languages.items() if language in SUPPORTED and not more}
+    told = {}
+    for take, parts in texts.items():
+        languages = {text.language if text else "" for text, rows in parts if rows}
+        if len(languages) == 1 and languages <= SUPPORTED:
+            told[take] = languages.pop()
+    return told
 
 
 def _of_script(text: str, settings: TranscribeSettings) -> str:

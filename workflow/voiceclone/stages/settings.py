@@ -9,15 +9,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 
@@ -29,14 +21,6 @@ class Block(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-    #: Keys that came later: left out of what is written, and so of keys of results, while they have their defaults.
-    LATER: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = write(self)
-        unset = [name for name in self.LATER if getattr(self, name) == type(self).model_fields[name].default]
-        return {name: value for name, value in values.items() if name not in unset}
 
 
 def _models_of(annotation: Any) -> list[type[BaseModel]]:

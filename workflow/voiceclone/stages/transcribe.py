@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings
@@ -35,7 +35,12 @@ class TranscribeSettings(Block):
         description="true: utterances with a given text are recognised too, and flagged 'disagrees' where much else is "
         "heard. false: the recogniser is asked only where a long text has to be cut.",
     )
-    LATER: ClassVar[frozenset[str]] = frozenset({"mixed", "second_opinion"})
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that came later while they are off: keys of earlier results stay what they were."""
+        values: dict[str, Any] = write(self)
+        return {name: value for name, value in values.items() if value or name not in ("mixed", "second_opinion")}
 
 
 def arguments(parser: ArgumentParser) -> None:

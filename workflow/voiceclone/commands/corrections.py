@@ -1,4 +1,4 @@
-"""Commands for people who correct a corpus: ``voiceclone corrections`` and ``voiceclone list``."""
+"""Commands for people who make a corpus: ``voiceclone corrections``, ``voiceclone list`` and ``voiceclone prompts``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     lists.command("export")(export_list)
     app.add_typer(corrections, name="corrections")
     app.add_typer(lists, name="list")
+    app.command()(prompts)
 
 
 def check(
@@ -91,3 +92,32 @@ def import_list(
     if done.unknown:
         typer.echo("not in this corpus:\n" + "\n".join(f"  {path}" for path in done.unknown))
         raise typer.Exit(1)
+
+
+def prompts(
+    speaker: str,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Text file to write; else they are shown.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Most sentences.", min=1, max=500)] = 20,
+    language: Annotated[str, typer.Option(help="ISO code; default: that of most of the speech.")] = "",
+    results: RESULTS = Path("results"),
+    texts: Annotated[Path, typer.Option(help="Folder of the lists to choose from.")] = Path("resources/texts"),
+) -> None:
+    """Say which phones a speaker's recordings lack, and write a short reading list that fills the gaps."""
+    from voiceclone.corpus.coverage import choose_lines, measure, reading_lines
+    from voiceclone.files import check_speaker, read_tsv, write_text
+
+    corpus = results / check_speaker(speaker) / "corpus" / "corpus.tsv"
+    coverage = measure(corpus, texts, language)
+    typer.echo(coverage)
+    spoken = [row["text"] for row in read_tsv(corpus, ("text",))]
+    lines = choose_lines(coverage, reading_lines(texts, coverage.language), count, spoken)
+    if output is None:
+        typer.echo("\n".join(lines))
+        return
+    write_text(output, "\n".join(lines) + "\n")
+    typer.echo(
+        f"{len(lines)} sentences written to {output}: read them into one recording of the same name, {output.stem}.wav, "
+        f"and put both into the folder of {speaker}"
+    )

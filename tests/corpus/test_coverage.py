@@ -39,9 +39,8 @@ def test_a_short_list_brings_what_is_missing(tmp_path: Path, language: str) -> N
     assert len(chosen) == 15 and not set(chosen) & set(lines[:3])
     after = measure(corpus(tmp_path, lines[:3] + chosen, language), TEXTS)
     first = measure(corpus(tmp_path, lines[:18], language), TEXTS)
-    print(
-        f"{language}: {len(before.missing)} missing, {len(after.missing)} after the list, {len(first.missing)} after the first lines"
-    )
+    counts = [len(one.missing) for one in (before, after, first)]
+    print(f"{language}: missing {counts[0]}, after the list {counts[1]}, after as many first lines {counts[2]}")
     assert len(after.missing) < len(first.missing) or not after.missing
 
 

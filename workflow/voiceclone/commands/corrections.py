@@ -96,9 +96,7 @@ def import_list(
 
 def prompts(
     speaker: str,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Text file to write; else they are shown.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Text file to write.")] = None,
     count: Annotated[int, typer.Option(help="Most sentences.", min=1, max=500)] = 20,
     language: Annotated[str, typer.Option(help="ISO code; default: that of most of the speech.")] = "",
     results: RESULTS = Path("results"),

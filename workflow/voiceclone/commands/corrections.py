@@ -116,6 +116,6 @@ def prompts(
         return
     write_text(output, "\n".join(lines) + "\n")
     typer.echo(
-        f"{len(lines)} sentences written to {output}: read them into one recording of the same name, {output.stem}.wav, "
+        f"{len(lines)} sentences written to {output}: read them into one recording called {output.stem}.wav, "
         f"and put both into the folder of {speaker}"
     )

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voiceclone.corpus.layouts import LAYOUTS, Said, Wrong, file_name, is_lhotse, layout_of
+from voiceclone.corpus.layouts import LAYOUTS, LONGEST_FILE, Said, Wrong, file_name, is_lhotse, layout_of
 from voiceclone.errors import DataError
 from voiceclone.files import Row, escape, read_tsv, table_columns, unescape
 from voiceclone.languages import UNSPACED
@@ -178,6 +178,8 @@ def _own(speakers: set[str], name: str) -> set[str]:
 
 def _lines(layout: str, path: Path, known: _Recordings) -> list[Said | Wrong]:
     """What a file says; nothing if it seems to be no transcript, and why not if it seems to be one that is not read."""
+    if path.stat().st_size > LONGEST_FILE and layout:
+        return [Wrong(0, f"more than {LONGEST_FILE // 10**6} MB of text")]
     if layout == "lhotse":
         told = is_lhotse(path)
         if told is None:  # recordings and features stand beside the manifest that says the texts

@@ -34,7 +34,7 @@ def test_a_short_list_brings_what_is_missing(tmp_path: Path, language: str) -> N
     assert len(lines) >= 30 and all(phones(line, language) for line in lines)
     path = corpus(tmp_path, lines[:3], language)
     before = measure(path, TEXTS)
-    assert (before.language, before.seconds) == (language, 9.0) and len(before.missing) > 3
+    assert (before.language, before.seconds) == (language, 9.0) and len(before.missing) >= 3
     chosen = choose_lines(before, lines, 15, lines[:3])
     assert len(chosen) == 15 and not set(chosen) & set(lines[:3])
     after = measure(corpus(tmp_path, lines[:3] + chosen, language), TEXTS)

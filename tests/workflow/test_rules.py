@@ -109,7 +109,8 @@ def test_a_voice_may_have_settings_of_its_own(new_project) -> None:
     own.write_text("preset: few-shot\nlanguage: ja\nexport: {targets: [onnx-fp16]}\n", encoding="utf-8")
     said = project.run("-n", "--config", "preset=nano").stdout
     jobs = {
-        rule: [part.split("\n\n")[0] for part in said.split(f"rule {rule}:")[1:]] for rule in ("train_gpt", "export")
+        rule: [part.split("wildcards:")[0] for part in said.split(f"rule {rule}:")[1:]]
+        for rule in ("train_gpt", "export")
     }
     of = {name: [job for job in jobs["train_gpt"] if f"results/{name}/" in job] for name in ("anna", "bert")}
     assert len(of["anna"]) == len(of["bert"]) == 1

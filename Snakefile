@@ -18,7 +18,9 @@ include: "workflow/rules/common.smk"
 
 wildcard_constraints:
     speaker=alternatives([*SPEAKERS, *GATHERED]),
-    target=alternatives([*BASELINES, *sorted({name for one in [CONFIG, *VOICES.values()] for name in one.export.targets})]),
+    target=alternatives(
+        [*BASELINES, *sorted({name for one in [CONFIG, *VOICES.values()] for name in one.export.targets})]
+    ),
     asset=alternatives(ASSETS),
     teacher=alternatives(list(TEACHERS)),
 

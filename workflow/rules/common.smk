@@ -29,7 +29,7 @@ use_this_python()
 RUN_CONFIG = "results/config.json"
 LANGUAGE = re.compile("[a-z]{2,3}")
 FOLDERS = "logs benchmarks settings config docs envs profiles resources results scripts tests workflow".split()
-BASELINES = ["recordings", "resynthesis", "torch-fp32"]
+UNBUNDLED = ["recordings", "resynthesis", "torch-fp32", "torch-fp16", "zero-shot"]
 RUNTIME = "results/runtime.json"
 
 
@@ -63,6 +63,11 @@ def own_configs():
     return {name: or_stop(resolve_voice, config, presets, path) for name, path in files.items() if path.is_file()}
 
 
+def measured(configuration):
+    """What is measured under a configuration: the baselines and its targets."""
+    return [*UNBUNDLED[:3], *configuration.evaluate.also, *configuration.export.targets]
+
+
 def hand_over_config():
     """Give jobs on other machines the configuration as a file: as arguments, quotes in it would reach a shell."""
     if workflow.is_main_process:
@@ -87,7 +92,7 @@ ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
 VOICES = own_configs()
-EVALUATED = dict.fromkeys([*BASELINES, *(name for one in [CONFIG, *VOICES.values()] for name in one.export.targets)])
+EVALUATED = list(dict.fromkeys(name for one in [CONFIG, *VOICES.values()] for name in measured(one)))
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
 
 
@@ -102,8 +107,8 @@ def config_file(wildcards):
 
 
 def evaluated(wildcards):
-    """What is measured of a voice: the baselines and its targets."""
-    return [*BASELINES, *config_of(wildcards).export.targets]
+    """What is measured of a voice, in the order of the report's columns."""
+    return measured(config_of(wildcards))
 
 
 def candidates(wildcards):
@@ -221,18 +226,18 @@ def own_sentences(wildcards):
 def bundle(wildcards):
     """The exported bundle of a target; a baseline has none."""
     return (
-        [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
+        [] if wildcards.target in UNBUNDLED else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
     )
 
 
 def baseline(wildcards):
     """What a bundle is held against: the figures of the trained model."""
-    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/torch-fp32/metrics.tsv"]
+    return [] if wildcards.target in UNBUNDLED else [f"results/{wildcards.speaker}/eval/torch-fp32/metrics.tsv"]
 
 
 def recorded(wildcards):
     """The figures of the speaker's recordings, beside which a bundle stands; the baselines need not wait for them."""
-    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
+    return [] if wildcards.target in UNBUNDLED else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
 
 
 def all_voices(wildcards):

@@ -13,7 +13,7 @@ from voiceclone.assets import load_registry
 from voiceclone.config.config import Config
 from voiceclone.config.generate import generated, keys
 from voiceclone.config.generate import main as generate
-from voiceclone.config.load import load_config, resolve, validate
+from voiceclone.config.load import load_config, resolve, resolve_voice, validate
 from voiceclone.errors import EXIT_USAGE, ConfigError
 from voiceclone.stages import STAGES
 from voiceclone.stages.settings import REMOVED, Block
@@ -262,3 +262,38 @@ def test_no_setting_that_there_is_counts_as_removed() -> None:
     blocks = {name: getattr(field.annotation, "model_fields", {}) for name, field in Config.model_fields.items()}
     keys = {f"{block}.{key}" for block, fields in blocks.items() for key in fields}
     assert not REMOVED.keys() & (keys | Config.model_fields.keys())
+
+
+def test_a_voice_overrides_the_common_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "voice.yaml"
+    file.write_text("preset: few-shot\nlanguage: ja\ncorpus: {min_seconds: 5}\n", encoding="utf-8")
+    common = {"preset": "nano", "corpus": {"min_utterances": 3}, "gpt": {"epochs": 2}}
+    voice = resolve_voice(common, PRESETS, file)
+    assert voice.gpt.base == resolve({"preset": "few-shot"}, PRESETS).gpt.base and voice.gpt.epochs == 2
+    assert (voice.corpus.min_seconds, voice.corpus.min_utterances) == (5, 3)
+    assert json.loads(voice.settings("transcribe"))["languages"] == ["ja"]
+    file.write_text("", encoding="utf-8")
+    assert resolve_voice(common, PRESETS, file) == resolve(common, PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("slize: {}\n", "slize: unknown key; did you mean slice?"),
+        ("corpus: {min_seconds: -1}\n", "corpus.min_seconds: -1 is not allowed; expected number, >= 1"),
+        ("models_dir: x\nruntime: {}\n", "runtime: holds for all voices"),
+        ("preset: huge\n", "'huge' is not allowed; expected base | demo"),
+        ("[]", "expected 'key: value' lines"),
+    ],
+)
+def test_a_wrong_key_of_a_voice_names_its_file(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "voice.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        resolve_voice({}, PRESETS, file)
+    assert caught.value.message.startswith(str(file)) and expected in caught.value.message
+
+
+def test_new_keys_of_the_recogniser_leave_old_results_alone() -> None:
+    assert json.loads(Config().settings("transcribe")).keys() == {"languages", "beam_size", "prompts"}
+    assert json.loads(validate({"transcribe": {"mixed": True}}).settings("transcribe"))["mixed"] is True

@@ -43,6 +43,9 @@ class Shared(Block):
     language: Annotated[str, AfterValidator(_language)] = Field(
         "auto", description="Language of all recordings as ISO code (en, zh, ja ...), or auto: detected per take."
     )
+    lexicon: str = Field(
+        "", description="Folder of pronunciation tables, LANGUAGE.tsv, that count beside and before config/lexicon."
+    )
     seed: int | None = Field(
         None, ge=0, lt=2**31, description="Seed of every stage that has one and does not set its own; null: theirs."
     )

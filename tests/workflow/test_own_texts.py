@@ -134,7 +134,8 @@ def test_a_changed_text_changes_its_row_alone_and_a_second_opinion_finds_the_wro
     text = table.read_text(encoding="utf-8")
     first = text.split("\n")[0]
     table.write_text(text.replace(first, first.split("|")[0] + "|Nothing like what is said."), encoding="utf-8")
-    done = project.run("results/clips/corpus/corpus.tsv", "--config", *CONFIG[1:], "transcribe={second_opinion: true}")
+    project.options.append("transcribe={second_opinion: true}")
+    done = project.run("results/clips/corpus/corpus.tsv")
     after = {row["utterance"]: row for row in read_tsv(project.results / "clips/corpus/corpus.tsv")}
     changed = [name for name in before if before[name]["text"] != after[name]["text"]]
     assert len(changed) == 1 and after[changed[0]]["text"] == "Nothing like what is said."

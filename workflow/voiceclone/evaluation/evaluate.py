@@ -47,7 +47,7 @@ from voiceclone.files import (
     write_tsv,
 )
 from voiceclone.lineage.items import ItemCache
-from voiceclone.lineage.rights import GENERATED_NOTICE
+from voiceclone.marks.labels import write_generated
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono, write_flac
 from voiceclone.stages.evaluate import EvaluateSettings
@@ -125,11 +125,10 @@ def speak_items(
     cache: ItemCache,
     inputs: Mapping[str, Sequence[str]],
     progress: Progress,
-    comment: str = GENERATED_NOTICE,
 ) -> dict[str, dict[str, Any]]:
     """Speak what is not in the cache. By name of item: seconds, timings, peak memory, or the reason of a failure.
 
-    ``comment`` is written into the sound files. The first sentence of each language is spoken once before, so that
+    The first sentence of each language is spoken once before, so that
     loading and first-call costs are in no timing.
     """
     records: dict[str, dict[str, Any]] = {}
@@ -143,7 +142,7 @@ def speak_items(
             if item.language not in warm:
                 _warm_up(voice, item)
                 warm.add(item.language)
-            record = speak_item(voice, item, sound, comment)
+            record = speak_item(voice, item, sound)
             if "failure" not in record:
                 cache.put(item.name, inputs[item.name], record, [sound])
         records[item.name] = record
@@ -160,8 +159,8 @@ def _warm_up(voice: Voice, item: Item) -> None:
         log.warning("%s: warm-up failed (%s)", item.name, error)
 
 
-def speak_item(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str, Any]:
-    """Speak one sentence into a FLAC file; what is known of it, or the reason of a ``failure``."""
+def speak_item(voice: Voice, item: Item, sound: Path) -> dict[str, Any]:
+    """Speak one sentence into a FLAC file, marked as users hear it; what is known of it, or why it is a ``failure``."""
     try:
         spoken = voice(item)
         check_sound(spoken)
@@ -172,7 +171,10 @@ def speak_item(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str,
         sound.unlink(missing_ok=True)
         return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
     samples = np.clip(np.asarray(spoken.samples, dtype=np.float32), -1.0, 1.0)
-    write_flac(sound, samples, spoken.rate, comment)
+    if spoken.number is None:
+        write_flac(sound, samples, spoken.rate)
+    else:
+        write_generated(sound, samples, spoken.rate, spoken.number)
     return {
         "seconds": len(samples) / spoken.rate,
         "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
@@ -320,7 +322,6 @@ def evaluate_target(
         samples,
         inputs,
         progress,
-        "" if target == "recordings" else GENERATED_NOTICE,
     )
     failures = [
         {"item": item.name, "reason": spoken[item.name]["failure"]} for item in items if "failure" in spoken[item.name]

@@ -54,8 +54,8 @@ def not_measured(target: str, bundle: Path | None) -> str:
 @dataclass(frozen=True)
 class Spoken:
     """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
-    milliseconds to the first sound of a stream, what ran the models, what :func:`robustness` finds, and milliseconds
-    per step of the text."""
+    milliseconds to the first sound of a stream, what ran the models, what :func:`robustness` finds, milliseconds per
+    step of the text, and the voice's number for the watermark (None: a person spoke)."""
 
     samples: Waveform
     rate: int
@@ -66,6 +66,7 @@ class Spoken:
     engine: str = ""
     robustness: Mapping[str, float] = field(default_factory=dict)
     text_parts: Mapping[str, float] = field(default_factory=dict)
+    number: int | None = None
 
 
 Voice = Callable[[Item], Spoken]
@@ -232,6 +233,7 @@ def _speaker(synthesizer: Synthesizer, settings: EvaluateSettings, limits: Detec
             engine,
             found,
             speech.text_parts,
+            speech.number,
         )
 
     return say
@@ -248,7 +250,8 @@ def _resynthesis(synthesizer: Synthesizer, features_dir: Path, seed: int) -> Voi
         )
         start = time.perf_counter()
         samples = synthesizer.backend.decode(codes, symbols, synthesizer.reference.style, noise * np.float32(0.5))
-        return Spoken(samples, synthesizer.sample_rate, {"decoder_ms": (time.perf_counter() - start) * 1000})
+        timings = {"decoder_ms": (time.perf_counter() - start) * 1000}
+        return Spoken(samples, synthesizer.sample_rate, timings, number=synthesizer.number)
 
     return decode
 

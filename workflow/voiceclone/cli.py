@@ -171,6 +171,12 @@ def verify(
 
 
 for area in (
-    inference_command, corpus_command, evaluation_command, training_command, models_command, base_command, verify_command,
-):  # fmt: skip
+    inference_command,
+    corpus_command,
+    evaluation_command,
+    training_command,
+    models_command,
+    base_command,
+    verify_command,
+):
     area.register(app)

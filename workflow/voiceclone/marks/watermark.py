@@ -31,9 +31,10 @@ SYMBOLS, WORD = 4, 128  # bytes of the number, chips of each
 BLOCKS, ROWS = 43, BANDS // 2  # chips of a period, in time and in frequency
 BLOCK = 2 * SLOT
 KEY = 2024
-DEPTH, TARGET = 2.5, 4.0  # dB: largest change of a cell, value that a chip should have
+DEPTH, TARGET = 2.5, 5.0  # dB: largest change of a cell, value that a chip should have
 GAIN = 2.6  # dB of a chip's value for each dB of its cells (4 but for the overlap of windows)
-STEP, RATE = 0.004, 8000  # of the finder: seconds between candidates of a block's start, Hz
+STEP, RATE, FFT = 0.004, 8000, 512  # of the finder: seconds between candidates of a block's start, Hz
+FLOOR = 1e-9  # power that no sound is below
 LIMIT = 4.0  # dB: values of chips beyond say no more
 TEMPI = np.round(np.arange(0.95, 1.0501, 0.005), 3)
 WINDOW = 6.0  # seconds, judged together
@@ -84,7 +85,7 @@ def _values(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _levels(power: npt.NDArray[np.float64], bands: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(10 * np.log10(power @ bands + 1e-9))
+    return np.asarray(10 * np.log10(power @ bands + FLOOR))
 
 
 class Marker:
@@ -195,53 +196,52 @@ def find_marks(samples: Floats, rate: int) -> Iterator[Mark]:
         rate: in Hz.
     """
     chips = _chips(samples, rate)
-    size = round(WINDOW / STEP)
-    count = max(1, len(chips) // size)
+    size, steps = round(WINDOW / STEP), chips.shape[1]
+    count = max(1, steps // size)
     for number in range(count):
-        start, end = number * size, (number + 1) * size if number + 1 < count else len(chips)
-        voice, score, errors, tempo = _search(chips[start:end])
+        start, end = number * size, (number + 1) * size if number + 1 < count else steps
+        voice, score, errors, tempo = max((_search(kind[start:end]) for kind in chips), key=lambda best: best[1])
         yield Mark(voice, score, errors, tempo, start * STEP, end * STEP)
 
 
 def _chips(samples: Floats, rate: int) -> Floats:
-    """Values of chips at every step and row, limited: float32 (steps, rows)."""
+    """Values of chips at every step and row, limited, plain and weighted against noise: float32 (2, steps, rows)."""
     from voiceclone.sound.io import resample
 
-    size, step = round(1.5 * SLOT * RATE), round(STEP * RATE)
+    size, step, half = round(1.5 * SLOT * RATE), round(STEP * RATE), round(SLOT / STEP / 2)
     sound = np.concatenate([np.zeros(size // 2), resample(samples, rate, RATE), np.zeros(size)])
     frames = np.lib.stride_tricks.sliding_window_view(sound, size)[::step][: int(len(samples) / rate / STEP)]
     window = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
-    bands = _bands(np.fft.rfftfreq(512, 1 / RATE))
-    # Block by block, so that an hour takes little memory.
-    parts = [
-        np.abs(np.fft.rfft(part * window, 512, axis=1)) ** 2 @ bands
-        for part in np.array_split(frames, len(frames) // 4096 + 1)
-    ]
-    levels = 10 * np.log10(np.concatenate(parts) + 1e-9)
-    half = round(SLOT / STEP / 2)
+    bands = _bands(np.fft.rfftfreq(FFT, 1 / RATE))
+    parts = np.array_split(frames, len(frames) // 4096 + 1)  # so that an hour takes little memory
+    power = np.concatenate([np.abs(np.fft.rfft(part * window, FFT, axis=1)) ** 2 @ bands for part in parts]) + FLOOR
+    levels = 10 * np.log10(power)
     pairs = np.stack([levels[: -2 * half], levels[2 * half :]], axis=1)
-    values = np.pad(_values(pairs), ((half, half), (0, 0)))
-    return np.asarray(LIMIT * np.tanh(values / LIMIT), np.float32)
+    values = LIMIT * np.tanh(_values(pairs) / LIMIT)
+    trust = power / (power + 3 * np.percentile(power, 5, axis=0))  # cells near the noise tell little
+    cells = np.minimum(trust[: -2 * half], trust[2 * half :])
+    both = np.stack([values, values * np.minimum(cells[:, 0::2], cells[:, 1::2])])
+    return np.pad(both, ((0, 0), (half, half), (0, 0))).astype(np.float32)
 
 
 def _search(chips: Floats) -> tuple[int, float, float, float]:
     """Voice, score, share of wrong chips and tempo of the best start and tempo of chips (steps, rows)."""
     places, scramblers, words = _code()
-    turns = (np.arange(BLOCKS)[None, :] - np.arange(BLOCKS)[:, None]) % BLOCKS
+    turned = (places[None] - ROWS * np.arange(BLOCKS)[:, None, None]) % (BLOCKS * ROWS)  # by block of the start
     best = (0, 0.0, 0.5, 1.0)
     for tempo in TEMPI:
-        folded = _folded(chips, float(tempo))[:, turns].reshape(-1, BLOCKS * ROWS)
-        found = np.stack([(folded[:, place] * sign) @ words for place, sign in zip(places, scramblers, strict=True)])
-        likeliest = np.abs(found).argmax(2)  # (symbols, starts)
-        deviation = np.sqrt(np.square(folded).sum(1) / SYMBOLS + 1e-9)
-        scores = np.abs(found).max(2).sum(0) / deviation
+        folded = _folded(chips, float(tempo)).reshape(-1, BLOCKS * ROWS)
+        heard = (folded[:, turned] * scramblers).reshape(-1, SYMBOLS, WORD)  # of each start
+        found = heard @ words
+        deviation = np.sqrt(np.square(heard).sum((1, 2)) / SYMBOLS + 1e-9)
+        scores = np.maximum(found.max(2), -found.min(2)).sum(1) / deviation
         start = int(scores.argmax())
         if scores[start] > best[1]:
-            rows = likeliest[:, start]
-            negative = np.take_along_axis(found[:, start], rows[:, None], 1)[:, 0] < 0
-            voice = int.from_bytes(bytes((rows + WORD * negative).tolist()), "little")
-            heard = folded[start] * code_of(voice).ravel()
-            best = (voice, float(scores[start]), float((heard < 0).sum() / max(1, (heard != 0).sum())), float(tempo))
+            rows = np.abs(found[start]).argmax(1)
+            signs = np.sign(found[start, np.arange(SYMBOLS), rows])
+            right = heard[start] * words[rows] * signs[:, None]
+            voice = int.from_bytes(bytes((rows + WORD * (signs < 0)).tolist()), "little")
+            best = (voice, float(scores[start]), float((right < 0).sum() / max(1, (right != 0).sum())), float(tempo))
     return best
 
 

@@ -86,7 +86,10 @@ def write_record(path: Path, number: int, **more: Any) -> None:
 
 
 def check_record(path: Path) -> dict[str, Any]:
-    """What the record beside a sound file is worth: ``record`` is none, unsigned, signed or altered; ``signed_by``."""
+    """What the record beside a sound file is worth: ``record`` and, if it is signed, the public key ``signed_by``.
+
+    ``record`` is none, unsigned, signed, altered, or unchecked (signed, but the library ``cryptography`` is missing).
+    """
     place = record_path(path)
     if not place.is_file():
         return {"record": "none"}
@@ -98,6 +101,8 @@ def check_record(path: Path) -> dict[str, Any]:
         if not signature:
             return {"record": "unsigned"}
         valid = _is_signed(record, signature, key)
+    except ImportError:
+        return {"record": "unchecked"}
     except (DataError, KeyError, ValueError, TypeError, AttributeError):
         return {"record": "altered"}
     return {"record": "signed" if valid else "altered", "signed_by": base64.b64encode(key).decode()}

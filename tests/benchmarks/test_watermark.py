@@ -1,4 +1,4 @@
-"""The watermark's table of bars: how often it is found after what may happen to sound, and how often where there is none.
+"""The watermark's table of bars: how often it is found after what happens to sound, and where there is none.
 
 Clips of 3 s, cut where it falls: recordings of people beside the repository and, for sound without a mark, speech of
 the packaged teacher too. Attacks that nobody survives are in the table as they are: no bar is asserted for them.

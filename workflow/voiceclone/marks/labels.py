@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,12 +119,17 @@ def _signature(record: Mapping[str, Any]) -> dict[str, str]:
     try:
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     except ImportError:
-        log.warning("the library cryptography is not installed: records of sound files are not signed")
+        _warn_once()
         return {}
     key = _key()
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     signed = key.sign(canonical_json(record).encode())
     return {name: base64.b64encode(value).decode() for name, value in (("public_key", public), ("signature", signed))}
+
+
+@cache
+def _warn_once() -> None:
+    log.warning("the library cryptography is not installed: records of sound files are not signed")
 
 
 def _key() -> Any:

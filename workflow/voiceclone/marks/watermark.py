@@ -31,7 +31,7 @@ SYMBOLS, WORD = 4, 128  # bytes of the number, chips of each
 BLOCKS, ROWS = 43, BANDS // 2  # chips of a period, in time and in frequency
 BLOCK = 2 * SLOT
 KEY = 2024
-DEPTH, TARGET = 2.5, 5.0  # dB: largest change of a cell, value that a chip should have
+DEPTH, TARGET = 1.6, 4.0  # dB: largest change of a cell, value that a chip should have
 GAIN = 2.6  # dB of a chip's value for each dB of its cells (4 but for the overlap of windows)
 STEP, RATE, FFT = 0.004, 8000, 512  # of the finder: seconds between candidates of a block's start, Hz
 FLOOR = 1e-9  # power that no sound is below
@@ -70,7 +70,7 @@ def code_of(voice: int) -> Floats:
     return signs.reshape(BLOCKS, ROWS)
 
 
-def _bands(frequencies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _bands(frequencies: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Weights (frequencies, bands) of trapezoids that add up to one between the lowest and the highest band."""
     low = LOWEST + BAND * np.arange(BANDS)
     rise = (frequencies[:, None] - low) / EDGE + 0.5

@@ -69,7 +69,7 @@ def examine(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
         DataError: it cannot be decoded.
     """
     from voiceclone.marks.labels import check_record, voice_id
-    from voiceclone.marks.watermark import find_marks
+    from voiceclone.marks.watermark import FALSE_ALARM, find_marks
     from voiceclone.sound.io import read_mono
 
     samples, rate = read_mono(file)
@@ -85,7 +85,7 @@ def examine(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
             "tempo": mark.tempo,
         }
         for mark in stretches
-        if mark.found
+        if mark.false_alarm * len(stretches) <= FALSE_ALARM  # one of many is a chance more
     ]
     likeliest = min((mark.false_alarm for mark in stretches), default=1.0)
     return {

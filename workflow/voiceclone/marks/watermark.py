@@ -39,9 +39,9 @@ LIMIT = 4.0  # dB: values of chips beyond say no more
 TEMPI = np.round(np.arange(0.95, 1.0501, 0.005), 3)
 WINDOW = 6.0  # seconds, judged together
 #: Scores of unmarked clips are Gumbel distributed with this mode and scale; see ``tests/benchmarks/test_watermark.py``.
-UNMARKED_MODE, UNMARKED_SCALE = 14.62, 0.23
-#: Score from which sound counts as marked.
-THRESHOLD = 17.0
+UNMARKED_MODE, UNMARKED_SCALE = 14.70, 0.256
+#: Probability of a false alarm up to which sound counts as marked.
+FALSE_ALARM = 5e-4
 
 
 @cache
@@ -180,7 +180,7 @@ class Mark:
     @property
     def found(self) -> bool:
         """The stretch is marked."""
-        return self.score >= THRESHOLD
+        return self.false_alarm <= FALSE_ALARM
 
     @property
     def false_alarm(self) -> float:

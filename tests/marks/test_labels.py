@@ -66,6 +66,9 @@ def test_the_voice_is_named_by_its_bundle_or_models(tmp_path: Path, spoken: Path
     write_json(tmp_path / "a/bundle.json", {"voice": "anna", "fingerprints": {"sovits": "sovits", "gpt": "gpt"}})
     for kind in ("gpt", "sovits"):
         write_json(tmp_path / f"b/models/{kind}.json", {"fingerprint": kind})
+    for name, content in {"empty": {}, "list": []}.items():  # these stop nothing
+        write_json(tmp_path / f"a/{name}/bundle.json", content)
+        write_json(tmp_path / f"b/{name}/gpt.json", content)
     names = {"a": "anna", "b": str(tmp_path / "b/models")}
     for folder, name in names.items():
         (found,) = verified(str(spoken), "--voices", str(tmp_path / folder))

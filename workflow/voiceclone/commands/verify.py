@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from voiceclone.errors import EXIT_FAILURE, VoiceCloneError
+from voiceclone.errors import EXIT_FAILURE, DataError, VoiceCloneError
 
 
 def register(app: typer.Typer) -> None:
@@ -52,13 +53,14 @@ def known_voices(folders: Iterable[Path]) -> dict[str, str]:
 
     known: dict[str, str] = {}
     for folder in folders:
-        for path in sorted(folder.rglob("gpt.json")):
-            if path.with_name("sovits.json").is_file():
-                pair = [str(read_json(path.with_name(f"{kind}.json"))["fingerprint"]) for kind in ("gpt", "sovits")]
-                known[voice_id(number_of(*pair))] = str(path.parent)
-        for path in sorted(folder.rglob(BUNDLE_FILE)):
-            description = read_json(path)
-            known[voice_id(voice_number(description))] = str(description["voice"])
+        for path in [*sorted(folder.rglob("gpt.json")), *sorted(folder.rglob(BUNDLE_FILE))]:
+            with suppress(DataError, KeyError, TypeError, AttributeError, OSError):  # no voice, or a damaged one
+                if path.name == BUNDLE_FILE:
+                    description = read_json(path)
+                    known[voice_id(voice_number(description))] = str(description["voice"])
+                else:
+                    pair = [str(read_json(path.with_name(f"{kind}.json"))["fingerprint"]) for kind in ("gpt", "sovits")]
+                    known[voice_id(number_of(*pair))] = str(path.parent)
     return known
 
 

@@ -51,7 +51,7 @@ def noisy(samples: Floats, colour: float, ratio: float = 20) -> Floats:
 ATTACKS: dict[str, tuple[Attack, float]] = {
     "none": (lambda sound: sound, 0.99),
     "mp3 64k": (lambda sound: coded(sound, "-b:a", "64k", container="mp3"), 0.99),
-    "opus 24k": (lambda sound: coded(sound, "-c:a", "libopus", "-b:a", "24k", container="ogg"), 0.95),
+    "opus 24k": (lambda sound: coded(sound, "-c:a", "libopus", "-b:a", "24k", container="ogg"), 0.8),
     "16 kHz": (lambda sound: resample(resample(sound, RATE, 16_000), 16_000, RATE), 0.99),
     "8 kHz": (lambda sound: resample(resample(sound, RATE, 8000), 8000, RATE), 0.99),
     "pink noise 20 dB": (lambda sound: noisy(sound, 1.0), 0.8),

@@ -67,7 +67,11 @@ def test_shares_of_the_latency_and_of_the_size() -> None:
     table = compare({"torch-fp32": sentences(100.0, 1, 0.7, count=1), "onnx-int8": sentences(50.0, 1, 0.7, count=1)})
     shares = [cell(table, "torch-fp32", name)["aside"] for name in ("text_ms", "gpt_ms", "decoder_ms", "post_ms")]
     assert shares == ["7 %", "67 %", "27 %", "0 %"]
-    assert [row["size_bytes"]["share"] for row in table["rows"]] == [None, 0.31]
+    assert table["memory"] == ["Disk"]  # nothing else is known
+    assert [row["memory"] for row in table["rows"]] == [
+        [{"mb": 0.001, "share": None}],
+        [{"mb": 0.00031, "share": 0.31}],
+    ]
     assert cell(table, "torch-fp32", "wer")["aside"] == "(5.0)"
     assert table["missing"] == ["First audio", "RTF", "Tokens/s", "DNSMOS", "DistillMOS"]
 

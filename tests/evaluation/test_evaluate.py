@@ -7,22 +7,27 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from tests.support.evaluation_fixture import make_voice
 from tests.support.voice_fixture import make_voice as make_models
 
-from voiceclone.assets import open_asset
+from voiceclone.assets import Asset, open_asset
 from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneError
 from voiceclone.evaluation.comparison import check_losses, losses, unseen
 from voiceclone.evaluation.evaluate import (
     COLUMNS,
     check_sound,
     evaluate_target,
+    gpu_memory_mb,
     item_inputs,
     keep_earlier,
     metrics_row,
+    of_speaking,
     speak_items,
 )
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
@@ -30,21 +35,17 @@ from voiceclone.evaluation.metrics import FAULTS
 from voiceclone.evaluation.paired import find_metrics
 from voiceclone.evaluation.sentences import FOREIGN, Item, read_sentences
 from voiceclone.evaluation.summary import floor, summarise_by, summarise_rows, variances
-from voiceclone.evaluation.target import (
-    TOKENS,
-    Spoken,
-    cache_gain,
-    open_target,
-    robustness,
-    target_lexicon,
-    target_voice,
-    trained_voice,
-)
+from voiceclone.evaluation.target import TOKENS, Source, Spoken, cache_gain, open_voice, robustness, target_lexicon
 from voiceclone.export.bundle import export_voice
+from voiceclone.features.tokenizer import KEYS
 from voiceclone.files import read_json, read_tsv, write_json, write_text
 from voiceclone.lineage.items import ItemCache
+from voiceclone.models.gpt import GPTConfig, TextToSemantic
+from voiceclone.models.packed import write_packed
+from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.progress import Progress
 from voiceclone.speaking.options import DetectorSettings
+from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.voices import open_bundle, open_models
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.stages.export import ExportSettings
@@ -60,6 +61,11 @@ def hum(item: Item) -> Spoken:
     return Spoken(
         tone.astype(np.float32), 32_000, {"text_ms": 1.0, "gpt_ms": 200.0, "decoder_ms": 50.0, "post_ms": 0.0}
     )
+
+
+def trained(root: Path, target: str = "torch-fp32", **more: Any) -> Source:
+    """The models and features of a small voice."""
+    return Source(target, root / "features", root / "models", **more)
 
 
 @pytest.mark.parametrize("samples", [[], [0.0, 0.00001], [0.1, math.nan]])
@@ -121,6 +127,10 @@ def test_only_what_is_missing_is_spoken_again(tmp_path: Path) -> None:
 
     first = speak()
     assert calls == ["i0", "i0", "i1", "i2", "i3"]  # the first one twice: once to warm up
+    assert {name: record["cost"].keys() for name, record in first.items()} == {  # type: ignore[attr-defined]
+        "i0": {"speaking", "warm_up"},
+        **{key: {"speaking"} for key in ("i1", "i2", "i3")},
+    }
     assert first["i0"]["seconds"] == 1.0 and first["i0"]["peak_memory_mb"] > 10  # type: ignore[operator]
     assert speak() == first and calls == []
     (tmp_path / "i2.flac").write_bytes(b"damaged")
@@ -148,7 +158,7 @@ def test_trained_voice_is_timed_from_the_unread_text(tmp_path: Path, monkeypatch
     root, read = make_models(tmp_path), []
     to_phones = cache.to_phones
     monkeypatch.setattr(cache, "to_phones", lambda *arguments: read.append(arguments[0]) or to_phones(*arguments))
-    voice = open_target("torch-fp32", root / "features", root / "models", None, None, EvaluateSettings(), 1)
+    voice = open_voice(trained(root), EvaluateSettings())
     item = Item("a", "fixed", "en", "Yes.")
     first, again = voice(item), voice(item)
     assert read == ["Yes."] * 4  # once for the sentence and once for its stream
@@ -168,8 +178,8 @@ def test_the_evaluation_reads_every_sentence_as_say_does(tmp_path: Path) -> None
     for target, voice in said.items():
         place = bundle if target == "onnx-fp32" else None
         lexicon = target_lexicon(target, features, place, [table], {})
-        evaluated = target_voice(target, features, models, place, None, 1, lexicon)
-        plain = target_voice(target, features, models, place, None, 1)
+        evaluated = Source(target, features, models, place, lexicon=lexicon).synthesizer()
+        plain = Source(target, features, models, place).synthesizer()
         for text in texts:
             phones = voice.synthesizer.sentence(text, "en").phones.tolist()
             assert evaluated.sentence(text, "en").phones.tolist() == phones, text
@@ -181,8 +191,8 @@ def test_the_evaluation_reads_every_sentence_as_say_does(tmp_path: Path) -> None
 
 def test_gain_of_the_cache(tmp_path: Path) -> None:
     root = make_models(tmp_path)
-    voice = trained_voice(root / "features", root / "models", None)
-    gain = cache_gain(voice, "Read this sentence first. And not this one.", "en", seed=0)
+    voice = trained(root).synthesizer()
+    gain = cache_gain(trained(root), Item("a", "fixed", "en", "Read this sentence first. And not this one."), seed=0)
     wanted = voice.sentence("Read this sentence first.", "en")
     assert gain["same_tokens"] and 0 < gain["tokens"] <= TOKENS
     assert gain["positions"] == len(wanted.phones) + len(voice.reference.phones) + len(voice.reference.tokens)
@@ -228,12 +238,10 @@ def test_recordings_of_a_real_speaker(
 ) -> None:
     assets = meter_assets([open_asset(asset(name)) for name in MODELS])
     corpus, features = make_voice(tmp_path, shared_data / "speakers" / "ljspeech")
-    output = tmp_path / "eval" / "recordings"
+    source, output = Source("recordings", features, tmp_path), tmp_path / "eval" / "recordings"
 
     def evaluate() -> dict[str, object]:
-        evaluate_target(
-            "recordings", features, corpus, tmp_path, None, [], assets, output, EvaluateSettings(), 1, "lj · evaluate"
-        )
+        evaluate_target(source, corpus, [], assets, output, EvaluateSettings(), "lj · evaluate")
         return dict(read_json(output / "summary.json"))
 
     with caplog.at_level(logging.INFO):
@@ -241,6 +249,8 @@ def test_recordings_of_a_real_speaker(
     assert "2 measured, 0 from cache" in caplog.text and summary["left_out"] == []
     table = read_tsv(output / "metrics.tsv")
     assert [entry["audio"] for entry in table] == ["samples/take-03.flac", "samples/take-04.flac"]
+    cost = summary["cost"]
+    assert isinstance(cost, dict) and cost["recogniser"] > 0 and cost["mos"] > 0 and cost["statistics"] > 0
     assert summary["wer"]["value"] <= 0.2 and summary["size_bytes"] is None  # type: ignore[index]
     metrics = summary["metrics"]
     assert isinstance(metrics, dict) and "rtf" not in metrics
@@ -250,7 +260,7 @@ def test_recordings_of_a_real_speaker(
         caplog.clear()
         again = evaluate()
     assert "0 measured, 2 from cache" in caplog.text
-    assert again["metrics"] == metrics and not (output / "samples" / "gone.flac").exists()
+    assert (again["metrics"], again["cost"]) == (metrics, cost) and not (output / "samples" / "gone.flac").exists()
 
 
 def rows(wrong: int, similarity: float, dnsmos: float, count: int = 20) -> list[dict[str, object]]:
@@ -319,16 +329,20 @@ def test_files_of_the_first_seed_keep_their_names(tmp_path: Path) -> None:
 
 
 def test_an_earlier_evaluation_is_kept_when_another_voice_speaks(tmp_path: Path) -> None:
-    def evaluate(source: str) -> None:
-        keep_earlier(tmp_path, source)
-        write_json(tmp_path / ".last" / "summary.json", {"source": source})
-        write_text(tmp_path / ".last" / "metrics.tsv", f"item\n{source}\n")
+    def evaluate(source: str, table: str = "") -> None:
+        write_json(tmp_path / "summary.json", {"source": source})
+        write_text(tmp_path / "metrics.tsv", f"item\n{table or source}\n")
+        keep_earlier(tmp_path)
 
     for source in ("one", "one", "two"):
         evaluate(source)
     kept = tmp_path / "earlier" / "one"
     assert [path.name for path in (tmp_path / "earlier").iterdir()] == ["one"]
     assert find_metrics(kept).read_text() == "item\none\n" and read_json(kept / "summary.json") == {"source": "one"}
+    evaluate("two", "other pronunciations")  # the same voice: its table before is kept as any other
+    assert (tmp_path / "earlier" / "two" / "metrics.tsv").read_text() == "item\ntwo\n"
+    evaluate("three")
+    assert (tmp_path / "earlier" / "two" / "metrics.tsv").read_text() == "item\nother pronunciations\n"
     for number in range(8):
         evaluate(f"v{number}")
     left = {path.name for path in (tmp_path / "earlier").iterdir()}
@@ -338,11 +352,11 @@ def test_an_earlier_evaluation_is_kept_when_another_voice_speaks(tmp_path: Path)
 def test_faults_are_judged_before_and_after_another_attempt(tmp_path: Path) -> None:
     root = make_models(tmp_path)
     settings = EvaluateSettings(attempts=2)
-    voice = open_target("torch-fp32", root / "features", root / "models", None, None, settings, 1)
+    voice = open_voice(trained(root), settings)
     item = Item("a", "fixed", "en", "Read this. No.")
     found = voice(item).robustness
     assert found.keys() == {*FAULTS, *(f"{name}_first" for name in FAULTS), "attempts"} and 1 <= found["attempts"] <= 2
-    synthesizer = trained_voice(root / "features", root / "models", None)
+    synthesizer = trained(root).synthesizer()
     speech = synthesizer.say(item.text, "en", attempts=2)
     tight = DetectorSettings(most_share=1.0, most_rate=0.001, least_share=0.0, least_rate=0.0)
     one, two = speech.pieces
@@ -351,3 +365,68 @@ def test_faults_are_judged_before_and_after_another_attempt(tmp_path: Path) -> N
     judged = robustness(synthesizer, kept, "en", tight)
     assert judged["runaways_first"] == 1 and judged["leaks"] == 0
     assert voice(item).robustness == found and voice(replace(item, turn=1)).first_audio_ms is None
+
+
+def base_of(root: Path, folder: Path) -> list[Asset]:
+    """A packed base of the sizes of a voice, with other weights; the voice gets its tokenizer."""
+    torch.manual_seed(1)
+    found = []
+    for kind, name, network in (
+        ("gpt", "gpt", TextToSemantic(GPTConfig.nano())),
+        ("sovits-generator", "sovits", SoVITS(SoVITSConfig.nano())),
+    ):
+        write_packed(folder / f"{name}.safetensors", name, network.config, network.state_dict())
+        size = (folder / f"{name}.safetensors").stat().st_size
+        found.append(Asset(f"my-{name}", kind, "MIT", folder, name, {f"{name}.safetensors": {"size": size}}))
+    tokenizer = {key: value for key, value in network.state_dict().items() if key in KEYS}
+    for place in (folder, root / "models"):
+        save_file(tokenizer, place / "tokenizer.safetensors")
+    return found
+
+
+def test_the_base_speaks_with_the_clip_of_the_voice(tmp_path: Path) -> None:
+    root, folder = make_models(tmp_path / "voice"), tmp_path / "base"
+    folder.mkdir()
+    base, item = base_of(root, folder), Item("a", "fixed", "en", "Yes.")
+    report = read_json(root / "models" / "gpt.json")
+    write_json(root / "models" / "gpt.json", report | {"step": 5})
+    source = trained(root, "zero-shot", base=base)
+    assert source.not_measured() == "" and source.size_bytes() == sum(
+        (folder / f"{name}.safetensors").stat().st_size for name in ("gpt", "sovits")
+    )
+    assert len({source.digest, trained(root).digest, trained(root, "zero-shot").digest}) == 3
+    synthesizer, voice = source.synthesizer(), trained(root).synthesizer()
+    packed = Synthesizer.from_models(folder, root / "features")
+    assert np.array_equal(synthesizer.reference.tokens, voice.reference.tokens) and len(voice.reference.tokens)
+    said = [each.say(item.text, "en", attempts=1).samples for each in (synthesizer, packed, voice)]
+    assert np.array_equal(said[0], said[1]) and not np.array_equal(said[0], said[2])
+
+
+def test_a_target_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    root, folder = make_models(tmp_path / "voice"), tmp_path / "base"
+    folder.mkdir()
+    base = base_of(root, folder)
+    scratch = trained(root, "zero-shot", base=base[:1]).not_measured()
+    assert scratch == "zero-shot: not measured: GPT or SoVITS was trained from scratch, so there is no base voice"
+    for kind in ("gpt", "sovits"):
+        write_json(root / "models" / f"{kind}.json", read_json(root / "models" / f"{kind}.json") | {"step": 0})
+    assert "nothing was trained" in trained(root, "zero-shot", base=base).not_measured()
+    if not torch.cuda.is_available():
+        assert trained(root, "torch-fp16").not_measured() == "torch-fp16: not measured: half precision needs a GPU"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="half precision needs a GPU")
+def test_half_precision_speaks_on_the_gpu_and_its_memory_is_known(tmp_path: Path) -> None:
+    source = trained(make_models(tmp_path), "torch-fp16")
+    assert source.not_measured() == ""
+    spoken = open_voice(source, EvaluateSettings())(Item("a", "fixed", "en", "Yes."))
+    assert len(spoken.samples) and (gpu_memory_mb() or 0) > 1
+
+
+def test_reading_and_the_time_of_each_part_are_counted(tmp_path: Path) -> None:
+    spoken = open_voice(trained(make_models(tmp_path)), EvaluateSettings())(Item("a", "fixed", "en", "Yes. No."))
+    assert spoken.read == (2, 5)  # the two again by the detector, the first again for its stream
+    assert spoken.cost.keys() == {"detector", "first_audio"} and min(spoken.cost.values()) > 0
+    told = of_speaking([{"read": [2, 5], "truncated": 1, "gpu_memory_mb": 3.0}, {"failure": "x"}], memory=True)
+    assert told["texts"] == {"found": 2, "asked": 5} and (told["truncated"], told["gpu_memory_mb"]) == (1, 3.0)
+    assert of_speaking([{"peak_memory_mb": 9.0}], memory=False)["peak_memory_mb"] is None

@@ -10,15 +10,16 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.report_fixture import NASTY, build, make_results
 from tests.support.tables import value
 
-from voiceclone.evaluation.evaluate import COLUMNS, summarise_rows
+from voiceclone.evaluation.evaluate import COLUMNS, keep_earlier, summarise_rows
 from voiceclone.files import read_json, read_jsonl, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.report.collect import collect_report, numbers
-from voiceclone.report.trends import read_history
+from voiceclone.report.trends import read_history, reasons
 from voiceclone.stages.evaluate import EvaluateSettings
 
 BROWSERS = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
@@ -124,6 +125,25 @@ def test_a_voice_that_became_worse_is_seen_at_once(voices: list[Path]) -> None:
     }
     table = list(csv.DictReader(io.StringIO((voices[0].parent / "report" / "index.csv").read_text())))
     assert [(row["voice"], row["target"]) for row in table if row["worse"]] == [("anna", "torch-fp32")]
+
+
+def test_what_other_models_measured_is_not_compared(voices: list[Path]) -> None:
+    folder = voices[0] / "eval" / "torch-fp32"
+
+    def evaluate_again(models: str, errors: int) -> list[dict[str, Any]]:
+        change(folder, more_errors=errors)
+        record = {"source": "the voice", "assets": {"asr": {"digest": models}}}
+        write_json(folder / "summary.json", read_json(folder / "summary.json") | record)
+        keep_earlier(folder)
+        build(voices[0])
+        collect(voices)
+        return read_history(voices[0].parent / "evaluations.jsonl")["anna", "torch-fp32"]
+
+    evaluate_again("one", 1)
+    *_, first, same = evaluate_again("one", 9)
+    assert same["changes"]["cer"]["verdict"] == "worse" and "the same voice" in reasons(same, first)[0]
+    *_, other = evaluate_again("two", 9)
+    assert other["changes"] == {} and reasons(other, same) == ["measured by other models, so not compared"]
 
 
 def test_without_the_table_before_nothing_is_claimed(voices: list[Path]) -> None:

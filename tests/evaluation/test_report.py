@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,24 @@ def test_a_target_that_could_not_run_is_one_line(tmp_path: Path) -> None:
     assert (tmp_path / "index.html").read_text(encoding="utf-8").count("trt-fp16") == 1
 
 
+def test_the_release_before_stands_in_the_table_and_costs_are_told(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "results" / "anna")
+    folder = results / "eval" / "torch-fp32"
+    assert "previous release" not in build(results) and "What the evaluation cost" not in build(results)
+    more = {"source": "new", "cost": {"speaking": 12.25, "recogniser": 3.0, "mos": 0.0}}
+    more |= {"texts": {"found": 3, "asked": 9}, "gpu_memory_mb": 432.1}
+    summary = read_json(folder / "summary.json")
+    write_json(folder / "summary.json", summary | more)
+    shutil.copytree(folder, folder / "earlier" / "old", ignore=shutil.ignore_patterns("samples", "earlier"))
+    for source, shown in (("new", False), ("old", True)):  # an evaluation of the same voice is no release
+        write_json(folder / "earlier" / "old" / "summary.json", summary | {"source": source})
+        html = build(results)
+        assert ("previous release<small>" in html) == shown
+    cells = "".join(f'<td class="n">{value}</td>' for value in ("12.2", "3.0", "15.2"))
+    assert cells == "".join(re.findall(r"(?:Speaking|Recogniser|Sum)</th>(<td.*?</td>)</tr>", html))
+    assert "3 of 9 sentences were in the cache of texts" in html and ">GPU</th>" in html and "432" in html
+
+
 def test_report_without_held_out_sentences(tmp_path: Path) -> None:
     results = make_results(tmp_path / "results" / "bob", heldout=0)
     html = build(results)
@@ -125,6 +144,11 @@ def test_words_do_not_claim_what_intervals_deny() -> None:
     )
     apart = " ".join(plain_words({"recordings": summary(0.05, 0.02, 0.08), "onnx-fp32": summary(0.3, 0.2, 0.4)}, False))
     broken = " ".join(plain_words({"onnx-fp32": summary(0.99, 0.9, 1.1)}, True))
+    base = summary(0.25, 0.2, 0.3)
+    base["by_kind"]["heldout"]["metrics"] = {"similarity_campplus": {"value": 0.41}}  # type: ignore[index]
+    told = " ".join(plain_words({"torch-fp32": summary(0.1, 0.1, 0.1), "zero-shot": base}, False))
+    assert "without fine-tuning gets 25 % of the words wrong, and its likeness is 0.41." in told
+    assert told.startswith("A speech recogniser gets 10 %")
     assert "no clear difference" in same and "no clear difference" not in apart
     assert "cannot be understood" in broken and "few" not in same
 

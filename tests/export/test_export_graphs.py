@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.voice_fixture import random_gpt
 
 from voiceclone.backends.backend import MARGIN_FRAMES, KVCache, in_parts
+from voiceclone.evaluation.comparison import unseen
 from voiceclone.export.lint import lint, not_for_tensorrt
+from voiceclone.export.parity import gates
 from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.graphs.quantize import blockwise, columnwise, half, restore
 from voiceclone.models.gpt import TextToSemantic
@@ -94,6 +96,20 @@ def test_every_target_has_a_row_with_a_limit() -> None:
     assert list(TARGETS) == list(get_args(TargetName))
     for target in TARGETS.values():
         assert getattr(ExportSettings(), target.max_error or target.min_agreement) > 0
+
+
+def test_gates_say_what_few_sentences_would_not_have_shown() -> None:
+    def found(sentences: int, other: int, target: str = "onnx-int8") -> dict[str, dict[str, Any]]:
+        spectra = {"loss": [0.3 + 0.01 * number for number in range(sentences)], "units": [1] * sentences}
+        tokens = {"loss": [other] * sentences, "units": [100] * sentences}
+        counted = {"by_sentence": {"other_tokens": tokens, "spectral_distance_db": spectra}}
+        return gates(counted, TARGETS[target], ExportSettings())
+
+    assert unseen(found(8, 2)) == [] and found(8, 2)["other_tokens"]["value"] == 0.02
+    assert found(8, 30)["other_tokens"]["significant"] and not found(3, 30)["other_tokens"]["significant"]
+    line = "other_tokens: no evidence: 3 sentences would show a loss from 0.037 on, the limit is 0.1"
+    assert unseen(found(3, 2))[0] == line
+    assert found(8, 30, "onnx-fp32") == {}  # its limit is on the largest error, not on a mean
 
 
 @pytest.mark.parametrize("form", ["fp32", "fp16", "int8", "int4"])

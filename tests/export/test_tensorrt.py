@@ -26,6 +26,7 @@ from voiceclone.cli import app
 from voiceclone.errors import ConfigError, VoiceCloneError
 from voiceclone.evaluation.evaluate import evaluate_target
 from voiceclone.evaluation.measure import MeterAssets
+from voiceclone.evaluation.target import Source
 from voiceclone.export import bundle as bundles
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.lint import lint, not_for_tensorrt
@@ -425,10 +426,8 @@ def test_buffers_may_be_of_torch_and_are_bound_once(voice: Path) -> None:
 @without_tensorrt
 def test_evaluation_is_skipped_in_one_line(voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = voice / "export" / "trt-fp16" / "bundle.json"
-    evaluate_target(
-        "trt-fp16", voice / "features", tmp_path / "corpus.tsv", voice / "models", bundle, [],
-        cast(MeterAssets, None), tmp_path / "eval", EvaluateSettings(),
-    )  # fmt: skip
+    source = Source("trt-fp16", voice / "features", voice / "models", bundle)
+    evaluate_target(source, tmp_path / "corpus.tsv", [], cast(MeterAssets, None), tmp_path / "eval", EvaluateSettings())
     line = read_json(tmp_path / "eval" / "summary.json")["not_measured"]
     assert line.startswith(f"trt-fp16: not measured: {why_not()}; build with") and "\n" not in line
     assert read_tsv(tmp_path / "eval" / "metrics.tsv", ["item", "wer"]) == []

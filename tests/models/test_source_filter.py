@@ -18,7 +18,7 @@ from voiceclone.backends.bundle import read_bundle
 from voiceclone.backends.waveform import Frames, Source
 from voiceclone.errors import ConfigError, DataError, VoiceCloneError
 from voiceclone.export.bundle import export_voice
-from voiceclone.export.parity import check
+from voiceclone.export.parity import check, gates
 from voiceclone.files import read_json, write_json
 from voiceclone.kernels.binding import load_kernels
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
@@ -325,6 +325,10 @@ def test_8_bits_of_tensorrt_are_refused(voice: Path, tmp_path: Path) -> None:
 def test_gates_know_pitch_and_voicing(bundles: dict[str, Path]) -> None:
     parity = read_json(bundles["onnx-int8"] / "parity.json")
     loose = ExportSettings(min_token_agreement=0)
+    found = gates(parity, TARGETS["onnx-int8"], loose)
+    assert found.keys() == {"pitch_cents", "other_voicing", "other_tokens", "spectral_distance_db"}
+    assert found["pitch_cents"]["value"] == pytest.approx(parity["pitch"]["mean_cents"], rel=1e-3)
+    assert found["other_tokens"]["value"] == pytest.approx(1 - parity["token_agreement"])
     check(parity, TARGETS["onnx-int8"], loose)
     off = parity["pitch"] | {"mean_cents": TARGETS["onnx-int8"].max_cents + 1}
     with pytest.raises(VoiceCloneError, match=r"F0 is off by 11\.00 cents"):

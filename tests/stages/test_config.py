@@ -84,6 +84,9 @@ def test_presets_differ_where_they_should() -> None:
     assert few_shot.tokenizer.base == few_shot.sovits.base == "gpt-sovits-v2pro-sovits-g"
     assert all(config.runtime == Config().runtime for config in (demo, nano, few_shot, full, zero_shot))
     assert full.all_assets() == few_shot.all_assets()
+    assert (demo.evaluate.also, nano.evaluate.also, few_shot.evaluate.also) == ((), (), ("zero-shot",))
+    base = {few_shot.gpt.base, few_shot.sovits.base}
+    assert base <= set(few_shot.assets("evaluate")) and not base & set(zero_shot.assets("evaluate"))
     assert not zero_shot.gpt.train and not zero_shot.sovits.train
     assert {few_shot.gpt.base, few_shot.sovits.base} == {zero_shot.gpt.base, zero_shot.sovits.base}
     assert [config.corpus.tier for config in (demo, nano, few_shot, full, zero_shot)] == list(NAMES)

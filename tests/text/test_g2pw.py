@@ -18,7 +18,7 @@ from voiceclone.assets import Asset
 from voiceclone.errors import AssetError
 from voiceclone.evaluation.evaluate import item_inputs
 from voiceclone.evaluation.sentences import Item
-from voiceclone.evaluation.target import target_lexicon, target_voice
+from voiceclone.evaluation.target import Source, target_lexicon
 from voiceclone.export.bundle import export_voice
 from voiceclone.features.extract import with_polyphones
 from voiceclone.files import read_tsv, write_tsv
@@ -235,7 +235,7 @@ def test_say_and_the_evaluation_read_with_it_where_it_is(
     ):
         at = bundle if target == "onnx-fp32" else None
         lexicon = target_lexicon(target, features, at, [], assets)
-        evaluated = target_voice(target, features, root / "models", at, None, 1, lexicon)
+        evaluated = Source(target, features, root / "models", at, lexicon=lexicon).synthesizer()
         for synthesizer in (opened.synthesizer, evaluated):
             assert synthesizer.sentence("我很行。", "zh").phones.tolist() == wanted
         without = target_lexicon(target, features, at, [], {})

@@ -15,7 +15,9 @@ VIEWS = re.compile(
     r"|(^|/)report/index\.(html|csv)$"
 )
 #: Times of day, durations and memory, by the names that tables and records have for them.
-CLOCKS = re.compile(r"time|started|resumes|rtf|timings|first_audio_ms|peak_memory_mb|tokens_per_second|ratio|\w+_ms")
+CLOCKS = re.compile(
+    r"time|started|resumes|rtf|timings|first_audio_ms|(peak|gpu)_memory_mb|cost|tokens_per_second|ratio|\w+_ms"
+)
 #: Files in which ``seconds`` is how long the work took, and no length of sound.
 DURATIONS = re.compile(r"(^|/)(models/(gpt|sovits)\.\w+|state/.*)$")
 

@@ -29,7 +29,7 @@ use_this_python()
 RUN_CONFIG = "results/config.json"
 LANGUAGE = re.compile("[a-z]{2,3}")
 FOLDERS = "logs benchmarks settings config docs envs profiles resources results scripts tests workflow".split()
-BASELINES = ["recordings", "resynthesis", "torch-fp32"]
+UNBUNDLED = ["recordings", "resynthesis", "torch-fp32", "torch-fp16", "zero-shot"]
 RUNTIME = "results/runtime.json"
 
 
@@ -81,7 +81,7 @@ GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
 CANDIDATES = CONFIG.select.candidates if CONFIG.select.by == "ear" else 0
-EVALUATED = [*BASELINES, *CONFIG.export.targets]
+EVALUATED = [*UNBUNDLED[:3], *CONFIG.evaluate.also, *CONFIG.export.targets]
 
 
 def alternatives(names):
@@ -171,18 +171,18 @@ def own_sentences(wildcards):
 def bundle(wildcards):
     """The exported bundle of a target; a baseline has none."""
     return (
-        [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
+        [] if wildcards.target in UNBUNDLED else [f"results/{wildcards.speaker}/export/{wildcards.target}/bundle.json"]
     )
 
 
 def baseline(wildcards):
     """What a bundle is held against: the figures of the trained model."""
-    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/torch-fp32/metrics.tsv"]
+    return [] if wildcards.target in UNBUNDLED else [f"results/{wildcards.speaker}/eval/torch-fp32/metrics.tsv"]
 
 
 def recorded(wildcards):
     """The figures of the speaker's recordings, beside which a bundle stands; the baselines need not wait for them."""
-    return [] if wildcards.target in BASELINES else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
+    return [] if wildcards.target in UNBUNDLED else [f"results/{wildcards.speaker}/eval/recordings/metrics.tsv"]
 
 
 def all_voices(wildcards):

@@ -23,8 +23,8 @@ it:
 ``tensorrt``: engines of TensorRT and what runs them.
 ``speaking``: text to speech.
 ``training``: the step loop, checkpoints, both trainings.
-``export``: bundles and their proof.
 ``evaluation``: measuring a voice.
+``export``: bundles and their proof.
 ``report``: the pages.
 ``base``: the base voice, packed and measured.
 ``commands``: the command ``voiceclone``.

@@ -39,33 +39,50 @@ def _badness(rows: Table) -> dict[str, list[float]]:
 
 
 def losses(table: Table, baseline: Table, settings: EvaluateSettings) -> dict[str, dict[str, Any]]:
-    """What a target loses against its baseline, by the paired test over the sentences of both.
+    """What a target loses against its baseline, by :func:`judge` over the sentences of both.
+
+    Args:
+        table: rows of ``metrics.tsv`` of the target.
+        baseline: those of the trained model.
+        settings: of the evaluation.
+    """
+    mine, theirs = ({row["item"]: row for row in averaged(rows)} for rows in (table, baseline))
+    both = [item for item in mine if item in theirs]
+    before, after = (_badness([rows[item] for item in both]) for rows in (theirs, mine))
+    sizes = [_number(theirs[item], _unit_columns(theirs[item])[1]) or 0.0 for item in both]
+    sides = {
+        name: (limit, before[name], after[name], sizes if name == "error_rate" else None)
+        for name, limit in _limits(settings).items()
+    }
+    return judge(sides, settings.bootstrap, settings.seed)
+
+
+Sides = tuple[float, Sequence[float], Sequence[float], Sequence[float] | None]
+
+
+def judge(sides: Mapping[str, Sides], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """What is lost in each metric from a first to a second side, by the paired test over sentences.
 
     A loss is ``significant`` where the test that takes the limit for no difference rejects it at 5 %, Holm's correction
     over the metrics included. It is ``unseen`` where these sentences would not have shown one: they find a loss with
     90 % power only above the limit, or are too few for any p below 5 %.
 
     Args:
-        table: rows of ``metrics.tsv`` of the target.
-        baseline: those of the trained model.
-        settings: of the evaluation.
+        sides: per metric the limit, the sentences' values on both sides, larger is worse, and their units, as in
+            :func:`voiceclone.evaluation.statistics.paired_test`.
+        resamples: of the test.
+        seed: the same.
 
     Returns:
-        Per metric ``value`` with ``low`` and ``high``, positive where the target is worse, ``n`` sentences, ``limit``,
-        ``p``, ``detectable``, ``significant``, ``unseen``.
+        Per metric ``value`` with ``low`` and ``high``, positive where the second side is worse, ``n`` sentences,
+        ``limit``, ``p``, ``detectable``, ``significant``, ``unseen``.
     """
-    mine, theirs = ({row["item"]: row for row in averaged(rows)} for rows in (table, baseline))
-    both = [item for item in mine if item in theirs]
-    before, after = (_badness([rows[item] for item in both]) for rows in (theirs, mine))
-    sizes = [_number(theirs[item], _unit_columns(theirs[item])[1]) or 0.0 for item in both]
     found = {}
-    for name, limit in _limits(settings).items():
-        first, second = before[name], after[name]
-        units = sizes if name == "error_rate" else None
+    for name, (limit, first, second, units) in sides.items():
         allowed = [limit * size for size in units or [1.0] * len(first)]
-        plain = paired_test(first, second, units, settings.bootstrap, settings.seed)
+        plain = paired_test(first, second, units, resamples, seed)
         shifted = [value + more for value, more in zip(first, allowed, strict=True)]
-        beyond = paired_test(shifted, second, units, settings.bootstrap, settings.seed)
+        beyond = paired_test(shifted, second, units, resamples, seed)
         if plain is not None and beyond is not None:
             found[name] = (limit, plain, beyond)
     adjusted = holm([beyond.p for _, _, beyond in found.values()])
@@ -127,10 +144,14 @@ def _minus(left: float | None, right: float | None) -> float | None:
     return None if left is None or right is None else left - right
 
 
-TRAINED = "torch-fp32"
+TRAINED, HALF, ZERO_SHOT = "torch-fp32", "torch-fp16", "zero-shot"
 WITHOUT_TEXT = frozenset({"recordings", "resynthesis"})
 STAGES = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 LATENCY = "Latency per sentence: ms, share"
+#: Entries of ``summary.json``, with a title and their parts in 10^6 bytes.
+MEMORY = (("size_bytes", "Disk", 1e6), ("peak_memory_mb", "Memory", 1.0), ("gpu_memory_mb", "GPU", 1.0))
+#: Name of the row of the trained model's evaluation before, of another training.
+PREVIOUS = "previous release"
 RATES = {"wer": ("word_errors", "words"), "cer": ("character_errors", "characters")}
 
 
@@ -179,9 +200,9 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
         tables: rows of ``metrics.tsv`` by target.
 
     Returns:
-        ``columns`` that have a value, ``groups`` of them with their sizes, ``missing`` titles of those that have none,
-        and ``rows``: ``target``, ``sentences``, ``engine``, ``size_bytes`` and ``peak_memory_mb`` with their ``share``
-        of the trained model's, ``cells``.
+        ``columns`` that have a value, ``groups`` of them with their sizes, titles of ``memory``, ``missing`` titles of
+        columns that have none, and ``rows``: ``target``, ``sentences``, ``engine``, ``memory`` in ``mb`` with its
+        ``share`` of the trained model's, ``cells``.
     """
     targets = compared_targets(summaries)
     spoken = {target: averaged(tables[target]) for target in targets}
@@ -191,22 +212,24 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
     if {"wer", "cer"} <= {column.name for column in columns}:
         columns = [column for column in columns if column.name != "cer"]  # shown beside the other
     trained = summaries.get(TRAINED, {})
+    memory = [entry for entry in MEMORY if any(summaries[target].get(entry[0]) for target in targets)]
     rows = [
         {
             "target": target,
             "sentences": len(spoken[target]),
             "engine": ", ".join(summaries[target].get("engines", [])),
-            **{
-                name: {"value": summaries[target].get(name), "share": _share(summaries[target], trained, name)}
-                for name in ("size_bytes", "peak_memory_mb")
-            },
+            "memory": [
+                {"mb": (summaries[target].get(name) or 0) / unit, "share": _share(summaries[target], trained, name)}
+                for name, _, unit in memory
+            ],
             "cells": [figures[target][column.name] for column in columns],
         }
         for target in targets
     ]
     missing = [column.title.split(",")[0] for column in COLUMNS if column not in columns and column.name not in RATES]
     groups = [(group, len(list(members))) for group, members in groupby(columns, key=lambda column: column.group)]
-    return {"columns": columns, "groups": groups, "missing": missing, "rows": rows}
+    titles = [title for _, title, _ in memory]
+    return {"columns": columns, "groups": groups, "memory": titles, "missing": missing, "rows": rows}
 
 
 def _share(summary: Mapping[str, Any], trained: Mapping[str, Any], name: str) -> float | None:

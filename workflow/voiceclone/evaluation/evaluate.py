@@ -10,30 +10,28 @@ import logging
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voiceclone.assets import Asset
 from voiceclone.errors import DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED, WITHOUT_TEXT, check_losses, losses, unseen
 from voiceclone.evaluation.measure import MeterAssets, Meters, failed_measures
+from voiceclone.evaluation.metrics import PARTS, timed
 from voiceclone.evaluation.sentences import FOREIGN, Item, by_hash, evaluation_items
-from voiceclone.evaluation.summary import TIMINGS, floor, summarise_by, summarise_rows, variances
+from voiceclone.evaluation.summary import TIMINGS, Rows, floor, summarise_by, summarise_rows, variances
 from voiceclone.evaluation.target import (
     TRAINING_RATE,
+    Source,
     Spoken,
     Voice,
     cache_gain,
-    not_measured,
-    open_target,
+    open_voice,
     recording,
-    target_bytes,
-    target_digest,
-    trained_voice,
 )
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import (
@@ -90,7 +88,7 @@ def item_inputs(
 
     Args:
         items: of the evaluation.
-        source: :func:`target_digest`.
+        source: :attr:`Source.digest`.
         recordings: sha256 of the utterances of the corpus.
         lexicon: of :func:`target_lexicon`; None: the target reads no text.
     """
@@ -109,6 +107,12 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
+def gpu_memory_mb() -> float | None:
+    """Largest memory that torch took on the GPU so far, in MB of 10^6 bytes; None where nothing runs in torch there."""
+    torch = sys.modules.get("torch")  # importing it would add to the memory of what runs without
+    return torch.cuda.max_memory_allocated() / 1e6 if torch and torch.cuda.is_initialized() else None
+
+
 def check_sound(spoken: Spoken) -> None:
     """Raise a :class:`DataError` for sound that nobody can hear."""
     if not len(spoken.samples):
@@ -117,6 +121,27 @@ def check_sound(spoken: Spoken) -> None:
         raise DataError("the samples are not numbers (NaN or infinite)")
     if float(np.abs(spoken.samples).max()) < SILENCE:
         raise DataError("nothing was spoken: only silence")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation speaks and measures.
+
+    Attributes:
+        items: sentences, those of the first seed before those of the second.
+        seeds: with which each is spoken.
+        left_out: a line for each sentence that is not spoken.
+        recordings: sha256 of the corpus's utterances.
+        training: of those that represent the speaker.
+        audio: the utterances' sound.
+    """
+
+    items: Sequence[Item]
+    seeds: int
+    left_out: Sequence[str]
+    recordings: Mapping[str, str]
+    training: Mapping[str, str]
+    audio: Store
 
 
 def speak_items(
@@ -138,12 +163,16 @@ def speak_items(
         sound = cache.folder / f"{item.name}.flac"
         record = cache.find(item.name, inputs[item.name])
         if record is None:
-            voice = voice or open_voice()
+            begun: dict[str, float] = {}
             if item.language not in warm:
-                _warm_up(voice, item)
+                with timed(begun, "warm_up"):
+                    voice = voice or open_voice()
+                    _warm_up(voice, item)
                 warm.add(item.language)
+            assert voice is not None
             record = speak_item(voice, item, sound)
             if "failure" not in record:
+                record["cost"] |= begun
                 cache.put(item.name, inputs[item.name], record, [sound])
         records[item.name] = record
         progress.update(note="speaking")
@@ -161,8 +190,10 @@ def _warm_up(voice: Voice, item: Item) -> None:
 
 def speak_item(voice: Voice, item: Item, sound: Path) -> dict[str, Any]:
     """Speak one sentence into a FLAC file, marked as users hear it; what is known of it, or why it is a ``failure``."""
+    cost: dict[str, float] = {}
     try:
-        spoken = voice(item)
+        with timed(cost, "speaking"):
+            spoken = voice(item)
         check_sound(spoken)
     except Interrupted:
         raise
@@ -184,7 +215,10 @@ def speak_item(voice: Voice, item: Item, sound: Path) -> dict[str, Any]:
         "engine": spoken.engine,
         "robustness": dict(spoken.robustness),
         "text_parts": dict(spoken.text_parts),
+        "read": list(spoken.read),
+        "cost": {"speaking": cost["speaking"] - sum(spoken.cost.values()), **spoken.cost},
         "peak_memory_mb": peak_memory_mb(),
+        "gpu_memory_mb": gpu_memory_mb(),
     }
 
 
@@ -194,14 +228,13 @@ def measure_items(
     folder: Path,
     cache: ItemCache,
     meters: Meters,
-    training: Mapping[str, str],
-    audio: Store,
+    plan: Plan,
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
-    """Measure what is not in the cache. ``training``: utterances of the centroid and their digests."""
+    """Measure what is not in the cache."""
     results: dict[str, dict[str, Any]] = {}
     speaker: dict[str, Any] | None = None
-    context = digest([meters.beam_size, meters.assets.digests(), sorted(training.items())])
+    context = digest([meters.beam_size, meters.assets.digests(), sorted(plan.training.items())])
     for item in items:
         if "failure" in spoken[item.name]:
             results[item.name] = failed_measures(item.text, item.language)
@@ -211,10 +244,15 @@ def measure_items(
         inputs = (context, item.text, item.language, sha256_file(sound))
         record = cache.find(item.name, inputs)
         if record is None:
+            begun: dict[str, float] = {}
             if speaker is None:
-                speaker = meters.speaker([(recording(audio, name), TRAINING_RATE) for name in training])
+                with timed(begun, "speaker"):
+                    real = [(recording(plan.audio, name), TRAINING_RATE) for name in plan.training]
+                    speaker = meters.speaker(real)
             samples, rate = read_mono(sound)
-            record = cache.put(item.name, inputs, meters.measure(samples, rate, item.text, item.language, speaker))
+            record = meters.measure(samples, rate, item.text, item.language, speaker)
+            record["cost"] |= begun
+            cache.put(item.name, inputs, record)
         results[item.name] = record
         progress.update(note="measuring")
     log.info("evaluate: %d measured, %d from cache", cache.made, len(items) - cache.made)
@@ -248,138 +286,193 @@ def metrics_row(
     }
 
 
-def keep_earlier(output_dir: Path, source: str) -> None:
-    """Move the last evaluation to ``earlier/SOURCE``, if another source spoke there; the oldest beyond five go.
+def keep_earlier(output_dir: Path) -> None:
+    """Move the last evaluation to ``earlier/SOURCE`` if another table is there now; the oldest beyond five go.
 
-    The copy in ``.last`` is moved: the workflow engine deletes a stage's outputs before it runs again.
+    Its copy in ``.last`` is moved: the workflow engine deletes a stage's outputs before it runs again. Of each source,
+    which is what spoke, the newest is kept.
     """
     last, earlier = output_dir / LAST, output_dir / "earlier"
-    if not (last / "summary.json").is_file():
-        return
-    before = str(read_json(last / "summary.json")["source"])
-    if before == source:
-        return
-    earlier.mkdir(exist_ok=True)
-    if (earlier / before).exists():
-        shutil.rmtree(earlier / before)
-    last.rename(earlier / before)
-    (earlier / before).touch()
-    for old in sorted(earlier.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MOST_EARLIER]:
-        shutil.rmtree(old)
+    files = [output_dir / name for name in ("metrics.tsv", "summary.json")]
+    if (last / "summary.json").is_file() and sha256_file(last / "metrics.tsv") != sha256_file(files[0]):
+        place = earlier / str(read_json(last / "summary.json")["source"])
+        shutil.rmtree(place, ignore_errors=True)
+        earlier.mkdir(exist_ok=True)
+        last.rename(place)
+        place.touch()
+        for old in sorted(earlier.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MOST_EARLIER]:
+            shutil.rmtree(old)
+    for file in files:
+        write_text(last / file.name, file.read_text(encoding="utf-8"))
 
 
-def evaluate_target(
-    target: str,
-    features_dir: Path,
-    corpus: Path,
-    models_dir: Path,
-    bundle: Path | None,
-    sentences: Sequence[Path],
-    assets: MeterAssets,
-    output_dir: Path,
-    settings: EvaluateSettings,
-    threads: int = 1,
-    label: str = "evaluate",
-    bert: Asset | None = None,
-    baseline: Path | None = None,
-    lexicon: Lexicon | None = None,
-    recordings: Path | None = None,
-) -> None:
-    """Evaluate one target; writes ``metrics.tsv``, ``samples/*.flac`` and, last, ``summary.json`` in ``output_dir``.
-
-    ``bert`` is the encoder of Chinese text that the features were made with, for the target of the trained models,
-    ``lexicon`` that of :func:`target_lexicon`; the other arguments are named as in the command. A bundle is held
-    against ``baseline``, the ``metrics.tsv`` of the trained model; ``recordings`` is that of the speaker's recordings.
+def make_plan(source: Source, corpus: Path, sentences: Sequence[Path], settings: EvaluateSettings) -> Plan:
+    """The sentences of a target, and what they are held against.
 
     Raises:
-        VoiceCloneError: the bundle speaks worse than the settings allow.
-        DataError: no item could be spoken at all, or the corpus has no training utterance.
+        DataError: the corpus has no training utterance, or see :func:`evaluation_items`.
     """
-    line = not_measured(target, bundle)
-    if line:
-        return write_not_measured(target, line, COLUMNS, output_dir, label)
-    audio = open_store(features_dir / "audio.safetensors")
+    audio = open_store(source.features_dir / "audio.safetensors")
     rows = [row for row in read_tsv(corpus, CORPUS_COLUMNS) if row["utterance"] in audio]  # others have no features
-    seeds = 1 if target == "recordings" else settings.seeds
-    once, left_out = evaluation_items(rows, sentences, target, settings)
+    seeds = 1 if source.target == "recordings" else settings.seeds
+    once, left_out = evaluation_items(rows, sentences, source.target, settings)
     for reason in left_out:
         log.warning("%s", reason)
-    items = [replace(item, turn=turn) for turn in range(seeds) for item in once]
     digests = {row["utterance"]: row["sha256"] for row in rows}
-    training_names = by_hash((r["utterance"] for r in rows if r["split"] == "train"), settings.centroid_utterances)
-    if not training_names:
+    training = by_hash((row["utterance"] for row in rows if row["split"] == "train"), settings.centroid_utterances)
+    if not training:
         raise DataError(f"{corpus}: no training utterance with features, so nothing represents the speaker")
-    folder, seed = output_dir / "samples", {"seed": settings.seed, "attempts": settings.attempts}
-    folder.mkdir(parents=True, exist_ok=True)
-    samples, cache = ItemCache("evaluate", seed, folder), ItemCache("evaluate", None, output_dir / "cache")
-    source = target_digest(target, features_dir, models_dir, bundle)
-    keep_earlier(output_dir, source)
-    inputs = item_inputs(items, source, digests, None if target in WITHOUT_TEXT else lexicon)
-    progress = Progress(label, 2 * len(items))
-    spoken = speak_items(
-        items,
-        lambda: open_target(target, features_dir, models_dir, bundle, bert, settings, threads, lexicon),
-        samples,
-        inputs,
-        progress,
-    )
-    failures = [
-        {"item": item.name, "reason": spoken[item.name]["failure"]} for item in items if "failure" in spoken[item.name]
-    ]
+    items = [replace(item, turn=turn) for turn in range(seeds) for item in once]
+    return Plan(items, seeds, left_out, digests, {name: digests[name] for name in training}, audio)
+
+
+def failures_of(target: str, items: Sequence[Item], spoken: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """``item`` and ``reason`` of the sentences that could not be spoken.
+
+    Raises:
+        DataError: none could.
+    """
+    named = {item.name: spoken[item.name].get("failure") for item in items}
+    failures = [{"item": name, "reason": reason} for name, reason in named.items() if reason is not None]
     if items and len(failures) == len(items):
         raise DataError(
             f"target {target}: none of {len(items)} sentences could be spoken; {items[0].id}: {failures[0]['reason']}",
             "the log has the full message; check the stage that made the models or the bundle",
         )
+    return failures
+
+
+def verdicts(table: Rows, baseline: Path | None, recordings: Path | None, settings: EvaluateSettings) -> dict[str, Any]:
+    """What the sentences say together: figures over all and by kind, against the trained model, beside recordings.
+
+    Args:
+        table: rows of ``metrics.tsv``.
+        baseline: that of the trained model; None: nothing is held against it.
+        recordings: that of the speaker's recordings.
+        settings: of the evaluation.
+    """
+    cost: dict[str, float] = {}
+    with timed(cost, "statistics"):
+        headline = [row for row in table if row["kind"] not in FOREIGN]
+        against = losses(table, read_tsv(baseline), settings) if baseline else None
+        beside = floor(table, read_tsv(recordings), settings) if recordings else None
+        return {
+            **summarise_rows(headline, settings),
+            "by_kind": summarise_by("kind", table, settings),
+            "by_stratum": summarise_by("stratum", table, settings),
+            "variance": variances(headline),
+            **({"floor": beside} if beside else {}),
+            **({"against_trained_model": against, "unseen": unseen(against)} if against else {}),
+            "cost": cost,
+        }
+
+
+def of_speaking(spoken: Iterable[Mapping[str, Any]], memory: bool) -> dict[str, Any]:
+    """Sums and extremes over the records of :func:`speak_items`; ``memory``: of what speaks, not of a recording."""
+    records = list(spoken)
+
+    def largest(name: str) -> float | None:
+        return round(max(known), 1) if memory and (known := [r[name] for r in records if r.get(name)]) else None
+
+    hits, asked = (sum(record.get("read", (0, 0))[place] for record in records) for place in (0, 1))
+    return {
+        "truncated": sum(record.get("truncated", 0) for record in records),
+        "peak_memory_mb": largest("peak_memory_mb"),
+        "gpu_memory_mb": largest("gpu_memory_mb"),
+        "engines": sorted({record["engine"] for record in records if record.get("engine")}),
+        **({"texts": {"found": hits, "asked": asked}} if asked else {}),
+    }
+
+
+def evaluate_target(
+    source: Source,
+    corpus: Path,
+    sentences: Sequence[Path],
+    assets: MeterAssets,
+    output_dir: Path,
+    settings: EvaluateSettings,
+    label: str = "evaluate",
+    baseline: Path | None = None,
+    recordings: Path | None = None,
+) -> None:
+    """Evaluate one target; writes ``metrics.tsv``, ``samples/*.flac`` and, last, ``summary.json`` in ``output_dir``.
+
+    Args:
+        source: what speaks.
+        corpus: ``corpus.tsv``.
+        sentences: the fixed sets.
+        assets: the models that measure.
+        output_dir: to write in.
+        settings: of the stage.
+        label: of the progress lines.
+        baseline: ``metrics.tsv`` of the trained model, which a bundle is held against.
+        recordings: that of the speaker's recordings.
+
+    Raises:
+        VoiceCloneError: the bundle speaks worse than the settings allow.
+        DataError: no item could be spoken at all, or the corpus has no training utterance.
+    """
+    if line := source.not_measured():
+        return write_not_measured(source.target, line, COLUMNS, output_dir, label)
+    plan = make_plan(source, corpus, sentences, settings)
+    table, told = _table(source, plan, assets, output_dir, settings, label)
+    write_tsv(output_dir / "metrics.tsv", COLUMNS, table)
+    found = ItemCache("evaluate", settings, output_dir).get(  # drawn once: a summary has the same seconds again
+        "statistics",
+        [sha256_file(path) for path in (output_dir / "metrics.tsv", baseline, recordings) if path],
+        lambda: verdicts(table, baseline, recordings, settings),
+    )
+    summary = {
+        "target": source.target,
+        "source": source.digest,
+        **found,
+        **told,
+        "cost": {part: round((told["cost"] | found["cost"]).get(part, 0.0), 3) for part in PARTS},
+        "left_out": plan.left_out,
+        "seeds": plan.seeds,
+        "size_bytes": source.size_bytes(),
+        "assets": assets.names(),
+        "settings": settings.model_dump(mode="json"),
+        "threads": source.threads,
+    }
+    write_json(output_dir / "summary.json", summary)
+    keep_earlier(output_dir)
+    for line in found.get("unseen", ()):
+        log.warning("%s", line)
+    check_losses(source.target, found.get("against_trained_model", {}))
+    if not plan.items:
+        announce(f"{label}: no held-out utterance, nothing to evaluate")
+
+
+def _table(
+    source: Source, plan: Plan, assets: MeterAssets, output_dir: Path, settings: EvaluateSettings, label: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Speak and measure: the rows of ``metrics.tsv``, and what the summary tells of the speaking."""
+    items, folder, recorded = plan.items, output_dir / "samples", source.target == "recordings"
+    seed = {"seed": settings.seed, "attempts": settings.attempts}
+    folder.mkdir(parents=True, exist_ok=True)
+    samples, cache = ItemCache("evaluate", seed, folder), ItemCache("evaluate", None, output_dir / "cache")
+    inputs = item_inputs(
+        items, source.digest, plan.recordings, None if source.target in WITHOUT_TEXT else source.lexicon
+    )
+    progress = Progress(label, 2 * len(items))
+    spoken = speak_items(items, lambda: open_voice(source, settings), samples, inputs, progress)
+    failures = failures_of(source.target, items, spoken)
     heard = next((item for item in items if "failure" not in spoken[item.name]), None)
-    gain = None
-    if target == TRAINED and heard is not None:
-        text, language = heard.text, heard.language
-        gain = ItemCache("evaluate", seed, output_dir).get(  # measured once
-            "cache_gain",
-            inputs[heard.name],
-            lambda: cache_gain(trained_voice(features_dir, models_dir, bert, lexicon), text, language, settings.seed),
-        )
-    meters = Meters(assets, settings.beam_size, max(1, threads))
-    training = {name: digests[name] for name in training_names}
-    measures = measure_items(items, spoken, folder, cache, meters, training, audio, progress)
-    first = None if target == "recordings" else settings.seed
+    gain: dict[str, Any] = {}
+    if source.target == TRAINED and heard is not None:
+        gains = ItemCache("evaluate", seed, output_dir)  # measured once
+        gain = gains.get("cache_gain", inputs[heard.name], partial(cache_gain, source, heard, settings.seed))
+    meters = Meters(assets, settings.beam_size, source.threads)
+    measures = measure_items(items, spoken, folder, cache, meters, plan, progress)
+    first = None if recorded else settings.seed
     table = [metrics_row(item, spoken[item.name], measures[item.name], first) for item in items]
     for kept in (samples, cache):
         kept.prune({item.name for item, row in zip(items, table, strict=True) if row["audio"]})
-    write_tsv(output_dir / "metrics.tsv", COLUMNS, table)
-    against = losses(table, read_tsv(baseline), settings) if baseline else None
-    beside = floor(table, read_tsv(recordings), settings) if recordings else None
-    peaks = [record["peak_memory_mb"] for record in spoken.values() if "peak_memory_mb" in record]
-    headline = [row for row in table if row["kind"] not in FOREIGN]
-    summary = {
-        "target": target,
-        "source": source,
-        **summarise_rows(headline, settings),
-        "by_kind": summarise_by("kind", table, settings),
-        "by_stratum": summarise_by("stratum", table, settings),
-        "left_out": left_out,
-        "seeds": seeds,
-        "variance": variances(headline),
-        **({"floor": beside} if beside else {}),
-        **({"against_trained_model": against, "unseen": unseen(against)} if against else {}),
+    told = of_speaking(spoken.values(), memory=not recorded)
+    costs = [record.get("cost", {}) for record in (*spoken.values(), *measures.values(), gain)]
+    return table, told | {
         **({"cache": gain} if gain else {}),
         "failures": failures,
-        "truncated": sum(record.get("truncated", 0) for record in spoken.values()),
-        "size_bytes": target_bytes(target, models_dir, bundle),
-        "peak_memory_mb": round(max(peaks), 1) if peaks and target != "recordings" else None,
-        "assets": assets.names(),
-        "settings": settings.model_dump(mode="json"),
-        "threads": max(1, threads),
-        "engines": sorted({record["engine"] for record in spoken.values() if record.get("engine")}),
+        "cost": {part: sum(cost.get(part, 0.0) for cost in costs) for part in PARTS},
     }
-    write_json(output_dir / "summary.json", summary)
-    shutil.rmtree(output_dir / LAST, ignore_errors=True)
-    for name in ("metrics.tsv", "summary.json"):
-        write_text(output_dir / LAST / name, (output_dir / name).read_text(encoding="utf-8"))
-    if against:
-        for line in unseen(against):
-            log.warning("%s", line)
-        check_losses(target, against)
-    if not items:
-        announce(f"{label}: no held-out utterance, nothing to evaluate")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError
+from voiceclone.evaluation.metrics import timed
 from voiceclone.sound.io import Waveform, resample
 from voiceclone.text.wer import normalise_for_scoring, word_errors
 
@@ -211,8 +212,7 @@ class MeterAssets:
 
 
 def meter_assets(assets: Sequence[Asset]) -> MeterAssets:
-    """Give the models their roles: four by their names, the recogniser is the one that remains beside those that read
-    text.
+    """Give the models their roles: four by their names, the recogniser by its kind; others do not count.
 
     Raises:
         ConfigError: one is missing, or there are two recognisers.
@@ -221,7 +221,7 @@ def meter_assets(assets: Sequence[Asset]) -> MeterAssets:
     roles = {"speaker_encoder": "campplus", "ge2e": "ge2e", "dnsmos": "dnsmos", "distillmos": "distillmos"}
     missing = sorted(name for name in roles.values() if name not in by_name)
     others = [asset for name, asset in by_name.items() if name not in roles.values()]
-    rest = [asset for asset in others if asset.kind not in ("bert", "g2p")]
+    rest = [asset for asset in others if asset.kind == "asr"]
     if missing or len(rest) != 1:
         raise ConfigError(
             f"models to measure with: {sorted(by_name)}; expected {sorted(roles.values())} and one recogniser",
@@ -316,27 +316,31 @@ class Meters:
     def measure(
         self, samples: Waveform, rate: int, text: str, language: str, speaker: dict[str, Embedding]
     ) -> dict[str, Any]:
-        """All measures of samples float32 (frames,) that should say ``text`` in the voice of ``speaker``."""
+        """All measures of samples float32 (frames,) that should say ``text`` in the voice of ``speaker``; ``cost`` has
+        the seconds that each part took."""
         samples = np.asarray(samples, dtype=np.float32)
-        hypothesis = self._recogniser.transcribe(samples, rate, language)
-        words = text_measures(text, hypothesis, language)
-        quality = self._dnsmos.score(samples, rate)
-        tone = pitch(samples, rate)
-        return {
-            "hypothesis": hypothesis,
-            **words,
-            **self._similarity(samples, rate, speaker),
-            "similarity_ge2e": cosine(self.ge2e.embed(samples, rate), speaker["ge2e"]),
-            **{f"dnsmos_{name}": value for name, value in quality.items()},
-            "distillmos": self._distillmos.score(samples, rate),
-            "characters_per_second": words["characters"] * rate / len(samples),
-            "f0_median_hz": tone.median_hz,
-            "f0_spread_semitones": tone.spread_semitones,
-            "voiced_share": tone.voiced_share,
-            "pause_share": pause_share(samples, rate),
-            "peak_dbfs": peak_dbfs(samples),
-            "clicks": clicks(samples, rate),
-        }
+        cost: dict[str, float] = {}
+        with timed(cost, "recogniser"):
+            hypothesis = self._recogniser.transcribe(samples, rate, language)
+            words = text_measures(text, hypothesis, language)
+        with timed(cost, "similarity"):
+            likeness = self._similarity(samples, rate, speaker)
+            likeness["similarity_ge2e"] = cosine(self.ge2e.embed(samples, rate), speaker["ge2e"])
+        with timed(cost, "mos"):
+            quality = {f"dnsmos_{name}": value for name, value in self._dnsmos.score(samples, rate).items()}
+            quality["distillmos"] = self._distillmos.score(samples, rate)
+        with timed(cost, "sound"):
+            tone = pitch(samples, rate)
+            heard = {
+                "characters_per_second": words["characters"] * rate / len(samples),
+                "f0_median_hz": tone.median_hz,
+                "f0_spread_semitones": tone.spread_semitones,
+                "voiced_share": tone.voiced_share,
+                "pause_share": pause_share(samples, rate),
+                "peak_dbfs": peak_dbfs(samples),
+                "clicks": clicks(samples, rate),
+            }
+        return {"hypothesis": hypothesis, **words, **likeness, **quality, **heard, "cost": cost}
 
     def _similarity(self, samples: Waveform, rate: int, speaker: dict[str, Embedding]) -> dict[str, float | None]:
         """Cosines of CAM++ to the speaker: of the whole, beside the speaker's own, of the first and the last third."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -154,3 +157,26 @@ BY_NAME = {metric.name: metric for metric in METRICS}
 
 #: Columns of ``metrics.tsv`` that are rates of sentences or counts, whose mean is shown; of others it is the median.
 MEANS = (*FAULTS, *(f"{name}_first" for name in FAULTS), "attempts", "clicks")
+
+#: Parts of an evaluation whose seconds are measured, for people; models count where they are first needed.
+PARTS = {
+    "warm_up": "Loading and warm-up",
+    "speaking": "Speaking",
+    "detector": "Detector",
+    "first_audio": "First sound of a stream",
+    "cache_gain": "Gain of the KV cache",
+    "speaker": "Recordings of the speaker",
+    "recogniser": "Recogniser",
+    "similarity": "Similarity",
+    "mos": "DNSMOS, DistillMOS",
+    "sound": "Pitch, pauses, clicks",
+    "statistics": "Statistics",
+}
+
+
+@contextmanager
+def timed(cost: dict[str, float], part: str) -> Iterator[None]:
+    """Add the seconds of a block to those of a part of :data:`PARTS`."""
+    began = time.perf_counter()
+    yield
+    cost[part] = cost.get(part, 0.0) + time.perf_counter() - began

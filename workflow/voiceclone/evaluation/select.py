@@ -19,10 +19,11 @@ from typing import Any
 
 from voiceclone.assets import Asset
 from voiceclone.errors import DataError
-from voiceclone.evaluation.evaluate import TRAINING_RATE, Spoken, recording, speak_item, trained_voice
+from voiceclone.evaluation.evaluate import TRAINING_RATE, Spoken, recording, speak_item
 from voiceclone.evaluation.measure import MeterAssets, Meters, text_measures
 from voiceclone.evaluation.sentences import Item, by_hash, read_set, without_trained
 from voiceclone.evaluation.statistics import bootstrap_mean, bootstrap_ratio
+from voiceclone.evaluation.target import trained_voice
 from voiceclone.features.store import open_store
 from voiceclone.files import atomic_path, digest, read_json, read_jsonl, read_tsv, sha256_file, write_json
 from voiceclone.lineage.items import ItemCache

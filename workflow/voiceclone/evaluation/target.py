@@ -2,15 +2,17 @@
 
 A target is ``recordings`` (the held-out recordings themselves: the ceiling), ``resynthesis`` (the acoustic model fed
 with the recordings' own semantic tokens: what it could do behind a perfect text-to-semantic model), ``torch-fp32``
-(the trained models) or a bundle such as ``onnx-fp32``. Text is read as ``say`` reads it. The gain of the KV cache is
-the time of the same tokens with it and without it.
+(the trained models), ``torch-fp16`` (the same in half precision, on a GPU), ``zero-shot`` (the base voice as it was
+before it was fine-tuned, with the voice's reference clip) or a bundle such as ``onnx-fp32``. Text is read as ``say``
+reads it. The gain of the KV cache is the time of the same tokens with it and without it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +21,8 @@ import numpy as np
 from voiceclone.assets import Asset
 from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.errors import AssetError, ConfigError
-from voiceclone.evaluation.comparison import TRAINED, WITHOUT_TEXT
-from voiceclone.evaluation.metrics import FAULTS
+from voiceclone.evaluation.comparison import HALF, TRAINED, WITHOUT_TEXT, ZERO_SHOT
+from voiceclone.evaluation.metrics import FAULTS, timed
 from voiceclone.evaluation.sentences import Item, by_hash
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import digest, read_json, read_tsv, sha256_file
@@ -28,10 +30,11 @@ from voiceclone.sound.io import Waveform
 from voiceclone.speaking.splitting import AUTO, pieces_of
 from voiceclone.speaking.tokens import TokenRequest, decode, token_request
 from voiceclone.stages.evaluate import EvaluateSettings
-from voiceclone.targets import TENSORRT, runtime_of
+from voiceclone.targets import TARGETS, TENSORRT, runtime_of
 from voiceclone.tensorrt.engines import Machine, why_not
 
 if TYPE_CHECKING:
+    from voiceclone.models.voice import VoiceModels
     from voiceclone.speaking.options import DetectorSettings
     from voiceclone.speaking.result import Speech
     from voiceclone.speaking.synthesizer import Synthesizer
@@ -40,22 +43,16 @@ if TYPE_CHECKING:
 
 TRAINING_RATE = 32_000
 CALIBRATION = 200  # recordings that the limits of the detector are taken from
-
-
-def not_measured(target: str, bundle: Path | None) -> str:
-    """Reason why a target is not evaluated here, in one line that names it; empty if it is."""
-    reason = why_not() if runtime_of(target) == TENSORRT else ""
-    if not reason:
-        return ""
-    place = bundle.parent if bundle else f"export/{target}"
-    return f"{target}: not measured: {reason}; build with 'voiceclone bundle build {place}' on one that has it"
+#: Kinds of the models that a base voice consists of.
+BASE_KINDS = {"gpt", "sovits-generator"}
 
 
 @dataclass(frozen=True)
 class Spoken:
     """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
     milliseconds to the first sound of a stream, what ran the models, what :func:`robustness` finds, milliseconds per
-    step of the text, and the voice's number for the watermark (None: a person spoke)."""
+    step of the text, seconds of what was done beside speaking, of the sentences read the hits in the cache of texts and
+    all, and the voice's number for the watermark (None: a person spoke)."""
 
     samples: Waveform
     rate: int
@@ -66,6 +63,8 @@ class Spoken:
     engine: str = ""
     robustness: Mapping[str, float] = field(default_factory=dict)
     text_parts: Mapping[str, float] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    read: tuple[int, int] = (0, 0)
     number: int | None = None
 
 
@@ -77,71 +76,134 @@ def recording(audio: Store, utterance: str) -> Waveform:
     return np.asarray(audio[utterance], dtype=np.float32) / 32768.0
 
 
-def open_target(
-    target: str,
-    features_dir: Path,
-    models_dir: Path,
-    bundle: Path | None,
-    bert: Asset | None,
-    settings: EvaluateSettings,
-    threads: int,
-    lexicon: Lexicon | None = None,
-) -> Voice:
-    """Load what speaks for a target; returns a function from item to sound."""
-    if target == "recordings":
-        audio = open_store(features_dir / "audio.safetensors")
-        return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
+@dataclass(frozen=True)
+class Source:
+    """What speaks for a target.
 
-    voice = target_voice(target, features_dir, models_dir, bundle, bert, threads, lexicon)
-    if target == "resynthesis":
-        return _resynthesis(voice, features_dir, settings.seed)
-    return _speaker(voice, settings, own_limits(features_dir))
-
-
-def target_voice(
-    target: str,
-    features_dir: Path,
-    models_dir: Path,
-    bundle: Path | None,
-    bert: Asset | None,
-    threads: int = 0,
-    lexicon: Lexicon | None = None,
-) -> Synthesizer:
-    """The synthesiser of a target: reads text as ``say`` does with the same voice.
-
-    Args:
-        target: all but ``recordings``.
+    Attributes:
+        target: its name.
         features_dir: features of the training.
         models_dir: trained models.
         bundle: ``bundle.json`` of an exported target.
-        bert: encoder of Chinese text for the trained models; a bundle has its own.
+        bert: encoder of Chinese text for models in torch; a bundle has its own.
+        lexicon: of :func:`target_lexicon`.
         threads: of a bundle.
-        lexicon: see :func:`target_lexicon`.
-
-    Raises:
-        ConfigError: an exported target without its bundle.
+        base: the models that the voice was fine-tuned from, GPT and SoVITS, for ``zero-shot``.
     """
-    if target in (TRAINED, "resynthesis"):
-        return trained_voice(features_dir, models_dir, bert, lexicon)
-    if bundle is None:
-        raise ConfigError(
-            f"target {target!r}: needs --bundle", "targets without one: recordings, resynthesis, torch-fp32"
-        )
-    from voiceclone.speaking.synthesizer import Synthesizer
-    from voiceclone.tensorrt.engines import build_engines
 
-    if runtime_of(target) == TENSORRT:
-        build_engines(bundle.parent, read_json(bundle))
-    return Synthesizer.from_bundle(bundle, threads, lexicon)
+    target: str
+    features_dir: Path
+    models_dir: Path
+    bundle: Path | None = None
+    bert: Asset | None = None
+    lexicon: Lexicon | None = None
+    threads: int = 1
+    base: Sequence[Asset] = ()
+
+    def not_measured(self) -> str:
+        """Reason why the target is not evaluated here, in one line that names it; empty if it is."""
+        reason = ""
+        if runtime_of(self.target) == TENSORRT and (reason := why_not()):
+            place = self.bundle.parent if self.bundle else f"export/{self.target}"
+            reason += f"; build with 'voiceclone bundle build {place}' on one that has it"
+        elif self.target == HALF and not _gpu():
+            reason = "half precision needs a GPU"
+        elif self.target == ZERO_SHOT:
+            reason = self._without_base()
+        return f"{self.target}: not measured: {reason}" if reason else ""
+
+    def _without_base(self) -> str:
+        if {asset.kind for asset in self.base} != BASE_KINDS:
+            return "GPT or SoVITS was trained from scratch, so there is no base voice"
+        steps = [read_json(self.models_dir / f"{kind}.json").get("step") for kind in ("gpt", "sovits")]
+        return "" if any(steps) else "the voice is its base, nothing was trained"
+
+    def synthesizer(self) -> Synthesizer:
+        """What reads text as ``say`` does with the same voice; for all targets but ``recordings``.
+
+        Raises:
+            ConfigError: an exported target without its bundle.
+        """
+        from voiceclone.speaking.synthesizer import Synthesizer
+        from voiceclone.tensorrt.engines import build_engines
+
+        if self.target == ZERO_SHOT:
+            return trained_voice(self.features_dir, self._base(), self.bert, self.lexicon)
+        if self.target == HALF:
+            return trained_voice(self.features_dir, self.models_dir, self.bert, self.lexicon, "cuda", "fp16")
+        if self.target in (TRAINED, "resynthesis"):
+            return trained_voice(self.features_dir, self.models_dir, self.bert, self.lexicon)
+        if self.bundle is None:
+            raise ConfigError(
+                f"target {self.target!r}: needs --bundle", "without one: recordings, resynthesis, torch-fp32, zero-shot"
+            )
+        if runtime_of(self.target) == TENSORRT:
+            build_engines(self.bundle.parent, read_json(self.bundle))
+        return Synthesizer.from_bundle(self.bundle, self.threads, self.lexicon)
+
+    def _base(self) -> VoiceModels:
+        from voiceclone.models.voice import load_base
+
+        by_kind = {asset.kind: asset for asset in self.base}
+        return load_base(by_kind["gpt"], by_kind["sovits-generator"], self.models_dir / "tokenizer.safetensors")
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything that speaks, for the cache."""
+        sovits, gpt = self.models_dir / "sovits.safetensors", self.models_dir / "gpt.safetensors"
+        features = self.features_dir / "manifest.tsv"
+        trained = [gpt, sovits, features]
+        names = {
+            "recordings": [], "resynthesis": [sovits, features], TRAINED: trained, HALF: trained, ZERO_SHOT: [features]
+        }.get(self.target, [self.bundle] if self.bundle else [])  # fmt: skip
+        # Timings of one GPU do not hold for another.
+        machine: list[Any] = [asdict(Machine.here())] if runtime_of(self.target) == TENSORRT else []
+        machine += [_gpu()] if self.target == HALF else []
+        base = sorted(asset.digest for asset in self.base) if self.target == ZERO_SHOT else []
+        return digest([self.target, *(sha256_file(path) for path in names), *machine, *base])
+
+    def size_bytes(self) -> int | None:
+        """Size on disk of what a user must keep to speak: models or bundle; None for recordings."""
+        if self.target == "recordings":
+            return None
+        if self.target == ZERO_SHOT:
+            return sum(int(entry["size"]) for asset in self.base for entry in asset.files.values())
+        if self.target in TARGETS and self.bundle is not None:
+            return sum(path.stat().st_size for path in self.bundle.parent.iterdir() if path.is_file())
+        kinds = ["sovits"] if self.target == "resynthesis" else ["gpt", "sovits"]
+        return sum((self.models_dir / f"{kind}.safetensors").stat().st_size for kind in kinds)
+
+
+def _gpu() -> str:
+    """Name of the GPU that torch can use; empty without one."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+def open_voice(source: Source, settings: EvaluateSettings) -> Voice:
+    """Load what speaks for a target; returns a function from item to sound."""
+    if source.target == "recordings":
+        audio = open_store(source.features_dir / "audio.safetensors")
+        return lambda item: Spoken(recording(audio, item.id), TRAINING_RATE, {})
+    voice = source.synthesizer()
+    if source.target == "resynthesis":
+        return _resynthesis(voice, source.features_dir, settings.seed)
+    return _speaker(voice, settings, own_limits(source.features_dir))
 
 
 def trained_voice(
-    features_dir: Path, models_dir: Path, bert: Asset | None, lexicon: Lexicon | None = None
+    features_dir: Path,
+    models: Path | VoiceModels,
+    bert: Asset | None,
+    lexicon: Lexicon | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> Synthesizer:
-    """The trained models, in torch on the CPU."""
+    """Models in torch, trained or a base's, with the voice's reference clip."""
     from voiceclone.speaking.synthesizer import Synthesizer
 
-    return Synthesizer.from_models(models_dir, features_dir, lexicon, bert)
+    return Synthesizer.from_models(models, features_dir, lexicon, bert, device, precision)
 
 
 def target_lexicon(
@@ -211,28 +273,31 @@ def _speaker(synthesizer: Synthesizer, settings: EvaluateSettings, limits: Detec
     """Speaks whole sentences, and with the first seed again as a stream, whose first sound is waited for."""
     from voiceclone.speaking.streaming import stream
 
+    texts = synthesizer.text_cache
+
     def say(item: Item) -> Spoken:
         synthesizer.forget_texts()  # that of the warm-up, or a sentence that comes twice
-        seed = settings.seed + item.turn
+        cost: dict[str, float] = {}
+        seed, hits, asked = settings.seed + item.turn, texts.found, texts.asked
         speech = synthesizer.say(item.text, item.language, seed=seed, attempts=settings.attempts)
-        found = robustness(synthesizer, speech, item.language, limits)
-        first = None
+        with timed(cost, "detector"):
+            found = robustness(synthesizer, speech, item.language, limits)
         if not item.turn:
             synthesizer.forget_texts()
-            began = time.perf_counter()
-            next(stream(synthesizer, item.text, item.language, seed=seed), None)
-            first = (time.perf_counter() - began) * 1000
-        engine = synthesizer.backend.name
+            with timed(cost, "first_audio"):
+                next(stream(synthesizer, item.text, item.language, seed=seed), None)
         return Spoken(
             speech.samples,
             speech.rate,
             speech.timings,
             speech.truncated,
             speech.tokens,
-            first,
-            engine,
+            cost["first_audio"] * 1000 if "first_audio" in cost else None,
+            synthesizer.backend.name,
             found,
             speech.text_parts,
+            cost,
+            (texts.found - hits, texts.asked - asked),
             speech.number,
         )
 
@@ -256,32 +321,6 @@ def _resynthesis(synthesizer: Synthesizer, features_dir: Path, seed: int) -> Voi
     return decode
 
 
-def target_digest(target: str, features_dir: Path, models_dir: Path, bundle: Path | None) -> str:
-    """Digest of everything that speaks for a target, for the cache."""
-    names = {
-        "recordings": [],
-        "resynthesis": [models_dir / "sovits.safetensors", features_dir / "manifest.tsv"],
-        "torch-fp32": [
-            models_dir / "gpt.safetensors",
-            models_dir / "sovits.safetensors",
-            features_dir / "manifest.tsv",
-        ],
-    }.get(target, [bundle] if bundle else [])
-    # Timings of one GPU do not hold for another.
-    machine = [asdict(Machine.here())] if runtime_of(target) == TENSORRT else []
-    return digest([target, *(sha256_file(path) for path in names), *machine])
-
-
-def target_bytes(target: str, models_dir: Path, bundle: Path | None) -> int | None:
-    """Size on disk of what a user must keep to speak: models or bundle; None for recordings."""
-    if target == "recordings":
-        return None
-    if bundle is not None and target not in ("torch-fp32", "resynthesis"):
-        return sum(path.stat().st_size for path in bundle.parent.iterdir() if path.is_file())
-    names = ["sovits.safetensors"] if target == "resynthesis" else ["gpt.safetensors", "sovits.safetensors"]
-    return sum((models_dir / name).stat().st_size for name in names)
-
-
 #: Tokens that are drawn: without a cache each costs as much as reading all that is before it.
 TOKENS = 32
 Everything = tuple[Tokens, Floats | None, Tokens]
@@ -303,34 +342,36 @@ class WithoutCache:
         return self.start(phones, bert, np.append(tokens, token))
 
 
-def cache_gain(synthesizer: Synthesizer, text: str, language: str, seed: int) -> dict[str, Any]:
+def cache_gain(source: Source, item: Item, seed: int) -> dict[str, Any]:
     """Draw the first tokens of a text's first sentence with and without the cache.
 
     Args:
-        synthesizer: over the trained models in torch.
-        text: what is said.
-        language: its language.
+        source: of the trained models in torch.
+        item: what is said.
         seed: of the draws.
 
     Returns:
         ``tokens`` drawn after ``positions`` of phones and prompt, ``with_ms``, ``without_ms``, their ``ratio``, and
-        whether both drew the ``same_tokens``.
+        whether both drew the ``same_tokens``; ``cost`` in seconds.
     """
     from voiceclone.speaking.torch_backend import TorchBackend
 
-    backend = synthesizer.backend
-    assert isinstance(backend, TorchBackend)
+    cost: dict[str, float] = {}
+    with timed(cost, "cache_gain"):
+        synthesizer = source.synthesizer()
+        backend = synthesizer.backend
+        assert isinstance(backend, TorchBackend)
 
-    def timed(runner: Any) -> tuple[list[int], float]:
-        request = _first_tokens(synthesizer, text, language, seed)
-        began = time.perf_counter()
-        tokens = list(decode(runner, request, synthesizer.end_token))
-        return tokens, (time.perf_counter() - began) * 1000
+        def drawn(runner: Any) -> tuple[list[int], float]:
+            request = _first_tokens(synthesizer, item, seed)
+            began = time.perf_counter()
+            tokens = list(decode(runner, request, synthesizer.end_token))
+            return tokens, (time.perf_counter() - began) * 1000
 
-    timed(backend)  # first calls cost more
-    kept, with_ms = timed(backend)
-    again, without_ms = timed(WithoutCache(backend))
-    request = _first_tokens(synthesizer, text, language, seed)
+        drawn(backend)  # first calls cost more
+        kept, with_ms = drawn(backend)
+        again, without_ms = drawn(WithoutCache(backend))
+        request = _first_tokens(synthesizer, item, seed)
     return {
         "tokens": len(kept),
         "positions": len(request.phones) + len(request.prompt),
@@ -338,10 +379,11 @@ def cache_gain(synthesizer: Synthesizer, text: str, language: str, seed: int) ->
         "without_ms": round(without_ms, 3),
         "ratio": round(without_ms / with_ms, 3),
         "same_tokens": kept == again,
+        "cost": cost,
     }
 
 
-def _first_tokens(synthesizer: Synthesizer, text: str, language: str, seed: int) -> TokenRequest:
-    sentence = synthesizer.sentence(pieces_of(text, AUTO, language)[0], language)
+def _first_tokens(synthesizer: Synthesizer, item: Item, seed: int) -> TokenRequest:
+    sentence = synthesizer.sentence(pieces_of(item.text, AUTO, item.language)[0], item.language)
     request = token_request(sentence, np.random.Generator(np.random.Philox([seed, 0])))
     return replace(request, max_tokens=min(TOKENS, request.max_tokens))

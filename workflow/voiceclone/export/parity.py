@@ -14,6 +14,7 @@ from voiceclone.backends.backend import Backend
 from voiceclone.backends.bundle import Reference
 from voiceclone.backends.waveform import Frames, Source
 from voiceclone.errors import VoiceCloneError
+from voiceclone.evaluation.comparison import Sides, judge
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, read_tsv
 from voiceclone.speaking.guidance import softmax
@@ -29,6 +30,7 @@ GREEDY_STEPS = 25
 WINDOW, HOP, FLOOR = 1024, 256, 1e-4
 #: Of the waveforms that are compared, in Hz; any would do.
 SAMPLE_RATE = 32000
+RESAMPLES = 2000
 
 
 def held_out_sentences(features_dir: Path, channels: int, style: Floats, limit: int) -> dict[str, dict[str, Any]]:
@@ -91,6 +93,24 @@ def check_engines(parity: Mapping[str, Any], target: Target, settings: ExportSet
         check(parity["kernels"], target, settings, ", run by the kernels")
 
 
+def gates(parity: Mapping[str, Any], target: Target, settings: ExportSettings) -> dict[str, dict[str, Any]]:
+    """What the means over sentences lose against the trained model, by :func:`voiceclone.evaluation.comparison.judge`.
+
+    A mean beyond its limit fails the export however few the sentences are; the test says how sure it is, and whether
+    these sentences would have shown a fault at all.
+    """
+    limits = {"pitch_cents": target.max_cents, "other_voicing": target.max_other_voicing}
+    if target.min_agreement:
+        limits["other_tokens"] = 1 - getattr(settings, target.min_agreement)
+        limits["spectral_distance_db"] = settings.max_spectral_distance_db
+    sides: dict[str, Sides] = {
+        name: (limit, [0.0] * len(counted["loss"]), counted["loss"], counted["units"])
+        for name, limit in limits.items()
+        if (counted := parity["by_sentence"].get(name))
+    }
+    return judge(sides, RESAMPLES, seed=0)
+
+
 def compare(
     exported: Backend,
     trained: Backend,
@@ -115,6 +135,7 @@ def compare(
         waveforms are compared with the same F0 and voicing, since pulses drift apart with the smallest difference of
         F0; ``pitch`` measures those: ``max_cents`` and ``mean_cents`` where both are voiced, ``other_voicing`` the
         share of frames where one is. ``with_bert``: utterances that were read with BERT features, if the voice has any.
+        ``by_sentence``: sums of ``loss`` and ``units`` of the means, for :func:`gates`.
     """
     errors, same, divergences, distances = {"logits": 0.0, "waveform": 0.0}, [], [], []
     greedy_equal, pitch = True, Pitch()
@@ -137,9 +158,19 @@ def compare(
         "divergence": float(np.mean(divergences)),
         "spectral_distance_db": float(np.mean(distances)),
         "utterances": list(sentences),
+        "by_sentence": {
+            "other_tokens": _losses([~each for each in same]),
+            "spectral_distance_db": {"loss": distances, "units": [1] * len(distances)},
+            **({"pitch_cents": _losses(pitch.cents), "other_voicing": _losses(pitch.flips)} if trained.pitched else {}),
+        },
         **({"with_bert": sum(name in texts for name in sentences)} if texts else {}),
         **({"pitch": pitch.metrics()} if trained.pitched else {}),
     }
+
+
+def _losses(sentences: Sequence[npt.NDArray[Any]]) -> dict[str, list[float]]:
+    """Sum and number of the values of each sentence."""
+    return {"loss": [float(each.sum()) for each in sentences], "units": [len(each) for each in sentences]}
 
 
 @dataclass

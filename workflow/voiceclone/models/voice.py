@@ -119,6 +119,17 @@ def _with_posterior_of(network: SoVITS, keys: Any) -> SoVITS:
     return network
 
 
+def load_base(gpt: Asset, sovits: Asset, tokenizer: Path) -> VoiceModels:
+    """The base voice that a training starts from, public or packed; ``tokenizer`` is that of the voice's features.
+
+    Raises:
+        AssetError: a file is not what it should be.
+    """
+    endings = (".ckpt", ".pth", SUFFIX)
+    files = [asset.file(next(name for name in asset.files if name.endswith(endings))) for asset in (gpt, sovits)]
+    return _public(*files, quantizer={name: value.float() for name, value in load_file(str(tokenizer)).items()})
+
+
 def load_gpt(models_dir: Path) -> TextToSemantic:
     """The trained text-to-semantic model of a voice, in evaluation mode on the CPU."""
     config = GPTConfig.from_dict(read_json(models_dir / "gpt.json")["architecture"])

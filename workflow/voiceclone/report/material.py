@@ -13,8 +13,9 @@ import numpy as np
 import soundfile
 from markupsafe import Markup
 
-from voiceclone.evaluation.comparison import compared_targets
+from voiceclone.evaluation.comparison import PREVIOUS, compared_targets, unseen
 from voiceclone.evaluation.metrics import METRICS
+from voiceclone.evaluation.metrics import PARTS as COSTS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN
 from voiceclone.report.charts import (
@@ -324,6 +325,29 @@ def text_latency(tables: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
     return rows
 
 
+def previous_release(folder: Path) -> tuple[dict[str, Any], dict[str, list[Row]]]:
+    """Summary and table of the newest evaluation of another training, each under its name; empty without one.
+
+    Args:
+        folder: ``results/NAME/eval/TARGET``; evaluations before lie in ``earlier``.
+    """
+    earlier = sorted((folder / "earlier").glob("*/summary.json"), key=lambda path: -path.parent.stat().st_mtime_ns)
+    now = read_json(folder / "summary.json").get("source") if earlier else None
+    for path in earlier:
+        if (summary := read_json(path)).get("source") != now:
+            return {PREVIOUS: summary}, {PREVIOUS: optional_table(path.with_name("metrics.tsv"))}
+    return {}, {}
+
+
+def costs(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds of each part of the evaluation: ``targets``, and ``rows`` of a title and the targets' cells, with the
+    sum last; empty where none were measured."""
+    known = {target: summary["cost"] for target, summary in summaries.items() if summary.get("cost")}
+    rows = [(title, [cost.get(part, 0.0) for cost in known.values()]) for part, title in COSTS.items()]
+    rows = [row for row in rows if any(row[1])] + [("Sum", [sum(cost.values()) for cost in known.values()])]
+    return {"targets": list(known), "rows": rows} if known else {}
+
+
 #: Qualities that the chart of quality, speed and size can show; the first at once.
 QUALITIES = ("distillmos", "similarity_campplus", "cer", "wer")
 
@@ -362,6 +386,7 @@ def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
         if "token_agreement" in parity:
             findings.append(f"same next token preferred in {parity['token_agreement']:.1%}")
             findings.append(f"spectra {parity['spectral_distance_db']:.2f} dB apart")
+        findings += unseen(parity.get("gates", {}))
         rows.append(
             {
                 "name": name,

@@ -19,11 +19,13 @@ from voiceclone.lineage.provenance import collect_provenance
 from voiceclone.report.material import (
     bundle_rows,
     corpus_figures,
+    costs,
     kept_and_dropped,
     listening_cards,
     loss_charts,
     metric_rows,
     optional_table,
+    previous_release,
     seconds_by_fate,
     take_rows,
     text_latency,
@@ -93,6 +95,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
     takes = take_rows(results, timelines(results, corpus, dropped))
     summaries = measured(provenance["evaluations"])
     tables = {target: optional_table(results / "eval" / target / "metrics.tsv") for target in summaries}
+    before, table_before = previous_release(results / "eval" / TRAINED)
     cards, left_out = listening_cards(results, tables, settings)
     scratch = trained_from_scratch(provenance["config"])
     summary = results / "corpus" / "summary.json"
@@ -119,7 +122,8 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "heldout": metric_rows(summaries, "heldout"),
         "fixed": metric_rows({t: s for t, s in summaries.items() if "fixed" in s["by_kind"]}, "fixed"),
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
-        "comparison": comparison(summaries, tables),
+        "comparison": comparison(summaries | before, tables | table_before),
+        "costs": costs(summaries),
         "trained_target": TRAINED,
         "trade_offs": trade_offs(summaries),
         "text_latency": text_latency(tables),

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from voiceclone.errors import DataError
-from voiceclone.evaluation.comparison import WITHOUT_TEXT
+from voiceclone.evaluation.comparison import HALF, TRAINED, WITHOUT_TEXT, ZERO_SHOT
 from voiceclone.evaluation.evaluate import measured
 from voiceclone.evaluation.metrics import METRICS
 from voiceclone.evaluation.paired import COLUMNS, DECIDING, compare_tables
-from voiceclone.files import canonical_json, read_jsonl, read_tsv, sha256_file
+from voiceclone.files import canonical_json, digest, read_json, read_jsonl, read_tsv, sha256_file
 from voiceclone.report.charts import trend_chart
-from voiceclone.report.words import TARGETS, TRAININGS, figure, target_name
+from voiceclone.report.words import TRAININGS, figure, target_name
 
 SHOWN = ("wer", "cer", "similarity_campplus", "similarity_ge2e", "distillmos", "dnsmos_ovrl", "rtf")
 #: Metrics with a curve, and those that are tested by the column that they are shown in.
@@ -44,18 +44,27 @@ def changes_since(folder: Path, before: Mapping[str, Any] | None) -> dict[str, A
         before: line of the history; None: there is none, and the newest earlier table is taken.
 
     Returns:
-        Column of ``metrics.tsv`` -> what :func:`compare_tables` found; empty where nothing can be compared.
+        Column of ``metrics.tsv`` -> what :func:`compare_tables` found; empty where nothing can be compared, as where
+        other models measured.
     """
     earlier = sorted((folder / "earlier").glob("*/metrics.tsv"), key=lambda path: (path.stat().st_mtime_ns, path))
     if before is not None:
         earlier = [path for path in earlier if sha256_file(path) == before["metrics_sha256"]]
     if not earlier:
         return {}
+    if len({measured_by(place / "summary.json") for place in (earlier[-1].parent, folder)} - {""}) > 1:
+        return {}
     try:
         found = compare_tables(read_tsv(earlier[-1], COLUMNS), read_tsv(folder / "metrics.tsv", COLUMNS))
     except DataError:  # no sentence in common
         return {}
     return {TESTED[name]: values for name, values in found["metrics"].items()}
+
+
+def measured_by(summary: Path) -> str:
+    """Digest of the models that measured an evaluation, and of how the recogniser searched; empty if unknown."""
+    found = read_json(summary) if summary.is_file() else {}
+    return digest([found["assets"], found["settings"].get("beam_size")]) if found.get("assets") else ""
 
 
 def read_history(path: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -97,6 +106,8 @@ def record_evaluations(history: Path, results: Path, provenance: Mapping[str, An
                 "fingerprints": {name: model.get("fingerprint") for name, model in models.items()},
                 "begun": {name: model["started"] for name, model in models.items() if model.get("started")},
                 "metrics_sha256": content,
+                "source": summary.get("source"),
+                "measured_by": measured_by(folder / "summary.json"),
                 "sentences": part.get("sentences"),
                 "metrics": {name: cell["value"] for name, cell in figures_of(part).items() if cell},
                 "changes": changes_since(folder, known[-1] if known else None),
@@ -109,7 +120,7 @@ def record_evaluations(history: Path, results: Path, provenance: Mapping[str, An
 
 
 def reasons(line: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
-    """What differs from the evaluation before: why trainings began anew, and another code."""
+    """What differs from the evaluation before: why trainings began anew, how it was evaluated, and another code."""
     if before is None:
         return []
     found = [
@@ -117,6 +128,10 @@ def reasons(line: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[s
         for name, text in line["begun"].items()
         if line["fingerprints"].get(name) != before["fingerprints"].get(name)
     ]
+    if len({line.get("measured_by"), before.get("measured_by")} - {None, ""}) > 1:
+        found.append("measured by other models, so not compared")
+    elif line.get("source") and line["source"] == before.get("source"):
+        found.append("the same voice: sentences, pronunciations or settings of the evaluation")
     if line["commit"] != before["commit"] or line["version"] != before["version"]:
         found.append(f"code {(before['commit'] or before['version'])[:8]} → {(line['commit'] or line['version'])[:8]}")
     return found
@@ -144,8 +159,7 @@ def trend(history: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]], voice:
     lines = {
         target: entries for (name, target), entries in history.items() if name == voice and target not in WITHOUT_TEXT
     }
-    order = list(TARGETS)
-    targets = sorted(lines, key=lambda target: (order.index(target) if target in order else len(order), target))
+    targets = sorted(lines, key=lambda target: (target != TRAINED, target in (HALF, ZERO_SHOT), target))
     shown = targets[:MOST_LINES]
     times = sorted({line["time"] for target in shown for line in lines[target]})
     charts = []

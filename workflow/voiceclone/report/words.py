@@ -44,6 +44,8 @@ TARGETS = {
     "recordings": "Recordings",
     "resynthesis": "Resynthesis",
     "torch-fp32": "Trained model",
+    "torch-fp16": "Trained model, half precision",
+    "zero-shot": "Base voice, not fine-tuned",
 }
 
 #: Languages that are recognised and left out.
@@ -150,6 +152,7 @@ def plain_words(summaries: Mapping[str, Mapping[str, Any]], scratch: bool) -> li
     sentences = [
         *_about_words(real, voice, scratch),
         *_about_voice(real, voice),
+        *_about_base(summaries),
         *_about_quality(real, voice),
         *_about_speed(voice),
         *_about_export(summaries, target),
@@ -191,6 +194,16 @@ def _about_voice(real: Mapping[str, Any], voice: Mapping[str, Any]) -> list[str]
     if there:
         text += f"; the speaker's own held-out recordings reach {there['value']:.2f}"
     return [text + " (1 is identical, strangers score about 0)."]
+
+
+def _about_base(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    base = summaries.get("zero-shot", {})
+    part = base.get("by_kind", {}).get("heldout") or base
+    rate, likeness = main_rate(part), part.get("metrics", {}).get("similarity_campplus")
+    if not rate or not likeness:
+        return []
+    wrong = f"{100 * rate[1]['value']:.0f} % of the {rate[0]}"
+    return [f"The base voice without fine-tuning gets {wrong} wrong, and its likeness is {likeness['value']:.2f}."]
 
 
 def _about_quality(real: Mapping[str, Any], voice: Mapping[str, Any]) -> list[str]:

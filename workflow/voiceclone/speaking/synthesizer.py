@@ -136,29 +136,41 @@ class Synthesizer:
 
     @classmethod
     def from_models(
-        cls, models_dir: Path, features_dir: Path, lexicon: Lexicon | None = None, bert: Asset | None = None
+        cls,
+        models: Path | VoiceModels,
+        features_dir: Path,
+        lexicon: Lexicon | None = None,
+        bert: Asset | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
     ) -> Synthesizer:
-        """A synthesiser over trained models in torch, with the voice's own reference clip.
+        """A synthesiser over models in torch, with the reference clip of a training's features.
 
         Args:
-            models_dir: trained models.
-            features_dir: the features that they were trained on.
+            models: folder of trained models, or models in memory.
+            features_dir: the features that they, or others from them, were trained on.
             lexicon: the user's pronunciations.
             bert: the encoder of Chinese text that the features were made with.
+            device: where to compute.
+            precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
         """
         from voiceclone.listeners.bert import LazyBert
         from voiceclone.models.voice import load_voice
         from voiceclone.speaking.reference import choose_reference, has_bert, make_reference, usual_rates
 
-        models = load_voice(models_dir)
+        models = load_voice(models) if isinstance(models, Path) else models
         row = choose_reference(features_dir)
         reference = make_reference(models.sovits, features_dir, row, models.prompt)
         models.sovits.remove_weight_norm()
+        models.gpt.to(device)
+        models.sovits.to(device)
         with_bert = has_bert(features_dir)
         return cls.from_loaded(
             models,
             reference,
             row["language"],
+            device,
+            precision,
             lexicon=lexicon,
             trained_with_bert=with_bert,
             encode_text=LazyBert(bert) if bert is not None and with_bert else None,

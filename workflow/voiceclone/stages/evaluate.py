@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,12 @@ class EvaluateSettings(Block):
     attempts: int = Field(
         3, ge=1, le=100, description="Attempts at a suspicious sentence, as many as whoever speaks with it allows."
     )
+    also: tuple[Literal["zero-shot", "torch-fp16"], ...] = Field(
+        (),
+        description="More rows of the table. zero-shot: the base voice before it was fine-tuned, with the voice's "
+        "reference clip; torch-fp16: the trained models in half precision, on a GPU. Each costs as much as the trained "
+        "model.",
+    )
     max_error_rate_loss: float = Field(
         0.1,
         ge=0,
@@ -63,7 +69,11 @@ class EvaluateSettings(Block):
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--target", required=True, help="recordings, resynthesis, torch-fp32 or the name of a bundle")
+    parser.add_argument(
+        "--target",
+        required=True,
+        help="recordings, resynthesis, torch-fp32, torch-fp16, zero-shot or the name of a bundle",
+    )
     parser.add_argument("--features-dir", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv")
     parser.add_argument("--models-dir", type=Path, required=True)
@@ -83,7 +93,7 @@ def arguments(parser: ArgumentParser) -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="asset.json of each measuring model, and of those that read Chinese text",
+        help="asset.json of each measuring model, of those that read Chinese text, and of the base for zero-shot",
     )
     parser.add_argument("--output-dir", type=Path, required=True)
 
@@ -92,32 +102,37 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
     from voiceclone.assets import open_asset
     from voiceclone.evaluation.evaluate import evaluate_target
     from voiceclone.evaluation.measure import meter_assets
-    from voiceclone.evaluation.target import target_lexicon
+    from voiceclone.evaluation.target import BASE_KINDS, Source, target_lexicon
 
     assets = {asset.name: asset for asset in map(open_asset, args.assets)}
     bundle = args.bundle[0] if args.bundle else None
-    evaluate_target(
+    source = Source(
         args.target,
         args.features_dir,
-        args.corpus,
         args.models_dir,
         bundle,
+        bert=next((asset for asset in assets.values() if asset.kind == "bert"), None),
+        lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, assets),
+        threads=max(1, args.threads),
+        base=[asset for asset in assets.values() if asset.kind in BASE_KINDS],
+    )
+    evaluate_target(
+        source,
+        args.corpus,
         args.sentences,
         meter_assets(list(assets.values())),
         args.output_dir,
         settings,
-        threads=args.threads,
         label=f"{args.speaker} · evaluate {args.target}",
-        bert=next((asset for asset in assets.values() if asset.kind == "bert"), None),
         baseline=args.baseline[0] if args.baseline else None,
-        lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, assets),
         recordings=args.recordings[0] if args.recordings else None,
     )
 
 
 def models(config: Any) -> list[str]:
     readers = [config.features.bert, config.features.polyphones]
-    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", *readers]
+    base = [config.gpt.base, config.sovits.base] if "zero-shot" in config.evaluate.also else []
+    return [config.models.asr_evaluation, "campplus", "ge2e", "dnsmos", "distillmos", *readers, *base]
 
 
 STAGE = Stage(

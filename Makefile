@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(LOCK_HASH)
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg demo test test-slow test-kill benchmark benchmark-peers base-gates lint format generate preflight lock clean-venv
+.PHONY: help setup ffmpeg demo test test-slow test-kill benchmark benchmark-peers bench-voice base-gates lint format generate preflight lock clean-venv
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,8 +36,8 @@ demo: ffmpeg setup ## make the demo speaker and run the whole workflow for it (u
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --config preset=demo -- demo_speaker
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --config preset=demo
 
-test: ffmpeg setup ## all tests that every change must pass (under 40 minutes on 2 cores)
-	$(BIN)/python -m pytest
+test: ffmpeg setup ## all tests that every change must pass, two at a time (under 40 minutes on 2 cores)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: ffmpeg setup ## full-size and long checks
 	$(BIN)/python -m pytest -m slow
@@ -53,6 +53,9 @@ benchmark-peers: setup ## .venv-peers with other engines, and exported voices be
 	@$(VENV)/bootstrap/bin/uv pip install --quiet --python .venv-peers/bin/python -r tests/benchmarks/peers/requirements.txt
 	@$(VENV)/bootstrap/bin/uv pip install --quiet --python .venv-peers/bin/python --no-deps -r tests/benchmarks/peers/requirements-no-deps.txt
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks/test_inference_speed.py
+
+bench-voice: ffmpeg setup ## what a minute, and a clip, of people whom the base voice has never heard gives (hours)
+	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks/test_bench_voice.py
 
 PEOPLE ?=
 comma := ,

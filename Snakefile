@@ -18,7 +18,7 @@ include: "workflow/rules/common.smk"
 
 wildcard_constraints:
     speaker=alternatives([*SPEAKERS, *GATHERED]),
-    target=alternatives([*EVALUATED]),
+    target=alternatives(EVALUATED),
     asset=alternatives(ASSETS),
     teacher=alternatives(list(TEACHERS)),
 

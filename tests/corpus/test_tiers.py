@@ -31,8 +31,13 @@ ZERO_SHOT = {"tier": "zero-shot", "min_utterances": 1, "min_seconds": 1, "heldou
         ("full", 3000, "50 minutes of speech is little for preset full"),
         ("full", 10800, ""),
         ("full", 1e6, ""),
-        ("nano", 8, "preset nano without a base voice makes nothing intelligible of 8 s of speech: zero-shot fits"),
-        ("demo", 90, "makes nothing intelligible of 90 s of speech: few-shot fits"),
+        ("zero-shot-small", 8, ""),
+        ("zero-shot-small", 45, "45 s of speech is more than preset zero-shot-small makes use of: small learns"),
+        ("small", 20, "20 s of speech is little for preset small, made for 30 s or more: zero-shot-small fits"),
+        ("small", 60, ""),
+        ("small", 7200, "2 hours of speech is more than preset small makes use of: few-shot learns from all of it"),
+        ("nano", 8, "without a base voice makes nothing intelligible of 8 s of speech: zero-shot-small fits"),
+        ("nano", 90, "makes nothing intelligible of 90 s of speech: small fits"),
         ("nano", 14400, "makes nothing intelligible of 4 hours of speech: full fits"),
     ],
 )
@@ -49,7 +54,8 @@ def test_following_the_advice_ends_at_a_preset_without_any(seconds: float) -> No
                 break
             assert tier not in seen, "advice goes round in circles"
             seen.add(tier)
-            tier = next(name for name in TIERS if name in text.partition(": ")[2])
+            tier = text.partition(": ")[2].split()[0]
+            assert tier in TIERS
 
 
 @pytest.mark.parametrize("seconds", [[2.9], [10.4], [1.0, 2.0, 12.0], []])
@@ -57,6 +63,8 @@ def test_a_voice_without_training_needs_a_clip_of_the_right_length(seconds: list
     with pytest.raises(DataError, match=r"speaker anna: zero-shot needs a clip of 3 to 10 s") as caught:
         check_clip("zero-shot", seconds, "anna")
     assert caught.value.hint
+    with pytest.raises(DataError, match=r"zero-shot-small needs a clip"):
+        check_clip("zero-shot-small", seconds, "anna")
     check_clip("few-shot", seconds, "anna")
     check_clip("zero-shot", [*seconds, 3.0], "anna")
 

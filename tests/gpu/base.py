@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from voiceclone.base.pack import FILES, pack_running
+from voiceclone.base.pack import FILES, open_base, pack_running
 from voiceclone.features.store import Entry, Store, open_store, write_store
 from voiceclone.files import Row, digest, read_json, read_tsv, sha256_file, write_json, write_tsv
 from voiceclone.sound.io import resample
@@ -53,7 +53,8 @@ def pack(
     if states is not None:
         print(f"newest steps: {pack_running(states, results / 'models' / FILES['base-tokenizer'], output)}", flush=True)
     else:
-        for name in FILES.values():
+        opened = open_base(packed, output)
+        for name in FILES.values() if opened != output else ():
             shutil.copyfile(packed / name, output / name)
     shutil.copyfile(results / "models" / "alignment.safetensors", output / "alignment.safetensors")
     shutil.copyfile(settings, output / "config.json")

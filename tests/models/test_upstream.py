@@ -27,7 +27,7 @@ from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDis
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import POSTERIOR, read_gpt, read_public, read_sovits
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
-from voiceclone.models.voice import has_base, load_gpt, load_sovits
+from voiceclone.models.voice import load_gpt, load_sovits, takes_prompt
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.stages.export import ExportSettings
 
@@ -129,7 +129,7 @@ def test_imported_models_are_as_a_training_leaves_them(
     import_voice(gpt, small_sovits(tmp_path / "a.pth", states["v2"], "v2", monkeypatch), models)
     text, speech = load_gpt(models), load_sovits(models)
     assert (text.config, speech.config) == (GPT, SoVITSConfig(**SMALL, dropout=0.0))
-    assert not hasattr(speech, "enc_q") and has_base(models)
+    assert not hasattr(speech, "enc_q") and takes_prompt(models)
     for network, state in ((text, states["gpt"]), (speech, states["v2"])):
         assert all(torch.equal(value, state[key].half().float()) for key, value in network.state_dict().items())
     tokenizer = Tokenizer.load(models / "tokenizer.safetensors")

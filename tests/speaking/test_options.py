@@ -130,3 +130,10 @@ def test_rows_spoken_before_the_options_were_one_are_kept(monkeypatch: pytest.Mo
 
     assert key(attempts=1) == "63d01ffb9c5c3e59"
     assert key(attempts=3, top_k=5, pitch=2.0, guidance=0.5) == "8616cf9ec9afbf4b"
+
+
+def test_sampling_that_is_not_given_is_the_voices() -> None:
+    public, own = (SpeechOptions(temperature=0.9).filled(pointing) for pointing in (False, True))
+    assert (public.temperature, public.top_k, public.repetition_penalty, public.noise_scale) == (0.9, 15, 1.35, 0.5)
+    assert (own.temperature, own.top_k, own.repetition_penalty, own.noise_scale) == (0.9, 8, 1.0, 0.4)
+    assert own.filled(False) == own

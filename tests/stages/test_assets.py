@@ -7,7 +7,9 @@ import http.server
 import importlib.metadata
 import io
 import json
+import lzma
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -157,6 +159,22 @@ def test_a_single_file_may_be_named_directly(fetch, tmp_path) -> None:
     (tmp_path / "downloaded.dat").write_bytes(FIRST)
     path = fetch({"a.bin": {"sha256": sha(FIRST)}}, [{"local": str(tmp_path / "downloaded.dat")}])
     assert open_asset(path).file("a.bin").read_bytes() == FIRST
+
+
+def test_a_compressed_file_is_unpacked_as_far_as_its_size_says(fetch, tmp_path) -> None:
+    packed = tmp_path / "a.bin.xz"
+    pins = {"a.bin": {"size": 1000, "sha256": sha(bytes(1000))}}
+    packed.write_bytes(lzma.compress(bytes(1000)))
+    path = fetch(pins, [{"local": str(packed)}])
+    assert open_asset(path, verify=True).file("a.bin").read_bytes() == bytes(1000)
+    for content, reason in ((lzma.compress(bytes(50_000_000)), "checksum"), (packed.read_bytes()[:-9], "damaged")):
+        packed.write_bytes(content)
+        shutil.rmtree(path.parent, ignore_errors=True)
+        with pytest.raises(AssetError, match=reason):
+            fetch(pins, [{"local": str(packed)}])
+        assert not [
+            file for file in (tmp_path / "models").rglob("*") if file.is_file() and file.stat().st_size > 4 << 20
+        ]
 
 
 def test_what_is_there_is_not_fetched_again(fetch, tmp_path) -> None:

@@ -13,14 +13,14 @@ from voiceclone.assets import load_registry
 from voiceclone.config.config import Config
 from voiceclone.config.generate import generated, keys
 from voiceclone.config.generate import main as generate
-from voiceclone.config.load import load_config, resolve, validate
+from voiceclone.config.load import load_config, resolve, resolve_voice, validate
 from voiceclone.errors import EXIT_USAGE, ConfigError
 from voiceclone.stages import STAGES
 from voiceclone.stages.settings import REMOVED, Block
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = REPOSITORY / "config" / "presets"
-NAMES = ("demo", "nano", "few-shot", "full", "zero-shot")
+NAMES = ("demo", "nano", "small", "few-shot", "full", "zero-shot", "zero-shot-small")
 
 
 def message(values: dict[str, Any]) -> str:
@@ -58,7 +58,7 @@ def test_every_key_is_described_and_in_the_schema() -> None:
 
 
 def test_the_shipped_file_is_valid_and_names_its_schema() -> None:
-    assert load_config(root=REPOSITORY).preset == "nano"
+    assert load_config(root=REPOSITORY).preset == "small"
     first = (REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8").splitlines()[0]
     schema = first.partition("$schema=")[2]
     assert first.startswith("# yaml-language-server:")
@@ -75,21 +75,29 @@ def test_presets_are_valid_and_need_registered_models(name: str) -> None:
 
 
 def test_presets_differ_where_they_should() -> None:
-    demo, nano, few_shot, full, zero_shot = (resolve({"preset": name}, PRESETS) for name in NAMES)
+    every = [resolve({"preset": name}, PRESETS) for name in NAMES]
+    demo, nano, small, few_shot, full, zero_shot, zero_shot_small = every
     assert (demo.speakers_dir, demo.language) == ("resources/demo", "en")
     assert nano.gpt.architecture == nano.sovits.architecture == "nano"
     assert (nano.gpt.base, nano.sovits.base, nano.tokenizer.base) == ("", "", "base-tokenizer")
     assert few_shot.features.content == "chinese-hubert-base"
     assert few_shot.models.asr == "faster-whisper-large-v3"
     assert few_shot.tokenizer.base == few_shot.sovits.base == "gpt-sovits-v2pro-sovits-g"
-    assert all(config.runtime == Config().runtime for config in (demo, nano, few_shot, full, zero_shot))
+    assert all(config.runtime == Config().runtime for config in every)
     assert full.all_assets() == few_shot.all_assets()
     assert (demo.evaluate.also, nano.evaluate.also, few_shot.evaluate.also) == ((), (), ("zero-shot",))
     base = {few_shot.gpt.base, few_shot.sovits.base}
     assert base <= set(few_shot.assets("evaluate")) and not base & set(zero_shot.assets("evaluate"))
     assert not zero_shot.gpt.train and not zero_shot.sovits.train
     assert {few_shot.gpt.base, few_shot.sovits.base} == {zero_shot.gpt.base, zero_shot.sovits.base}
-    assert [config.corpus.tier for config in (demo, nano, few_shot, full, zero_shot)] == list(NAMES)
+    assert [config.corpus.tier for config in every] == ["small", *NAMES[1:]]
+    for config in (demo, small, zero_shot_small):
+        assert (config.tokenizer.base, config.gpt.base, config.sovits.base) == (
+            "base-tokenizer",
+            "base-gpt",
+            "base-sovits-g",
+        )
+    assert small.sovits.train and not small.gpt.train and not zero_shot_small.sovits.train
 
 
 def test_few_shot_has_the_public_defaults() -> None:
@@ -103,17 +111,17 @@ def test_few_shot_has_the_public_defaults() -> None:
 
 
 def test_later_sources_win() -> None:
-    assert resolve({}, PRESETS).gpt.architecture == "nano"
+    assert resolve({}, PRESETS).gpt.architecture == "small"
     config = resolve(
         {"preset": "demo", "gpt": {"steps": 7}, "language": "de", "models": {"asr": "whisper-base"}}, PRESETS
     )
-    assert (config.gpt.steps, config.gpt.architecture, config.language) == (7, "nano", "de")
+    assert (config.gpt.steps, config.gpt.architecture, config.language) == (7, "small", "de")
 
 
 def test_file_then_overrides(tmp_path: Path) -> None:
     folder = tmp_path / "config"
     (folder / "presets").mkdir(parents=True)
-    (folder / "presets" / "nano.yaml").write_text("slice: {max_seconds: 9, min_seconds: 2}\n")
+    (folder / "presets" / "small.yaml").write_text("slice: {max_seconds: 9, min_seconds: 2}\n")
     (folder / "config.yaml").write_text("slice:\n  max_seconds: 8\n")
     assert load_config(root=tmp_path).slice.max_seconds == 8
     config = load_config({"slice": {"max_seconds": 7}}, root=tmp_path)
@@ -140,7 +148,7 @@ def test_an_empty_block_means_defaults() -> None:
         ({"slice": 5}, ["slice: 5", "block"]),
         ({"separate": {"mode": "maybe"}}, ["separate.mode: 'maybe'", "auto | always | never"]),
         ({"gpt": {"epochs": 2.5}}, ["gpt.epochs: 2.5", "whole number, >= 1"]),
-        ({"preset": "huge"}, ["preset: 'huge'", "demo | few-shot | full | nano | zero-shot"]),
+        ({"preset": "huge"}, ["preset: 'huge'", "demo | few-shot | full | nano | small | zero-shot | zero-shot-small"]),
         ({"language": "english"}, ["language: 'english'", "auto or an ISO code"]),
         ({"offline": "perhaps"}, ["offline: 'perhaps'", "true or false"]),
         ({"seed": -1}, ["seed: -1", ">= 0"]),
@@ -235,7 +243,7 @@ def test_encoders_are_those_that_a_voice_needs() -> None:
 
     public = ["chinese-hubert-base", "eres2netv2", "chinese-roberta-wwm-ext-large"]
     found = {name: resolve({"preset": name}, PRESETS).encoders() for name in NAMES}
-    assert found == {name: ["campplus"] if name in ("demo", "nano") else public for name in NAMES}
+    assert found == {name: public if name in ("few-shot", "full", "zero-shot") else ["campplus"] for name in NAMES}
     assert {name for names in found.values() for name in names} <= set(EXPORTERS)
     assert resolve({"preset": "few-shot", "export": {"encoders": False}}, PRESETS).encoders() == []
     v2 = {"preset": "few-shot", "sovits": {"architecture": "v2"}, "features": {"bert": "", "polyphones": ""}}
@@ -254,3 +262,38 @@ def test_no_setting_that_there_is_counts_as_removed() -> None:
     blocks = {name: getattr(field.annotation, "model_fields", {}) for name, field in Config.model_fields.items()}
     keys = {f"{block}.{key}" for block, fields in blocks.items() for key in fields}
     assert not REMOVED.keys() & (keys | Config.model_fields.keys())
+
+
+def test_a_voice_overrides_the_common_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "voice.yaml"
+    file.write_text("preset: few-shot\nlanguage: ja\ncorpus: {min_seconds: 5}\n", encoding="utf-8")
+    common = {"preset": "nano", "corpus": {"min_utterances": 3}, "gpt": {"epochs": 2}}
+    voice = resolve_voice(common, PRESETS, file)
+    assert voice.gpt.base == resolve({"preset": "few-shot"}, PRESETS).gpt.base and voice.gpt.epochs == 2
+    assert (voice.corpus.min_seconds, voice.corpus.min_utterances) == (5, 3)
+    assert json.loads(voice.settings("transcribe"))["languages"] == ["ja"]
+    file.write_text("", encoding="utf-8")
+    assert resolve_voice(common, PRESETS, file) == resolve(common, PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("slize: {}\n", "slize: unknown key; did you mean slice?"),
+        ("corpus: {min_seconds: -1}\n", "corpus.min_seconds: -1 is not allowed; expected number, >= 1"),
+        ("models_dir: x\nruntime: {}\n", "runtime: holds for all voices"),
+        ("preset: huge\n", "'huge' is not allowed; expected base | demo"),
+        ("[]", "expected 'key: value' lines"),
+    ],
+)
+def test_a_wrong_key_of_a_voice_names_its_file(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "voice.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        resolve_voice({}, PRESETS, file)
+    assert caught.value.message.startswith(str(file)) and expected in caught.value.message
+
+
+def test_new_keys_of_the_recogniser_leave_old_results_alone() -> None:
+    assert json.loads(Config().settings("transcribe")).keys() == {"languages", "beam_size", "prompts"}
+    assert json.loads(validate({"transcribe": {"mixed": True}}).settings("transcribe"))["mixed"] is True

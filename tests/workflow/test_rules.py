@@ -99,3 +99,43 @@ def test_an_encoder_is_exported_once_for_all_voices(new_project, asset) -> None:
     project.run("--cores", "1", "resources/encoders/campplus.json")
     described = read_json(project.root / "resources" / "encoders" / "campplus.json")
     assert described["file"] == "campplus.onnx" and described["max_error"] < 1e-4
+
+
+def test_a_voice_may_have_settings_of_its_own(new_project) -> None:
+    project = new_project("own-settings")
+    speaker(project, "anna")
+    speaker(project, "bert")
+    own = project.root / "resources/speakers/bert/voice.yaml"
+    own.write_text("preset: few-shot\nlanguage: ja\nexport: {targets: [onnx-fp16]}\n", encoding="utf-8")
+    said = project.run("-n", "--config", "preset=nano").stdout
+    jobs = {
+        rule: [part.split("wildcards:")[0] for part in said.split(f"rule {rule}:")[1:]]
+        for rule in ("train_gpt", "export")
+    }
+    of = {name: [job for job in jobs["train_gpt"] if f"results/{name}/" in job] for name in ("anna", "bert")}
+    assert len(of["anna"]) == len(of["bert"]) == 1
+    model = "resources/models/gpt-sovits-v2pro-gpt/asset.json"
+    assert model in of["bert"][0] and model not in of["anna"][0]
+    assert ["results/bert/export/onnx-fp16/" in job for job in jobs["export"] if "results/bert" in job] == [True]
+    assert not any("results/anna/export/onnx-fp16/" in job for job in jobs["export"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("slize: {max_seconds: 3}\n", ["slize", "did you mean slice"]),
+        ("corpus: {min_seconds: banana}\n", ["corpus.min_seconds", "banana", "expected number"]),
+        ("runtime: {device: cpu}\n", ["runtime", "holds for all voices", "allowed here: preset, language"]),
+        ("lexicon: nowhere\n", ["no folder 'nowhere'"]),
+    ],
+)
+def test_a_wrong_key_of_a_voice_names_its_file(new_project, text, words) -> None:
+    project = new_project("wrong-voice")
+    speaker(project)
+    (project.root / "resources/speakers/anna/voice.yaml").write_text(text, encoding="utf-8")
+    done = project.run("-n", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    for word in words if "nowhere" in text else [*words, "resources/speakers/anna/voice.yaml"]:
+        assert word in said, said
+    assert "Traceback" not in said

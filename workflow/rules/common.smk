@@ -11,7 +11,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
-from voiceclone.config.load import resolve
+from voiceclone.config.load import VOICE_FILE, resolve, resolve_voice
 from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import is_file
 from voiceclone.corpus.inventory import take_inventory
@@ -56,6 +56,18 @@ def find_speakers():
     return [or_stop(check_speaker, name) for name in names]
 
 
+def own_configs():
+    """Configurations of the voices whose folder has a voice.yaml."""
+    files = {name: Path(CONFIG.speakers_dir) / name / VOICE_FILE for name in SPEAKERS}
+    presets = Path(workflow.basedir) / "config" / "presets"
+    return {name: or_stop(resolve_voice, config, presets, path) for name, path in files.items() if path.is_file()}
+
+
+def measured(configuration):
+    """What is measured under a configuration: the baselines and its targets."""
+    return [*UNBUNDLED[:3], *configuration.evaluate.also, *configuration.export.targets]
+
+
 def hand_over_config():
     """Give jobs on other machines the configuration as a file: as arguments, quotes in it would reach a shell."""
     if workflow.is_main_process:
@@ -79,9 +91,30 @@ HANDOVER = Handover(Path.cwd(), write=workflow.is_main_process)
 ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml").names()
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
+VOICES = own_configs()
+EVALUATED = list(dict.fromkeys(name for one in [CONFIG, *VOICES.values()] for name in measured(one)))
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
-CANDIDATES = CONFIG.select.candidates if CONFIG.select.by == "ear" else 0
-EVALUATED = [*UNBUNDLED[:3], *CONFIG.evaluate.also, *CONFIG.export.targets]
+
+
+def config_of(wildcards):
+    """The configuration of a voice: its own, or the common one."""
+    return VOICES.get(getattr(wildcards, "speaker", ""), CONFIG)
+
+
+def config_file(wildcards):
+    """The file with the configuration of a voice, for the report."""
+    return f"results/{wildcards.speaker}/config.json" if wildcards.speaker in VOICES else RUN_CONFIG
+
+
+def evaluated(wildcards):
+    """What is measured of a voice, in the order of the report's columns."""
+    return measured(config_of(wildcards))
+
+
+def candidates(wildcards):
+    """How many checkpoints of each training are kept to choose from by ear."""
+    select = config_of(wildcards).select
+    return select.candidates if select.by == "ear" else 0
 
 
 def alternatives(names):
@@ -90,8 +123,16 @@ def alternatives(names):
 
 
 def settings(stage):
-    """File of the stage's settings, named by revision and content: an input, so that a change reruns this stage alone."""
-    return HANDOVER.settings(f"{stage}-{revision(stage)}", json.loads(CONFIG.settings(stage)))
+    """Input function: the file of the stage's settings for a voice, named by revision and content.
+
+    As an input, so that a change reruns this stage alone; all are written here, so that none counts as left from
+    before.
+    """
+    files = {
+        name: HANDOVER.settings(f"{stage}-{revision(stage)}", json.loads(one.settings(stage)))
+        for name, one in {"": CONFIG, **VOICES}.items()
+    }
+    return lambda wildcards: files.get(getattr(wildcards, "speaker", ""), files[""])
 
 
 def revision(stage):
@@ -105,8 +146,13 @@ def asset(*names):
 
 
 def stage_assets(stage):
-    """Paths of the asset.json of every model that the stage needs under this configuration."""
-    return asset(*CONFIG.assets(stage))
+    """Input function: paths of the asset.json of every model that the stage needs for a voice."""
+    return lambda wildcards: asset(*config_of(wildcards).assets(stage))
+
+
+def encoders(wildcards):
+    """The exported encoders that go with a voice's bundles."""
+    return [f"resources/encoders/{name}.json" for name in config_of(wildcards).encoders()]
 
 
 def teacher_settings(wildcards):
@@ -130,6 +176,11 @@ def corrections(wildcards):
     return [str(path) for path in [Path("config/corrections") / f"{wildcards.speaker}.tsv"] if path.is_file()]
 
 
+def given_texts(wildcards):
+    """The table of texts that lie beside the speaker's recordings, where there are some."""
+    return [str(path) for path in [Path("results") / wildcards.speaker / "given.tsv"] if path.is_file()]
+
+
 def corpora_tables(wildcards):
     """The tables of the data sets and teachers that the gathered voice is made of."""
     return [str(path) for source in CONFIG.corpora.all_sources() for path in or_stop(index_files, source)]
@@ -145,8 +196,11 @@ def languages_in(folder, ending):
 
 
 def lexicons(wildcards):
-    """The user's pronunciation tables."""
-    return languages_in("config/lexicon", ".tsv")
+    """The user's pronunciation tables: for all voices, then those of this one."""
+    folder = config_of(wildcards).lexicon
+    if folder and not Path(folder).is_dir():
+        raise WorkflowError(f"lexicon: no folder {folder!r}; give a path as seen from {Path.cwd()}")
+    return [*languages_in("config/lexicon", ".tsv"), *(languages_in(folder, ".tsv") if folder else [])]
 
 
 def sentences(wildcards):
@@ -162,10 +216,11 @@ def selection_sentences(wildcards):
 
 def own_sentences(wildcards):
     """The user's lists of sentences to evaluate."""
-    for name in CONFIG.evaluate.sentences:
+    named = config_of(wildcards).evaluate.sentences
+    for name in named:
         if not Path(name).is_file():
             raise WorkflowError(f"evaluate.sentences: no file {name!r}; give paths as seen from {Path.cwd()}")
-    return list(CONFIG.evaluate.sentences)
+    return list(named)
 
 
 def bundle(wildcards):
@@ -197,18 +252,18 @@ def all_voices(wildcards):
 
 def tokens_of_small(wildcards):
     """The semantic tokens, where SoVITS is trained on them and not on what they are made of."""
-    small = CONFIG.sovits.architecture == "small"
+    small = config_of(wildcards).sovits.architecture == "small"
     return [f"results/{wildcards.speaker}/features/semantic.safetensors"] if small else []
 
 
 def alignment(wildcards):
     """The phone of each token, where a training reads it."""
-    return [f"results/{wildcards.speaker}/features/align.safetensors"] if CONFIG.needs_alignment else []
+    return [f"results/{wildcards.speaker}/features/align.safetensors"] if config_of(wildcards).needs_alignment else []
 
 
 def alignment_table(wildcards):
     """The tokens of each phone, where a training reads them."""
-    return [f"results/{wildcards.speaker}/models/alignment.safetensors"] if CONFIG.needs_alignment else []
+    return [f"results/{wildcards.speaker}/models/alignment.safetensors"] if config_of(wildcards).needs_alignment else []
 
 
 def base_cards(wildcards):
@@ -220,7 +275,12 @@ def base_cards(wildcards):
 
 def per_speaker(pattern):
     """Input function: the pattern for each evaluated target of one speaker."""
-    return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in EVALUATED]
+    return lambda wildcards: [pattern.format(speaker=wildcards.speaker, target=name) for name in evaluated(wildcards)]
+
+
+def parities(wildcards):
+    """How far each bundle of a voice is from its trained model."""
+    return [f"results/{wildcards.speaker}/export/{name}/parity.json" for name in config_of(wildcards).export.targets]
 
 
 def half_of_the_cores(wildcards):
@@ -251,14 +311,14 @@ def files_of_rules():
     written = [path for stage in workflow.rules for path in [*stage.output, stage.benchmark] if path]
     patterns = {re.sub(r"\{[^{}]*\}", "*", str(path)) for path in written}
     own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/**/*.txt"]
-    taken = ["results/*/inventory.tsv", "results/*/rights.json"]
+    taken = ["results/*/inventory.tsv", "results/*/given.tsv", "results/*/rights.json"]
     found = {path.as_posix() for pattern in [*patterns, *own, *taken] for path in Path().glob(pattern)}
     return [*found, *HANDOVER.files]
 
 
 def record_run():
     """At the start of a run: what is present and missing, the effective configuration, one line of history."""
-    or_stop(record_start, CONFIG, Path.cwd(), SPEAKERS)
+    or_stop(record_start, CONFIG, Path.cwd(), SPEAKERS, VOICES)
     record_times(Path.cwd(), files_of_rules())
 
 

@@ -6,6 +6,7 @@ rule corpus:
         slices="results/{speaker}/slices/manifest.tsv",
         transcripts="results/{speaker}/transcripts/manifest.tsv",
         corrections=corrections,
+        given=given_texts,
         settings=settings("corpus"),
     output:
         corpus="results/{speaker}/corpus/corpus.tsv",
@@ -32,5 +33,6 @@ rule corpus:
     shell:
         "exec python scripts/corpus.py --speaker {wildcards.speaker}"
         " --takes {input.takes} --rejected-takes {input.rejected_takes} --slices {input.slices}"
-        " --transcripts {input.transcripts} --corrections {input.corrections} --output-dir {params.output_dir}"
+        " --transcripts {input.transcripts} --corrections {input.corrections}"
+        " --given {input.given} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

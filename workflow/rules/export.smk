@@ -33,7 +33,7 @@ rule export:
         semantic="results/{speaker}/features/semantic.safetensors",
         features="results/{speaker}/features/manifest.tsv",
         rights="results/{speaker}/rights.json",
-        encoders=expand("resources/encoders/{asset}.json", asset=CONFIG.encoders()),
+        encoders=encoders,
         settings=settings("export"),
     output:
         bundle="results/{speaker}/export/{target}/bundle.json",

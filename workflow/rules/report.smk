@@ -10,7 +10,7 @@ rule report:
         history=expand("results/{{speaker}}/models/{kind}.history.jsonl", kind=["gpt", "sovits"]),
         suspects=expand("results/{{speaker}}/models/{kind}.suspects.tsv", kind=["gpt", "sovits"]),
         selection="results/{speaker}/selection/selection.json",
-        bundles=expand("results/{{speaker}}/export/{target}/parity.json", target=CONFIG.export.targets),
+        bundles=parities,
         metrics=per_speaker("results/{speaker}/eval/{target}/summary.json"),
         settings=settings("report"),
     output:
@@ -33,8 +33,8 @@ rule report:
         runtime=30,
     params:
         results=subpath(output.page, parent=True),
-        targets=EVALUATED,
-        config=RUN_CONFIG,
+        targets=evaluated,
+        config=config_file,
         revision=revision("report"),
         runtime=RUNTIME,
     shell:

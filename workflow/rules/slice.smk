@@ -3,6 +3,7 @@ rule slice:
     input:
         clean="results/{speaker}/clean/manifest.tsv",
         takes="results/{speaker}/takes.tsv",
+        given=given_texts,
         settings=settings("slice"),
     output:
         manifest="results/{speaker}/slices/manifest.tsv",
@@ -22,5 +23,5 @@ rule slice:
         runtime=RUNTIME,
     shell:
         "exec python scripts/slice.py --speaker {wildcards.speaker}"
-        " --clean {input.clean} --takes {input.takes} --output {output.manifest} --timeline {output.timeline}"
+        " --clean {input.clean} --takes {input.takes} --given {input.given} --output {output.manifest} --timeline {output.timeline}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

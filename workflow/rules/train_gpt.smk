@@ -26,7 +26,7 @@ rule train_gpt:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/gpt",
-        candidates=CANDIDATES,
+        candidates=candidates,
         revision=revision("train_gpt"),
         runtime=RUNTIME,
     shell:

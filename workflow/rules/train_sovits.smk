@@ -29,7 +29,7 @@ rule train_sovits:
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",
-        candidates=CANDIDATES,
+        candidates=candidates,
         revision=revision("train_sovits"),
         runtime=RUNTIME,
     shell:

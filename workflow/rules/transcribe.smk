@@ -3,6 +3,8 @@ rule transcribe:
     input:
         clean="results/{speaker}/clean/manifest.tsv",
         slices="results/{speaker}/slices/manifest.tsv",
+        takes="results/{speaker}/takes.tsv",
+        given=given_texts,
         assets=stage_assets("transcribe"),
         settings=settings("transcribe"),
     output:
@@ -23,4 +25,5 @@ rule transcribe:
     shell:
         "exec python scripts/transcribe.py --speaker {wildcards.speaker}"
         " --clean {input.clean} --slices {input.slices} --asr {input.assets} --output {output.manifest}"
+        " --takes {input.takes} --given {input.given}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

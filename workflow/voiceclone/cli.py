@@ -93,9 +93,10 @@ def preflight(
     from rich.console import Console
 
     from voiceclone.assets.preflight import as_table, inspect
-    from voiceclone.config.load import load_config
+    from voiceclone.config.load import load_voices
 
-    result = inspect(load_config(overrides(set_), config, root), root, gpu_through_torch=torch_gpu)
+    common, *voices = load_voices(overrides(set_), config, root)
+    result = inspect(common, root, gpu_through_torch=torch_gpu, voices=voices)
     Console().print(as_table(result))
     if result.problems:
         raise typer.Exit(EXIT_FAILURE)
@@ -138,10 +139,10 @@ def fetch(
     """Fetch models, verified by checksum."""
     from voiceclone.assets import fetch_asset
     from voiceclone.assets.preflight import MODELS, REGISTRY
-    from voiceclone.config.load import load_config
+    from voiceclone.config.load import load_voices
 
-    config = load_config(root=root)
-    for name in names or config.all_assets():
+    config, *voices = load_voices(root=root)
+    for name in names or dict.fromkeys(name for one in (config, *voices) for name in one.all_assets()):
         path = fetch_asset(
             name, root / MODELS, root / REGISTRY, offline=offline or config.offline, own_models=config.models_dir
         )

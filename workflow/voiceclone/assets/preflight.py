@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,17 +57,18 @@ class Preflight:
         return f"ready; {human_size(size)} of models will be fetched by the run" if size else "ready"
 
 
-def inspect(config: Config, root: Path, gpu_through_torch: bool = False) -> Preflight:
+def inspect(config: Config, root: Path, gpu_through_torch: bool = False, voices: Sequence[Config] = ()) -> Preflight:
     """Look at models, tools and machine.
 
     Args:
         config: the resolved configuration.
         root: the working folder of the workflow.
         gpu_through_torch: ask torch for the GPU (seconds) instead of the driver's files.
+        voices: configurations of voices that have their own, for their models.
     """
     registry = load_registry(root / REGISTRY)
     result = Preflight()
-    for name in config.all_assets():
+    for name in dict.fromkeys(name for one in (config, *voices) for name in one.all_assets()):
         result.rows.append(_model(name, registry.get(name), config, root))
     result.rows.append(_ffmpeg())
     result.rows += _machine(result, root)
@@ -159,8 +161,8 @@ def as_table(result: Preflight) -> Table:
     return table
 
 
-def print_preflight(config: Config, root: Path) -> None:
+def print_preflight(config: Config, root: Path, voices: Sequence[Config] = ()) -> None:
     """Print the check at the start of a run, on standard error as everything that the workflow engine says."""
     from rich.console import Console
 
-    Console(stderr=True).print(as_table(inspect(config, root)))
+    Console(stderr=True).print(as_table(inspect(config, root, voices=voices)))

@@ -6,6 +6,7 @@ import http.client
 import importlib.metadata
 import importlib.util
 import logging
+import lzma
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from voiceclone.assets.registry import AssetSpec, HubSource, ModelScopeSource, Package, Source, WheelSource
@@ -168,12 +169,14 @@ def bring(source: Source, spec: AssetSpec, folder: Path, incoming: Path) -> None
         _bring_from_disk(Path(str(source.local)).expanduser(), spec, folder)
 
 
-def _copy(parts: Iterable[BinaryIO], target: Path) -> None:
+def _copy(parts: Iterable[IO[bytes]], target: Path, limit: int | None = None) -> None:
+    """Write parts one after another; of more than ``limit`` bytes only the beginning, which no checksum fits."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as out:
         for part in parts:
             with part:
-                shutil.copyfileobj(part, out, 1 << 20)
+                while (limit is None or out.tell() <= limit) and (block := part.read(1 << 20)):
+                    out.write(block)
 
 
 def _bring_from_disk(root: Path, spec: AssetSpec, folder: Path) -> None:
@@ -182,7 +185,11 @@ def _bring_from_disk(root: Path, spec: AssetSpec, folder: Path) -> None:
         path = root if root.is_file() and len(spec.files) == 1 else root / name
         if not path.is_file():
             raise UnavailableError(f"{path}: no such file")
-        _copy([path.open("rb")], folder / name)
+        try:
+            opened = lzma.open(path) if path.suffix == ".xz" else path.open("rb")  # noqa: SIM115  # closed by _copy
+            _copy([opened], folder / name, spec.files[name].size)
+        except (lzma.LZMAError, EOFError) as error:
+            raise WrongContentError(f"{path}: damaged ({error})") from error
 
 
 # ---- packages

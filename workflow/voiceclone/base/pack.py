@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
 import re
-import shutil
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -26,6 +26,17 @@ FILES = {
     "base-sovits-d": "discriminator.safetensors",
 }
 CARD = ("card.md", "card.json")
+XZ = ".xz"  # in resources/base, where the files are compressed without loss
+
+
+def open_base(packed: Path, scratch: Path) -> Path:
+    """Folder of the packed files of a base as they are used: ``packed``, or ``scratch`` where those are compressed."""
+    if not (packed / (FILES["base-gpt"] + XZ)).is_file():
+        return packed
+    for name in FILES.values():
+        with atomic_path(scratch / name) as temporary:
+            temporary.write_bytes(lzma.decompress((packed / (name + XZ)).read_bytes()))
+    return scratch
 
 
 def pack_base(models: Path, output: Path) -> dict[str, int]:
@@ -128,12 +139,15 @@ def install_base(packed: Path, project: Path) -> list[str]:
         pin = f"{{size: {path.stat().st_size}, sha256: {sha256_file(path)}}}"
         pattern = rf"(?m)^(  {re.escape(asset)}:\n(?:    .*\n)*?      {re.escape(name)}:) \{{.*\}}$"
         text, found = re.subn(pattern, rf"\g<1> {pin}", text)
+        text = text.replace(f"local: resources/base/{name}\n", f"local: resources/base/{name}{XZ}\n")
         if found != 1:
             raise DataError(f"{registry}: no line '{name}: {{...}}' under {asset}", "restore the registry")
         lines.append(f"{asset}: {pin}")
     for name in (*FILES.values(), *CARD):
         if (packed / name).is_file():
-            with atomic_path(project / "resources" / "base" / name) as temporary:
-                shutil.copyfile(packed / name, temporary)
+            compressed = name in FILES.values()
+            with atomic_path(project / "resources" / "base" / (name + XZ if compressed else name)) as temporary:
+                content = (packed / name).read_bytes()
+                temporary.write_bytes(lzma.compress(content, preset=9) if compressed else content)
     write_text(registry, text)
     return lines

@@ -1,14 +1,16 @@
-"""Commands for people who correct a corpus: ``voiceclone corrections`` and ``voiceclone list``."""
+"""Commands for people who make a corpus: ``voiceclone corrections``, ``voiceclone list`` and ``voiceclone prompts``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of the results.")]
 CORRECTIONS = Annotated[Path, typer.Option("--corrections", help="Folder of the corrections.")]
+
+Layout = Literal["list", "ljspeech", "piper", "f5", "lhotse"]
 
 
 def register(app: typer.Typer) -> None:
@@ -16,11 +18,12 @@ def register(app: typer.Typer) -> None:
     corrections = typer.Typer(help="Check and merge corrections of transcripts.", no_args_is_help=True)
     corrections.command("check")(check)
     corrections.command("merge")(merge)
-    lists = typer.Typer(help="Read and write GPT-SoVITS .list files.", no_args_is_help=True)
+    lists = typer.Typer(help="Read .list files of GPT-SoVITS; write them and other data sets.", no_args_is_help=True)
     lists.command("import")(import_list)
     lists.command("export")(export_list)
     app.add_typer(corrections, name="corrections")
     app.add_typer(lists, name="list")
+    app.command()(prompts)
 
 
 def check(
@@ -54,24 +57,16 @@ def merge(speaker: str, file: Path, folder: CORRECTIONS = Path("config/correctio
 
 def export_list(
     speaker: str,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .list file to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .list file, or the folder to make.")],
+    layout: Annotated[Layout, typer.Option(help="Whose data set it is; list: that of GPT-SoVITS.")] = "list",
     results: RESULTS = Path("results"),
 ) -> None:
-    """Write a speaker's corpus as a .list with absolute paths, for training with GPT-SoVITS itself."""
-    from voiceclone.corpus.listfile import ListEntry, write_list
-    from voiceclone.files import check_speaker, read_tsv
-    from voiceclone.text.inline import plain
+    """Write a speaker's corpus for other programs: a .list with absolute paths, or a folder of another layout."""
+    from voiceclone.corpus.datasets import export_corpus
+    from voiceclone.files import check_speaker
 
-    folder = results / check_speaker(speaker)
-    rows = read_tsv(folder / "corpus" / "corpus.tsv", ("path", "language", "text"))
-    write_list(
-        output,
-        (
-            ListEntry(str((folder / row["path"]).resolve()), speaker, row["language"], plain(row["text"]))
-            for row in rows
-        ),
-    )
-    typer.echo(f"{len(rows)} utterances written to {output}")
+    count = export_corpus(results / check_speaker(speaker), speaker, layout, output)
+    typer.echo(f"{count} utterances written to {output}")
 
 
 def import_list(
@@ -97,3 +92,30 @@ def import_list(
     if done.unknown:
         typer.echo("not in this corpus:\n" + "\n".join(f"  {path}" for path in done.unknown))
         raise typer.Exit(1)
+
+
+def prompts(
+    speaker: str,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Text file to write.")] = None,
+    count: Annotated[int, typer.Option(help="Most sentences.", min=1, max=500)] = 20,
+    language: Annotated[str, typer.Option(help="ISO code; default: that of most of the speech.")] = "",
+    results: RESULTS = Path("results"),
+    texts: Annotated[Path, typer.Option(help="Folder of the lists to choose from.")] = Path("resources/texts"),
+) -> None:
+    """Say which phones a speaker's recordings lack, and write a short reading list that fills the gaps."""
+    from voiceclone.corpus.coverage import choose_lines, measure, reading_lines
+    from voiceclone.files import check_speaker, read_tsv, write_text
+
+    corpus = results / check_speaker(speaker) / "corpus" / "corpus.tsv"
+    coverage = measure(corpus, texts, language)
+    typer.echo(coverage)
+    spoken = [row["text"] for row in read_tsv(corpus, ("text",))]
+    lines = choose_lines(coverage, reading_lines(texts, coverage.language), count, spoken)
+    if output is None:
+        typer.echo("\n".join(lines))
+        return
+    write_text(output, "\n".join(lines) + "\n")
+    typer.echo(
+        f"{len(lines)} sentences written to {output}: read them into one recording called {output.stem}.wav, "
+        f"and put both into the folder of {speaker}"
+    )

@@ -27,12 +27,14 @@ class Shared(Block):
         def __getattr__(self, block: str) -> Any:
             """The blocks of the stages are not known before the stages are."""
 
-    preset: Literal["demo", "nano", "zero-shot", "few-shot", "full", "base"] = Field(
-        "nano",
-        description="Values that the other keys start from: demo (minutes on a laptop), nano (small models from "
-        "scratch, no GPU); with the public v2Pro models from the hub: zero-shot (one clip of 3 to 10 s, no training), "
-        "few-shot (fine-tunes on half a minute to three hours; GPU), full (on more; GPU). base: training of a base "
-        "voice on many people's speech, by the target base_voice.",
+    preset: Literal["demo", "small", "zero-shot-small", "nano", "zero-shot", "few-shot", "full", "base"] = Field(
+        "small",
+        description="Values that the other keys start from. No GPU, no hub, English: demo (minutes, on a made "
+        "speaker), small (the base voice that comes with the program, fine-tuned on half a minute and more), "
+        "zero-shot-small (the same without training, after one clip of 3 to 10 s), nano (models from scratch, for "
+        "experiments). With the public v2Pro models from the hub: zero-shot (one clip), few-shot (fine-tunes on half a "
+        "minute to three hours; GPU), full (on more; GPU). base: training of a base voice on many people's speech, by "
+        "the target base_voice.",
     )
     speakers_dir: str = Field(
         "resources/speakers", min_length=1, description="Folder with one subfolder of recordings per speaker."
@@ -40,6 +42,9 @@ class Shared(Block):
     speakers: tuple[str, ...] = Field((), description="Speakers to work on; empty: all in speakers_dir.")
     language: Annotated[str, AfterValidator(_language)] = Field(
         "auto", description="Language of all recordings as ISO code (en, zh, ja ...), or auto: detected per take."
+    )
+    lexicon: str = Field(
+        "", description="Folder of pronunciation tables, LANGUAGE.tsv, that count beside and before config/lexicon."
     )
     seed: int | None = Field(
         None, ge=0, lt=2**31, description="Seed of every stage that has one and does not set its own; null: theirs."
@@ -86,8 +91,8 @@ class Config(Blocks, Shared):
             raise ValueError("sovits.architecture v2Pro needs features.verification_encoder eres2netv2")
         if self.sovits.architecture == "small" and not self.features.pitch:
             raise ValueError("sovits.architecture small needs features.pitch praat")
-        if self.sovits.architecture != "small" and not self.features.spectrogram:
-            raise ValueError("features.spectrogram false is for sovits.architecture small alone")
+        if self.preset != "base" and not self.features.spectrogram:
+            raise ValueError("features.spectrogram false is for preset base alone: a voice's reference needs it")
         return self
 
     def settings(self, stage: str) -> str:
@@ -118,7 +123,7 @@ class Config(Blocks, Shared):
             "small": SPEAKER_ENCODER,
             "v2Pro": self.features.verification_encoder,
         }
-        content = self.features.content if self.gpt.base else ""
+        content = self.features.content if self.gpt.base and self.gpt.architecture != "small" else ""  # for prompts
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
 
     def all_assets(self) -> list[str]:

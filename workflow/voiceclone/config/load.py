@@ -16,6 +16,9 @@ from voiceclone.stages.settings import describe
 from voiceclone.usertext import read_user_text
 
 HINT = "config/README.md explains every key"
+VOICE_FILE = "voice.yaml"
+#: Keys that hold for all voices of a run.
+COMMON = ("speakers_dir", "speakers", "offline", "models_dir", "corpora", "teachers", "runtime")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -88,6 +91,28 @@ def resolve(raw: Mapping[str, Any], presets_dir: Path) -> Config:
     return config
 
 
+def resolve_voice(raw: Mapping[str, Any], presets_dir: Path, file: Path) -> Config:
+    """The configuration of one voice: its file over the common configuration, see :func:`resolve`.
+
+    Args:
+        raw: the common configuration.
+        presets_dir: folder of the presets.
+        file: the voice's ``voice.yaml``; its preset replaces the common one, below all keys that are set.
+
+    Raises:
+        ConfigError: the file is wrong, or sets a key that holds for all voices; names the file and the keys.
+    """
+    own = read_yaml(file)
+    allowed = [key for key in Config.model_fields if key not in COMMON]
+    if wrong := [key for key in own if key in COMMON]:
+        lines = "\n".join(f"  {key}: holds for all voices, set it in config/config.yaml" for key in wrong)
+        raise ConfigError(f"{file}: not valid:\n{lines}\n  allowed here: {', '.join(allowed)}", HINT)
+    try:
+        return resolve(merged(raw, own), presets_dir)
+    except ConfigError as error:
+        raise ConfigError(f"{file}, over the common configuration: {error.message}", error.hint) from error
+
+
 def _seeded(values: dict[str, Any]) -> dict[str, Any]:
     """The common seed written into each block that has one and was given none."""
     seed = values.get("seed")
@@ -136,7 +161,21 @@ def load_config(
         file: the user's file; default ``config/config.yaml`` where it exists.
         root: the working folder; default the current one.
     """
+    return resolve(*_raw(overrides, file, root))
+
+
+def load_voices(
+    overrides: Mapping[str, Any] | None = None, file: Path | None = None, root: Path | None = None
+) -> list[Config]:
+    """The common configuration, then those of voices with a file of their own; see :func:`load_config`."""
+    raw, presets = _raw(overrides, file, root)
+    common = resolve(raw, presets)
+    files = sorted(((root or Path.cwd()) / common.speakers_dir).glob(f"*/{VOICE_FILE}"))
+    return [common, *(resolve_voice(raw, presets, path) for path in files)]
+
+
+def _raw(overrides: Mapping[str, Any] | None, file: Path | None, root: Path | None) -> tuple[dict[str, Any], Path]:
     folder = (root or Path.cwd()) / "config"
     chosen = file or folder / "config.yaml"
     own = read_yaml(chosen) if file or chosen.is_file() else {}
-    return resolve(merged(own, overrides or {}), folder / "presets")
+    return merged(own, overrides or {}), folder / "presets"

@@ -6,13 +6,14 @@ import logging
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from voiceclone.corpus.corrections import Correction, place_corrections, read_corrections
-from voiceclone.corpus.filters import Candidate, Heard, Rejection, reject
+from voiceclone.corpus.filters import AGREEMENT, Candidate, Heard, Rejection, Text, reject
+from voiceclone.corpus.given import Given, by_take, group
 from voiceclone.corpus.listfile import ListEntry, write_list
 from voiceclone.corpus.normalise import normalise_text, unread_flags
 from voiceclone.corpus.proofread import write_proofread
@@ -21,6 +22,7 @@ from voiceclone.corpus.tiers import advice, check_clip
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.progress import announce
+from voiceclone.sound.slice import Span, utterance_id
 from voiceclone.stages.corpus import CorpusSettings
 from voiceclone.text.inline import plain
 
@@ -45,6 +47,7 @@ def build_corpus(
     speaker: str,
     corrections: Path | None = None,
     rejected_takes: Path | None = None,
+    given: Path | None = None,
 ) -> None:
     """Build a speaker's corpus: corpus.tsv, SPEAKER.list, rejected.tsv, summary.json and proofread.html.
 
@@ -59,6 +62,7 @@ def build_corpus(
         speaker: name in the .list file.
         corrections: config/corrections/SPEAKER.tsv, if the speaker has one.
         rejected_takes: rejected.tsv of the intake, counted in the summary.
+        given: given.tsv, texts beside the recordings, if there are any.
 
     Raises:
         DataError: a correction is wrong or finds no place, an input is damaged, or too little is left.
@@ -88,7 +92,8 @@ def build_corpus(
         summary["advice"] = hint
         log.warning("%s", hint)
         announce(f"{speaker} · corpus  {hint}")
-    write_tsv(output_dir / "rejected.tsv", REJECTED_COLUMNS, (_rejected_row(*item) for item in rejected))
+    lost = [_lost_row(take, text) for take, text in _without_sound(given, takes, rows)]
+    write_tsv(output_dir / "rejected.tsv", REJECTED_COLUMNS, [*(_rejected_row(*item) for item in rejected), *lost])
     write_list(output_dir / f"{speaker}.list", (ListEntry(c.path, speaker, c.language, plain(c.text)) for c in kept))
     write_proofread(output_dir / "proofread.html", speaker, kept, rejected, records)
     write_json(output_dir / "summary.json", summary)
@@ -99,6 +104,23 @@ def build_corpus(
         f"{speaker} · corpus  {len(kept)} utterances, {seconds['kept']:.0f} s kept "
         f"({summary['utterances'][HELDOUT]} held out), {len(rejected)} utterances, {seconds['rejected']:.0f} s left out"
     )
+
+
+def _without_sound(given: Path | None, takes: Path, rows: Sequence[Row]) -> Iterator[tuple[str, Given]]:
+    """Given texts whose stretch holds no utterance, with their take."""
+    for take, texts in by_take(given, takes).items():
+        held = {text for text, _ in group([row for row in rows if row["take"] == take], texts)}
+        yield from ((take, text) for text in texts if text.text and text not in held)
+
+
+def _lost_row(take: str, text: Given) -> dict[str, object]:
+    end_ms = text.end_ms or text.start_ms
+    return {
+        "utterance": utterance_id(take, Span(text.start_ms, end_ms)), "take": take,
+        "seconds": (end_ms - text.start_ms) / 1000, "reason": "no_sound",
+        "detail": f"{text.source}: no speech in this stretch of {text.file}, or it lies behind the end",
+        "text": text.text,
+    }  # fmt: skip
 
 
 def read_transcripts(manifest: Path) -> dict[str, dict[str, Any]]:
@@ -133,7 +155,10 @@ def _candidate(
     heard = _heard(records[utterance])
     actions = {item.action: item for item in corrections}
     language = actions["language"].value if "language" in actions else heard.language
-    text = actions["text"].value if "text" in actions else heard.text
+    given = Text(**records[utterance]["given"]) if "given" in records[utterance] else None
+    text = actions["text"].value if "text" in actions else given.text if given else heard.text
+    if given:
+        flags += ("given", *(["disagrees"] if given.agreement is not None and given.agreement < AGREEMENT else []))
     candidate = Candidate(
         utterance=utterance,
         take=row["take"],
@@ -148,6 +173,7 @@ def _candidate(
         flags=flags + unread_flags(text, language),
         corrected=bool(actions.keys() & {"text", "language", "keep"}),
         forced="keep" in actions,
+        given=given,
     )
     if "drop" in actions:
         note = actions["drop"].note or actions["drop"].value or "no note"
@@ -160,7 +186,7 @@ def _heard(record: Mapping[str, Any]) -> Heard:
     return Heard(
         text=record["text"],
         language=record["language"],
-        confidence=round(statistics.fmean(probabilities), 4) if probabilities else 0.0,
+        confidence=round(statistics.fmean(probabilities), 4) if probabilities else float("given" in record),
         avg_logprob=float(record["avg_logprob"]),
         no_speech_prob=float(record["no_speech_prob"]),
         compression_ratio=float(record["compression_ratio"]),

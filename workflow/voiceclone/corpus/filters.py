@@ -24,6 +24,23 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Text:
+    """The text that a file beside the recordings gives an utterance.
+
+    Attributes:
+        text: what it says.
+        source: file and line.
+        agreement: share of it that the recogniser heard, 0 to 1; None: nobody listened.
+        cut: it is a part of a longer text, found by what was heard.
+    """
+
+    text: str
+    source: str
+    agreement: float | None
+    cut: bool
+
+
+@dataclass(frozen=True)
 class Candidate:
     """An utterance on its way into the corpus."""
 
@@ -41,6 +58,7 @@ class Candidate:
     corrected: bool = False  # a person gave its text or language, or said 'keep'
     forced: bool = False  # a person said 'keep'
     dropped: str = ""  # a person said 'drop': the note
+    given: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class Rejection:
     detail: str
 
 
+AGREEMENT = 0.6  # share of a given text that must be heard, where somebody listened
 Filter = Callable[[Candidate, CorpusSettings], Rejection | None]
 
 
@@ -65,7 +84,9 @@ def reject(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:
     filters: list[Filter] = [_empty, _unsupported]
     if not candidate.forced:
         filters += [_length]
-        if not candidate.corrected:
+        if candidate.given and not candidate.corrected:
+            filters += [_alignment, _rate]
+        elif not candidate.corrected:
             filters += [_no_speech, _looping, _other_language, _confidence, _rate]
     return next((found for check in filters if (found := check(candidate, settings))), None)
 
@@ -126,6 +147,16 @@ def _confidence(candidate: Candidate, settings: CorpusSettings) -> Rejection | N
     else:
         return None
     return Rejection("low_confidence", detail)
+
+
+def _alignment(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:
+    given = candidate.given
+    if given is None or not given.cut or given.agreement is None or given.agreement >= AGREEMENT:
+        return None
+    return Rejection(
+        "alignment",
+        f"{given.source}: {given.agreement:.0%} of this part of the text is heard, expected {AGREEMENT:.0%}",
+    )
 
 
 def _rate(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from voiceclone.corpus.layouts import Lines, Said, file_name, read_librispeech, read_metadata
 from voiceclone.corpus.listfile import read_list
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
@@ -30,7 +31,6 @@ from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.sound.loudness import set_loudness
 from voiceclone.stages.gather import EVERYBODY, CorporaSettings, CorpusSource
-from voiceclone.usertext import read_user_text
 
 SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3", ".m4a")
 TEACHER_COLUMNS = ("utterance", "path", "speaker", "language", "text")
@@ -125,20 +125,25 @@ def _table(source: CorpusSource, place: Path) -> Path:
 
 def _librispeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
     for index in sorted(place.rglob("*.trans.txt")):
-        for line in read_user_text(index).splitlines():
-            stem, _, text = line.strip().partition(" ")
-            if stem:
-                # Their texts are in capitals, which the front end would spell out.
-                reader = f"ls{stem.split('-')[0]}"
-                yield _clip(source, stem, _sound_file(index.parent / stem), reader, text.capitalize())
+        for said in _said(index, read_librispeech):
+            yield _clip(source, said.name, _sound_file(index.parent / said.name), said.speaker, said.text)
 
 
 def _ljspeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
     table = _table(source, place)
-    for line in read_user_text(table).splitlines():
-        fields = line.split("|")
-        if len(fields) >= 2 and fields[0]:
-            yield _clip(source, fields[0], _sound_file(table.parent / "wavs" / fields[0]), "", fields[-1])
+    for said in _said(table, read_metadata):
+        name = file_name(said.name)
+        stem = name.stem if name.suffix.lower() in SUFFIXES else name.name
+        sound = _sound_file(table.parent / "wavs" / stem)
+        yield _clip(source, stem, sound, said.speaker, said.text, said.language)
+
+
+def _said(table: Path, read: Callable[[Path], Lines]) -> Iterator[Said]:
+    for line in read(table):
+        if isinstance(line, Said):
+            yield line
+        else:
+            log.warning("%s: line %d: %s", table, line.line, line.detail)
 
 
 def _list(source: CorpusSource, place: Path) -> Iterator[Clip]:

@@ -13,11 +13,14 @@ import re
 import stat
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from voiceclone.corpus.given import COLUMNS as GIVEN_COLUMNS
+from voiceclone.corpus.given import Given, Refused, find_texts, read_given
 from voiceclone.errors import DataError
 from voiceclone.files import (
     contained_path,
@@ -35,6 +38,7 @@ from voiceclone.files import (
 log = logging.getLogger(__name__)
 
 COLUMNS = table_columns("inventory")
+GIVEN = "given.tsv"
 CACHE = ".inventory.json"
 #: A file that was written to this short a time before it was read may be written to again under the same times.
 SETTLED_NS = 2_000_000_000
@@ -159,7 +163,8 @@ def take_inventory(folder: Path, target: Path) -> bool:
 
     Args:
         folder: the speaker's folder.
-        target: table to write; beside it lies a cache of digests, which only saves reading the same files again.
+        target: table to write; beside it lie the texts that the folder gives, where it gives some (:data:`GIVEN`), and
+            a cache of digests, which only saves reading the same files again.
 
     Returns:
         whether it was written.
@@ -170,10 +175,41 @@ def take_inventory(folder: Path, target: Path) -> bool:
     except DataError:
         known = {}
     listed = list(list_recordings(folder, known if isinstance(known, dict) else {}))
+    entries = [entry for entry, _ in listed]
     remembered = {entry.file: stamp for entry, stamp in listed if stamp}
     if remembered != known:
         write_json(cache, remembered)
-    return write_changed(target, tsv_text(COLUMNS, [entry.row() for entry, _ in listed], name=target))
+    entries, texts = with_texts(folder, entries)
+    if texts:
+        rows = [text.row() for text in texts]
+        write_changed(target.with_name(GIVEN), tsv_text(GIVEN_COLUMNS, rows, name=GIVEN))
+    else:
+        target.with_name(GIVEN).unlink(missing_ok=True)
+    return write_changed(target, tsv_text(COLUMNS, [entry.row() for entry in entries], name=target))
+
+
+def with_texts(folder: Path, entries: Sequence[Entry]) -> tuple[list[Entry], list[Given]]:
+    """The entries with those of texts that are not used, and of recordings of others; and the texts that are used."""
+    texts = []
+    refused: dict[str, list[Refused]] = defaultdict(list)
+    for path in find_texts(folder):
+        if COMPANION_NAMES.fullmatch(path.name):
+            continue
+        if rejection := check_file(folder, path):
+            file = escape(path.relative_to(folder).as_posix())
+            refused[file].append(Refused(file, rejection.reason, rejection.detail))
+        else:
+            texts.append(path)
+    given, unused = read_given(folder, texts, {item.file: item.sha256 for item in entries if not item.rejection})
+    for item in unused:
+        refused[item.file].append(item)
+    known = {entry.file: entry for entry in entries}
+    others = [
+        replace(known.get(file, Entry(file)), rejection=Rejection(item.reason, item.detail))
+        for file, items in refused.items()
+        for item in items
+    ]
+    return [*(entry for entry in entries if entry.file not in refused), *others], given
 
 
 def read_inventory(path: Path) -> list[Entry]:

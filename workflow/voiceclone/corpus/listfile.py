@@ -66,23 +66,37 @@ def read_list(path: Path) -> list[ListEntry]:
             or text; its number is named.
     """
     entries: list[ListEntry] = []
-    for number, line in enumerate(read_user_text(path).split("\n"), start=1):
+    for number, entry in list_lines(read_user_text(path)):
+        if isinstance(entry, DataError):
+            raise DataError(f"{path}: line {number}{entry.message}", entry.hint) from entry
+        entries.append(entry)
+    return entries
+
+
+def list_lines(content: str) -> Iterator[tuple[int, ListEntry | DataError]]:
+    """Every line of a list with its number: the entry, or what is wrong with the line."""
+    width = 0
+    for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         fields = [unquoted(part.strip(), marks="") for part in unquoted(line.strip()).split("|")]
-        where, expected = f"{path}: line {number}", 4 + len(entries[0].more) if entries else max(4, len(fields))
+        expected = width or max(4, len(fields))
+        audio, speaker, code, text = [*fields, "", "", "", ""][:4]
         if len(fields) != expected:
-            raise DataError(
-                f"{where} has {len(fields)} fields, expected {expected}: path|speaker|LANGUAGE|text",
-                "write the text without '|', and every line with as many columns",
+            yield (
+                number,
+                DataError(
+                    f" has {len(fields)} fields, expected {expected}: path|speaker|LANGUAGE|text",
+                    "write the text without '|', and every line with as many columns",
+                ),
             )
-        audio, speaker, code, text = fields[:4]
-        if code.lower() not in CODES:
-            raise DataError(f"{where}: language {code!r} is unknown, expected one of {', '.join(CODES)}")
-        if not audio or not text:
-            raise DataError(f"{where}: the {'path' if not audio else 'text'} is empty")
-        entries.append(ListEntry(audio, speaker, CODES[code.lower()], text, number, tuple(fields[4:])))
-    return entries
+        elif code.lower() not in CODES:
+            yield number, DataError(f": language {code!r} is unknown, expected one of {', '.join(CODES)}")
+        elif not audio or not text:
+            yield number, DataError(f": the {'path' if not audio else 'text'} is empty")
+        else:
+            width = len(fields)
+            yield number, ListEntry(audio, speaker, CODES[code.lower()], text, number, tuple(fields[4:]))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from voiceclone.errors import DataError
 
 ZERO_SHOT = "zero-shot"
+#: Presets without training, which need a clip as reference.
+CLIP = (ZERO_SHOT, "zero-shot-small")
 #: Length in seconds of a clip that the public models take as prompt.
 CLIP_SECONDS = (3.0, 10.0)
 #: From here on the field trains on all of the speech instead of fine-tuning on a little: three hours.
@@ -25,12 +27,14 @@ class Tier:
 
 
 TIERS = {
+    "zero-shot-small": Tier(0.0, 30.0, above="small"),
+    "small": Tier(30.0, 1800.0, below="zero-shot-small", above="few-shot"),
     ZERO_SHOT: Tier(0.0, 30.0, above="few-shot"),
     "few-shot": Tier(30.0, FULL_SECONDS, below=ZERO_SHOT, above="full"),
     "full": Tier(FULL_SECONDS, float("inf"), below="few-shot"),
 }
 #: Presets that train small models from scratch, with any amount of speech.
-SCRATCH = ("nano", "demo")
+SCRATCH = ("nano",)
 
 
 def check_clip(tier: str, seconds: Sequence[float], speaker: str) -> None:
@@ -45,11 +49,11 @@ def check_clip(tier: str, seconds: Sequence[float], speaker: str) -> None:
         DataError: none of them is 3 to 10 s long.
     """
     low, high = CLIP_SECONDS
-    if tier != ZERO_SHOT or any(low <= length <= high for length in seconds):
+    if tier not in CLIP or any(low <= length <= high for length in seconds):
         return
     lengths = ", ".join(f"{length:.1f}" for length in seconds[:5])
     raise DataError(
-        f"speaker {speaker}: zero-shot needs a clip of {low:g} to {high:g} s of speech as its reference, but the "
+        f"speaker {speaker}: {tier} needs a clip of {low:g} to {high:g} s of speech as its reference, but the "
         f"utterances found are {lengths} s long{' (and more)' if len(seconds) > 5 else ''}",
         "record one or two whole sentences without a long pause; a longer recording is cut at its pauses",
     )

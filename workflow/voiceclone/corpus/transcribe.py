@@ -1,27 +1,33 @@
 """Stage transcribe: every utterance of a speaker to text, with words, times and probabilities.
 
-Each utterance has its own cache entry, written as soon as its batch is recognised: a run that was killed loses one
-batch.
+An utterance whose text is given is not recognised, unless a second opinion is wanted; the parts of a long text are
+found by what is recognised (:func:`voiceclone.corpus.given.share_out`). Each utterance has its own cache entry, written
+as soon as its batch is recognised: a run that was killed loses one batch.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from voiceclone.assets import Asset
+from voiceclone.corpus.given import Given, group, share_out
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, read_tsv, sha256_file, table_columns, write_jsonl, write_tsv
+from voiceclone.languages import HANGUL, SUPPORTED
 from voiceclone.lineage.items import ItemCache
 from voiceclone.listeners.recogniser import RATE, Recogniser, Sound
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, read_mono
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.transcribe import TranscribeSettings
+from voiceclone.text.segment import evidence
+from voiceclone.text.wer import word_errors
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +35,9 @@ COLUMNS = table_columns("transcripts")
 SLICE_COLUMNS = table_columns("slices")
 DETECTION_UTTERANCES = 5  # longest of a take, from which its language is detected
 MIN_PROBABILITY = 0.6  # of the language; below it the take gets the speaker's main language
+SURE = 0.8  # probability from which an utterance is in another language than its take
+TEXTS = "texts"  # cache entry of the language of given texts
+Records = dict[str, dict[str, Any]]
 BATCH = 8  # utterances per batch: changes the speed, not the texts
 
 
@@ -64,7 +73,9 @@ class TranscribeJob:
     ) -> None:
         self.slices, self.asset, self.cache = slices, asset, folder / "cache"
         self.settings, self.runtime, self.threads = settings, runtime, threads
-        self.utterances, self.languages = (ItemCache("transcribe", settings, self.cache) for _ in range(2))
+        # Neither changes what is recognised in an utterance.
+        self.decoding = settings.model_copy(update={"mixed": False, "second_opinion": False})
+        self.utterances, self.languages = (ItemCache("transcribe", self.decoding, self.cache) for _ in range(2))
         self._recogniser: Recogniser | None = None
 
     @property
@@ -90,6 +101,7 @@ def transcribe_speaker(
     *,
     threads: int = 0,
     label: str = "transcribe",
+    given: Mapping[str, Sequence[Given]] | None = None,
 ) -> None:
     """Transcribe every utterance of a speaker.
 
@@ -102,6 +114,7 @@ def transcribe_speaker(
         runtime: device and interval of progress lines.
         threads: CPU threads; 0: what the library chooses.
         label: who is working, for progress lines.
+        given: take to its stretches with a text.
 
     Raises:
         DataError: an utterance names a take that clean/manifest.tsv lacks, or is longer than 30 s.
@@ -110,32 +123,115 @@ def transcribe_speaker(
     takes = [row["take"] for row in read_tsv(clean, ("take",))]
     utterances = _by_take(takes, read_tsv(slices, SLICE_COLUMNS), slices)
     job = TranscribeJob(slices, asset, output.parent, settings, runtime, threads)
-    total = sum(float(row["seconds"]) for rows in utterances.values() for row in rows)
-    progress = Progress(label, sum(map(len, utterances.values())), runtime.progress_seconds)
+    texts = {take: group(rows, (given or {}).get(take, ())) for take, rows in utterances.items()}
+    unheard = _read_texts(job, texts)
+    to_hear = {take: [row for row in rows if row["utterance"] not in unheard] for take, rows in utterances.items()}
+    total = sum(float(row["seconds"]) for rows in to_hear.values() for row in rows)
+    progress = Progress(label, sum(map(len, to_hear.values())), runtime.progress_seconds)
     heard, manifest = 0.0, []
-    for take, spoken in _with_languages(job, utterances):
-        records = {}
-        for row, record in _records(job, utterances[take], spoken):
+    for take, spoken in _with_languages(job, to_hear, _told(texts)):
+        names = [row["utterance"] for row in utterances[take]]
+        records = {name: unheard[name] for name in names if name in unheard}
+        for row, record in _records(job, to_hear[take], spoken):
             records[row["utterance"]] = record
             heard += float(row["seconds"])
             progress.update(note=f"{heard:.0f}/{total:.0f} s of audio")
+        if settings.mixed:
+            records |= _in_own_languages(job, to_hear[take], records, spoken)
+        records |= _with_texts(texts[take], records)
         path = output.parent / f"{take}.jsonl"
         write_jsonl(path, (records[row["utterance"]] for row in utterances[take]))
-        manifest.append(_manifest_row(take, path, utterances[take], spoken, asset))
+        language = spoken.language or next((str(record["language"]) for record in records.values()), "")
+        manifest.append(_manifest_row(take, path, utterances[take], language, asset))
     log.info("transcribe: %s", job.utterances.summary())
     _remove_stale(job, output.parent, utterances)
     write_tsv(output, COLUMNS, manifest)
 
 
-def _manifest_row(take: str, path: Path, rows: Sequence[Row], spoken: Spoken, asset: Asset) -> dict[str, object]:
+def _manifest_row(take: str, path: Path, rows: Sequence[Row], language: str, asset: Asset) -> dict[str, object]:
     return {
         "take": take,
         "path": path.name,
         "sha256": sha256_file(path),
         "utterances": len(rows),
-        "language": spoken.language,
+        "language": language,
         "seconds": sum(float(row["seconds"]) for row in rows),
         "asr": asset.name,
+    }
+
+
+def _read_texts(job: TranscribeJob, texts: Mapping[str, Sequence[tuple[Given | None, list[Row]]]]) -> Records:
+    """Records of the utterances that are a stretch with a text, where no second opinion is wanted."""
+    if job.settings.second_opinion:
+        return {}
+    alone = [
+        (text, rows[0]) for parts in texts.values() for text, rows in parts if text and text.text and len(rows) == 1
+    ]
+    languages = {row["utterance"]: text.language or _of_script(text.text, job.settings) for text, row in alone}
+    unknown = [row for _, row in alone if not languages[row["utterance"]]]
+    if unknown:  # one answer for all of them: the recogniser listens to the longest few
+        main = most_probable(_detect(job, TEXTS, unknown)[0])
+        log.info("%d given texts tell no language: %s is heard", len(unknown), main)
+        languages |= {row["utterance"]: main for row in unknown}
+    return {
+        row["utterance"]: {
+            "utterance": row["utterance"], "language": languages[row["utterance"]], "text": "", "words": [],
+            "avg_logprob": 0.0, "no_speech_prob": 0.0, "compression_ratio": 1.0,
+            "given": {"text": text.text, "source": text.source, "agreement": None, "cut": False},
+        }
+        for text, row in alone
+    }  # fmt: skip
+
+
+def _told(texts: Mapping[str, Sequence[tuple[Given | None, list[Row]]]]) -> dict[str, str]:
+    """Takes whose utterances all have a text of one language, which need not be detected."""
+    told = {}
+    for take, parts in texts.items():
+        languages = {text.language if text else "" for text, rows in parts if rows}
+        if len(languages) == 1 and languages <= SUPPORTED:
+            told[take] = languages.pop()
+    return told
+
+
+def _of_script(text: str, settings: TranscribeSettings) -> str:
+    """The language that was configured, or that the characters of a text leave no doubt of; else empty."""
+    if len(settings.languages) == 1:
+        return settings.languages[0]
+    if re.search(f"[{HANGUL}]", text):
+        return "ko"
+    found = evidence(text)
+    return found if not settings.languages or found in settings.languages else ""
+
+
+def _with_texts(parts: Iterable[tuple[Given | None, list[Row]]], records: Records) -> Records:
+    """The records of recognised utterances with the texts that are given for them, and how far the two agree."""
+    result = {}
+    for text, rows in parts:
+        own = [records[row["utterance"]] for row in rows]
+        if text is None or not text.text or any("given" in record for record in own):
+            continue
+        language = text.language or Counter(record["language"] for record in own).most_common(1)[0][0]
+        shares = share_out(text.text, [record["text"] for record in own], language) if len(own) > 1 else [text.text]
+        for record, share in zip(own, shares, strict=True):
+            if share:
+                errors = word_errors(share, record["text"], language)
+                said = {"text": share, "source": text.source, "cut": len(own) > 1,
+                        "agreement": round(max(0.0, 1 - errors.rate), 4)}  # fmt: skip
+                result[record["utterance"]] = {**record, "language": language, "given": said}
+    return result
+
+
+def _in_own_languages(job: TranscribeJob, rows: Sequence[Row], records: Records, spoken: Spoken) -> Records:
+    """Records of the utterances that are surely in another language than their take, recognised in their own."""
+    others: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        record = records[row["utterance"]]
+        if record["heard"] != spoken.language and record["heard"] in SUPPORTED and record["heard_probability"] >= SURE:
+            others[record["heard"]].append(row)
+    return {
+        row["utterance"]: record
+        for language, own in others.items()
+        for row, record in _records(job, own, Spoken(language), f".{language}")
     }
 
 
@@ -151,11 +247,13 @@ def _by_take(takes: Sequence[str], rows: Sequence[Row], source: Path) -> dict[st
     return grouped
 
 
-def _records(job: TranscribeJob, rows: Sequence[Row], spoken: Spoken) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """Every utterance's record: those that were kept, then the others in batches."""
+def _records(
+    job: TranscribeJob, rows: Sequence[Row], spoken: Spoken, mark: str = ""
+) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Every utterance's record: those that were kept, then the others in batches; ``mark`` ends their names."""
     pending: list[Row] = []
     for row in rows:
-        kept = job.utterances.find(*_item(job, row, spoken))
+        kept = job.utterances.find(*_item(job, row, spoken, mark))
         if kept is not None:
             yield row, {**kept, "utterance": row["utterance"]}
         else:
@@ -163,7 +261,7 @@ def _records(job: TranscribeJob, rows: Sequence[Row], spoken: Spoken) -> Iterato
     for batch, sound in _batches(job, pending, spoken):
         for row, result in zip(batch, job.recogniser.transcribe(sound, spoken.language), strict=True):
             record = {"utterance": row["utterance"], "language": spoken.language, **result}
-            yield row, job.utterances.put(*_item(job, row, spoken), record)
+            yield row, job.utterances.put(*_item(job, row, spoken, mark), record)
 
 
 def _batches(job: TranscribeJob, pending: Sequence[Row], spoken: Spoken) -> Iterator[tuple[Sequence[Row], Sound]]:
@@ -178,13 +276,15 @@ def _batches(job: TranscribeJob, pending: Sequence[Row], spoken: Spoken) -> Iter
         yield batch, job.recogniser.hear([job.clip(row) for row in batch])
 
 
-def _item(job: TranscribeJob, row: Row, spoken: Spoken) -> tuple[str, tuple[str, ...]]:
+def _item(job: TranscribeJob, row: Row, spoken: Spoken, mark: str) -> tuple[str, tuple[str, ...]]:
     """Name and inputs of an utterance's record."""
     inputs = (job.asset.digest, "utterance", row["sha256"], spoken.language)
-    return f"{row['take']}/{row['utterance']}", inputs
+    return f"{row['take']}/{row['utterance']}{mark}", inputs
 
 
-def _with_languages(job: TranscribeJob, utterances: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, Spoken]]:
+def _with_languages(
+    job: TranscribeJob, utterances: Mapping[str, Sequence[Row]], told: Mapping[str, str]
+) -> Iterator[tuple[str, Spoken]]:
     """Each take with its language; takes that leave doubt come last and get the speaker's main language.
 
     A take's language is the most probable one over its longest utterances, weighted by their length. In doubt it is the
@@ -195,8 +295,8 @@ def _with_languages(job: TranscribeJob, utterances: Mapping[str, Sequence[Row]])
         if not rows:
             yield take, Spoken("")
             continue
-        if len(job.settings.languages) == 1:
-            yield take, Spoken(job.settings.languages[0])
+        if len(job.settings.languages) == 1 or take in told:
+            yield take, Spoken(told.get(take) or job.settings.languages[0])
             continue
         probabilities, sample, sound = _detect(job, take, rows)
         weighted.append((sum(float(row["seconds"]) for row in rows), probabilities))
@@ -244,7 +344,9 @@ def _remove_stale(job: TranscribeJob, folder: Path, utterances: Mapping[str, Seq
     for path in folder.glob("*.jsonl"):
         if path.stem not in utterances:
             path.unlink()
-    job.utterances.prune(utterances)
+    job.utterances.prune({*utterances, TEXTS})
     for take, rows in utterances.items():
-        of_take = ItemCache("transcribe", job.settings, job.cache / take)
-        of_take.prune({"language", *(row["utterance"] for row in rows)})
+        of_take = ItemCache("transcribe", job.decoding, job.cache / take)
+        names = [row["utterance"] for row in rows]
+        marked = [name + "." + code for name in names for code in SUPPORTED] if job.settings.mixed else []
+        of_take.prune({"language", *names, *marked})

@@ -35,7 +35,7 @@ from voiceclone.lineage.rights import Rights
 from voiceclone.marks.labels import voice_id
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
-from voiceclone.models.voice import has_base, load_gpt, load_sovits, trained_number
+from voiceclone.models.voice import load_gpt, load_sovits, takes_prompt, trained_number
 from voiceclone.progress import announce
 from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.speaking.encoders import CONTENT, SPEAKER, TEXT
@@ -92,7 +92,7 @@ def export_voice(
     row = TARGETS[target]
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
     clip = choose_reference(features_dir)
-    reference = make_reference(sovits, features_dir, clip, has_base(models_dir))
+    reference = make_reference(sovits, features_dir, clip, takes_prompt(models_dir))
     log.info("reference clip: %s (%s s)", clip["utterance"], clip["seconds"])
     sovits.remove_weight_norm()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ def _describe(
         },
         **_pointer(gpt.config),
         "reference_utterance": utterance,
-        "prompt": has_base(models_dir),
+        "prompt": takes_prompt(models_dir),
         "bert": has_bert(features_dir),
         "polyphones": trained_polyphones(features_dir),
         "tokens_per_phone": usual_rates(features_dir),

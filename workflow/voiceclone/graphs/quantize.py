@@ -204,27 +204,6 @@ def static_int8(
         return onnx.load(made)
 
 
-def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Run products with stored matrices in 8 bits, activations quantised as they come; weights have 7, see
-    :func:`columnwise`. What else is stored large is stored in half precision.
-
-    Args:
-        model: float32.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "made"))
-        onnx.save(model, plain)
-        quantize_dynamic(
-            plain, made, op_types_to_quantize=["MatMul"], per_channel=True, reduce_range=True,
-            weight_type=QuantType.QInt8,
-        )  # fmt: skip
-        out = onnx.load(made)
-    store_halves(out)
-    return out
-
-
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Half precision throughout, inputs and outputs too; norms, softmax and exponentials stay in float32."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,27 @@ def use_this_python() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def record_start(config: Any, root: Path, speakers: list[str]) -> None:
-    """Write the effective configuration and the runtime block, append to the run history, print the preflight table."""
+def record_start(config: Any, root: Path, speakers: list[str], voices: Mapping[str, Any] | None = None) -> None:
+    """Write the effective configurations and the runtime block, append to the run history, print the preflight table.
+
+    Args:
+        config: that of the run.
+        root: the working folder.
+        speakers: names of the voices.
+        voices: configurations of those that have their own; they lie in ``results/NAME/config.json``.
+    """
     from voiceclone.assets.preflight import print_preflight
 
     results = root / "results"
     effective = config.model_dump(mode="json")
     write_json(results / "config.json", effective)
     write_json(results / "runtime.json", effective["runtime"])
+    own = {name: one.model_dump(mode="json") for name, one in (voices or {}).items()}
+    for name in speakers:
+        if name in own:
+            write_json(results / name / "config.json", own[name])
+        else:
+            (results / name / "config.json").unlink(missing_ok=True)
     entry = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
@@ -51,9 +65,11 @@ def record_start(config: Any, root: Path, speakers: list[str]) -> None:
         "version": __version__,
         "git": git_state(root),
     }
+    if own:
+        entry["voices"] = {name: digest(values) for name, values in own.items()}
     with (results / "runs.jsonl").open("a", encoding="utf-8") as handle:
         handle.write(canonical_json(entry) + "\n")
-    print_preflight(config, root)
+    print_preflight(config, root, list((voices or {}).values()))
 
 
 def results_summary(results: Path, speakers: list[str]) -> str:

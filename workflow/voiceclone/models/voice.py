@@ -29,6 +29,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 #: Endings of the names of a base voice's two models in the registry.
 BASE_PARTS = ("-gpt", "-sovits-g")
+#: Name of our own base voice.
+OWN_BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class VoiceModels:
     Attributes:
         gpt: text to semantic tokens.
         sovits: semantic tokens to waveform.
-        prompt: the GPT was trained to continue a prompt, as all that come from a public base are.
+        prompt: the GPT goes on after a prompt, as all that come from a public base do.
         public: whether these are public weights as they are, imported or not.
         fingerprint: digest of the weights.
         number: that the watermark of the voice carries.
@@ -57,7 +59,8 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
 
     Args:
         models: folder of a training, an import or a packed base, or with one ``.ckpt`` and one ``.pth``; where there is
-            none of this name, a base voice: ``gpt-sovits-v2pro`` means the assets with ``-gpt`` and ``-sovits-g``.
+            none of this name, a base voice: ``gpt-sovits-v2pro`` means the assets with ``-gpt`` and ``-sovits-g``,
+            ``base`` our own.
         find_asset: opens a fetched model by name; None: base voices are not looked for.
 
     Raises:
@@ -68,6 +71,9 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
     if find_asset is not None and not models.exists() and str(models).startswith("gpt-sovits-"):
         pair = [find_asset(str(models) + part) for part in BASE_PARTS]
         return _public(*(_only(asset.folder, ending) for asset, ending in zip(pair, (".ckpt", ".pth"), strict=True)))
+    if find_asset is not None and not models.exists() and str(models) == OWN_BASE:
+        assets = [find_asset(f"{OWN_BASE}-{part}") for part in ("gpt", "sovits-g", "tokenizer")]
+        return _packed(*(_only(asset.folder, SUFFIX) for asset in assets))
     if not models.is_dir():
         raise ConfigError(f"--models {models}: no such folder", "name results/NAME/models, or a base voice")
     if (models / "gpt.json").is_file() and (models / "sovits.json").is_file():
@@ -75,12 +81,10 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
         public = "imported" in read_json(models / "gpt.json")
         gpt, sovits = load_gpt(models), load_sovits(models)
         fingerprint, number = digest([sha256_file(file) for file in files]), trained_number(models)
-        return VoiceModels(gpt, sovits, has_base(models), public, fingerprint, number)
-    packed = [models / f"{kind}{SUFFIX}" for kind in ("gpt", "sovits")]
-    if all(path.is_file() for path in [*packed, models / "tokenizer.safetensors"]):
-        tokenizer = load_file(str(models / "tokenizer.safetensors"))
-        quantizer = {name: value.float() for name, value in tokenizer.items()}
-        return replace(_public(packed[0], packed[1], quantizer=quantizer), public=False)
+        return VoiceModels(gpt, sovits, takes_prompt(models), public, fingerprint, number)
+    packed = [models / f"{kind}{SUFFIX}" for kind in ("gpt", "sovits", "tokenizer")]
+    if all(path.is_file() for path in packed):
+        return _packed(*packed)
     return _public(_only(models, ".ckpt"), _only(models, ".pth"))
 
 
@@ -99,6 +103,12 @@ def _only(folder: Path, ending: str) -> Path:
     return found[0]
 
 
+def _packed(gpt: Path, sovits: Path, tokenizer: Path) -> VoiceModels:
+    """Models of a packed base, whose quantiser is in its tokenizer."""
+    quantizer = {name: value.float() for name, value in load_file(str(tokenizer)).items()}
+    return replace(_public(gpt, sovits, quantizer=quantizer), public=False)
+
+
 def _public(gpt_file: Path, sovits_file: Path, *, quantizer: Mapping[str, Tensor] | None = None) -> VoiceModels:
     """Models of public or packed files; ``quantiser`` is the SoVITS's where its file has none."""
     text_config, text = read_gpt(gpt_file)
@@ -109,7 +119,7 @@ def _public(gpt_file: Path, sovits_file: Path, *, quantizer: Mapping[str, Tensor
     gpt.load_state_dict(text)
     sovits.load_state_dict({**speech, **(quantizer or {})})
     fingerprint = digest([sha256_file(path) for path in (gpt_file, sovits_file)])
-    return VoiceModels(gpt.eval(), sovits.eval(), True, True, fingerprint, number_of(fingerprint))
+    return VoiceModels(gpt.eval(), sovits.eval(), _goes_on(text_config), True, fingerprint, number_of(fingerprint))
 
 
 def _with_posterior_of(network: SoVITS, keys: Any) -> SoVITS:
@@ -146,9 +156,19 @@ def load_sovits(models_dir: Path) -> SoVITS:
     return _load(_with_posterior_of(SoVITS(config), _keys(weights)), weights)
 
 
-def has_base(models_dir: Path) -> bool:
-    """True if the text-to-semantic model was fine-tuned from a base voice, not trained from scratch."""
-    return bool(read_json(models_dir / "gpt.json")["components"]["base"])
+def takes_prompt(models_dir: Path) -> bool:
+    """True if the text-to-semantic model goes on after the words of a clip.
+
+    One that was trained from scratch ends there. Our base voice misses the beginning of the sentence then: 38 % word
+    errors instead of 14 (docs/base_voice.md).
+    """
+    report = read_json(models_dir / "gpt.json")
+    return bool(report["components"]["base"]) and _goes_on(GPTConfig.from_dict(report["architecture"]))
+
+
+def _goes_on(config: GPTConfig) -> bool:
+    """True: a network of the public family, whose pointer, if it has one, was added to it."""
+    return not config.pointer_layer or config.pointer_added
 
 
 def _keys(weights: Path) -> list[str]:

@@ -22,7 +22,7 @@ from voiceclone.lineage.provenance import FORMAT_VERSION
 from voiceclone.report.material import optional_table
 from voiceclone.report.page import page
 from voiceclone.report.trends import SHOWN, figures_of, main_part, read_history, record_evaluations, significant, trend
-from voiceclone.report.words import language_name, target_name
+from voiceclone.report.words import is_intelligible, language_name, target_name
 from voiceclone.stages.evaluate import EvaluateSettings
 
 HISTORY = "evaluations.jsonl"
@@ -142,7 +142,7 @@ def voice_entry(
         "commit": record["code"]["commit"],
         "dirty": record["code"]["dirty"],
         "created": record["created"],
-        "scratch": record["from_scratch"],
+        "intelligible": is_intelligible(summaries),
         "rows": rows,
         "worst": worst,
         "not_measured": lines_of(record["evaluations"]),
@@ -207,7 +207,7 @@ def collect_report(provenance_files: Sequence[Path], output: Path) -> None:
         metrics={name: metric for name in SHOWN for metric in METRICS if metric.name == name},
         seconds=sum(voice["corpus"]["seconds"] for voice in voices),
         utterances=sum(voice["corpus"]["utterances"] for voice in voices),
-        scratch=[voice["speaker"] for voice in voices if voice["scratch"]],
+        unclear=[voice["speaker"] for voice in voices if not voice["intelligible"]],
         changes=significant(history),
         worst=worst[:MOST_WORST],
         trends=[trend(history, name) for name in sorted({voice for voice, _ in history})],

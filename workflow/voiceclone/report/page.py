@@ -39,6 +39,7 @@ from voiceclone.report.words import (
     bare,
     duration,
     figure,
+    is_intelligible,
     language_name,
     megabytes,
     number,
@@ -140,6 +141,7 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "by_character": BY_CHARACTER,
         "left_out": left_out,
         "scratch": scratch,
+        "intelligible": is_intelligible(summaries),
         "words": plain_words(summaries, scratch),
         "config_text": _config_lines(provenance["config"]),
     }

@@ -142,6 +142,17 @@ def spoken_by(summaries: Mapping[str, Mapping[str, Any]]) -> str | None:
     return exports[0] if exports else ("torch-fp32" if "torch-fp32" in summaries else None)
 
 
+#: Share of words (or characters) that a recogniser gets wrong, above which speech cannot be understood.
+UNINTELLIGIBLE = 0.5
+
+
+def is_intelligible(summaries: Mapping[str, Mapping[str, Any]]) -> bool:
+    """False if the voice was measured, and most of its words cannot be understood."""
+    target = spoken_by(summaries)
+    found = main_rate(summaries[target]) if target else None
+    return not found or bool(found[1]["value"] <= UNINTELLIGIBLE)
+
+
 def plain_words(summaries: Mapping[str, Mapping[str, Any]], scratch: bool) -> list[str]:
     """A few sentences that say what the figures mean, over the held-out sentences that all targets share."""
     target = spoken_by(summaries)
@@ -178,7 +189,7 @@ def _about_words(real: Mapping[str, Any], voice: Mapping[str, Any], scratch: boo
     floor = main_rate(real)
     if floor:
         text += f", and {100 * floor[1]['value']:.0f} % on the person's own recordings of the same sentences"
-    if rate["value"] > 0.5:
+    if rate["value"] > UNINTELLIGIBLE:
         text += ": the words cannot be understood"
         text += ", as expected of a model of this size trained from nothing" if scratch else ""
     elif floor and rate["low"] <= floor[1]["high"]:

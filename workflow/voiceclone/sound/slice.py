@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
-from voiceclone.files import contained_path, read_tsv, sha256_file, table_columns, write_tsv
+from voiceclone.files import contained_path, digest, read_tsv, sha256_file, table_columns, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
@@ -52,12 +52,14 @@ class Span:
         end_ms: the one after the last.
         state: ``slice``, ``silence`` or ``rejected``.
         reason: code of a rejection.
+        given: its bounds were given, whatever its length.
     """
 
     start_ms: int
     end_ms: int
     state: str = "slice"
     reason: str = ""
+    given: bool = False
 
     @property
     def length_ms(self) -> int:
@@ -274,8 +276,10 @@ def check_account(take: str, spans: Sequence[Span], total_ms: int, settings: Sli
     for span in spans:
         if span.start_ms != done or span.length_ms <= 0:
             raise DataError(f"take {take}: the timeline breaks at {done} ms (next span starts at {span.start_ms} ms)")
-        if span.state == "slice" and not (
-            settings.min_seconds * 1000 - 0.5 <= span.length_ms <= settings.max_seconds * 1000 + 0.5
+        if (
+            span.state == "slice"
+            and not span.given
+            and not (settings.min_seconds * 1000 - 0.5 <= span.length_ms <= settings.max_seconds * 1000 + 0.5)
         ):
             raise DataError(
                 f"take {take}: slice at {span.start_ms} ms is {span.length_ms} ms long, expected "
@@ -291,12 +295,46 @@ def duration_ms(frames: int, rate: int) -> int:
     return -(-frames * 1000 // rate)
 
 
-def slice_samples(take: str, samples: Waveform, rate: int, settings: SliceSettings) -> list[Span]:
+def plan_around(
+    given: Sequence[Span], speech: Mask, levels: Levels, total_ms: int, settings: SliceSettings
+) -> list[Span]:
+    """Divide a take in which some spans are given, and keep those; see :func:`plan_slices`.
+
+    Args:
+        given: in order of time; what lies behind the end is cut off. A span without a state is divided by itself, so
+            that no utterance reaches over its bounds.
+        speech: which 10 ms frames hold speech.
+        levels: dBFS of the same frames.
+        total_ms: length of the take.
+        settings: lengths and pauses.
+    """
+
+    def between(start: int, end: int) -> Iterator[Span]:
+        frames = slice(start // FRAME_MS, -(-end // FRAME_MS))
+        if end > start:
+            for span in plan_slices(speech[frames], levels[frames], end - start, settings):
+                yield replace(span, start_ms=span.start_ms + start, end_ms=span.end_ms + start)
+
+    spans: list[Span] = []
+    done = 0
+    for span in given:
+        start, end = min(span.start_ms, total_ms), min(span.end_ms, total_ms)
+        if end > start:
+            spans += between(done, start)
+            spans += [replace(span, end_ms=end, given=True)] if span.state else between(start, end)
+            done = end
+    return [*spans, *between(done, total_ms)]
+
+
+def slice_samples(
+    take: str, samples: Waveform, rate: int, settings: SliceSettings, given: Sequence[Span] = ()
+) -> list[Span]:
     """Divide one take, samples float32 (frames,), into checked spans."""
     levels = frame_levels(samples - samples.mean(), rate) if len(samples) else np.zeros(0)
     speech = detect_speech(samples, rate, levels, settings.aggressiveness)
     total_ms = duration_ms(len(samples), rate)
-    spans = plan_slices(speech, levels, total_ms, settings)
+    plan = plan_around(given, speech, levels, total_ms, settings) if given else None
+    spans = plan_slices(speech, levels, total_ms, settings) if plan is None else plan
     check_account(take, spans, total_ms, settings)
     return spans
 
@@ -306,20 +344,23 @@ def utterance_id(take: str, span: Span) -> str:
     return f"{take}-{span.start_ms:07d}-{span.end_ms:07d}"
 
 
-def slice_take(row: dict[str, str], source: Path, settings: SliceSettings, cache: ItemCache) -> dict[str, Any]:
+def slice_take(
+    row: dict[str, str], source: Path, settings: SliceSettings, cache: ItemCache, given: Sequence[Span] = ()
+) -> dict[str, Any]:
     """Cut one cleaned take; its slices go to the folder ``{take}`` of the cache's.
 
     Returns:
         ``{"utterances": manifest rows, "timeline": timeline rows}``.
     """
     take, folder = row["take"], cache.folder
-    if (record := cache.find(take, (take, row["sha256"]))) is not None:
+    inputs = (take, row["sha256"], *([digest([asdict(span) for span in given])] if given else []))
+    if (record := cache.find(take, inputs)) is not None:
         log.info("%s: cached", take)
         return record
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{source}: not the file that the manifest names", "delete it and run again")
     samples, rate = read_mono(source)
-    spans = slice_samples(take, samples, rate, settings)
+    spans = slice_samples(take, samples, rate, settings, given)
     shutil.rmtree(folder / take, ignore_errors=True)
     utterances: list[dict[str, Any]] = []
     timeline: list[dict[str, Any]] = []
@@ -333,7 +374,7 @@ def slice_take(row: dict[str, str], source: Path, settings: SliceSettings, cache
         )  # fmt: skip
     log.info("%s: made, %d utterances", take, len(utterances))
     record = {"utterances": utterances, "timeline": timeline}
-    return cache.put(take, (take, row["sha256"]), record, [folder / utterance["path"] for utterance in utterances])
+    return cache.put(take, inputs, record, [folder / utterance["path"] for utterance in utterances])
 
 
 def _write_slice(name: str, take: str, samples: Waveform, rate: int, span: Span, folder: Path) -> dict[str, Any]:
@@ -352,7 +393,13 @@ def _write_slice(name: str, take: str, samples: Waveform, rate: int, span: Span,
 
 
 def slice_speaker(
-    clean: Path, takes: Path, manifest: Path, timeline: Path, settings: SliceSettings, label: str = "slice"
+    clean: Path,
+    takes: Path,
+    manifest: Path,
+    timeline: Path,
+    settings: SliceSettings,
+    label: str = "slice",
+    given: Mapping[str, Sequence[Span]] | None = None,
 ) -> None:
     """Cut all takes of a speaker into utterances.
 
@@ -363,6 +410,7 @@ def slice_speaker(
         timeline: table to write that says what became of every millisecond.
         settings: lengths and pauses.
         label: head of the progress lines.
+        given: take to spans that are given, see :func:`plan_around`.
 
     Raises:
         DataError: a take is missing, its account does not add up, or no take holds speech.
@@ -373,7 +421,7 @@ def slice_speaker(
         raise DataError(f"{clean}: takes {lost} of {takes} are missing", "run the stage 'clean' again")
     cache = ItemCache("slice", settings, manifest.parent)
     records = [
-        slice_take(row, contained_path(clean.parent, row["path"]), settings, cache)
+        slice_take(row, contained_path(clean.parent, row["path"]), settings, cache, (given or {}).get(row["take"], ()))
         for row in Progress(label, len(rows)).track(rows)
     ]
     log.info("slice: %s", cache.summary())

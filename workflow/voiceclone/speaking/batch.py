@@ -65,7 +65,7 @@ class Job:
         if self.clip is not None:
             files = [sha256_file(path) for path in (self.clip.path, *self.clip.styles)]
             clip = [self.clip.text, self.clip.language, *files]
-        options = asdict(self.options)
+        options = asdict(self.options.filled(False))  # the voice decides what is not given
         limits, options["detector"] = options["detector"], None
         options["sampling"] = {name: options.pop(name) for name in SAMPLING}
         # Rows that were spoken before there was a choice are not spoken again.

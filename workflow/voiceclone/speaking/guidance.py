@@ -43,6 +43,11 @@ class PointingBackend(Protocol):
         ...
 
 
+def is_pointing(backend: object) -> bool:
+    """True: the network behind the backend was trained with a pointer from the start, as that of our base voice."""
+    return isinstance(backend, PointingBackend) and backend.emission is not None and backend.guidance > 0
+
+
 class Guide:
     """Follows one attempt at a sentence.
 

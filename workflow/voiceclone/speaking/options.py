@@ -65,21 +65,27 @@ class DetectorSettings(Options):
     )
 
 
+#: Sampling where none is asked for: that of GPT-SoVITS, and that of networks trained with a pointer, whose word errors
+#: were measured (docs/base_voice.md).
+PUBLIC = {"top_k": 15, "temperature": 1.0, "repetition_penalty": 1.35, "noise_scale": 0.5}
+POINTING = {"top_k": 8, "temperature": 0.6, "repetition_penalty": 1.0, "noise_scale": 0.4}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpeechOptions(Options):
-    """How a text is spoken; the defaults of sampling are those of GPT-SoVITS."""
+    """How a text is spoken. Those of :data:`PUBLIC` are None where not given, until :meth:`filled` for a voice."""
 
-    top_k: int = option(15, "Sampling: keep this many of the most likely tokens; 0: all.", (0, 100_000))
+    top_k: int = option(None, "Sampling: keep this many of the most likely tokens; 0: all.", (0, 100_000))
     top_p: float = option(1.0, "Sampling: keep the most likely tokens up to this share of probability.", (0.01, 1.0))
     temperature: float = option(
-        1.0, "Sampling: above 1 livelier, below 1 calmer, 0 always the most likely token.", (0.0, 5.0)
+        None, "Sampling: above 1 livelier, below 1 calmer, 0 always the most likely token.", (0.0, 5.0)
     )
-    repetition_penalty: float = option(1.35, "Sampling: makes used tokens less likely; 1: off.", (1.0, 5.0))
+    repetition_penalty: float = option(None, "Sampling: makes used tokens less likely; 1: off.", (1.0, 5.0))
     guidance: float | None = option(
         None, "Weight of the tokens that each phone usually has, where the voice has a pointer; 0: off.", (0.0, 10.0)
     )
     speed: float = option(1.0, "Above 1 faster.", (0.25, 4.0))
-    noise_scale: float = option(0.5, "Liveliness of the sound.", (0.0, 2.0))
+    noise_scale: float = option(None, "Liveliness of the sound.", (0.0, 2.0))
     pitch: float = option(0.0, "Semitones higher; for voices of the architecture small.", (-24.0, 24.0))
     pitch_range: float = option(1.0, "Above 1 more melody, 0 none; for voices of the architecture small.", (0.0, 4.0))
     pause_seconds: float = option(0.3, "Silence between sentences.", (0.0, 60.0))
@@ -99,6 +105,16 @@ class SpeechOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_method(self.split)
+
+    def filled(self, pointing: bool) -> SpeechOptions:
+        """The same with the sampling of the voice where none is given.
+
+        Args:
+            pointing: its network was trained with a pointer from the start.
+        """
+        defaults = POINTING if pointing else PUBLIC
+        missing: dict[str, Any] = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return replace(self, **missing) if missing else self
 
     @property
     def moves_pitch(self) -> bool:

@@ -18,7 +18,7 @@ from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest
 from voiceclone.languages import WITH_BERT
 from voiceclone.speaking.detector import Finding, find_detours, find_faults, score
-from voiceclone.speaking.guidance import Guide
+from voiceclone.speaking.guidance import Guide, is_pointing
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.result import Listener, Piece, Speech, joined
 from voiceclone.speaking.runtimes import open_backend
@@ -318,7 +318,8 @@ class Synthesizer:
     ) -> Sentence:
         """A sentence as the models read it; None: the default options, the voice's own reference."""
         phones = self.text_cache.read(text, language)
-        return Sentence(phones, self._features_of(phones), options or SpeechOptions(), reference or self.reference)
+        options = (options or SpeechOptions()).filled(is_pointing(self.backend))
+        return Sentence(phones, self._features_of(phones), options, reference or self.reference)
 
     def decode(self, sentence: Sentence, rng: np.random.Generator) -> Iterator[int]:
         """Semantic tokens of a sentence, see :func:`voiceclone.speaking.tokens.decode`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import AssetError, ConfigError
+from voiceclone.files import read_json
 from voiceclone.languages import SUPPORTED
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.lexicon import Lexicon, read_lexicon
@@ -72,9 +73,13 @@ def asset_finder(root: Path) -> Callable[[str], Asset]:
     return lambda name: open_asset(root / MODELS / name / "asset.json")
 
 
-def user_lexicon(root: Path) -> Lexicon:
-    """The pronunciations of ``config/lexicon``."""
-    return read_lexicon(sorted((root / "config" / "lexicon").glob("*.tsv")))
+def user_lexicon(root: Path, voice: str) -> Lexicon:
+    """The pronunciations of ``config/lexicon``, and those of the folder that the voice was made with, if any."""
+    files = (root / "results" / voice / "config.json", root / "results" / "config.json")
+    made = next((path for path in files if path.is_file()), None)
+    own = read_json(made).get("lexicon", "") if made else ""
+    folders = [root / "config" / "lexicon", *([root / own] if own else [])]
+    return read_lexicon(table for folder in folders for table in sorted(folder.glob("*.tsv")))
 
 
 def open_bundle(
@@ -106,7 +111,7 @@ def open_bundle(
 
     description, folder = read_bundle(bundle)
     files = encoder_files(folder, description, root, encoders)
-    networks, lexicon = BundleEncoders(files, description, threads), user_lexicon(root)
+    networks, lexicon = BundleEncoders(files, description, threads), user_lexicon(root, description["voice"])
     lexicon = with_polyphones(lexicon, description.get("polyphones", ""), asset_finder(root))
     encode_text = files.text_encoder(threads)
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
@@ -161,7 +166,7 @@ def open_models(
     from voiceclone.speaking.model_encoders import ModelEncoders
     from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder, usual_rates
 
-    find, lexicon = asset_finder(root), user_lexicon(root)
+    find, lexicon = asset_finder(root), user_lexicon(root, models.resolve().parent.name)
     loaded = load_voice(models, find)
     loaded.gpt.to(device)
     loaded.sovits.to(device)

@@ -15,7 +15,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 class CorpusSettings(Block):
     """Limits for training utterances. Every limit can be overruled for one utterance by a correction."""
 
-    tier: Literal["", "zero-shot", "few-shot", "full", "nano", "demo"] = Field(
+    tier: Literal["", "small", "zero-shot-small", "zero-shot", "few-shot", "full", "nano"] = Field(
         "",
         description="Preset whose amount of speech the other settings are made for: a warning appears when another one "
         "fits better, and zero-shot needs a clip of 3 to 10 s. Empty: not looked at.",
@@ -74,6 +74,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--transcripts", type=Path, required=True, help="transcripts/manifest.tsv")
     parser.add_argument("--corrections", type=Path, nargs="?", help="config/corrections/SPEAKER.tsv, if there is one")
     parser.add_argument("--rejected-takes", type=Path, help="rejected.tsv of the intake")
+    parser.add_argument(
+        "--given", type=Path, nargs="?", help="given.tsv, texts beside the recordings, if there are any"
+    )
     parser.add_argument("--output-dir", type=Path, required=True, help="results/SPEAKER/corpus")
 
 
@@ -89,6 +92,7 @@ def run(args: Namespace, settings: CorpusSettings, runtime: RuntimeSettings) -> 
         speaker=args.speaker,
         corrections=args.corrections,
         rejected_takes=args.rejected_takes,
+        given=args.given,
     )
 
 

@@ -41,7 +41,7 @@ class FeaturesSettings(Block):
         "in the library parselmouth (GPL-3.0). Empty: it is not.",
     )
     spectrogram: bool = Field(
-        True, description="false: spectrograms are not stored, 100 kB a second; small makes them from the audio."
+        True, description="false: spectrograms are not stored, 100 kB a second; for preset base alone."
     )
 
     @model_validator(mode="after")

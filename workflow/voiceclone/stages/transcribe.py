@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings
@@ -25,6 +26,21 @@ class TranscribeSettings(Block):
         description="Text given to the recogniser as what came before, per language; it then writes in the same style: "
         "the default asks for simplified characters with punctuation.",
     )
+    mixed: bool = Field(
+        False,
+        description="true: an utterance that is surely in another language than its take is written down in its own.",
+    )
+    second_opinion: bool = Field(
+        False,
+        description="true: utterances with a given text are recognised too, and flagged 'disagrees' where much else is "
+        "heard. false: the recogniser is asked only where a long text has to be cut.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that came later while they are off: keys of earlier results stay what they were."""
+        values: dict[str, Any] = write(self)
+        return {name: value for name, value in values.items() if value or name not in ("mixed", "second_opinion")}
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -33,11 +49,16 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--asr", "--assets", dest="asr", type=Path, required=True, help="asset.json of a CTranslate2 Whisper model"
     )
+    parser.add_argument("--takes", type=Path, help="takes.tsv; needed where there are given texts")
+    parser.add_argument(
+        "--given", type=Path, nargs="?", help="given.tsv, texts beside the recordings, if there are any"
+    )
     parser.add_argument("--output", type=Path, required=True, help="transcripts/manifest.tsv to write")
 
 
 def run(args: Namespace, settings: TranscribeSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_asset
+    from voiceclone.corpus.given import by_take
     from voiceclone.corpus.transcribe import transcribe_speaker
 
     transcribe_speaker(
@@ -49,6 +70,7 @@ def run(args: Namespace, settings: TranscribeSettings, runtime: RuntimeSettings)
         runtime,
         threads=args.threads,
         label=f"{args.speaker} · transcribe",
+        given=by_take(args.given, args.takes),
     )
 
 

@@ -188,6 +188,10 @@ class Mark:
         return float(-np.expm1(-np.exp(-(self.score - UNMARKED_MODE) / UNMARKED_SCALE)))
 
 
+#: Seconds below which nothing can be found.
+SHORTEST = 0.5
+
+
 def find_marks(samples: Floats, rate: int) -> Iterator[Mark]:
     """The likeliest mark of each stretch of 6 s (the last one is longer), whether it counts as found or not.
 
@@ -195,6 +199,9 @@ def find_marks(samples: Floats, rate: int) -> Iterator[Mark]:
         samples: float32 (n,).
         rate: in Hz.
     """
+    if len(samples) < SHORTEST * rate:
+        yield Mark(0, 0.0, 0.5, 1.0, 0.0, len(samples) / rate)
+        return
     chips = _chips(samples, rate)
     size, steps = round(WINDOW / STEP), chips.shape[1]
     count = max(1, steps // size)

@@ -40,10 +40,10 @@ def test_parts_join_to_the_whole(streaming: Streaming, seed: int) -> None:
             voice(), "One two three four.", seed=seed, options=options, streaming=replace(streaming, first_tokens=10**6)
         )
     )
-    assert len(whole) == 1 < len(parts)
-    np.testing.assert_allclose(np.concatenate(parts), whole[0], atol=1e-6)
+    assert len(whole) <= 2 <= len(parts)  # what waits for the mark comes last
+    np.testing.assert_allclose(np.concatenate(parts), np.concatenate(whole), atol=1e-5)
     spoken = voice().say("One two three four.", seed=seed, options=options)
-    assert len(whole[0]) == len(spoken.samples)
+    assert len(np.concatenate(whole)) == len(spoken.samples)
 
 
 def test_sound_comes_before_the_sentence_ends() -> None:
@@ -52,7 +52,7 @@ def test_sound_comes_before_the_sentence_ends() -> None:
     decode = synthesizer.decode
     synthesizer.decode = lambda *arguments: (drawn.append(token) or token for token in decode(*arguments))
     first = next(stream(synthesizer, "One two three four.", options=SpeechOptions(top_k=0, attempts=1)))
-    assert len(drawn) == Streaming().first_tokens and len(first) == 640 * 2 * (15 - 3)
+    assert len(drawn) == Streaming().first_tokens and 0 <= 640 * 2 * (15 - 3) - len(first) <= 0.072 * 32_000
 
 
 def test_a_very_short_sentence_is_whole() -> None:

@@ -10,6 +10,7 @@ it:
 ``lineage``: what results come from; caches by content.
 ``text``: text to phones; scoring of words.
 ``sound``: reading, separation, denoising, loudness, slicing.
+``marks``: watermark, tags and signature of generated speech.
 ``listeners``: networks that are used and not trained.
 ``models``: the networks that are trained.
 ``corpus``: takes, transcripts, corrections, split.

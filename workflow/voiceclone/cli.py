@@ -14,6 +14,7 @@ from voiceclone.commands import corrections as corpus_command
 from voiceclone.commands import evaluations as evaluation_command
 from voiceclone.commands import speak as inference_command
 from voiceclone.commands import trainings as training_command
+from voiceclone.commands import verify as verify_command
 from voiceclone.commands import voices as models_command
 from voiceclone.errors import EXIT_FAILURE, DataError, VoiceCloneError, explain
 
@@ -170,5 +171,13 @@ def verify(
         raise typer.Exit(EXIT_FAILURE)
 
 
-for area in (inference_command, corpus_command, evaluation_command, training_command, models_command, base_command):
+for area in (
+    inference_command,
+    corpus_command,
+    evaluation_command,
+    training_command,
+    models_command,
+    base_command,
+    verify_command,
+):
     area.register(app)

@@ -29,6 +29,7 @@ class Language:
         kept: characters, beside digits and blanks, that ``normalise`` keeps or reads in every place; as in a class.
         notation: of a pronunciation that a user writes, with an example.
         smoke_text: first words of a bundle.
+        notice: says that what follows is AI-generated speech.
         respelling: characters of a pronunciation that is respelled as it sounds, as in a class; empty: it is written
             in phones, or in syllables.
         by_syllable: one syllable per character: pronunciations are syllables that ``check_syllable`` of the reader
@@ -48,6 +49,7 @@ class Language:
     kept: str
     notation: str
     smoke_text: str
+    notice: str
     respelling: str = ""
     by_syllable: bool = False
     by_character: bool = False
@@ -61,26 +63,30 @@ _ROWS = (
     Language(
         "zh", "Mandarin", "voiceclone.text.mandarin", (HAN,), f"{HAN}A-Za-z",
         "one pinyin syllable with tone 1-5 per character, for example: 重庆<TAB>chong2 qing4", "这是一个简短的测试。",
+        "此为AI生成语音。",
         by_syllable=True, by_character=True, spaced=False, bert=True, encodings=("gb18030", "big5"),
     ),
     Language(
         "en", "English", "voiceclone.text.english", (LATIN,), "A-Za-z",
         "ARPAbet phones with stress, for example: nasa<TAB>N AE1 S AH0", "This is a short test.",
+        "This is A I generated speech.",
     ),
     Language(
         "ja", "Japanese", "voiceclone.text.japanese", (HAN, KANA), f"{HAN}{KANA}{LATIN}Ａ-Ｚａ-ｚ",
         "kana, for example: 今日<TAB>きょう", "これは短いテストです。",
+        "これはAIが生成した音声です。",
         respelling=KANA, by_character=True, spaced=False, upstream=("jp",), encodings=("cp932", "euc_jp"),
     ),
     Language(
         "ko", "Korean", "voiceclone.text.korean", (HANGUL,), HANGUL,
         "Hangul as it sounds, for example: 맛있다<TAB>마시따", "이것은 짧은 시험입니다.",
+        "이것은 AI가 생성한 음성입니다.",
         respelling="가-힣", by_character=True, upstream=("kr",), encodings=("cp949",),
     ),
     Language(
         "yue", "Cantonese", "voiceclone.text.cantonese", (HAN,), f"{HAN}A-Za-z",
         "one Jyutping syllable with tone 1-6 per character, for example: 銀行<TAB>ngan4 hong4",
-        "呢個係一個短短嘅測試。",
+        "呢個係一個短短嘅測試。", "呢段係AI生成嘅語音。",
         by_syllable=True, by_character=True, spaced=False, encodings=("big5hkscs", "gb18030"),
     ),
 )  # fmt: skip

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 from voiceclone.errors import DataError
 from voiceclone.files import contained_path, digest, read_json, sha256_file
+from voiceclone.marks.watermark import number_of
 from voiceclone.sound.spectra import SOURCE_FILTER
 
 #: Versions that this program reads; bundles with a source-filter decoder are of the second.
@@ -78,6 +79,11 @@ def graph_files(description: Mapping[str, Any]) -> dict[str, str]:
     """File of each graph that speaks, by name."""
     vocoder = {"frames": FRAMES} if is_source_filter(description) else {"head": HEAD, "tail": TAIL}
     return {"text_to_semantic": TEXT_TO_SEMANTIC, "latent": LATENT, **vocoder}
+
+
+def voice_number(description: Mapping[str, Any]) -> int:
+    """The number that the watermark of a voice carries; the same for all its bundles and its trained models."""
+    return number_of(*(str(fingerprint) for _, fingerprint in sorted(description["fingerprints"].items())))
 
 
 def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:

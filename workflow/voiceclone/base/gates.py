@@ -32,10 +32,10 @@ from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, write_json, write_text
 from voiceclone.lineage.items import ItemCache
-from voiceclone.lineage.rights import GENERATED_NOTICE
+from voiceclone.marks.labels import write_generated
 from voiceclone.models.voice import VoiceModels, load_voice
 from voiceclone.progress import Progress, announce
-from voiceclone.sound.io import Waveform, write_flac
+from voiceclone.sound.io import Waveform
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.stages.base_gates import GatesSettings
@@ -301,7 +301,7 @@ def _measure(
 
     def speak() -> dict[str, Any]:
         spoken = base.resynthesis(row)
-        write_flac(output / "samples" / f"{name}.flac", np.clip(spoken, -1, 1), RATE, GENERATED_NOTICE)
+        write_generated(output / "samples" / f"{name}.flac", np.clip(spoken, -1, 1), RATE, base.models.number)
         return {**hear(spoken), "pointed": base.pointed(row)}
 
     def listen() -> dict[str, Any]:
@@ -421,7 +421,7 @@ def speech_from_text(
             log.warning("%s: not spoken: %s", item.id, error)
             sound, truncated = np.zeros(RATE, np.float32), 0
         sample = output / "samples" / f"text-{item.id}-{decoding}.flac"
-        write_flac(sample, np.clip(sound, -1, 1), RATE, GENERATED_NOTICE)
+        write_generated(sample, np.clip(sound, -1, 1), RATE, base.models.number)
         heard = ears.words(sound, item.text, item.language)
         return {"line": item.id, "truncated": truncated, "mos": ears.quality.score(sound, RATE), **heard}
 

@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import typer
 
 from voiceclone.commands.options import (
@@ -18,6 +20,7 @@ from voiceclone.commands.options import (
     DetectorOption,
     LanguageOption,
     MachineOptions,
+    NoticeOption,
     SeedOption,
     StyleOptions,
     TextOptions,
@@ -44,7 +47,9 @@ def register(app: typer.Typer) -> None:
 
 def say(
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Sound file to write: .wav, .flac or .ogg.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Sound file to write: .wav, .flac, .ogg, .opus or .mp3.")
+    ],
     text: TextOptions,
     language: LanguageOption = "",
     model: VoiceOptions,
@@ -54,9 +59,11 @@ def say(
     options: SpeechOptions,
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
+    notice: NoticeOption = "none",
     machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
+    from voiceclone.marks.labels import tone, with_notice
     from voiceclone.speaking.result import check_format, write_speech
 
     check_format(output)
@@ -64,9 +71,11 @@ def say(
     options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
     listener, _ = _listener(check, options.detector, machine)
+    words = with_notice(words, notice, language or voice.synthesizer.language)
     speech = voice.synthesizer.say(
         words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
+    speech.samples = np.concatenate([tone(notice, speech.rate), speech.samples])
     write_speech(output, speech)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
@@ -82,16 +91,18 @@ def stream(
     styles: StyleOptions,
     seed: SeedOption = 0,
     options: SpeechOptions,
+    notice: NoticeOption = "none",
     machine: MachineOptions,
 ) -> None:
     """Speak a text while it is computed: samples of 16 bits, mono, little-endian, to standard output."""
-    from voiceclone.lineage.rights import GENERATED_NOTICE
+    from voiceclone.marks.labels import tone, voice_id, with_notice
     from voiceclone.speaking.streaming import stream as parts_of
 
     words = _words(text)
     voice = _voice(model, _clip(clip, styles), machine).synthesizer
+    words = with_notice(words, notice, language or voice.language)
     began, first, samples = time.perf_counter(), 0.0, 0
-    for part in parts_of(voice, words, language, seed=seed, options=options):
+    for part in chain([tone(notice, voice.sample_rate)], parts_of(voice, words, language, seed=seed, options=options)):
         first = first or time.perf_counter() - began
         samples += len(part)
         sys.stdout.buffer.write((part * 32767).astype("<i2").tobytes())
@@ -99,7 +110,7 @@ def stream(
     spent = time.perf_counter() - began
     typer.echo(
         f"{samples / voice.sample_rate:.2f} s of speech at {voice.sample_rate} Hz in {spent:.2f} s, "
-        f"the first after {first:.2f} s; {GENERATED_NOTICE}: samples carry no mark, say so where they are heard",
+        f"the first after {first:.2f} s; AI-generated, marked as voice {voice_id(voice.number)}",
         err=True,
     )
 
@@ -110,7 +121,9 @@ def batch(
         Path, typer.Option(help="TSV with the columns name and text; others are optional.", exists=True, dir_okay=False)
     ],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the sound files and results.tsv.")],
-    format: Annotated[Literal["wav", "flac", "ogg"], typer.Option(help="Format of the sound files.")] = "flac",
+    format: Annotated[
+        Literal["wav", "flac", "ogg", "opus", "mp3"], typer.Option(help="Format of the sound files.")
+    ] = "flac",
     language: LanguageOption = "",
     model: VoiceOptions,
     clip: ClipOptions,

@@ -45,7 +45,7 @@ from voiceclone.files import (
     write_tsv,
 )
 from voiceclone.lineage.items import ItemCache
-from voiceclone.lineage.rights import GENERATED_NOTICE
+from voiceclone.marks.labels import write_generated
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono, write_flac
 from voiceclone.stages.evaluate import EvaluateSettings
@@ -150,11 +150,10 @@ def speak_items(
     cache: ItemCache,
     inputs: Mapping[str, Sequence[str]],
     progress: Progress,
-    comment: str = GENERATED_NOTICE,
 ) -> dict[str, dict[str, Any]]:
     """Speak what is not in the cache. By name of item: seconds, timings, peak memory, or the reason of a failure.
 
-    ``comment`` is written into the sound files. The first sentence of each language is spoken once before, so that
+    The first sentence of each language is spoken once before, so that
     loading and first-call costs are in no timing.
     """
     records: dict[str, dict[str, Any]] = {}
@@ -171,7 +170,7 @@ def speak_items(
                     _warm_up(voice, item)
                 warm.add(item.language)
             assert voice is not None
-            record = speak_item(voice, item, sound, comment)
+            record = speak_item(voice, item, sound)
             if "failure" not in record:
                 record["cost"] |= begun
                 cache.put(item.name, inputs[item.name], record, [sound])
@@ -189,8 +188,8 @@ def _warm_up(voice: Voice, item: Item) -> None:
         log.warning("%s: warm-up failed (%s)", item.name, error)
 
 
-def speak_item(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str, Any]:
-    """Speak one sentence into a FLAC file; what is known of it, or the reason of a ``failure``."""
+def speak_item(voice: Voice, item: Item, sound: Path) -> dict[str, Any]:
+    """Speak one sentence into a FLAC file, marked as users hear it; what is known of it, or why it is a ``failure``."""
     cost: dict[str, float] = {}
     try:
         with timed(cost, "speaking"):
@@ -203,7 +202,10 @@ def speak_item(voice: Voice, item: Item, sound: Path, comment: str) -> dict[str,
         sound.unlink(missing_ok=True)
         return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
     samples = np.clip(np.asarray(spoken.samples, dtype=np.float32), -1.0, 1.0)
-    write_flac(sound, samples, spoken.rate, comment)
+    if spoken.number is None:
+        write_flac(sound, samples, spoken.rate)
+    else:
+        write_generated(sound, samples, spoken.rate, spoken.number)
     return {
         "seconds": len(samples) / spoken.rate,
         "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
@@ -454,8 +456,7 @@ def _table(
         items, source.digest, plan.recordings, None if source.target in WITHOUT_TEXT else source.lexicon
     )
     progress = Progress(label, 2 * len(items))
-    comment = "" if recorded else GENERATED_NOTICE
-    spoken = speak_items(items, lambda: open_voice(source, settings), samples, inputs, progress, comment)
+    spoken = speak_items(items, lambda: open_voice(source, settings), samples, inputs, progress)
     failures = failures_of(source.target, items, spoken)
     heard = next((item for item in items if "failure" not in spoken[item.name]), None)
     gain: dict[str, Any] = {}

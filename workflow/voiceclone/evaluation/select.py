@@ -27,7 +27,6 @@ from voiceclone.evaluation.target import trained_voice
 from voiceclone.features.store import open_store
 from voiceclone.files import atomic_path, digest, read_json, read_jsonl, read_tsv, sha256_file, write_json
 from voiceclone.lineage.items import ItemCache
-from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono
 from voiceclone.stages.select import SelectSettings
@@ -246,7 +245,7 @@ class Listening:
         sound = cache.folder / f"{item.id}.flac"
         found = cache.find(item.id, source)
         if found is None:
-            spoken = speak_item(self._voice(pair, files), item, sound, GENERATED_NOTICE)
+            spoken = speak_item(self._voice(pair, files), item, sound)
             found = self._measure(item, sound, spoken)
             if "failure" not in spoken:  # what failed may succeed the next time
                 cache.put(item.id, source, found)
@@ -275,7 +274,7 @@ class Listening:
     def _speaks(self, synthesizer: Any) -> Callable[[Item], Spoken]:
         def say(item: Item) -> Spoken:
             speech = synthesizer.say(item.text, item.language, seed=self._seed)
-            return Spoken(speech.samples, speech.rate, speech.timings)
+            return Spoken(speech.samples, speech.rate, speech.timings, number=speech.number)
 
         return say
 

@@ -51,8 +51,8 @@ BASE_KINDS = {"gpt", "sovits-generator"}
 class Spoken:
     """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
     milliseconds to the first sound of a stream, what ran the models, what :func:`robustness` finds, milliseconds per
-    step of the text, seconds of what was done beside speaking, and of the sentences read the hits in the cache of
-    texts and all."""
+    step of the text, seconds of what was done beside speaking, of the sentences read the hits in the cache of texts and
+    all, and the voice's number for the watermark (None: a person spoke)."""
 
     samples: Waveform
     rate: int
@@ -65,6 +65,7 @@ class Spoken:
     text_parts: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     read: tuple[int, int] = (0, 0)
+    number: int | None = None
 
 
 Voice = Callable[[Item], Spoken]
@@ -297,6 +298,7 @@ def _speaker(synthesizer: Synthesizer, settings: EvaluateSettings, limits: Detec
             speech.text_parts,
             cost,
             (texts.found - hits, texts.asked - asked),
+            speech.number,
         )
 
     return say
@@ -313,7 +315,8 @@ def _resynthesis(synthesizer: Synthesizer, features_dir: Path, seed: int) -> Voi
         )
         start = time.perf_counter()
         samples = synthesizer.backend.decode(codes, symbols, synthesizer.reference.style, noise * np.float32(0.5))
-        return Spoken(samples, synthesizer.sample_rate, {"decoder_ms": (time.perf_counter() - start) * 1000})
+        timings = {"decoder_ms": (time.perf_counter() - start) * 1000}
+        return Spoken(samples, synthesizer.sample_rate, timings, number=synthesizer.number)
 
     return decode
 

@@ -32,9 +32,10 @@ from voiceclone.export.tensorrt import SCRIPT, Sizes, build_script, profiles, te
 from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
 from voiceclone.languages import LANGUAGES
 from voiceclone.lineage.rights import Rights
+from voiceclone.marks.labels import voice_id
 from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
-from voiceclone.models.voice import load_gpt, load_sovits, takes_prompt
+from voiceclone.models.voice import load_gpt, load_sovits, takes_prompt, trained_number
 from voiceclone.progress import announce
 from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.speaking.encoders import CONTENT, SPEAKER, TEXT
@@ -199,6 +200,7 @@ def _describe(
         "polyphones": trained_polyphones(features_dir),
         "tokens_per_phone": usual_rates(features_dir),
         "fingerprints": {kind: read_json(models_dir / f"{kind}.json")["fingerprint"] for kind in ("gpt", "sovits")},
+        "watermark": voice_id(trained_number(models_dir)),
         "notice": "This voice was cloned. Speech made with it is AI-generated and must be marked as such.",
         "made_by": f"voiceclone {__version__}",
     }

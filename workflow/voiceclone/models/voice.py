@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest, read_json, sha256_file
+from voiceclone.marks.watermark import number_of
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import SUFFIX
 from voiceclone.models.public_files import POSTERIOR, read_gpt, read_sovits
@@ -42,6 +43,7 @@ class VoiceModels:
         prompt: the GPT goes on after a prompt, as all that come from a public base do.
         public: whether these are public weights as they are, imported or not.
         fingerprint: digest of the weights.
+        number: that the watermark of the voice carries.
     """
 
     gpt: TextToSemantic
@@ -49,6 +51,7 @@ class VoiceModels:
     prompt: bool
     public: bool
     fingerprint: str
+    number: int = 0
 
 
 def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -> VoiceModels:
@@ -77,11 +80,17 @@ def load_voice(models: Path, find_asset: Callable[[str], Asset] | None = None) -
         files = [models / f"{kind}.safetensors" for kind in ("gpt", "sovits")]
         public = "imported" in read_json(models / "gpt.json")
         gpt, sovits = load_gpt(models), load_sovits(models)
-        return VoiceModels(gpt, sovits, takes_prompt(models), public, digest([sha256_file(file) for file in files]))
+        fingerprint, number = digest([sha256_file(file) for file in files]), trained_number(models)
+        return VoiceModels(gpt, sovits, takes_prompt(models), public, fingerprint, number)
     packed = [models / f"{kind}{SUFFIX}" for kind in ("gpt", "sovits", "tokenizer")]
     if all(path.is_file() for path in packed):
         return _packed(*packed)
     return _public(_only(models, ".ckpt"), _only(models, ".pth"))
+
+
+def trained_number(models: Path) -> int:
+    """The number of a voice with ``gpt.json`` and ``sovits.json``, as its bundles have it."""
+    return number_of(*(str(read_json(models / f"{kind}.json")["fingerprint"]) for kind in ("gpt", "sovits")))
 
 
 def _only(folder: Path, ending: str) -> Path:
@@ -110,7 +119,7 @@ def _public(gpt_file: Path, sovits_file: Path, *, quantizer: Mapping[str, Tensor
     gpt.load_state_dict(text)
     sovits.load_state_dict({**speech, **(quantizer or {})})
     fingerprint = digest([sha256_file(path) for path in (gpt_file, sovits_file)])
-    return VoiceModels(gpt.eval(), sovits.eval(), _goes_on(text_config), True, fingerprint)
+    return VoiceModels(gpt.eval(), sovits.eval(), _goes_on(text_config), True, fingerprint, number_of(fingerprint))
 
 
 def _with_posterior_of(network: SoVITS, keys: Any) -> SoVITS:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from voiceclone import __version__
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_path
 
@@ -253,6 +254,17 @@ def _stream_with_ffmpeg(path: Path, info: SoundInfo, block: int) -> Iterator[Wav
             raise DataError(f"{path}: cannot be decoded (ffmpeg: {reason})", "copy the file again")
 
 
+def read_comment(path: Path) -> str:
+    """The comment among the tags of a sound file; empty: there is none, or they cannot be read."""
+    entries = "format_tags=comment:stream_tags=comment"
+    command = [_program("ffprobe"), "-v", "error", "-show_entries", entries, "-of", "default=nk=1:nw=1"]
+    done = subprocess.run(
+        [*command, *_source(path)], capture_output=True, text=True, errors="replace", check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return done.stdout.strip().split("\n")[0]
+
+
 def read_mono(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
     """Samples of a file, channels averaged, resampled to ``rate`` if given: float32 (frames,), rate in Hz."""
     samples, source_rate = read_audio(path)
@@ -285,7 +297,7 @@ def write_sound(
     channels = samples.shape[1] if samples.ndim > 1 else 1
     with soundfile.SoundFile(encoded, "w", rate, channels, format=kind, subtype=subtype) as sound:
         if comment:
-            sound.comment = comment
+            sound.comment, sound.software = comment, f"voiceclone {__version__}"
         sound.write(samples)
     with atomic_path(target) as temporary:
         temporary.write_bytes(encoded.getbuffer())

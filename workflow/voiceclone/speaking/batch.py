@@ -188,7 +188,7 @@ def speak_table(
         voice: speaks.
         jobs: the rows.
         output: folder of the sound files.
-        ending: of their names, ``.wav``, ``.flac`` or ``.ogg``.
+        ending: of their names, see :data:`voiceclone.marks.labels.FORMATS`.
         listener: judges the waveform of every attempt.
         checked_by: name of the listener: rows that another one passed are spoken again.
         progress: counts rows.

@@ -13,14 +13,13 @@ import numpy as np
 from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError
-from voiceclone.lineage.rights import GENERATED_NOTICE
+from voiceclone.marks.labels import FORMATS, write_generated, write_record
 from voiceclone.speaking.detector import Finding
 from voiceclone.text.stopwatch import PARTS
 
 #: Stages whose milliseconds are measured.
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
 
-FORMATS = (".wav", ".flac", ".ogg")
 #: Judges a sentence by its waveform: samples (n,), rate, the text, its language, the reference.
 Listener = Callable[[Floats, int, str, str, Reference], list[Finding]]
 
@@ -55,6 +54,7 @@ class Speech:
     Attributes:
         samples: float32 (n,) within ±1.
         rate: sample rate in Hz.
+        number: of the voice, for the watermark, which the samples do not have yet.
         timings: milliseconds of each stage of :data:`TIMINGS`.
         text_parts: of those of the text, milliseconds of each step of :data:`voiceclone.text.stopwatch.PARTS`.
         tokens: semantic tokens, over all pieces.
@@ -64,6 +64,7 @@ class Speech:
 
     samples: Floats
     rate: int
+    number: int = 0
     timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMINGS, 0.0))
     text_parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     tokens: int = 0
@@ -109,13 +110,11 @@ def check_format(path: Path, name: str = "--output") -> Path:
         ConfigError: unknown ending.
     """
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{name} {path}: unknown format {path.suffix!r}, expected .wav, .flac or .ogg")
+        raise ConfigError(f"{name} {path}: unknown format {path.suffix!r}, expected {', '.join(FORMATS)}")
     return path
 
 
 def write_speech(path: Path, speech: Speech) -> None:
-    """Write speech as WAV, FLAC or OGG Vorbis by the file's ending, atomically, with the notice in its comment."""
-    from voiceclone.sound.io import write_sound
-
-    kind = check_format(path).suffix[1:].upper()
-    write_sound(path, speech.samples, speech.rate, kind, comment=GENERATED_NOTICE)
+    """Write speech by the file's ending, atomically, with watermark and tags, and its signed record beside it."""
+    write_generated(check_format(path), speech.samples, speech.rate, speech.number)
+    write_record(path, speech.number, seconds=round(speech.seconds, 3))

@@ -17,6 +17,7 @@ import numpy as np
 from voiceclone.backends.backend import Floats
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError, DataError
+from voiceclone.marks.watermark import Marker
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.splitting import pieces_of
 from voiceclone.speaking.tokens import Sentence
@@ -56,7 +57,7 @@ def stream(
     streaming: Streaming | None = None,
     reference: Reference | None = None,
 ) -> Iterator[Floats]:
-    """Speak a text part by part, each sentence once: what was sent cannot be taken back.
+    """Speak a text part by part, each sentence once: what was sent cannot be taken back. The parts are marked.
 
     Yields:
         Samples float32 (n,) within ±1, as soon as they are computed.
@@ -73,11 +74,17 @@ def stream(
     if not pieces:
         raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
     pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
-    for index, piece in enumerate(pieces):
-        if index:
-            yield pause
-        sentence = synthesizer.sentence(piece, language, options, reference)
-        yield from _SentenceStream(synthesizer, sentence, [seed, index], streaming or Streaming()).parts()
+
+    def unmarked() -> Iterator[Floats]:
+        for index, piece in enumerate(pieces):
+            if index:
+                yield pause
+            sentence = synthesizer.sentence(piece, language, options, reference)
+            yield from _SentenceStream(synthesizer, sentence, [seed, index], streaming or Streaming()).parts()
+
+    marker = Marker(synthesizer.number, synthesizer.sample_rate)
+    yield from (part for part in map(marker.push, unmarked()) if len(part))
+    yield marker.flush()
 
 
 class _SentenceStream:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.backends.backend import Backend, Floats, Tokens, frames_at
-from voiceclone.backends.bundle import REFERENCE, Reference, read_bundle, read_reference
+from voiceclone.backends.bundle import REFERENCE, Reference, read_bundle, read_reference, voice_number
 from voiceclone.backends.waveform import Source
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest
@@ -63,6 +63,7 @@ class Synthesizer:
         encode_text: computes the BERT features (1024, L) of phones; None: zeros.
         rates: the voice's usual semantic tokens per phone by language, if known.
         fingerprint: identifies this voice and its default reference.
+        number: that the watermark of its speech carries.
 
     Attributes:
         text_cache: phones of earlier texts, with its hit rate.
@@ -82,12 +83,13 @@ class Synthesizer:
         encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
         rates: Mapping[str, float] | None = None,
         fingerprint: str = "",
+        number: int = 0,
     ) -> None:
         self._bert_lacks = trained_with_bert and encode_text is None
         self.text_cache = CachedFrontend(lexicon, encode_text)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
-        self.rates, self.fingerprint = dict(rates or {}), fingerprint
+        self.rates, self.fingerprint, self.number = dict(rates or {}), fingerprint, number
 
     @classmethod
     def from_bundle(
@@ -129,6 +131,7 @@ class Synthesizer:
             lexicon=lexicon,
             rates=description.get("tokens_per_phone"),
             fingerprint=fingerprint if reference is None else digest([fingerprint, reference.digest]),
+            number=voice_number(description),
         )
 
     @classmethod
@@ -206,6 +209,7 @@ class Synthesizer:
             end_token=models.gpt.config.codes,
             language=language,
             fingerprint=digest([models.fingerprint, reference.digest, *([precision] if precision != "fp32" else [])]),
+            number=models.number,
             **more,
         )
 
@@ -278,7 +282,7 @@ class Synthesizer:
         pieces = pieces_of(text, options.split, language)
         if not pieces:
             raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
-        speech = Speech(np.zeros(0, np.float32), self.sample_rate)
+        speech = Speech(np.zeros(0, np.float32), self.sample_rate, self.number)
         reference = reference or self.reference
         with speech.timed("text_ms"), measuring(speech.text_parts):
             self.text_cache.prepare(pieces, language)

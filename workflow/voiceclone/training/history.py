@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from voiceclone.files import canonical_json, read_jsonl, write_jsonl
-from voiceclone.lineage.rights import GENERATED_NOTICE
 
 log = logging.getLogger(__name__)
 
@@ -78,16 +77,19 @@ class History:
             self._behind = True
 
     def add_sound(self, sound: torch.Tensor, rate: int, step: int) -> None:
-        """Keep speech ``(N,)`` of a step as ``samples/step-N.flac``, with the notice in its comment, and as a curve."""
+        """Keep speech ``(N,)`` of a step, marked with the state's number, as ``samples/step-N.flac`` and as a curve."""
+        from voiceclone.marks.labels import tag
+        from voiceclone.marks.watermark import marked, number_of
         from voiceclone.sound.io import write_flac
 
-        samples = sound.detach().float().cpu().clamp(-1, 1)
+        number = number_of(self.path.parent.name)
+        samples = marked(sound.detach().float().cpu().clamp(-1, 1).numpy(), rate, number)
         try:
             path = self.path.parent / "samples" / f"step-{step:08d}.flac"
-            write_flac(path, samples.numpy(), rate, GENERATED_NOTICE)
+            write_flac(path, samples, rate, tag(number))
         except (OSError, RuntimeError) as error:  # the latter is how libsndfile reports a full disk
             log.warning("the sample of step %d could not be written: %s", step, error)
-        self._curves.add_sound("sample", samples[None], rate, step)
+        self._curves.add_sound("sample", torch.from_numpy(samples)[None], rate, step)
 
     def flush(self) -> None:
         """Bring the curves so far to the disk; called before a checkpoint that relies on them."""

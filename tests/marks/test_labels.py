@@ -1,0 +1,147 @@
+"""Tags, signed records, notices, and the command that reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.recordings import voice_like
+from typer.testing import CliRunner
+
+from voiceclone.cli import app
+from voiceclone.errors import DataError
+from voiceclone.files import read_json, write_json
+from voiceclone.languages import LANGUAGES
+from voiceclone.marks.labels import (
+    FORMATS,
+    check_record,
+    key_path,
+    record_path,
+    tone,
+    voice_id,
+    with_notice,
+    write_generated,
+    write_record,
+)
+from voiceclone.marks.watermark import number_of
+from voiceclone.sound.io import read_comment
+from voiceclone.text.frontend import to_phones
+
+NUMBER = number_of("gpt", "sovits")
+
+
+@pytest.fixture(autouse=True)
+def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    path = tmp_path / "spoken.flac"
+    write_generated(path, voice_like(5.0, 32_000).astype(np.float32), 32_000, NUMBER)
+    write_record(path, NUMBER)
+    return path
+
+
+def verified(*words: str, code: int = 0) -> list[dict[str, object]]:
+    done = CliRunner().invoke(app, ["verify", "--json", *words])
+    assert done.exit_code == code, done.output
+    return [json.loads(line) for line in done.output.splitlines()]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_format_keeps_mark_and_tags(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"sound{ending}"
+    write_generated(path, voice_like(4.0, 32_000).astype(np.float32), 32_000, NUMBER)
+    comment = read_comment(path)
+    assert comment.startswith("AI-generated speech; ") and f'"ProduceID":"{voice_id(NUMBER)}"' in comment
+    (found,) = verified(str(path), "--voices", str(tmp_path))
+    assert found["marked"] and found["tagged"] == found["marks"][0]["voice"] == voice_id(NUMBER)  # type: ignore[index]
+    assert found["false_alarm"] < 1e-3 and found["record"] == "none"  # type: ignore[operator]
+
+
+def test_the_voice_is_named_by_its_bundle_or_models(tmp_path: Path, spoken: Path) -> None:
+    write_json(tmp_path / "a/bundle.json", {"voice": "anna", "fingerprints": {"sovits": "sovits", "gpt": "gpt"}})
+    for kind in ("gpt", "sovits"):
+        write_json(tmp_path / f"b/models/{kind}.json", {"fingerprint": kind})
+    for name, content in {"empty": {}, "list": []}.items():  # these stop nothing
+        write_json(tmp_path / f"a/{name}/bundle.json", content)
+        write_json(tmp_path / f"b/{name}/gpt.json", content)
+    names = {"a": "anna", "b": str(tmp_path / "b/models")}
+    for folder, name in names.items():
+        (found,) = verified(str(spoken), "--voices", str(tmp_path / folder))
+        assert {mark["name"] for mark in found["marks"]} == {name}  # type: ignore[attr-defined]
+
+
+def test_sound_of_a_person_has_no_mark(tmp_path: Path, shared_data: Path) -> None:
+    recordings = sorted(map(str, shared_data.glob("verification/*/1688/*.flac")))
+    found = verified(*recordings, "--voices", str(tmp_path))
+    assert len(found) == len(recordings) > 1 and not any(row["marked"] or row["tagged"] for row in found)
+
+
+def test_what_is_no_sound_stops_no_other_file(tmp_path: Path, spoken: Path) -> None:
+    (tmp_path / "noise.txt").write_text("not sound")
+    bad, good = verified(str(tmp_path / "noise.txt"), str(spoken), "--voices", str(tmp_path), code=1)
+    assert "cannot be decoded" in str(bad["error"]) and good["marked"]
+
+
+def test_a_record_holds_for_its_file_alone(spoken: Path) -> None:
+    pytest.importorskip("cryptography", reason="records are not signed without it")
+    assert check_record(spoken)["record"] == "signed"
+    assert key_path().stat().st_mode & 0o777 == 0o600
+    record = read_json(record_path(spoken))
+    for changed in ({"voice": "00000000"}, {"signature": record["signature"][:-8] + "AAAAAA=="}, {"public_key": "?"}):
+        write_json(record_path(spoken), record | changed)
+        assert check_record(spoken)["record"] == "altered", changed
+    write_json(record_path(spoken), record)
+    spoken.write_bytes(spoken.read_bytes() + b"\0")
+    assert check_record(spoken)["record"] == "altered"
+    (found,) = verified(str(spoken), "--voices", str(spoken.parent), code=1)
+    assert found["record"] == "altered"
+
+
+def test_one_key_signs_all_files(tmp_path: Path, spoken: Path) -> None:
+    pytest.importorskip("cryptography", reason="records are not signed without it")
+    first = check_record(spoken)["signed_by"]
+    write_record(spoken, NUMBER)
+    assert check_record(spoken)["signed_by"] == first
+
+
+def test_a_damaged_record_is_altered(spoken: Path) -> None:
+    for text in ("", "[]", "{}", '{"sha256": 1, "signature": 2}'):
+        record_path(spoken).write_text(text)
+        assert check_record(spoken)["record"] == "altered", text
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "said"),
+    [
+        ("Good morning.", "en", "en"), ("Good morning.", "auto", "en"), ("早上好，朋友。", "zh", "zh"),
+        ("早上好，朋友。", "auto", "zh"), ("今日はいい天気です。", "auto", "ja"), ("안녕하세요.", "ko", "ko"),
+        ("你哋好。", "yue", "yue"),
+    ],
+)  # fmt: skip
+def test_the_notice_has_the_language_of_the_text(text: str, language: str, said: str) -> None:
+    assert with_notice(text, "spoken", language) == f"{LANGUAGES[said].notice}\n{text}"
+    assert with_notice(text, "none", language) == with_notice(text, "tone", language) == text
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_notice_can_be_read(code: str) -> None:
+    assert len(to_phones(LANGUAGES[code].notice, code).ids) > 8
+
+
+def test_a_notice_in_no_language_is_refused() -> None:
+    with pytest.raises(DataError, match="has no phones"):
+        with_notice("Hello.", "spoken", "xx")
+
+
+def test_the_tone_is_the_rhythm_of_ai() -> None:
+    sound = tone("tone", 32_000)
+    loud = np.abs(sound).reshape(-1, 640).max(1) > 0.05
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]])))
+    lengths = (edges[1::2] - edges[0::2]) * 0.02
+    assert np.allclose(lengths, [0.08, 0.24, 0.08, 0.08], atol=0.021)
+    assert not len(tone("spoken", 32_000)) and not len(tone("none", 32_000))

@@ -1,0 +1,1 @@
+"""What generated speech carries: the watermark in its sound, tags and signature beside it, a notice that is heard."""

@@ -27,7 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "config").mkdir()
     shutil.copytree(REPOSITORY / "config" / "presets", tmp_path / "config" / "presets")
-    (tmp_path / "config" / "config.yaml").write_text("separate: {mode: never}\n")
+    (tmp_path / "config" / "config.yaml").write_text("preset: nano\nseparate: {mode: never}\n")
     (tmp_path / "model.bin").write_bytes(b"weights")
     pin = {"size": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
     entry = {

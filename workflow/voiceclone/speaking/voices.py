@@ -166,7 +166,7 @@ def open_models(
     from voiceclone.speaking.model_encoders import ModelEncoders
     from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder, usual_rates
 
-    find, lexicon = asset_finder(root), user_lexicon(root, models.resolve().parent.name)
+    find, lexicon = asset_finder(root), user_lexicon(root, models.absolute().parent.name)
     loaded = load_voice(models, find)
     loaded.gpt.to(device)
     loaded.sovits.to(device)

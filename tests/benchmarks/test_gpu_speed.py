@@ -47,7 +47,7 @@ class Voice:
         rng = np.random.default_rng(seed)
         phones, prompt = rng.integers(0, 732, PHONES), rng.integers(0, self.gpt.config.codes, PROMPT)
         noise = np.random.Generator(np.random.Philox(seed))
-        return TokenRequest(phones, None, prompt, SpeechOptions(), self.tokens, noise)
+        return TokenRequest(phones, None, prompt, SpeechOptions().filled(False), self.tokens, noise)
 
 
 def make_voice(device: str) -> Voice:

@@ -121,7 +121,7 @@ def test_greedy_decoding(golden, gpt, close, run, penalty):
 def test_sampling(golden):
     recorded = {key: value.numpy() for key, value in golden.read("s1_sampling").items()}
     for row, (penalty, top_k, top_p, temperature) in enumerate(recorded["settings"].tolist()):
-        options = SpeechOptions(top_k=max(int(top_k), 0), top_p=top_p, temperature=temperature)
+        options = SpeechOptions(top_k=max(int(top_k), 0), top_p=top_p, temperature=temperature).filled(False)
         for item in range(3):
             penalised = penalise(recorded["logits"][item], recorded["previous"][item], penalty)
             weights = restricted_probabilities(penalised, options)

@@ -34,7 +34,8 @@ from voiceclone.speaking.tokens import sample
 #: Samples of a second.
 SECOND = 32_000
 SENTENCE = "The birch canoe slid on the smooth planks while the old sailor told his story of the northern sea."
-DRAWN, GREEDY = SpeechOptions(), SpeechOptions(temperature=0.0, top_k=1, repetition_penalty=1.0)
+DRAWN = SpeechOptions().filled(False)
+GREEDY = SpeechOptions(temperature=0.0, top_k=1, repetition_penalty=1.0).filled(False)
 
 
 class Speaker(Engine):

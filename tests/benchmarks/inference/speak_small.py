@@ -31,7 +31,7 @@ NOBODY = np.zeros(0, np.int64)
 
 def draw(backend: KernelBackend, phones: Any, end_token: int) -> None:
     """As many tokens as ten seconds have, as :func:`voiceclone.speaking.tokens.decode` draws them; none is the end."""
-    guide, rng, settings = make_guide(backend, phones, 0, None), np.random.default_rng(0), SpeechOptions()
+    guide, rng, settings = make_guide(backend, phones, 0, None), np.random.default_rng(0), SpeechOptions().filled(True)
     assert guide is not None
     logits, cache = backend.start(phones, None, NOBODY)
     tokens: list[int] = []

@@ -33,7 +33,7 @@ def wanted(seed: int, phones: int = 12, prompt: int = 9, limit: int = 40, bert: 
     features = rng.standard_normal((1024, phones)).astype(np.float32) if bert else None
     options = SpeechOptions(
         top_k=(0, 5, 15)[seed % 3], top_p=(1.0, 0.9)[seed % 2], temperature=(1.0, 0.7, 1.3)[seed % 3]
-    )
+    ).filled(False)
     noise = np.random.Generator(np.random.Philox([seed, 1]))
     return TokenRequest(rng.integers(0, 40, phones), features, rng.integers(0, CODES, prompt), options, limit, noise)
 

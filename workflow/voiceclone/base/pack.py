@@ -149,5 +149,7 @@ def install_base(packed: Path, project: Path) -> list[str]:
             with atomic_path(project / "resources" / "base" / (name + XZ if compressed else name)) as temporary:
                 content = (packed / name).read_bytes()
                 temporary.write_bytes(lzma.compress(content, preset=9) if compressed else content)
+            if compressed:
+                (project / "resources" / "base" / name).unlink(missing_ok=True)  # of an install without compression
     write_text(registry, text)
     return lines

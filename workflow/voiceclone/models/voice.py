@@ -137,7 +137,7 @@ def load_base(gpt: Asset, sovits: Asset, tokenizer: Path) -> VoiceModels:
     """
     endings = (".ckpt", ".pth", SUFFIX)
     files = [asset.file(next(name for name in asset.files if name.endswith(endings))) for asset in (gpt, sovits)]
-    return _public(*files, quantizer={name: value.float() for name, value in load_file(str(tokenizer)).items()})
+    return replace(_packed(*files, tokenizer), public=True)
 
 
 def load_gpt(models_dir: Path) -> TextToSemantic:

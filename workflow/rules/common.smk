@@ -22,6 +22,7 @@ from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
 from voiceclone.lineage.revisions import revisions
 from voiceclone.lineage.rights import record_rights
+from voiceclone.lineage.withdrawal import withdrawn_from
 from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
 
 use_this_python()
@@ -82,8 +83,9 @@ def prepare_plan():
         return
     for name in SPEAKERS:
         folder, results = Path(CONFIG.speakers_dir) / name, Path("results") / name
-        or_stop(take_inventory, folder, results / "inventory.tsv")
-        or_stop(record_rights, folder, results / "rights.json")
+        withdrawn = or_stop(withdrawn_from, Path.cwd(), name)
+        or_stop(take_inventory, folder, results / "inventory.tsv", withdrawn)
+        or_stop(record_rights, folder, results / "rights.json", withdrawn)
     restore_times(Path.cwd())
 
 
@@ -175,6 +177,16 @@ def teacher_inputs(wildcards):
 def corrections(wildcards):
     """The speaker's table of corrections, where there is one."""
     return [str(path) for path in [Path("config/corrections") / f"{wildcards.speaker}.tsv"] if path.is_file()]
+
+
+def consent(wildcards):
+    """What the speaker has agreed to; the people of a gathered voice are covered by the licences of its sources."""
+    return [] if wildcards.speaker in GATHERED else [f"results/{wildcards.speaker}/consent.json"]
+
+
+def consent_is_given(wildcards):
+    """The same for stages that other terms do not change: that it is there, whenever it was written."""
+    return [ancient(path) for path in consent(wildcards)]
 
 
 def given_texts(wildcards):

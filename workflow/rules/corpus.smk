@@ -36,3 +36,31 @@ rule corpus:
         " --transcripts {input.transcripts} --corrections {input.corrections}"
         " --given {input.given} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
+rule consent:
+    """Stop where the owner of a voice has not agreed; its terms, for all that is made of the corpus."""
+    input:
+        rights="results/{speaker}/rights.json",
+    output:
+        consent="results/{speaker}/consent.json",
+    log:
+        "results/{speaker}/logs/consent.log",
+    benchmark:
+        "results/{speaker}/benchmarks/consent.tsv"
+    wildcard_constraints:
+        speaker=alternatives(SPEAKERS),
+    priority: 1
+    conda:
+        "../../envs/voiceclone.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        config=RUN_CONFIG,
+        revision=revision("consent"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/consent.py --speaker {wildcards.speaker} --config {params.config}"
+        " --rights {input.rights} --output {output.consent} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -32,7 +32,7 @@ rule export:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
         features="results/{speaker}/features/manifest.tsv",
-        rights="results/{speaker}/rights.json",
+        rights=consent,
         encoders=encoders,
         settings=settings("export"),
     output:

@@ -3,6 +3,7 @@ rule features:
     input:
         corpus="results/{speaker}/corpus/corpus.tsv",
         lexicons=lexicons,
+        consent=consent_is_given,
         assets=stage_assets("features"),
         settings=settings("features"),
     output:

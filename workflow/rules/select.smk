@@ -12,6 +12,7 @@ rule select:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         sentences=selection_sentences,
         lexicons=lexicons,
+        consent=consent,
         assets=stage_assets("select"),
         settings=settings("select"),
     output:
@@ -40,5 +41,6 @@ rule select:
     shell:
         "exec python scripts/select_checkpoints.py --speaker {wildcards.speaker} --trained-dir {params.trained_dir}"
         " --features-dir {params.features_dir} --corpus {input.corpus} --sentences {input.sentences} --lexicons {input.lexicons}"
+        " --consent {input.consent}"
         " --assets {input.assets} --models-dir {params.models_dir} --output {output.selection}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

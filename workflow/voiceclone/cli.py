@@ -14,6 +14,7 @@ from voiceclone.commands import corrections as corpus_command
 from voiceclone.commands import evaluations as evaluation_command
 from voiceclone.commands import speak as inference_command
 from voiceclone.commands import trainings as training_command
+from voiceclone.commands import trust as trust_command
 from voiceclone.commands import verify as verify_command
 from voiceclone.commands import voices as models_command
 from voiceclone.errors import EXIT_FAILURE, DataError, VoiceCloneError, explain
@@ -179,5 +180,6 @@ for area in (
     models_command,
     base_command,
     verify_command,
+    trust_command,
 ):
     area.register(app)

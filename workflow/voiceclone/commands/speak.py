@@ -71,12 +71,13 @@ def say(
     options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
     listener, _ = _listener(check, options.detector, machine)
+    voice.check_use("private", words, language)
     words = with_notice(words, notice, language or voice.synthesizer.language)
     speech = voice.synthesizer.say(
         words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
     speech.samples = np.concatenate([tone(notice, speech.rate), speech.samples])
-    write_speech(output, speech)
+    write_speech(output, speech, voice.rights)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
     _report(speech)
@@ -99,7 +100,9 @@ def stream(
     from voiceclone.speaking.streaming import stream as parts_of
 
     words = _words(text)
-    voice = _voice(model, _clip(clip, styles), machine).synthesizer
+    opened = _voice(model, _clip(clip, styles), machine)
+    opened.check_use("private", words, language)
+    voice = opened.synthesizer
     words = with_notice(words, notice, language or voice.language)
     began, first, samples = time.perf_counter(), 0.0, 0
     for part in chain([tone(notice, voice.sample_rate)], parts_of(voice, words, language, seed=seed, options=options)):
@@ -143,6 +146,7 @@ def batch(
     options = replace(options, detector=_detector(detector))
     jobs = read_jobs(table, Defaults(language, seed, options, styles.any_length))
     voice = _voice(model, _clip(clip, styles), machine)
+    voice.check_use("private")
     listener, name = _listener(check, options.detector, machine)
     progress = Progress("batch", len(jobs))
     counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)

@@ -41,7 +41,11 @@ def export(
 ) -> None:
     """Write a voice as the two files that GPT-SoVITS loads."""
     from voiceclone.export.upstream import export_upstream
+    from voiceclone.files import read_json
+    from voiceclone.lineage.rights import check_use
 
+    if (models / "gpt.json").is_file():  # what leaves this program takes neither watermark nor terms along
+        check_use(read_json(models / "gpt.json"), "release", where=str(models))
     for path in export_upstream(models, output, name):
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
@@ -53,7 +57,7 @@ def verify(
 ) -> None:
     """Compare the files of a bundle, and its encoders if present, with their digests; speak a short sentence."""
     from voiceclone.backends.bundle import read_bundle, verify_bundle
-    from voiceclone.lineage.rights import NONE_GIVEN
+    from voiceclone.lineage.rights import NONE_GIVEN, in_words
     from voiceclone.speaking.voices import encoder_files, open_bundle
     from voiceclone.targets import TENSORRT, runtime_of
     from voiceclone.tensorrt.engines import why_not
@@ -73,7 +77,7 @@ def verify(
     )
     typer.echo(
         f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
-        f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}"
+        f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}; {in_words(description)}"
     )
 
 

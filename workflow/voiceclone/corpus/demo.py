@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.errors import DataError
-from voiceclone.files import atomic_folder, sha256_file, write_json
+from voiceclone.files import atomic_folder, sha256_file, write_json, write_text
+from voiceclone.lineage.rights import CONSENT_FILE, NONE_GIVEN, consent_text
 from voiceclone.onnx_session import onnx_session
 from voiceclone.progress import Progress
 from voiceclone.sound.io import Waveform, resample, write_sound
@@ -33,6 +34,8 @@ SEED = 7
 NOISE_SCALE, RHYTHM_SCALE = 0.5, 0.6  # variation of the voice's sound and rhythm
 PAUSE_SECONDS = (0.3, 0.9)  # between two sentences
 MUSIC_DB, NOISE_DB = 5.0, 18.0  # level of the voice over the music of one take, over the hiss and hum of another
+
+MADE_UP = "A packaged synthetic voice speaks sentences that were written for this demonstration."
 
 Backdrop = Callable[[Waveform, int, np.random.Generator], Waveform]
 Float = npt.NDArray[np.float64]
@@ -212,6 +215,7 @@ def make_demo_speaker(
     stamp: Path,
     threads: int = 0,
     label: str = "demo speaker",
+    licence: str = NONE_GIVEN,
 ) -> None:
     """Speak all takes into ``folder`` and list them, with digests, in ``stamp`` outside of it.
 
@@ -222,6 +226,7 @@ def make_demo_speaker(
         stamp: JSON file to write.
         threads: of the voice's network; 0 lets onnxruntime choose.
         label: head of the progress lines.
+        licence: of the voice.
 
     Raises:
         DataError: the texts do not have as many takes as there are recordings to make.
@@ -242,4 +247,7 @@ def make_demo_speaker(
             files[plan.file] = {"sha256": sha256_file(temporary / plan.file), "seconds": seconds}
             log.info("%s: %.1f s", plan.file, seconds)
             progress.update(note=plan.file)
+        write_text(temporary / "LICENCE.txt", f"{licence}\n\n{MADE_UP}\n")
+        who = {"who": "nobody: a packaged voice", "scope": "release", "purposes": ["demonstration"]}
+        write_text(temporary / CONSENT_FILE, consent_text(temporary, **who))
     write_json(stamp, {"folder": folder.name, "files": files})

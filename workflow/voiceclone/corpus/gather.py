@@ -27,6 +27,7 @@ from voiceclone.errors import DataError
 from voiceclone.files import Row, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.languages import SUPPORTED
 from voiceclone.lineage.items import item_key, read_sidecar, write_sidecar
+from voiceclone.lineage.withdrawal import REFUSED, TOMBSTONES, is_withdrawn
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
 from voiceclone.sound.loudness import set_loudness
@@ -313,6 +314,8 @@ def _make(clip: Clip, source: CorpusSource, settings: CorporaSettings, results: 
         return Made(clip, None, "no-text", "no words are left of its text; expected what is said")
     if not clip.path.is_file():
         return Made(clip, None, "missing", f"{clip.path}: no such file")
+    if is_withdrawn(results.absolute().parents[1], clip.path):
+        return Made(clip, None, REFUSED, f"its owner has withdrawn it: {TOMBSTONES}")
     target = results / "clips" / source.name / f"{clip.id.removeprefix(source.name + '-')}.flac"
     try:
         record, cached = _sound(clip.path, target, settings)

@@ -14,7 +14,7 @@ import stat
 import time
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from voiceclone.files import (
     write_changed,
     write_json,
 )
+from voiceclone.lineage.withdrawal import EVERYTHING, REFUSED, TOMBSTONES
 
 log = logging.getLogger(__name__)
 
@@ -158,13 +159,14 @@ def list_recordings(folder: Path, known: Mapping[str, Any] | None = None) -> Ite
         yield Entry(file, status.st_size, sha256), [*stamp, sha256] if settled else None
 
 
-def take_inventory(folder: Path, target: Path) -> bool:
+def take_inventory(folder: Path, target: Path, withdrawn: Collection[str] = ()) -> bool:
     """Write the table of a speaker's recordings where it differs from the one that is there.
 
     Args:
         folder: the speaker's folder.
         target: table to write; beside it lie the texts that the folder gives, where it gives some (:data:`GIVEN`), and
             a cache of digests, which only saves reading the same files again.
+        withdrawn: digests of what its owner has withdrawn, see :func:`voiceclone.lineage.withdrawal.withdrawn_from`.
 
     Returns:
         whether it was written.
@@ -175,7 +177,7 @@ def take_inventory(folder: Path, target: Path) -> bool:
     except DataError:
         known = {}
     listed = list(list_recordings(folder, known if isinstance(known, dict) else {}))
-    entries = [entry for entry, _ in listed]
+    entries = [_unless_withdrawn(entry, withdrawn) for entry, _ in listed]
     remembered = {entry.file: stamp for entry, stamp in listed if stamp}
     if remembered != known:
         write_json(cache, remembered)
@@ -186,6 +188,12 @@ def take_inventory(folder: Path, target: Path) -> bool:
     else:
         target.with_name(GIVEN).unlink(missing_ok=True)
     return write_changed(target, tsv_text(COLUMNS, [entry.row() for entry in entries], name=target))
+
+
+def _unless_withdrawn(entry: Entry, withdrawn: Collection[str]) -> Entry:
+    if entry.sha256 not in withdrawn and EVERYTHING not in withdrawn:
+        return entry
+    return replace(entry, rejection=Rejection(REFUSED, f"its owner has withdrawn it: {TOMBSTONES}"))
 
 
 def with_texts(folder: Path, entries: Sequence[Entry]) -> tuple[list[Entry], list[Given]]:

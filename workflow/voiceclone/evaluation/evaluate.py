@@ -45,6 +45,7 @@ from voiceclone.files import (
     write_tsv,
 )
 from voiceclone.lineage.items import ItemCache
+from voiceclone.lineage.rights import consent_of
 from voiceclone.marks.labels import write_generated
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono, write_flac
@@ -150,6 +151,7 @@ def speak_items(
     cache: ItemCache,
     inputs: Mapping[str, Sequence[str]],
     progress: Progress,
+    consent: str = "",
 ) -> dict[str, dict[str, Any]]:
     """Speak what is not in the cache. By name of item: seconds, timings, peak memory, or the reason of a failure.
 
@@ -170,7 +172,7 @@ def speak_items(
                     _warm_up(voice, item)
                 warm.add(item.language)
             assert voice is not None
-            record = speak_item(voice, item, sound)
+            record = speak_item(voice, item, sound, consent)
             if "failure" not in record:
                 record["cost"] |= begun
                 cache.put(item.name, inputs[item.name], record, [sound])
@@ -188,8 +190,11 @@ def _warm_up(voice: Voice, item: Item) -> None:
         log.warning("%s: warm-up failed (%s)", item.name, error)
 
 
-def speak_item(voice: Voice, item: Item, sound: Path) -> dict[str, Any]:
-    """Speak one sentence into a FLAC file, marked as users hear it; what is known of it, or why it is a ``failure``."""
+def speak_item(voice: Voice, item: Item, sound: Path, consent: str = "") -> dict[str, Any]:
+    """Speak one sentence into a FLAC file, marked as users hear it; what is known of it, or why it is a ``failure``.
+
+    ``consent`` is the digest that the file states.
+    """
     cost: dict[str, float] = {}
     try:
         with timed(cost, "speaking"):
@@ -205,7 +210,7 @@ def speak_item(voice: Voice, item: Item, sound: Path) -> dict[str, Any]:
     if spoken.number is None:
         write_flac(sound, samples, spoken.rate)
     else:
-        write_generated(sound, samples, spoken.rate, spoken.number)
+        write_generated(sound, samples, spoken.rate, spoken.number, consent)
     return {
         "seconds": len(samples) / spoken.rate,
         "timings": {name: float(spoken.timings[name]) for name in TIMINGS if name in spoken.timings},
@@ -456,7 +461,8 @@ def _table(
         items, source.digest, plan.recordings, None if source.target in WITHOUT_TEXT else source.lexicon
     )
     progress = Progress(label, 2 * len(items))
-    spoken = speak_items(items, lambda: open_voice(source, settings), samples, inputs, progress)
+    consent = consent_of(read_json(source.models_dir / "gpt.json"))
+    spoken = speak_items(items, lambda: open_voice(source, settings), samples, inputs, progress, consent)
     failures = failures_of(source.target, items, spoken)
     heard = next((item for item in items if "failure" not in spoken[item.name]), None)
     gain: dict[str, Any] = {}

@@ -27,6 +27,7 @@ from voiceclone.evaluation.target import trained_voice
 from voiceclone.features.store import open_store
 from voiceclone.files import atomic_path, digest, read_json, read_jsonl, read_tsv, sha256_file, write_json
 from voiceclone.lineage.items import ItemCache
+from voiceclone.lineage.rights import load_rights
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono
 from voiceclone.stages.select import SelectSettings
@@ -310,13 +311,14 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def write_choice(trained: Path, models: Path, chosen: Pair, by: str) -> None:
-    """Put the chosen checkpoints into the folder of models, with what is known of their trainings."""
+def write_choice(trained: Path, models: Path, chosen: Pair, by: str, rights: Mapping[str, Any]) -> None:
+    """Put the chosen checkpoints into the folder of models, with what is known of their trainings and rights."""
     for kind, candidate in zip(KINDS, chosen, strict=True):
         for ending in BESIDE:
             _copy(trained / f"{kind}{ending}", models / f"{kind}{ending}")
         report = read_json(trained / f"{kind}.json")
-        write_json(models / f"{kind}.json", {**report, "step": candidate.step, "selected": candidate.name, "by": by})
+        chosen_now = {"step": candidate.step, "selected": candidate.name, "by": by}
+        write_json(models / f"{kind}.json", {**report, **chosen_now, **rights})
         _copy(trained / (candidate.file or f"{kind}.safetensors"), models / f"{kind}.safetensors")
     discriminator = trained / "discriminator.safetensors"
     if discriminator.is_file():
@@ -336,6 +338,7 @@ def select_checkpoints(
     lexicon: Lexicon | None = None,
     threads: int = 1,
     label: str = "select",
+    consent: Path | None = None,
 ) -> None:
     """Choose the checkpoints of a voice; writes them into ``models`` and what was heard into ``output``.
 
@@ -352,6 +355,7 @@ def select_checkpoints(
         lexicon: the pronunciations that ``say`` has with this voice.
         threads: CPU threads.
         label: for the progress lines.
+        consent: ``consent.json``, whose digest and terms go with the models; None: there is none to ask for.
     """
     reports = {kind: read_json(trained / f"{kind}.json") for kind in KINDS}
     candidates = {kind: candidates_of(report) for kind, report in reports.items()}
@@ -386,6 +390,7 @@ def select_checkpoints(
         chosen = choice.pair
         found |= {"grid": grid(choice), "rounds": choice.rounds, "sentences": len(items), "weights": WEIGHTS}
     found["chosen"] = {kind: vars(candidate) for kind, candidate in zip(KINDS, chosen, strict=True)}
-    write_choice(trained, models, chosen, settings.by if items or settings.by != "ear" else "best")
+    by = settings.by if items or settings.by != "ear" else "best"
+    write_choice(trained, models, chosen, by, load_rights(consent).as_notes() if consent else {})
     write_json(output, found)
     announce(f"{label}: GPT {chosen[0].name} (step {chosen[0].step}), SoVITS {chosen[1].name} (step {chosen[1].step})")

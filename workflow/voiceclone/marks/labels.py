@@ -43,13 +43,15 @@ def voice_id(number: int) -> str:
     return f"{number:08x}"
 
 
-def tag(number: int) -> str:
-    """The comment of a sound file: the notice, the voice, and the key AIGC that GB 45438-2025 asks metadata to have."""
+def tag(number: int, consent: str = "") -> str:
+    """The comment of a sound file: the notice, the voice, the start of the digest of its speaker's consent, and the key
+    AIGC that GB 45438-2025 asks metadata to have."""
     content = {"Label": "1", "ContentProducer": f"voiceclone {__version__}", "ProduceID": voice_id(number)}
-    return f"{GENERATED_NOTICE}; voice {voice_id(number)}; AIGC={json.dumps(content, separators=(',', ':'))}"
+    agreed = f"consent {consent[:16]}; " if consent else ""
+    return f"{GENERATED_NOTICE}; voice {voice_id(number)}; {agreed}AIGC={json.dumps(content, separators=(',', ':'))}"
 
 
-def write_generated(path: Path, samples: Floats, rate: int, number: int) -> None:
+def write_generated(path: Path, samples: Floats, rate: int, number: int, consent: str = "") -> None:
     """Write generated speech with watermark and tags, in a format by the file's ending, atomically.
 
     Args:
@@ -57,6 +59,7 @@ def write_generated(path: Path, samples: Floats, rate: int, number: int) -> None
         samples: float32 (n,) within ±1, not marked yet.
         rate: in Hz.
         number: of the voice, see :func:`voiceclone.marks.watermark.number_of`.
+        consent: sha256 of its speaker's consent.
     """
     from voiceclone.sound.io import resample, write_sound
 
@@ -64,7 +67,7 @@ def write_generated(path: Path, samples: Floats, rate: int, number: int) -> None
     kind, subtype = FORMATS[path.suffix.lower()]
     if subtype == "OPUS" and rate not in OPUS_RATES:
         sound, rate = resample(sound, rate, OPUS_RATE), OPUS_RATE
-    write_sound(path, sound, rate, kind, subtype, tag(number))
+    write_sound(path, sound, rate, kind, subtype, tag(number, consent))
 
 
 def record_path(path: Path) -> Path:

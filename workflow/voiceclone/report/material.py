@@ -17,7 +17,7 @@ from voiceclone.evaluation.comparison import PREVIOUS, compared_targets, unseen
 from voiceclone.evaluation.metrics import METRICS
 from voiceclone.evaluation.metrics import PARTS as COSTS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
-from voiceclone.lineage.rights import NONE_GIVEN
+from voiceclone.lineage.rights import NONE_GIVEN, in_words
 from voiceclone.report.charts import (
     Bubble,
     data_uri,
@@ -395,6 +395,7 @@ def bundle_rows(exports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
                 "rights": (
                     export["bundle"].get("licence", NONE_GIVEN),
                     export["bundle"].get("consent_sha256", NONE_GIVEN),
+                    in_words(export["bundle"]),
                 ),
                 "findings": findings,
             }

@@ -276,6 +276,7 @@ class _Table:
 
     def task(self, job: Job) -> SpeechTask:
         """The task that speaks a row."""
+        self._voice.check_use("private", job.text, job.language)
         reference = self._voice.reference(job.clip) if job.clip is not None else None
         return (
             yield from self._voice.synthesizer.task(
@@ -289,7 +290,7 @@ class _Table:
             if isinstance(outcome, Exception):
                 raise outcome
             sound, sidecar, key = self._places(job)
-            write_speech(sound, outcome)
+            write_speech(sound, outcome, self._voice.rights)
             record = {**metrics(outcome), "seed": job.seed, "sha256": sha256_file(sound)}
             write_sidecar(sidecar, key, record)
             return self._line(job, sound, record, "ok")

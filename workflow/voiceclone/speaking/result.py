@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError
+from voiceclone.lineage.rights import consent_of
 from voiceclone.marks.labels import FORMATS, write_generated, write_record
 from voiceclone.speaking.detector import Finding
 from voiceclone.text.stopwatch import PARTS
@@ -114,7 +116,15 @@ def check_format(path: Path, name: str = "--output") -> Path:
     return path
 
 
-def write_speech(path: Path, speech: Speech) -> None:
-    """Write speech by the file's ending, atomically, with watermark and tags, and its signed record beside it."""
-    write_generated(check_format(path), speech.samples, speech.rate, speech.number)
-    write_record(path, speech.number, seconds=round(speech.seconds, 3))
+def write_speech(path: Path, speech: Speech, rights: Mapping[str, Any] | None = None) -> None:
+    """Write speech by the file's ending, atomically, with watermark and tags, and its signed record beside it.
+
+    Args:
+        path: of the sound file.
+        speech: to write.
+        rights: of the voice, see :attr:`voiceclone.speaking.voices.Voice.rights`.
+    """
+    consent = consent_of(rights or {})
+    write_generated(check_format(path), speech.samples, speech.rate, speech.number, consent)
+    stated = {"consent_sha256": consent} if consent else {}
+    write_record(path, speech.number, seconds=round(speech.seconds, 3), **stated)

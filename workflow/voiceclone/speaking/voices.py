@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.files import read_json
-from voiceclone.languages import SUPPORTED
+from voiceclone.languages import SUPPORTED, check_mode
+from voiceclone.lineage.rights import Scope, check_use
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.lexicon import Lexicon, read_lexicon
+from voiceclone.text.segment import split
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
@@ -46,14 +48,24 @@ class Voice:
     Args:
         synthesizer: speaks with the voice's own reference, or with the given clip.
         reader: makes references of clips; caches them.
+        rights: what is stated of the voice, for :func:`voiceclone.lineage.rights.refusal`.
     """
 
-    def __init__(self, synthesizer: Synthesizer, reader: ClipReader) -> None:
-        self.synthesizer, self._reader = synthesizer, reader
+    def __init__(self, synthesizer: Synthesizer, reader: ClipReader, rights: Mapping[str, Any] | None = None) -> None:
+        self.synthesizer, self._reader, self.rights = synthesizer, reader, dict(rights or {})
 
     def reference(self, clip: Clip) -> Reference:
         """The reference of a clip; each is made once."""
         return _read(self._reader, clip)
+
+    def check_use(self, use: Scope, text: str = "", language: str = "") -> None:
+        """Stop where its speaker has not agreed to a use, or to a language of a text.
+
+        Raises:
+            DataError: says to what.
+        """
+        runs = split(text, check_mode(language or self.synthesizer.language)) if text else []
+        check_use(self.rights, use, {name for name, _ in runs if name})
 
     def hit_rates(self) -> list[str]:
         """Hit rates of the caches, a line each: sentences, and references if there were any."""
@@ -120,7 +132,7 @@ def open_bundle(
     synthesizer = Synthesizer.from_bundle(folder, threads, lexicon, reference, encode_text, device, engine)
     if clip is not None and reference is not None:
         _set_rate(synthesizer.rates, clip, reference)
-    return Voice(synthesizer, reader)
+    return Voice(synthesizer, reader, description)
 
 
 def encoder_files(
@@ -195,7 +207,8 @@ def open_models(
         loaded, reference, language, device, precision, compiled, lexicon=lexicon, trained_with_bert=with_bert,
         encode_text=encode_text, rates=rates,
     )  # fmt: skip
-    return Voice(synthesizer, reader)
+    report = models / "gpt.json"
+    return Voice(synthesizer, reader, read_json(report) if report.is_file() else None)
 
 
 def with_trained_polyphones(lexicon: Lexicon, features: Path, find: Callable[[str], Asset] | None) -> Lexicon:

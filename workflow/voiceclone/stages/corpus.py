@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, speaker_folder
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -100,3 +100,22 @@ STAGE = Stage(
     "corpus", arguments, run, block="corpus", settings=CorpusSettings,
     about="What is kept, and how it is split.",
 )  # fmt: skip
+
+
+def consent_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, help="the speaker's folder; left out: --config says where it is")
+    parser.add_argument("--rights", type=Path, required=True, help="rights.json: what the folder states")
+    parser.add_argument("--config", type=Path, help="configuration of the run, results/config.json")
+    parser.add_argument("--output", type=Path, required=True, help="consent.json to write")
+
+
+def check_consent(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
+    from voiceclone.files import write_json
+    from voiceclone.lineage.rights import load_rights, require_consent
+
+    rights = load_rights(args.rights)
+    require_consent(rights, speaker_folder(args))
+    write_json(args.output, rights.as_notes())
+
+
+CONSENT = Stage("consent", consent_arguments, check_consent)

@@ -25,7 +25,9 @@ def run(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     models = [name for name in asset.files if name.endswith(".onnx")]
     if len(models) != 1:
         raise AssetError(f"{args.voice}: expected one .onnx file of a Piper voice, found {len(models)}")
-    make_demo_speaker(asset.file(models[0]), args.texts, args.output_dir, args.stamp, threads=args.threads)
+    make_demo_speaker(
+        asset.file(models[0]), args.texts, args.output_dir, args.stamp, args.threads, licence=asset.licence
+    )
 
 
 STAGE = Stage(

@@ -56,14 +56,17 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
     parser.add_argument("--target", required=True, choices=list(TARGETS), help="what to export to")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--rights", type=Path, help="JSON file of what the speaker's folder states of its rights")
+    parser.add_argument("--rights", type=Path, nargs="?", help="consent.json: licence and consent of the recordings")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="NAME.json of the exported encoders")
 
 
 def run(args: Namespace, settings: ExportSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.export.bundle import export_voice
-    from voiceclone.lineage.rights import load_rights
+    from voiceclone.lineage.rights import check_use, load_rights
 
+    rights = load_rights(args.rights) if args.rights else None
+    if rights is not None:
+        check_use(rights.as_notes(), "evaluation", where=f"export of {args.speaker}")  # it may have ended since
     export_voice(
         args.models_dir,
         args.features_dir,
@@ -71,7 +74,7 @@ def run(args: Namespace, settings: ExportSettings, runtime: RuntimeSettings) -> 
         args.output_dir,
         settings,
         args.speaker,
-        load_rights(args.rights) if args.rights else None,
+        rights,
         args.encoders,
     )
 

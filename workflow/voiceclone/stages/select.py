@@ -40,6 +40,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt with 'id<TAB>text' lines")
     parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="the user's pronunciations, LANGUAGE.tsv")
     parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of what measures and reads")
+    parser.add_argument("--consent", type=Path, nargs="?", help="consent.json, which goes with the models")
     parser.add_argument("--models-dir", type=Path, required=True, help="folder for the chosen models")
     parser.add_argument("--output", type=Path, required=True, help="selection.json to write")
 
@@ -65,6 +66,7 @@ def run(args: Namespace, settings: SelectSettings, runtime: RuntimeSettings) -> 
         target_lexicon(TRAINED, args.features_dir, None, args.lexicons, assets) if assets else None,
         args.threads,
         f"{args.speaker} · select" if args.speaker else "select",
+        args.consent,
     )
 
 

@@ -20,6 +20,7 @@ from voiceclone.errors import VoiceCloneError, explain
 from voiceclone.files import check_speaker
 from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
+from voiceclone.lineage.explain import Job, record_graph
 from voiceclone.lineage.revisions import revisions
 from voiceclone.lineage.rights import record_rights
 from voiceclone.lineage.withdrawal import withdrawn_from
@@ -329,9 +330,17 @@ def files_of_rules():
     return [*found, *HANDOVER.files]
 
 
+def job_of(planned):
+    """What is recorded of a job: the files that it reads and writes."""
+    inputs, outputs = (sorted(map(str, files)) for files in (planned.input, planned.output))
+    revision = str(planned.params.get("revision", ""))
+    return Job(planned.rule.name, inputs, outputs, str(planned.benchmark or ""), revision)
+
+
 def record_run():
     """At the start of a run: what is present and missing, the effective configuration, one line of history."""
     or_stop(record_start, CONFIG, Path.cwd(), SPEAKERS, VOICES)
+    or_stop(record_graph, Path.cwd(), map(job_of, workflow.dag.jobs))
     record_times(Path.cwd(), files_of_rules())
 
 

@@ -1,14 +1,17 @@
-"""Commands about where a voice comes from and who agreed: ``voiceclone consent`` and ``voiceclone withdraw``."""
+"""Commands about where a voice comes from and who agreed: ``voiceclone consent``, ``withdraw`` and
+``explain``."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from voiceclone.errors import EXIT_FAILURE, ConfigError, DataError
-from voiceclone.files import check_speaker
+from voiceclone.files import check_speaker, read_json
 from voiceclone.lineage.rights import CONSENT_FILE, Consent, Scope, in_words, read_rights, write_consent
 
 RootOption = Annotated[Path, typer.Option("--root", help="Working folder with config/, resources/ and results/.")]
@@ -21,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(consent)
     app.command()(withdraw)
+    app.command()(explain)
 
 
 def folder_of(name: str, root: Path, speakers: Path | None) -> Path:
@@ -135,3 +139,124 @@ def withdraw(
         typer.echo(f"not deleted: {problem}", err=True)
     if problems:
         raise typer.Exit(EXIT_FAILURE)
+
+
+def explain(
+    name: Annotated[str, typer.Argument(help="Name of the voice.")],
+    file: Annotated[Path | None, typer.Argument(help="A file below results; none: what would run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON value.")] = False,
+    root: RootOption = Path(),
+) -> None:
+    """Say which stages the command of the last run would run again, and why; or what a file was made from."""
+    from voiceclone.lineage.explain import explain_file, explain_voice, read_graph
+
+    check_speaker(name)
+    if file is not None:
+        made = explain_file(root, file)
+        typer.echo(json.dumps(made, ensure_ascii=False, sort_keys=True, indent=2) if as_json else _made(made))
+        return
+    config = _config_of_last_run(root, name)
+    folder = root / config.speakers_dir / name
+    consent = _consent_problem(folder, root, name)
+    jobs = explain_voice(root, name, config, _changed(root, folder))
+    if as_json:
+        typer.echo(json.dumps({"voice": name, "consent": consent, "jobs": jobs}, ensure_ascii=False, indent=2))
+        return
+    if consent:
+        typer.echo(f"consent: {consent}")
+    if not jobs:
+        started = "of this voice" if read_graph(root) else "in this folder"
+        typer.echo(
+            f"no run {started} is recorded: all stages would run" + (", as far as the corpus" if consent else "")
+        )
+        return
+    planned = [job for job in jobs if job["reasons"]]
+    for job in planned:
+        took = f"; took {job['seconds']:.0f} s" if job["seconds"] is not None else ""
+        typer.echo(f"{job['stage']:<14} {'; '.join(job['reasons'][:4])}{took}")
+    known = sum(job["seconds"] or 0 for job in planned)
+    typer.echo(f"{len(planned)} of {len(jobs)} jobs would run, {known:.0f} s as they took last time")
+
+
+def _config_of_last_run(root: Path, name: str) -> Any:
+    """The configuration of a voice, with what the command of the last run set."""
+    from voiceclone.cli import overrides
+    from voiceclone.config.load import load_voice, merged, read_yaml
+    from voiceclone.files import read_jsonl
+
+    history = root / "results" / "runs.jsonl"
+    command = read_jsonl(history)[-1]["command"] if history.is_file() else []
+    given = _values_of("--configfile", command) + _values_of("--configfiles", command)
+    more: dict[str, Any] = {}
+    for path in given:
+        more = merged(more, read_yaml(root / path))
+    pairs = [pair for pair in _values_of("--config", command) + _values_of("-C", command) if "=" in pair]
+    return load_voice(merged(more, overrides(pairs)), root, name)
+
+
+def _values_of(option: str, command: list[str]) -> list[str]:
+    """The values that follow an option, up to the next one."""
+    found: list[str] = []
+    for place, word in enumerate(command):
+        if word == option:
+            for value in command[place + 1 :]:
+                if value.startswith("-"):
+                    break
+                found.append(value)
+    return found
+
+
+def _consent_problem(folder: Path, root: Path, name: str) -> str:
+    """Why nothing beyond the corpus would be made; empty: it would."""
+    from voiceclone.lineage.rights import require_consent
+    from voiceclone.lineage.withdrawal import EVERYTHING, TOMBSTONES, withdrawn_from
+
+    if EVERYTHING in withdrawn_from(root, name):
+        return f"withdrawn, see {TOMBSTONES}"
+    if not folder.is_dir():
+        return ""
+    try:
+        require_consent(read_rights(folder), folder)
+    except DataError as error:
+        return error.message
+    return ""
+
+
+def _changed(root: Path, folder: Path) -> dict[str, str]:
+    """What a run would notice in the speaker's folder before it plans, by the file that it would write."""
+    from voiceclone.corpus.inventory import CACHE, list_recordings, read_inventory
+    from voiceclone.lineage.rights import record_rights
+    from voiceclone.lineage.withdrawal import withdrawn_from
+
+    table = root / "results" / folder.name / "inventory.tsv"
+    if not table.is_file() or not folder.is_dir():
+        return {}
+    cache, before = table.with_name(CACHE), {entry.file: entry.sha256 for entry in read_inventory(table)}
+    known = read_json(cache) if cache.is_file() else {}
+    now = {entry.file: entry.sha256 for entry, _ in list_recordings(folder, known)}
+    what = [f"new recording {file}" for file in sorted(now.keys() - before.keys())]
+    what += [f"recording gone: {file}" for file in sorted(before.keys() - now.keys())]
+    what += [f"recording changed: {file}" for file in sorted(now.keys() & before.keys()) if now[file] != before[file]]
+    found = {f"results/{folder.name}/inventory.tsv": "; ".join(what)} if what else {}
+    with TemporaryDirectory() as place:
+        stated = Path(place) / "rights.json"
+        record_rights(folder, stated, withdrawn_from(root, folder.name))
+        recorded = table.with_name("rights.json")
+        if recorded.is_file() and read_json(stated) != read_json(recorded):
+            found[f"results/{folder.name}/rights.json"] = "licence or consent changed"
+    return found
+
+
+def _made(made: dict[str, Any]) -> str:
+    """What made a file, for people."""
+    took = f" in {made['seconds']:.0f} s" if made["seconds"] is not None else ""
+    revision = f", revision {made['revision']}" if made["revision"] else ""
+    lines = [f"{made['file']}: {made['stage']}, {made['made']}{took}{revision}"]
+    lines += [f"  from       {name}" for name in made["inputs"]]
+    lines += [f"  after      {', '.join(dict.fromkeys(made['before']))}"] if made["before"] else []
+    lines += [f"  recording  {one['file']}  sha256 {one['sha256'][:16]}" for one in made["recordings"]]
+    lines += [f"  model      {one['name']}  {one['licence']}  {one['digest']}" for one in made["models"]]
+    lines += [
+        f"  training   {kind} {one['fingerprint']}, step {one.get('step')}" for kind, one in made["trained"].items()
+    ]
+    return "\n".join(lines)

@@ -174,6 +174,14 @@ def load_voices(
     return [common, *(resolve_voice(raw, presets, path) for path in files)]
 
 
+def load_voice(overrides: Mapping[str, Any], root: Path, name: str) -> Config:
+    """The configuration of a voice: its own where its folder has one, else the common one; see :func:`load_config`."""
+    raw, presets = _raw(overrides, None, root)
+    common = resolve(raw, presets)
+    own = root / common.speakers_dir / name / VOICE_FILE
+    return resolve_voice(raw, presets, own) if own.is_file() else common
+
+
 def _raw(overrides: Mapping[str, Any] | None, file: Path | None, root: Path | None) -> tuple[dict[str, Any], Path]:
     folder = (root or Path.cwd()) / "config"
     chosen = file or folder / "config.yaml"

@@ -1,5 +1,5 @@
-"""Commands about where a voice comes from and who agreed: ``voiceclone consent``, ``withdraw`` and
-``explain``."""
+"""Commands about where a voice comes from and who agreed: ``voiceclone consent``, ``withdraw``, ``explain``,
+``diagnose``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(consent)
     app.command()(withdraw)
     app.command()(explain)
+    app.command()(diagnose)
 
 
 def folder_of(name: str, root: Path, speakers: Path | None) -> Path:
@@ -260,3 +261,17 @@ def _made(made: dict[str, Any]) -> str:
         f"  training   {kind} {one['fingerprint']}, step {one.get('step')}" for kind, one in made["trained"].items()
     ]
     return "\n".join(lines)
+
+
+def diagnose(
+    name: Annotated[str, typer.Argument(help="Name of the voice.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: NAME-problem.zip.")] = None,
+    transcripts: Annotated[bool, typer.Option("--transcripts", help="With what is said in the recordings.")] = False,
+    root: RootOption = Path(),
+) -> None:
+    """Write one archive for a report of a problem: settings, logs, tables, machine; no sound, no words, no names."""
+    from voiceclone.lineage.diagnose import diagnose as write_archive
+
+    target = output or Path(f"{check_speaker(name)}-problem.zip")
+    files = write_archive(root, name, target, transcripts)
+    typer.echo(f"{target}: {len(files)} files; look through it before you send it")

@@ -115,9 +115,7 @@ def _outputs(root: Path, job: Job) -> Iterator[str]:
         yield f"missing: {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
 
 
-def _inputs(
-    root: Path, job: Job, contents: Mapping[str, Mapping[str, str]], changed: Mapping[str, str]
-) -> Iterator[str]:
+def _inputs(root: Path, job: Job, contents: Mapping[str, Row], changed: Mapping[str, str]) -> Iterator[str]:
     for file in job.inputs:
         if file.startswith(FOLDER):
             continue

@@ -21,6 +21,8 @@ rule report:
             labels={"speaker": "{speaker}"},
         ),
         provenance="results/{speaker}/provenance.json",
+        crate="results/{speaker}/ro-crate-metadata.json",
+        datasheet="results/{speaker}/datasheet.md",
     log:
         "results/{speaker}/logs/report.log",
     benchmark:

@@ -133,6 +133,24 @@ def evaluations(folder: Path, targets: Sequence[str]) -> dict[str, dict[str, Any
     return {target: read_json(path) for target, path in paths.items() if path.is_file()}
 
 
+def _rights(results: Path) -> dict[str, Any]:
+    """Licence and consent of the recordings; empty: a gathered voice, whose sources have their own."""
+    path = results / "consent.json"
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _user_files(results: Path, repository: Path) -> dict[str, str]:
+    """Digests of what people wrote for a voice, and of the lock of the environment."""
+    root = results.parent.parent
+    own = [
+        root / "config" / "corrections" / f"{results.name}.tsv",
+        *sorted((root / "config" / "lexicon").glob("*.tsv")),
+    ]
+    found = {path.relative_to(root).as_posix(): sha256_file(path) for path in own if path.is_file()}
+    lock = repository / "requirements.lock.txt"
+    return found | ({lock.name: sha256_file(lock)} if lock.is_file() else {})
+
+
 def collect_provenance(
     results: Path,
     targets: Sequence[str],
@@ -174,6 +192,8 @@ def collect_provenance(
             {"take": row["take"], "file": row["file"], "sha256": row["sha256"], "seconds": _number(row["seconds"])}
             for row in takes
         ],
+        "rights": _rights(results),
+        "user_files": _user_files(results, repository),
         "tables": {name: sha256_file(results / name) for name in TABLES if (results / name).is_file()},
         "assets": assets_used(asset_files),
         "targets": list(targets),

@@ -16,6 +16,7 @@ from voiceclone.evaluation.metrics import METRICS
 from voiceclone.files import canonical_json, read_json, write_json, write_text
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.provenance import collect_provenance
+from voiceclone.report.cards import write_cards
 from voiceclone.report.material import (
     bundle_rows,
     corpus_figures,
@@ -193,4 +194,5 @@ def build_report(
     html = page("report.html", **report_values(results, provenance, settings))
     write_json(provenance_file, provenance)
     write_text(output, html)
+    write_cards(results, provenance)
     log.info("%s: %.1f MB", output, len(html) / 1e6)

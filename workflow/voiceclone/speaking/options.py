@@ -61,7 +61,9 @@ class DetectorSettings(Options):
     least_rate: float = option(1.0, "Minimum tokens per phone where the voice's number is unknown.", (0.0, 1e6))
     most_rate: float = option(7.0, "Maximum tokens per phone where the voice's number is unknown.", (0.001, 1e6))
     unclear_nats: float = option(
-        2.6, "Mean surprise of the tokens given their phones, where the voice has a pointer.", (0.0, 100.0)
+        3.5,
+        "Mean surprise of the tokens given their phones, where the voice has a pointer; its own language: 2.3 to 3.",
+        (0.0, 100.0),
     )
     most_errors: float = option(
         0.3, "Word errors (characters in Chinese, Japanese, Korean) per word that ASR may find.", (0.0, 1e6)

@@ -170,7 +170,7 @@ def explain_file(root: Path, path: Path) -> dict[str, Any]:
     """
     try:
         file = path.resolve().relative_to(root.resolve()).as_posix()
-    except ValueError as error:
+    except (ValueError, RuntimeError, OSError) as error:  # outside, or a link to itself
         raise DataError(f"{path}: lies outside {root.resolve()}", "give a file below results") from error
     jobs = read_graph(root)
     job = _maker(jobs, file)

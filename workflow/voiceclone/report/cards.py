@@ -26,8 +26,8 @@ PROCESS_RUN = "https://w3id.org/ro/wfrun/process/0.5"
 _COMPARED = ("recordings", "torch-fp32")
 _TITLES = {metric.name: metric.title for metric in METRICS}
 LIMITS = (
-    "Figures are from few sentences, read alone; intervals say how sure they are. Numbers, names and abbreviations that a "
-    "language's rules do not cover, languages that it was not trained on, shouting, whispering and singing were not "
+    "Figures are from few sentences, read alone; intervals say how sure they are. Numbers, names and abbreviations "
+    "that a language's rules do not cover, languages that it was not trained on, shouting, whispering and singing were not "
     "measured. The watermark survives common conversions and is no hindrance to who wants it gone."
 )
 
@@ -87,12 +87,13 @@ def datasheet(provenance: Mapping[str, Any]) -> str:
         "| language | utterances |", "| --- | --- |",
         *(f"| {code} | {count} |" for code, count in corpus["languages"]), "",
         "| split | utterances | minutes |", "| --- | --- | --- |",
-        *(f"| {name} | {one['utterances']} | {one['seconds'] / 60:.1f} |" for name, one in corpus["splits"].items()), "",
+        *(f"| {name} | {one['utterances']} | {one['seconds'] / 60:.1f} |" for name, one in corpus["splits"].items()),
+        "",
         "## How it was made", "",
         "Separated from music, cleaned, brought to one loudness, sliced and transcribed by networks (below); texts "
-        f"that a person corrected: {corpus['corrected']}. Left out: `rejected.tsv` and `corpus/rejected.tsv`, each with "
-        "its reason. Transcripts have errors of the recogniser; its median probability of a word is "
-        f"{corpus['confidence'] if corpus['confidence'] is not None else 'not known'}.", "",
+        f"that a person corrected: {corpus['corrected']}. What was left out stands in `rejected.tsv` and "
+        "`corpus/rejected.tsv`, each with its reason. Transcripts have errors of the recogniser; its median "
+        f"probability of a word is {corpus['confidence'] if corpus['confidence'] is not None else 'not known'}.", "",
         *_made_with(provenance["assets"]), "",
         "## To whom it may go", "",
         "To nobody beyond the consent above. `voiceclone withdraw` removes a recording with all that was made of it.",

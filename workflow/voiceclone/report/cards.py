@@ -27,8 +27,8 @@ _COMPARED = ("recordings", "torch-fp32")
 _TITLES = {metric.name: metric.title for metric in METRICS}
 LIMITS = (
     "Figures are from few sentences, read alone; intervals say how sure they are. Numbers, names and abbreviations "
-    "that a language's rules do not cover, languages that it was not trained on, shouting, whispering and singing were not "
-    "measured. The watermark survives common conversions and is no hindrance to who wants it gone."
+    "that a language's rules do not cover, languages that it was not trained on, shouting, whispering and singing were "
+    "not measured. The watermark survives common conversions and is no hindrance to who wants it gone."
 )
 
 

@@ -54,9 +54,11 @@ class Job:
 
 
 def record_graph(root: Path, jobs: Iterable[Job]) -> None:
-    """Add the jobs of a run to those that are known; a job takes the place of the one with its first output."""
-    known = {job.outputs[0]: job for job in [*read_graph(root), *(job for job in jobs if job.outputs)]}
-    write_json(root / GRAPH, [asdict(job) for job in known.values()])
+    """Add the jobs of a run to those that are known; a job takes the place of those that wrote one of its files."""
+    now = [job for job in jobs if job.outputs]
+    written = {file for job in now for file in job.outputs}
+    before = [job for job in read_graph(root) if written.isdisjoint(job.outputs)]
+    write_json(root / GRAPH, [asdict(job) for job in [*before, *now]])
 
 
 def read_graph(root: Path) -> list[Job]:
@@ -79,9 +81,10 @@ def explain_voice(root: Path, name: str, config: Config, changed: Mapping[str, s
     place = f"results/{name}/"
     jobs = _in_order([job for job in read_graph(root) if any(file.startswith(place) for file in job.outputs)])
     contents, made = recorded(root), dict[str, str]()
-    found = []
+    found = list[dict[str, Any]]()
     for job in jobs:
-        reasons = [*_outputs(root, job), *_inputs(root, job, contents, changed), *_settings(root, job, config)]
+        read = [file for file in job.inputs if file not in made]
+        reasons = [*_outputs(root, job), *_inputs(root, read, contents, changed), *_settings(root, job, config)]
         reasons += [f"new: {file}" for file in _new_files(root, name, job)]
         after = sorted({made[file] for file in job.inputs if file in made})
         reasons += [f"after {stage}" for stage in after]
@@ -115,8 +118,8 @@ def _outputs(root: Path, job: Job) -> Iterator[str]:
         yield f"missing: {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
 
 
-def _inputs(root: Path, job: Job, contents: Mapping[str, Row], changed: Mapping[str, str]) -> Iterator[str]:
-    for file in job.inputs:
+def _inputs(root: Path, files: Iterable[str], contents: Mapping[str, Row], changed: Mapping[str, str]) -> Iterator[str]:
+    for file in files:
         if file.startswith(FOLDER):
             continue
         if file in changed:

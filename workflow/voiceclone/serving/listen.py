@@ -68,8 +68,9 @@ class Address:
 
 
 def opening_orders(voices: list[OfferedVoice], most: int) -> list[Order]:
-    """Orders that open the first voices, so that the first request need not wait for it."""
-    return [Order(voice.folder, voice.version) for voice in voices if not voice.problem][:most]
+    """Orders that open the first voices and their language's lexicon, so that the first request need not wait."""
+    speaking = [voice for voice in voices if not voice.problem][:most]
+    return [Order(voice.folder, voice.version, voice.description["smoke_text"]) for voice in speaking]
 
 
 def usable_cores() -> int:

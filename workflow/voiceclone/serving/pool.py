@@ -139,7 +139,7 @@ class Pool:
         most_waiting: orders that may wait.
         most_seconds: of computing for an order.
         settings: of the workers.
-        first: orders without text, by which every worker opens its voices before it takes others.
+        first: orders whose sound nobody hears, by which every worker opens its voices before it takes others.
     """
 
     def __init__(
@@ -224,11 +224,11 @@ class _Worker:
             connection = self._connect()
             for order in self._first:
                 connection.send(order)
-                while not connection.poll(LOOK):
-                    if self._closed:
-                        return
-                connection.recv()
-            self.ready = True
+                kind = SOUND
+                while kind == SOUND and not self._closed:
+                    if connection.poll(LOOK):
+                        kind, _ = connection.recv()
+            self.ready = not self._closed
         except (EOFError, OSError) as error:
             log.error("a worker died: %s", error or type(error).__name__)
             self._kill()

@@ -45,7 +45,7 @@ Format = Literal["mp3", "opus", "flac", "wav", "pcm"]
 #: Names by which a machine without keys may be called: a page of another name is not its own.
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'self'",
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -384,8 +384,10 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_speech(app: FastAPI, speaking: Speaking) -> None:
+    caller: Any = Depends(speaking.caller)
+
     @app.post("/v1/audio/speech", response_class=Response)
-    async def speech(request: Request, asked: SpeechRequest, key: Annotated[Key, Depends(speaking.caller)]) -> Response:
+    async def speech(request: Request, asked: SpeechRequest, key: Key = caller) -> Response:
         """Speak a text. The sound comes while it is computed, but for flac, which comes whole."""
 
         async def gone() -> None:
@@ -407,23 +409,23 @@ def _add_speech(app: FastAPI, speaking: Speaking) -> None:
 
 
 def _add_lists(app: FastAPI, speaking: Speaking) -> None:
-    caller = Annotated[Key, Depends(speaking.caller)]
+    caller: Any = Depends(speaking.caller)
     model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "voiceclone"}
 
     @app.get("/v1/models")
-    async def models(key: caller) -> dict[str, Any]:  # type: ignore[valid-type]
+    async def models(key: Key = caller) -> dict[str, Any]:
         """The one model."""
         return {"object": "list", "data": [model]}
 
     @app.get("/v1/models/{name}")
-    async def one_model(name: str, key: caller) -> dict[str, Any]:  # type: ignore[valid-type]
+    async def one_model(name: str, key: Key = caller) -> dict[str, Any]:
         """The one model."""
         if name != MODEL:
             raise ApiError(404, f"there is one model: {MODEL}", "model_not_found")
         return model
 
     @app.get("/v1/voices")
-    async def voices(key: caller) -> dict[str, Any]:  # type: ignore[valid-type]
+    async def voices(key: Key = caller) -> dict[str, Any]:
         """The voices of the caller's key, and whether each can speak."""
         return {"object": "list", "data": [voice.as_entry() for voice in speaking.voices_of(key)]}
 
@@ -436,7 +438,7 @@ def _add_lists(app: FastAPI, speaking: Speaking) -> None:
         return JSONResponse({"status": status}, 200 if ready else 503)
 
     @app.get("/metrics")
-    async def metrics(key: caller) -> Response:  # type: ignore[valid-type]
+    async def metrics(key: Key = caller) -> Response:
         """For Prometheus."""
         return Response(generate_latest(speaking.metrics.registry), media_type="text/plain; version=0.0.4")
 

@@ -56,7 +56,7 @@ class Order:
     Attributes:
         folder: the bundle.
         version: sha256 of its ``bundle.json``; another one there is answered by :data:`RENEWED`.
-        text: empty: open the voice and speak nothing.
+        text: what to speak.
         language: see :meth:`voiceclone.speaking.synthesizer.Synthesizer.say`.
         seed: of sampling.
         options: with one attempt and the speed 1 the sound comes while a sentence is computed, else by sentence.
@@ -67,7 +67,7 @@ class Order:
 
     folder: Path
     version: str
-    text: str = ""
+    text: str
     language: str = ""
     seed: int = 0
     options: SpeechOptions = field(default_factory=SpeechOptions)
@@ -140,9 +140,6 @@ def _answers(voices: _OpenVoices, order: Order) -> Iterator[tuple[str, Any]]:
 
 def _spoken(voice: Synthesizer, order: Order) -> Iterator[tuple[str, Any]]:
     count, rate = 0, voice.sample_rate
-    if not order.text:
-        yield END, 0.0
-        return
     encoder = Encoder(order.form, rate, voice.number)
     for part in _parts(voice, order):
         count += len(part)

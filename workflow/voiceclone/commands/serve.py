@@ -39,6 +39,9 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.", exists=True, dir_okay=False)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", exists=True, dir_okay=False)] = None,
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy in front of it encrypts.")] = False,
+    wyoming: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the Wyoming protocol (Home Assistant: 10200); 0: none.")
+    ] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that speak; 0: one for each core.")] = 0,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 64,
     characters: Annotated[int, typer.Option(min=1, max=100_000, help="Longest text.")] = 4096,
@@ -58,8 +61,9 @@ def serve(
     address = Address(host, port, tls_cert, tls_key, behind_proxy)
     keys = keys or (default_keys() if default_keys().is_file() else None)
     settings = ServerSettings(
-        keys, audit, audit_text, characters, seconds, notice, local=address.is_local and not behind_proxy
-    )
+        keys, audit, audit_text, characters, seconds, notice, local=address.is_local and not behind_proxy,
+        wyoming=(host, wyoming) if wyoming else None,
+    )  # fmt: skip
     scheme = "https" if tls_cert is not None else "http"
     typer.echo(f"{scheme}://{host}:{port}/ speaks; Ctrl-C ends it", err=True)
     listen([*(voices or []), *(more or [])], address, settings, workers, queue, seconds, WorkerSettings(root, engine))

@@ -47,7 +47,7 @@ class Address:
         except ValueError:
             return self.host == "localhost"
 
-    def check(self, keys: Path | None) -> None:
+    def check(self, keys: Path | None, wyoming: bool = False) -> None:
         """Refuse what would let strangers speak with somebody's voice, or read keys on their way.
 
         Raises:
@@ -64,6 +64,11 @@ class Address:
             raise ConfigError(
                 f"--host {self.host}: others can reach this address, and keys would travel unencrypted",
                 "give --tls-cert and --tls-key, or --behind-proxy where a proxy does that",
+            )
+        if wyoming and not self.is_local and not self.behind_proxy:
+            raise ConfigError(
+                f"--wyoming: that protocol knows no keys, and others can reach {self.host}",
+                "listen on 127.0.0.1, or give --behind-proxy where a firewall lets nobody else in",
             )
 
 
@@ -102,7 +107,7 @@ def listen(
         ConfigError: the address is open to others and not guarded.
         DataError: there is no voice.
     """
-    address.check(settings.keys)
+    address.check(settings.keys, settings.wyoming is not None)
     worker_settings = worker_settings or WorkerSettings()
     catalogue = Catalogue(folders)
     first = opening_orders(catalogue.all(), worker_settings.kept)

@@ -45,7 +45,9 @@ Format = Literal["mp3", "opus", "flac", "wav", "pcm"]
 #: Names by which a machine without keys may be called: a page of another name is not its own.
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; frame-ancestors 'self'",
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -64,6 +66,7 @@ class ServerSettings:
         notice: what is heard first, if a request does not ask for more.
         look_seconds: between two looks at the bundles.
         local: answer only to the names of this machine.
+        wyoming: address and port of that protocol; None: it is not spoken.
         connections: limits of connections.
     """
 
@@ -75,6 +78,7 @@ class ServerSettings:
     notice: Notice = "none"
     look_seconds: float = 2.0
     local: bool = True
+    wyoming: tuple[str, int] | None = None
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
@@ -338,7 +342,13 @@ def create_app(catalogue: Catalogue, pool: Pool, settings: ServerSettings) -> Fa
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         looking = asyncio.create_task(_look_again_and_again(catalogue, settings.look_seconds))
-        yield
+        if settings.wyoming is None:
+            yield
+        else:
+            from voiceclone.serving.home_assistant import start_wyoming
+
+            async with await start_wyoming(speaking, *settings.wyoming):
+                yield
         looking.cancel()
         await asyncio.to_thread(pool.close)
 

@@ -285,6 +285,7 @@ class Begun:
         async for data in self.job.sounds():
             yield data
         self._complete = True
+        self.end()  # before the caller hears of the end, and asks again
 
     async def events(self, first: bytes) -> AsyncIterator[str]:
         """All sound as OpenAI's server-sent events."""

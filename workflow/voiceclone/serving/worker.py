@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,6 +33,8 @@ from voiceclone.speaking.synthesizer import Synthesizer
 log = logging.getLogger(__name__)
 #: Kinds of answers: sound (bytes, seconds so far); the end; a fault of the request, of the voice, a new version, a bug.
 SOUND, END, REFUSED, DAMAGED, RENEWED, FAILED = "sound", "end", "refused", "damaged", "renewed", "failed"
+#: Seconds until a bundle that cannot be opened is tried once more.
+AGAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,16 @@ def work(connection: Connection) -> None:
 
 def _answers(voices: _OpenVoices, order: Order) -> Iterator[tuple[str, Any]]:
     """Sound of an order, and its end; or why there is none."""
-    try:
-        voice = voices.get(order.folder, order.version)
-    except Exception as error:  # whatever a damaged file does to a library, this voice alone is out
-        log.exception("%s: cannot be opened", order.folder)
-        yield DAMAGED, str(error)
-        return
+    for last in (False, True):
+        try:
+            voice = voices.get(order.folder, order.version)
+            break
+        except Exception as error:  # whatever a damaged file does to a library, this voice alone is out
+            if last:
+                log.exception("%s: cannot be opened", order.folder)
+                yield DAMAGED, str(error)
+                return
+            time.sleep(AGAIN)  # a new version may be on its way
     if voice is None:
         yield RENEWED, ""
         return

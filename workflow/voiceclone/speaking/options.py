@@ -60,6 +60,11 @@ class DetectorSettings(Options):
     most_share: float = option(2.0, "Maximum tokens per phone, as a multiple of the voice's usual number.", (1.0, 1e6))
     least_rate: float = option(1.0, "Minimum tokens per phone where the voice's number is unknown.", (0.0, 1e6))
     most_rate: float = option(7.0, "Maximum tokens per phone where the voice's number is unknown.", (0.001, 1e6))
+    unclear_nats: float = option(
+        3.5,
+        "Mean surprise of the tokens given their phones, where the voice has a pointer; its own language: 2.3 to 3.",
+        (0.0, 100.0),
+    )
     most_errors: float = option(
         0.3, "Word errors (characters in Chinese, Japanese, Korean) per word that ASR may find.", (0.0, 1e6)
     )
@@ -68,7 +73,7 @@ class DetectorSettings(Options):
 #: Sampling where none is asked for: that of GPT-SoVITS, and that of networks trained with a pointer, whose word errors
 #: were measured (docs/base_voice.md).
 PUBLIC = {"top_k": 15, "temperature": 1.0, "repetition_penalty": 1.35, "noise_scale": 0.5}
-POINTING = {"top_k": 8, "temperature": 0.6, "repetition_penalty": 1.0, "noise_scale": 0.4}
+POINTING = {"top_k": 5, "temperature": 0.3, "repetition_penalty": 1.0, "noise_scale": 0.4}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,9 +53,12 @@ def serve(
     root: RootOption = Path(),
 ) -> None:
     """Speak for programs and people: the interface of OpenAI's speech, and a page."""
-    from voiceclone.serving.listen import Address, listen
-    from voiceclone.serving.server import ServerSettings
-    from voiceclone.serving.worker import WorkerSettings
+    try:
+        from voiceclone.serving.listen import Address, listen
+        from voiceclone.serving.server import ServerSettings
+        from voiceclone.serving.worker import WorkerSettings
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"a server needs {error.name}", "install the extra: voiceclone[serve]") from error
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     address = Address(host, port, tls_cert, tls_key, behind_proxy)

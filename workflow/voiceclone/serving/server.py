@@ -353,7 +353,10 @@ def create_app(catalogue: Catalogue, pool: Pool, settings: ServerSettings) -> Fa
         looking.cancel()
         await asyncio.to_thread(pool.close)
 
-    app = FastAPI(title="voiceclone", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="voiceclone", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.add_middleware(BoundedBody, most=settings.connections.body_bytes)
     if settings.local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_NAMES, www_redirect=False)

@@ -27,6 +27,7 @@ it:
 ``export``: bundles and their proof.
 ``report``: the pages.
 ``base``: the base voice, packed and measured.
+``serving``: speech over HTTP, for programs and people.
 ``commands``: the command ``voiceclone``.
 """
 

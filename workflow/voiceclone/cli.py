@@ -12,6 +12,7 @@ import typer.core
 from voiceclone.commands import base as base_command
 from voiceclone.commands import corrections as corpus_command
 from voiceclone.commands import evaluations as evaluation_command
+from voiceclone.commands import serve as serve_command
 from voiceclone.commands import speak as inference_command
 from voiceclone.commands import trainings as training_command
 from voiceclone.commands import trust as trust_command
@@ -174,6 +175,7 @@ def verify(
 
 for area in (
     inference_command,
+    serve_command,
     corpus_command,
     evaluation_command,
     training_command,

@@ -87,6 +87,40 @@ def stream(
     yield marker.flush()
 
 
+def sentences(
+    synthesizer: Synthesizer,
+    text: str,
+    language: str = "",
+    *,
+    seed: int = 0,
+    options: SpeechOptions | None = None,
+    reference: Reference | None = None,
+) -> Iterator[Floats]:
+    """Speak a text sentence by sentence: the first sound comes later than from :func:`stream`, but suspicious sentences
+    are tried again before they are heard, and any speed is possible. Each sentence has its own seed.
+
+    Yields:
+        Samples float32 (n,) within ±1, marked.
+
+    Raises:
+        DataError: nothing in the text can be spoken.
+        ConfigError: another pitch for a voice that cannot change it.
+    """
+    options, language = options or SpeechOptions(), language or synthesizer.language
+    pieces = pieces_of(text, options.split, language)
+    if not pieces:
+        raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
+    pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
+
+    marker = Marker(synthesizer.number, synthesizer.sample_rate)
+    for index, piece in enumerate(pieces):
+        if index:
+            yield marker.push(pause)
+        spoken = synthesizer.say(piece, language, seed=seed + index, options=options, reference=reference)
+        yield marker.push(spoken.samples)
+    yield marker.flush()
+
+
 class _SentenceStream:
     """A sentence in progress: tokens so far, frames that were sent, the end of the last part for the next seam."""
 

@@ -1,0 +1,146 @@
+"""The interface of a server: as OpenAI's own client asks, and what it answers to anything else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+import soundfile
+from tests.serving.conftest import TEXT, Running
+
+from voiceclone.marks.labels import voice_id
+from voiceclone.marks.watermark import find_marks
+from voiceclone.serving.encoding import MEDIA_TYPES, PCM_RATE
+from voiceclone.sound.io import read_comment, read_mono
+
+LONGER = "Good morning to all of you. The bakery opens at seven."
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.mark.parametrize("form", MEDIA_TYPES)
+def test_openai_client_gets_a_sound_file(client: openai.OpenAI, server: Running, tmp_path: Path, form: str) -> None:
+    answer = client.audio.speech.create(model="tts-1", voice="anna", input=LONGER, response_format=form)  # type: ignore[arg-type]
+    assert answer.response.headers["content-type"] == MEDIA_TYPES[form]
+    mark = voice_id(server.catalogue.all()[0].number)
+    assert answer.response.headers["x-ai-notice"] == f"AI-generated speech; voice {mark}"
+    file = tmp_path / f"said.{form}"
+    answer.write_to_file(file)
+    if form == "pcm":
+        samples, rate = np.frombuffer(file.read_bytes(), "<i2").astype(np.float32) / 32768, PCM_RATE
+    else:
+        samples, rate = read_mono(file)
+        assert read_comment(file).startswith(f"AI-generated speech; voice {mark}")
+    assert len(samples) > rate
+    assert [found.voice for found in find_marks(samples, rate) if found.found][:1] in ([int(mark, 16)], [])
+
+
+def test_formats_say_the_same(server: Running) -> None:
+    wav, _ = soundfile.read(io.BytesIO(server.speak(response_format="wav").content))
+    flac, _ = soundfile.read(io.BytesIO(server.speak(response_format="flac").content))
+    np.testing.assert_allclose(wav, flac, atol=2**-14)  # they round differently
+
+
+def test_openai_client_streams_while_it_is_computed(client: openai.OpenAI, server: Running) -> None:
+    whole = server.speak(LONGER, voice="anna", response_format="wav").content
+    with client.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="anna", input=LONGER, response_format="wav"
+    ) as answer:
+        parts = list(answer.iter_bytes())
+    assert len(parts) > 2 and b"".join(parts) == whole
+
+
+def test_events_are_those_of_openai(client: openai.OpenAI, server: Running) -> None:
+    whole = server.speak(LONGER, response_format="wav").content
+    with client.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="anna", input=LONGER, response_format="wav", stream_format="sse"
+    ) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+    assert [event["type"] for event in events[-2:]] == ["speech.audio.delta", "speech.audio.done"]
+    assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == whole
+
+
+def test_openai_client_lists_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["voiceclone"]
+    assert client.models.retrieve("voiceclone").owned_by == "voiceclone"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("other")
+
+
+def test_openai_client_understands_refusals(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="yours: anna"):
+        client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT)
+    with pytest.raises(openai.BadRequestError, match="nothing in it can be spoken"):
+        client.audio.speech.create(model="tts-1", voice="anna", input="... !")
+    with pytest.raises(openai.BadRequestError, match="response_format"):
+        client.audio.speech.create(model="tts-1", voice="anna", input=TEXT, response_format="aac")
+
+
+def test_instructions_are_ignored_with_a_warning(server: Running) -> None:
+    answer = server.speak(voice="anna", instructions="shout", response_format="wav")
+    assert answer.headers["x-warning"].startswith("instructions: ignored")
+    assert answer.content == server.speak(voice="anna", response_format="wav").content
+
+
+def test_speed_pauses_seeds_and_attempts_count(server: Running) -> None:
+    def length(**more: object) -> int:
+        return len(server.speak(response_format="pcm", **more).content)
+
+    plain = length(attempts=2)
+    assert length(attempts=2, speed=0.5) == pytest.approx(2 * plain, rel=0.02)
+    assert server.speak(seed=1, response_format="pcm").content != server.speak(seed=2, response_format="pcm").content
+    two = {"text": "Yes. No.", "attempts": 2}
+    assert length(**two, pause_seconds=2.0) - length(**two, pause_seconds=0.0) == pytest.approx(96_000, abs=2)
+
+
+def test_notices_are_heard(server: Running) -> None:
+    plain = server.speak(response_format="pcm").content
+    assert len(server.speak(response_format="pcm", notice="tone").content) > len(plain) + 24_000
+    assert len(server.speak(response_format="pcm", notice="spoken").content) > len(plain)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"speed": 9}, "speed"),
+        ({"temperature": -1}, "temperature"),
+        ({"language": "../en"}, "language"),
+        ({"split": "no such method"}, "split"),
+        ({"pitch": 3}, "pitch"),
+        ({"input": ""}, "input"),
+        ({"input": 7}, "input"),
+        ({"input": "a" * 5000}, "longer than 4096 characters"),
+        ({"input": "\ud800"}, ""),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_values_out_of_range_are_named(server: Running, more: dict[str, object], told: str) -> None:
+    body = json.dumps({"input": TEXT, "voice": "anna", **more})
+    answer = server.client.post("/v1/audio/speech", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert told in answer.json()["error"]["message"]
+
+
+def test_voices_health_metrics_and_openapi(server: Running) -> None:
+    (voice,) = server.client.get("/v1/voices").json()["data"]
+    assert voice["id"] == "anna" and voice["available"] and voice["licence"] == "none given"
+    assert server.client.get("/health").json() == {"status": "ok"}
+    server.speak()
+    lines = server.client.get("/metrics").text.splitlines()
+    spoken = next(line for line in lines if line.startswith('voiceclone_requests_total{outcome="spoken",voice="anna"}'))
+    assert float(spoken.split()[-1]) >= 1
+    described = server.client.get("/openapi.json").json()
+    asked = described["components"]["schemas"]["SpeechRequest"]["properties"]
+    assert {"model", "voice", "input", "response_format", "speed", "stream_format", "pause_seconds"} <= set(asked)
+    assert "/v1/audio/speech" in described["paths"]

@@ -24,24 +24,8 @@ from voiceclone.text.wer import word_errors
 
 RATE = 32_000
 PADDING = 0.15  # seconds that slices have around speech
-NUMBERS = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "hundred",
-]
+_ALL = "one,two,three,four,five,six,seven,eight,nine,ten,eleven,twelve,thirteen,fourteen,fifteen,hundred"
+NUMBERS = _ALL.split(",")
 NUMBERS_ZH = "一二三四五六七八九十"
 
 

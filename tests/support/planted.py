@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from scipy.signal import fftconvolve, lfilter
 
 from voiceclone.corpus.build import _heard
 from voiceclone.corpus.filters import Candidate, Text
-from voiceclone.corpus.judge import ClipJudge
+from voiceclone.corpus.judge import ClipJudge, judge_all
 from voiceclone.files import sha256_file
 from voiceclone.languages import UNSPACED
 from voiceclone.lineage.items import ItemCache
@@ -134,13 +135,17 @@ class Planter:
             at = int(np.argmax(powers)) * (size // 4)
             breath = self.rng.normal(size=size).astype(np.float32) * 0.02
             burst = (clip.samples[at : at + size] + breath) * window
-            event = np.concatenate([part for _ in range(5) for part in (burst, np.zeros(round(0.07 * RATE)))])
+            event = np.concatenate([part for _ in range(5) for part in (burst, self._hush(0.07))])
         else:
             noise = lfilter([1.0], [1.0, -1.2, 0.72], self.rng.normal(size=round(0.25 * RATE)))
             burst = noise / np.abs(noise).max() * np.exp(-np.arange(len(noise)) / (0.06 * RATE)) * 0.35
-            event = np.concatenate([burst, np.zeros(round(0.1 * RATE)), burst * 0.7])
+            event = np.concatenate([burst, self._hush(0.1), burst * 0.7])
         joined = [clip.samples, event] if self.rng.random() < 0.5 else [event, clip.samples]
         return replace(clip, samples=np.concatenate(joined).astype(np.float32))
+
+    def _hush(self, seconds: float) -> np.ndarray:
+        """A pause as a room has it, not digital silence."""
+        return self.rng.normal(size=round(seconds * RATE)).astype(np.float32) * 0.001
 
     def hum(self, clip: Clip) -> Clip:
         size = round(0.5 * RATE)
@@ -275,3 +280,68 @@ def mixes(clean: Sequence[Any], planted: Sequence[Any], share: float) -> Iterato
                 chosen[pair[0]] = pair
                 left.remove(pair)
         yield [pair for pair in clean if pair[0] not in chosen] + list(chosen.values())
+
+
+@dataclass
+class Found:
+    """How faults of one kind, or clean clips, fared: in how many mixes, how often first, flagged, left out."""
+
+    count: int = 0
+    first: int = 0
+    flagged: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    lost: float = 0.0
+
+
+def judge_mixes(clean: Sequence[Any], planted: Sequence[Any], limit: float, share: float = 0.1) -> dict[str, Found]:
+    """Put every planted clip into a mix once, and say where in its queue it stands.
+
+    Args:
+        clean: (clip, candidate, measured) of a speaker's clean clips.
+        planted: the same of the planted ones.
+        limit: suspicion from which a clip is left out.
+        share: of the queue that is looked at first, and of faults in a mix.
+
+    Returns:
+        by kind; clean clips under an empty one, counted once in every mix.
+    """
+    found: dict[str, Found] = {}
+    for mix in mixes(*([(clip.name, (clip, *rest)) for clip, *rest in part] for part in (clean, planted)), share):
+        items = [value for _, value in mix]
+        rows = judge_all([item for _, item, _ in items], {item.utterance: measured for _, item, measured in items})
+        queue = sorted(items, key=lambda value: -rows[value[1].utterance]["suspicion"])
+        looked_at = math.ceil(share * len(queue))
+        for place, (clip, item, _) in enumerate(queue):
+            own, row = found.setdefault(clip.kind, Found()), rows[item.utterance]
+            own.count += 1
+            own.first += place < looked_at
+            own.flagged += bool(row["reasons"])
+            own.rejected += row["suspicion"] > limit
+            own.seconds += item.seconds
+            own.lost += item.seconds * (row["suspicion"] > limit)
+    return found
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    z, share = 1.96, hits / count
+    centre, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return (centre - half) / (1 + z * z / count), (centre + half) / (1 + z * z / count)
+
+
+def table(found: dict[str, Found]) -> str:
+    """Per kind: share that stands first with its interval, share flagged; then precision and what is lost."""
+    lines = []
+    for kind, own in found.items():
+        low, high = wilson(own.first, own.count)
+        lines.append(
+            f"{kind or 'clean':<18} n {own.count:3d}  first: {own.first / own.count:4.0%} ({low:.0%} to {high:.0%})"
+            f"  flagged {own.flagged / own.count:4.0%}  left out {own.rejected / own.count:4.0%}"
+        )
+    kinds = [own for kind, own in found.items() if kind]
+    flagged, wrong = sum(own.flagged for own in kinds), found[""].flagged
+    first = sum(own.first for own in kinds) / sum(own.count for own in kinds)
+    lines.append(f"all: {first:.0%} first, precision of flags {flagged / max(1, flagged + wrong):.0%}, "
+                 f"clean seconds lost {found[''].lost / found[''].seconds:.1%}")  # fmt: skip
+    return "\n".join(lines)

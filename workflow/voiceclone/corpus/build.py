@@ -78,7 +78,7 @@ def build_corpus(
     """
     flags = {row["take"]: tuple(filter(None, row["flags"].split(","))) for row in read_tsv(takes, ("take", "flags"))}
     rows = read_tsv(slices, SLICE_COLUMNS)
-    records = read_transcripts(transcripts)
+    records: Records = read_transcripts(transcripts)
     placed: Mapping[str, list[Correction]] = {}
     if corrections is not None:
         placed = place_corrections(corrections, read_corrections(corrections), (row["utterance"] for row in rows))

@@ -53,14 +53,14 @@ class Limit:
 
 
 LIMITS = (
-    Limit("snr_db", -1, 4.0, 3.0, "much noise"),
+    Limit("snr_db", -1, 4.0, 3.0, "noise, music or echo"),
     Limit("bandwidth_hz", -1, 4.0, 800.0, "dull: high tones are missing"),
-    Limit("clipping", 1, 6.0, 0.002, "overdriven"),
+    Limit("crest_db", -1, 3.0, 0.4, "overdriven"),
     Limit("silence_s", 1, 5.0, 0.02, "a hole of digital silence"),
     Limit("head_db", 1, 4.0, 6.0, "begins within a word"),
-    Limit("tail_db", 1, 4.0, 6.0, "ends within a word"),
-    Limit("rt60_s", 1, 4.0, 0.05, "much reverberation"),
-    Limit("tone_s", 1, 5.0, 0.06, "a tone stands: hum or music"),
+    Limit("tail_db", 1, 4.0, 4.5, "ends within a word"),
+    Limit("rt60_s", 1, 4.0, 0.02, "much reverberation"),
+    Limit("hum_db", 1, 4.0, 3.0, "hum or rumble"),
     Limit("event_s", 1, 5.0, 0.08, "a loud sound that is no word"),
     Limit("dnsmos", -1, 4.0, 0.15, "sounds bad (DNSMOS)"),
     Limit("distillmos", -1, 4.0, 0.15, "sounds bad (DistillMOS)"),

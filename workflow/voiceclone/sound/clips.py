@@ -1,4 +1,4 @@
-"""What is heard of a short clip without any network: its noise, band, clipping, room, tones, cuts and gaps.
+"""What is heard of a short clip without any network: its noise, band, clipping, room, hum, cuts and gaps.
 
 All measures are of one clip alone; whether they are good or bad is told by the other clips of the speaker
 (:mod:`voiceclone.corpus.judge`).
@@ -17,10 +17,7 @@ from voiceclone.sound.slice import frame_levels
 
 Array = npt.NDArray[np.float64]
 RATE = 16_000
-LOUD = 0.9  # of the peak; where more samples lie above it than in speech, the peaks are cut off
-WINDOW, HOP = 2048, 512  # 128 ms, in bins of 8 Hz, every 32 ms: a voice seldom stays in one
-TONES = slice(5, 640)  # bins in which tones are looked for: 40 Hz to 5 kHz
-PROMINENCE = 12.0  # of a tone, power over the median of its 240 Hz neighbourhood (11 dB)
+HUM_FRAMES = 30  # of 10 ms, over which a hum lasts
 LEAST_FALL_DB, LEAST_FALL = 15.0, 6  # of a decay: in dB, and in frames of 10 ms
 EVENT_DB = 20.0  # below loud speech: what is louder than that and in no word is an event
 WORD_MARGIN = 0.15  # seconds by which the times of words are wrong
@@ -32,27 +29,33 @@ def measure_clip(samples: Waveform, rate: int) -> dict[str, float | None]:
 
     Returns:
         ``snr_db``, ``bandwidth_hz``: see :class:`voiceclone.sound.measure.Measures`;
-        ``clipping``: share of samples above 0.9 of the peak, which cut tops keep through any later filter;
+        ``crest_db``: level that one sample in a thousand exceeds over that which one in a hundred exceeds, in dB: small
+        where peaks were cut off, even if the sound was filtered or resampled since;
         ``silence_s``: longest stretch of one and the same value, in seconds;
         ``head_db``, ``tail_db``: level of the first and last 20 ms, in dB over loud speech;
         ``rt60_s``: reverberation time from the fastest decays, see :func:`reverberation`;
-        ``tone_s``: longest time that a tone stays where it is, see :func:`held_tone`.
+        ``hum_db``: see :func:`hum_level`.
     """
     whole = measure(samples, rate)
-    peak = float(np.abs(samples).max(initial=0.0))
     wave = resample(samples, rate, RATE)
     levels = frame_levels(wave, RATE)
     loud = loud_level(levels)
     return {
         "snr_db": whole.snr_db,
         "bandwidth_hz": whole.bandwidth_hz,
-        "clipping": float((np.abs(samples) > LOUD * peak).mean()) if peak else 0.0,
+        "crest_db": crest(samples),
         "silence_s": _longest_run(np.diff(samples) == 0) / rate,
         "head_db": float(levels[:2].mean() - loud) if len(levels) else None,
         "tail_db": float(levels[-2:].mean() - loud) if len(levels) else None,
         "rt60_s": reverberation(levels),
-        "tone_s": held_tone(wave),
+        "hum_db": hum_level(wave),
     }
+
+
+def crest(samples: Waveform) -> float | None:
+    """How far the highest of samples stand out, in dB; None for silence."""
+    high, highest = np.percentile(np.abs(samples), [99, 99.9]) if len(samples) else (0.0, 0.0)
+    return float(20 * np.log10(highest / high)) if high > 0 else None
 
 
 def loud_level(levels: Array) -> float:
@@ -76,22 +79,15 @@ def reverberation(levels: Array) -> float | None:
     return float(np.percentile(times, 25)) if times else None
 
 
-def held_tone(wave: Waveform) -> float:
-    """Longest time in seconds that a tone keeps its frequency within 8 Hz, in samples at 16 kHz."""
-    from scipy.ndimage import maximum_filter, median_filter
-    from scipy.signal import stft
+def hum_level(wave: Waveform) -> float:
+    """Level below 70 Hz, where no voice is, in the loudest 0.3 s of samples at 16 kHz: dB over loud speech."""
+    from scipy.signal import butter, sosfilt
 
-    if len(wave) < 2 * WINDOW:
-        return 0.0
-    power = np.square(np.abs(stft(wave, RATE, nperseg=WINDOW, noverlap=WINDOW - HOP)[2]))[TONES]
-    peaks = (power > PROMINENCE * median_filter(power, size=(31, 1))) & (power == maximum_filter(power, size=(3, 1)))
-    peaks &= power > 1e-6 * power.max(initial=0.0)
-    near = maximum_filter(peaks, size=(3, 1))
-    run, longest = np.zeros(len(near)), 0.0
-    for column in near.T:
-        run = (run + 1) * column
-        longest = max(longest, float(run.max()))
-    return longest * HOP / RATE
+    low = np.asarray(sosfilt(butter(6, 70.0, fs=RATE, output="sos"), wave), dtype=np.float32)
+    powers = 10 ** (frame_levels(low, RATE) / 10)
+    size = min(HUM_FRAMES, len(powers))
+    longest = np.convolve(powers, np.full(size, 1 / size), mode="valid").max() if size else 1e-10
+    return float(10 * np.log10(longest)) - loud_level(frame_levels(wave, RATE))
 
 
 def event_seconds(wave: Waveform, words: Sequence[tuple[float, float]]) -> float:

@@ -84,5 +84,5 @@ generate: setup ## default.yaml, schema and manual from the configuration models
 preflight: setup ## what is present and what is missing on this machine
 	$(BIN)/voiceclone preflight
 
-lock: ## compile requirements.lock.txt anew from requirements.in
-	$(VENV)/bootstrap/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --override overrides.txt -o requirements.lock.txt requirements.in
+lock: ## compile requirements.lock.txt anew from the extras of pyproject.toml
+	$(VENV)/bootstrap/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --override overrides.txt --extra dev -o requirements.lock.txt pyproject.toml

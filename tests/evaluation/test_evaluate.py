@@ -21,6 +21,7 @@ from voiceclone.errors import ConfigError, DataError, Interrupted, VoiceCloneErr
 from voiceclone.evaluation.comparison import check_losses, losses, unseen
 from voiceclone.evaluation.evaluate import (
     COLUMNS,
+    Plan,
     check_sound,
     evaluate_target,
     gpu_memory_mb,
@@ -29,6 +30,7 @@ from voiceclone.evaluation.evaluate import (
     metrics_row,
     of_speaking,
     speak_items,
+    speaker_of,
 )
 from voiceclone.evaluation.measure import failed_measures, meter_assets, text_measures
 from voiceclone.evaluation.metrics import FAULTS
@@ -261,6 +263,22 @@ def test_recordings_of_a_real_speaker(
         again = evaluate()
     assert "0 measured, 2 from cache" in caplog.text
     assert (again["metrics"], again["cost"]) == (metrics, cost) and not (output / "samples" / "gone.flac").exists()
+
+
+def test_recordings_are_embedded_once_for_all_targets(tmp_path: Path) -> None:
+    class Counting:
+        calls = 0
+
+        def speaker(self, recordings: list[Any]) -> dict[str, Any]:
+            self.calls += 1
+            return {"campplus": np.float32([0.1, 1 / 3]), "recordings": np.float32([[0.1, 1 / 3], [0.7, 1e-9]])}
+
+    plan, meters = Plan([], 1, [], {}, {}, {}), Counting()  # type: ignore[arg-type]
+    found = [speaker_of(plan, meters, context, tmp_path / ".speaker") for context in ("a", "a", "b")]  # type: ignore[arg-type]
+    assert meters.calls == 2  # other recordings, or other encoders, are embedded anew
+    for name, vectors in meters.speaker([]).items():
+        assert np.array_equal(found[0][name], vectors) and np.array_equal(found[1][name], vectors)
+        assert found[1][name].dtype == np.float32
 
 
 def rows(wrong: int, similarity: float, dnsmos: float, count: int = 20) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.detector import find_detours
 from voiceclone.speaking.guidance import END_TOKENS, Guide
-from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.options import DetectorSettings, SpeechOptions
 from voiceclone.speaking.runtimes import KernelBackend
 from voiceclone.speaking.tokens import TokenRequest, decode, make_guide
 from voiceclone.speaking.torch_backend import TorchBackend
@@ -46,7 +46,7 @@ def wanted(backend: Any, seed: int, guidance: float | None = None, prompt: int =
     phones, first = rng.integers(0, PHONES, 8 + seed % 9), 3 if prompt else 0
     guide = make_guide(backend, phones, first, guidance)
     noise = np.random.Generator(np.random.Philox(seed))
-    options = SpeechOptions(top_k=(0, 8)[seed % 2], temperature=0.8, repetition_penalty=1.1)
+    options = SpeechOptions(top_k=(0, 8)[seed % 2], temperature=0.8, repetition_penalty=1.1).filled(True)
     return TokenRequest(phones, None, rng.integers(0, CODES, prompt), options, 70, noise, guide)
 
 
@@ -65,7 +65,7 @@ def test_the_filter_goes_on_steadily_and_the_end_waits_for_the_last_phones() -> 
         guide.take(phone)
     assert guide.path == [step // 2 for step in range(12)]
     np.testing.assert_array_equal(guide.spans(), [[2 * phone, 2] for phone in range(6)])
-    assert find_detours(guide) == []
+    assert find_detours(guide, np.asarray(guide.path), DetectorSettings()) == []
     for _ in range(END_TOKENS + 1):
         bias = guide.bias(sharp(5, 6))
         guide.take(5)
@@ -79,15 +79,33 @@ def test_the_pointer_cannot_jump() -> None:
     assert guide.path[0] <= 2
 
 
+def kinds(guide: Guide) -> list[str]:
+    return [finding.kind for finding in find_detours(guide, np.zeros(len(guide.path), np.int64), DetectorSettings())]
+
+
 def test_phones_left_out_and_said_again_are_noticed() -> None:
     table = np.full((30, 8), 1 / 8, np.float32)
     skipped, repeated = Guide(np.arange(30), 0, table, 1.0), Guide(np.arange(30), 0, table, 1.0)
     skipped.path = [*range(10), *range(18, 30)]
     skipped.seen = list(skipped.path)
-    assert [finding.kind for finding in find_detours(skipped)] == ["skip"]
+    assert kinds(skipped) == ["skip"]
     repeated.path = [*range(20), *[20] * 15, *range(20, 30)]
     repeated.seen = [*range(20), *[place % 5 + 5 for place in range(15)], *range(20, 30)]
-    assert [finding.kind for finding in find_detours(repeated)] == ["repeat"]
+    assert kinds(repeated) == ["repeat"]
+
+
+def test_tokens_that_their_phones_seldom_have_are_unclear() -> None:
+    table = np.full((6, 8), 0.001, np.float32)
+    table[np.arange(6), np.arange(6)] = 0.993
+    guide = Guide(np.arange(6), 0, table, 1.0)
+    guide.path = guide.seen = [0, 1, 2, 3, 4, 5]
+    usual, seldom = np.arange(6), np.array([0, 7, 7, 7, 7, 5])
+    assert guide.surprise(usual) == pytest.approx(-np.log(0.993), abs=1e-3)
+    assert guide.surprise(seldom) == pytest.approx((-2 * np.log(0.993) - 4 * np.log(0.001)) / 6, abs=0.1)
+    assert find_detours(guide, usual, DetectorSettings()) == []
+    (finding,) = find_detours(guide, seldom, DetectorSettings())
+    assert finding.kind == "unclear" and finding.excess == pytest.approx(guide.surprise(seldom) / 3.5, abs=1e-3)
+    assert find_detours(guide, seldom, DetectorSettings(unclear_nats=5.0)) == []
 
 
 def test_a_loop_draws_what_is_drawn_alone_guided_and_not(gpt: TextToSemantic) -> None:

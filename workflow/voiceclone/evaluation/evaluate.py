@@ -247,8 +247,7 @@ def measure_items(
             begun: dict[str, float] = {}
             if speaker is None:
                 with timed(begun, "speaker"):
-                    real = [(recording(plan.audio, name), TRAINING_RATE) for name in plan.training]
-                    speaker = meters.speaker(real)
+                    speaker = speaker_of(plan, meters, context, folder.parent.parent / ".speaker")
             samples, rate = read_mono(sound)
             record = meters.measure(samples, rate, item.text, item.language, speaker)
             record["cost"] |= begun
@@ -257,6 +256,17 @@ def measure_items(
         progress.update(note="measuring")
     log.info("evaluate: %d measured, %d from cache", cache.made, len(items) - cache.made)
     return results
+
+
+def speaker_of(plan: Plan, meters: Meters, context: str, folder: Path) -> dict[str, Any]:
+    """See :meth:`Meters.speaker`; embedded once for all targets of a voice, which keep it in ``folder``."""
+
+    def embed() -> dict[str, Any]:
+        real = [(recording(plan.audio, name), TRAINING_RATE) for name in plan.training]
+        return {name: vectors.tolist() for name, vectors in meters.speaker(real).items()}
+
+    found = ItemCache("evaluate", None, folder).get("recordings", [context], embed)
+    return {name: np.asarray(vectors, np.float32) for name, vectors in found.items()}
 
 
 def metrics_row(

@@ -24,7 +24,7 @@ from voiceclone.speaking.guidance import Guide
 from voiceclone.speaking.options import DetectorSettings
 
 Tokens = npt.NDArray[np.int64]
-Kind = Literal["runaway", "omission", "loop", "stuck", "leak", "words", "skip", "repeat"]
+Kind = Literal["runaway", "omission", "loop", "stuck", "leak", "words", "skip", "repeat", "unclear"]
 #: Tokens that a sentence may have beyond its rate: short ones vary more.
 SLACK_TOKENS = 25
 #: Phones that a text must share with itself, shifted, or with the prompt's text to be allowed to sound so.
@@ -49,7 +49,8 @@ class Finding:
     Attributes:
         kind: ``runaway`` (no end, or far too long), ``omission`` (far too short), ``loop`` (says something again and
             again), ``stuck`` (holds one token), ``leak`` (says the prompt), ``words`` (a recogniser hears other words),
-            ``skip`` (phones in a row have no token), ``repeat`` (the pointer looks back at phones that were spoken).
+            ``skip`` (phones in a row have no token), ``repeat`` (the pointer looks back at phones that were spoken),
+            ``unclear`` (tokens that its phones seldom have).
         excess: how far beyond its limit, from 1 (at the limit) to 10.
         detail: values for a person.
     """
@@ -134,8 +135,8 @@ def calibrated(
     )
 
 
-def find_detours(guide: Guide) -> list[Finding]:
-    """Phones that a guided attempt skipped, or went back to."""
+def find_detours(guide: Guide, codes: Tokens, settings: DetectorSettings) -> list[Finding]:
+    """Phones that a guided attempt skipped, went back to, or spoke unclearly: int64 ``codes`` (T,) are its tokens."""
     spoken = guide.spans()[:, 1] > 0
     skipped = _longest(~spoken)
     backward = _longest(np.asarray(guide.seen) < np.asarray(guide.path) - BACKWARD_PHONES)
@@ -144,6 +145,9 @@ def find_detours(guide: Guide) -> list[Finding]:
         findings.append(Finding("skip", _excess(skipped, SKIPPED_PHONES), f"{skipped} phones without a token"))
     if backward > BACKWARD_TOKENS:
         findings.append(Finding("repeat", _excess(backward, BACKWARD_TOKENS), f"looks back for {backward} tokens"))
+    if len(codes) and (surprise := guide.surprise(codes)) > settings.unclear_nats:
+        detail = f"tokens as unlikely for their phones as {surprise:.2f} nats"
+        findings.append(Finding("unclear", _excess(surprise, settings.unclear_nats), detail))
     return findings
 
 

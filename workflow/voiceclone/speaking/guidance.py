@@ -96,6 +96,10 @@ class Guide:
         self.path.append(int(self._filter.argmax()))
         self.seen.append(self._pointed)
 
+    def surprise(self, codes: Tokens) -> float:
+        """Mean negative log probability of the tokens (T,) that were taken, given their phones, in nats."""
+        return float(-np.log(self.table[self.path, codes] + np.float32(UNHEARD)).mean())
+
     def spans(self) -> npt.NDArray[np.int64]:
         """First token and number of tokens of each phone of the text, int64 (phones, 2); a phone without any has the
         first token of the next."""

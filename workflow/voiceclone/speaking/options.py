@@ -60,6 +60,11 @@ class DetectorSettings(Options):
     most_share: float = option(2.0, "Maximum tokens per phone, as a multiple of the voice's usual number.", (1.0, 1e6))
     least_rate: float = option(1.0, "Minimum tokens per phone where the voice's number is unknown.", (0.0, 1e6))
     most_rate: float = option(7.0, "Maximum tokens per phone where the voice's number is unknown.", (0.001, 1e6))
+    unclear_nats: float = option(
+        3.5,
+        "Mean surprise of the tokens given their phones, where the voice has a pointer; its own language: 2.3 to 3.",
+        (0.0, 100.0),
+    )
     most_errors: float = option(
         0.3, "Word errors (characters in Chinese, Japanese, Korean) per word that ASR may find.", (0.0, 1e6)
     )

@@ -373,7 +373,7 @@ class Synthesizer:
             self.rates.get(sentence.language),
         )
         if guide is not None:
-            findings += find_detours(guide)
+            findings += find_detours(guide, codes, sentence.options.detector)
         return _Attempt(codes, ended, findings, rng, None if guide is None else guide.spans())
 
     def _waveform(self, attempt: _Attempt, sentence: Sentence, speech: Speech) -> Floats:

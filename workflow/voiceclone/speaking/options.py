@@ -73,7 +73,7 @@ class DetectorSettings(Options):
 #: Sampling where none is asked for: that of GPT-SoVITS, and that of networks trained with a pointer, whose word errors
 #: were measured (docs/base_voice.md).
 PUBLIC = {"top_k": 15, "temperature": 1.0, "repetition_penalty": 1.35, "noise_scale": 0.5}
-POINTING = {"top_k": 8, "temperature": 0.6, "repetition_penalty": 1.0, "noise_scale": 0.4}
+POINTING = {"top_k": 5, "temperature": 0.3, "repetition_penalty": 1.0, "noise_scale": 0.4}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ class GatesSettings(Block):
     people: int = Field(8, ge=1, le=1000, description="Most trained people who are measured by name.")
     lines: int = Field(24, ge=0, le=1000, description="Held-out lines of teachers that the voice speaks from text.")
     fixed: int = Field(12, ge=0, le=1000, description="Sentences of resources/sentences that it speaks, per language.")
-    temperature: float = Field(0.6, ge=0, le=5, description="Of sampling when it speaks from text.")
-    top_k: int = Field(8, ge=0, le=1000, description="Most likely tokens that are sampled from; 0: all.")
+    temperature: float = Field(0.3, ge=0, le=5, description="Of sampling when it speaks from text.")
+    top_k: int = Field(5, ge=0, le=1000, description="Most likely tokens that are sampled from; 0: all.")
     repetition_penalty: float = Field(
         1.0, ge=1, le=5, description="Of sampling: divides the logits of tokens that were spoken. 1: none."
     )

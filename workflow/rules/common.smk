@@ -14,6 +14,7 @@ from voiceclone.assets import load_registry
 from voiceclone.config.load import VOICE_FILE, resolve, resolve_voice
 from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import is_file
+from voiceclone.corpus.corrections import record_cuts
 from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.gather import index_files
 from voiceclone.errors import VoiceCloneError, explain
@@ -87,6 +88,7 @@ def prepare_plan():
         withdrawn = or_stop(withdrawn_from, Path.cwd(), name)
         or_stop(take_inventory, folder, results / "inventory.tsv", withdrawn)
         or_stop(record_rights, folder, results / "rights.json", withdrawn)
+        or_stop(record_cuts, Path("config/corrections") / f"{name}.tsv", results / "cuts.tsv")
     restore_times(Path.cwd())
 
 
@@ -193,6 +195,11 @@ def consent_is_given(wildcards):
 def given_texts(wildcards):
     """The table of texts that lie beside the speaker's recordings, where there are some."""
     return [str(path) for path in [Path("results") / wildcards.speaker / "given.tsv"] if path.is_file()]
+
+
+def cuts(wildcards):
+    """The corrections that split and merge utterances, where there are some."""
+    return [str(path) for path in [Path("results") / wildcards.speaker / "cuts.tsv"] if path.is_file()]
 
 
 def corpora_tables(wildcards):
@@ -325,7 +332,7 @@ def files_of_rules():
     written = [path for stage in workflow.rules for path in [*stage.output, stage.benchmark] if path]
     patterns = {re.sub(r"\{[^{}]*\}", "*", str(path)) for path in written}
     own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/**/*.txt"]
-    taken = ["results/*/inventory.tsv", "results/*/given.tsv", "results/*/rights.json"]
+    taken = ["results/*/inventory.tsv", "results/*/given.tsv", "results/*/cuts.tsv", "results/*/rights.json"]
     found = {path.as_posix() for pattern in [*patterns, *own, *taken] for path in Path().glob(pattern)}
     return [*found, *HANDOVER.files]
 

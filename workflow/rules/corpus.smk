@@ -7,6 +7,7 @@ rule corpus:
         transcripts="results/{speaker}/transcripts/manifest.tsv",
         corrections=corrections,
         given=given_texts,
+        assets=stage_assets("corpus"),
         settings=settings("corpus"),
     output:
         corpus="results/{speaker}/corpus/corpus.tsv",
@@ -22,19 +23,20 @@ rule corpus:
         speaker=alternatives(SPEAKERS),
     conda:
         "../../envs/voiceclone.yaml"
-    threads: 1
+    threads: 2
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=4000,
+        runtime=120,
     params:
         output_dir=subpath(output.corpus, parent=True),
         revision=revision("corpus"),
+        texts="resources/texts",
         runtime=RUNTIME,
     shell:
         "exec python scripts/corpus.py --speaker {wildcards.speaker}"
         " --takes {input.takes} --rejected-takes {input.rejected_takes} --slices {input.slices}"
         " --transcripts {input.transcripts} --corrections {input.corrections}"
-        " --given {input.given} --output-dir {params.output_dir}"
+        " --given {input.given} --assets {input.assets} --texts {params.texts} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 

@@ -4,6 +4,7 @@ rule slice:
         clean="results/{speaker}/clean/manifest.tsv",
         takes="results/{speaker}/takes.tsv",
         given=given_texts,
+        cuts=cuts,
         settings=settings("slice"),
     output:
         manifest="results/{speaker}/slices/manifest.tsv",
@@ -23,5 +24,6 @@ rule slice:
         runtime=RUNTIME,
     shell:
         "exec python scripts/slice.py --speaker {wildcards.speaker}"
-        " --clean {input.clean} --takes {input.takes} --given {input.given} --output {output.manifest} --timeline {output.timeline}"
+        " --clean {input.clean} --takes {input.takes} --given {input.given} --cuts {input.cuts}"
+        " --output {output.manifest} --timeline {output.timeline}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

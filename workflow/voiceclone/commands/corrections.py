@@ -1,4 +1,4 @@
-"""Commands for people who make a corpus: ``voiceclone corrections``, ``voiceclone list`` and ``voiceclone prompts``."""
+"""Commands for people who make a corpus: ``voiceclone corrections``, ``list``, ``prompts`` and ``review``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(corrections, name="corrections")
     app.add_typer(lists, name="list")
     app.command()(prompts)
+    app.command()(review)
 
 
 def check(
@@ -119,3 +120,33 @@ def prompts(
         f"{len(lines)} sentences written to {output}: read them into one recording called {output.stem}.wav, "
         f"and put both into the folder of {speaker}"
     )
+
+
+def review(
+    speaker: str,
+    port: Annotated[int, typer.Option(help="Port of this machine; 0: any that is free.", min=0, max=65535)] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    results: RESULTS = Path("results"),
+    folder: CORRECTIONS = Path("config/corrections"),
+) -> None:
+    """Proof-read a speaker's corpus in the browser; each correction is saved at once. Ctrl-C ends it."""
+    import socket
+    import webbrowser
+
+    import uvicorn
+
+    from voiceclone.corpus.review import review_app
+    from voiceclone.errors import DataError
+    from voiceclone.files import check_speaker
+
+    corpus = results / check_speaker(speaker) / "corpus"
+    if not any(corpus.glob("proofread*.html")):
+        raise DataError(f"{corpus}: no page to proof-read", f"run 'snakemake {corpus / 'corpus.tsv'}' first")
+    path = folder / f"{speaker}.tsv"
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        typer.echo(f"{address} writes {path}; Ctrl-C ends it, the next run takes the corrections")
+        if browser:
+            webbrowser.open(address)
+        config = uvicorn.Config(review_app(corpus.parent, path), log_level="warning")
+        uvicorn.Server(config).run(sockets=[listener])

@@ -11,17 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from voiceclone.corpus import coverage
 from voiceclone.corpus.corrections import Correction, place_corrections, read_corrections
 from voiceclone.corpus.filters import AGREEMENT, Candidate, Heard, Rejection, Text, reject
 from voiceclone.corpus.given import Given, by_take, group
+from voiceclone.corpus.judge import COLUMNS as JUDGED_COLUMNS
+from voiceclone.corpus.judge import ClipJudge, judge_all
 from voiceclone.corpus.listfile import ListEntry, write_list
 from voiceclone.corpus.normalise import normalise_text, unread_flags
 from voiceclone.corpus.proofread import write_proofread
 from voiceclone.corpus.split import HELDOUT, split_by_hash
-from voiceclone.corpus.tiers import advice, check_clip
+from voiceclone.corpus.tiers import advice, check_clip, expected
 from voiceclone.errors import DataError
 from voiceclone.files import Row, read_jsonl, read_tsv, sha256_file, table_columns, write_json, write_tsv
-from voiceclone.progress import announce
+from voiceclone.progress import Progress, announce
 from voiceclone.sound.slice import Span, utterance_id
 from voiceclone.stages.corpus import CorpusSettings
 from voiceclone.text.inline import plain
@@ -32,6 +35,7 @@ COLUMNS = table_columns("corpus")
 REJECTED_COLUMNS = table_columns("rejected_utterances")
 SLICE_COLUMNS = table_columns("slices")
 FAILED_PAGE = "proofread-failed.html"
+JUDGEMENTS = "judgements.tsv"
 
 Rejected = list[tuple[Candidate, Rejection]]
 Records = Mapping[str, Mapping[str, Any]]
@@ -48,10 +52,13 @@ def build_corpus(
     corrections: Path | None = None,
     rejected_takes: Path | None = None,
     given: Path | None = None,
+    judge: ClipJudge | None = None,
+    texts: Path | None = None,
 ) -> None:
-    """Build a speaker's corpus: corpus.tsv, SPEAKER.list, rejected.tsv, summary.json and proofread.html.
+    """Build a speaker's corpus: corpus.tsv, SPEAKER.list, rejected.tsv, judgements.tsv, summary.json, proofread.html.
 
-    Every row depends on its own utterance only, so a corrected text changes one row.
+    Every row depends on its own utterance, but for being suspicious, which is told by the speaker's others: a corrected
+    text changes one row, and perhaps one that lies at a limit.
 
     Args:
         takes: takes.tsv, for the flags of the recordings.
@@ -63,13 +70,15 @@ def build_corpus(
         corrections: config/corrections/SPEAKER.tsv, if the speaker has one.
         rejected_takes: rejected.tsv of the intake, counted in the summary.
         given: given.tsv, texts beside the recordings, if there are any.
+        judge: measures the utterances; None: they are not measured.
+        texts: folder of reading lists; with them the run says which phones are missing.
 
     Raises:
         DataError: a correction is wrong or finds no place, an input is damaged, or too little is left.
     """
     flags = {row["take"]: tuple(filter(None, row["flags"].split(","))) for row in read_tsv(takes, ("take", "flags"))}
     rows = read_tsv(slices, SLICE_COLUMNS)
-    records = read_transcripts(transcripts)
+    records: Records = read_transcripts(transcripts)
     placed: Mapping[str, list[Correction]] = {}
     if corrections is not None:
         placed = place_corrections(corrections, read_corrections(corrections), (row["utterance"] for row in rows))
@@ -78,6 +87,9 @@ def build_corpus(
         _candidate(row, folder, records, flags.get(row["take"], ()), placed.get(row["utterance"], ()), settings)
         for row in rows
     ]
+    (output_dir / JUDGEMENTS).unlink(missing_ok=True)
+    if judge is not None:
+        candidates, records = _judged(candidates, records, judge, output_dir, f"{speaker} · corpus")
     kept, rejected = _judge(candidates, settings)
     _check_sums(candidates, kept, rejected)
     log.info("corpus: %d kept, %d rejected, %d corrections", len(kept), len(rejected), sum(map(len, placed.values())))
@@ -104,6 +116,39 @@ def build_corpus(
         f"{speaker} · corpus  {len(kept)} utterances, {seconds['kept']:.0f} s kept "
         f"({summary['utterances'][HELDOUT]} held out), {len(rejected)} utterances, {seconds['rejected']:.0f} s left out"
     )
+    if texts is not None:
+        spoken = coverage.measure(output_dir / "corpus.tsv", texts)
+        for line in [*str(spoken).split("\n"), *expected(settings.tier, spoken.seconds)]:
+            log.info("%s", line)
+            announce(f"{speaker} · corpus  {line}")
+
+
+def _judged(
+    candidates: Sequence[Candidate], records: Records, judge: ClipJudge, output_dir: Path, label: str
+) -> tuple[list[Candidate], Records]:
+    """Utterances with what is suspicious about them, and their records with words and outline; writes the table."""
+    measured: dict[str, dict[str, Any]] = {}
+    for item in Progress(f"{label} judge", len(candidates)).track(candidates):
+        measured[item.utterance] = judge.measure(item, output_dir.parent / item.path, records[item.utterance])
+    log.info("judged: %s", judge.cache.summary())
+    judge.prune(candidates)
+    rows = judge_all(candidates, measured)
+    table = [{column: row.get(column) for column in JUDGED_COLUMNS} for row in rows.values()]
+    write_tsv(output_dir / JUDGEMENTS, JUDGED_COLUMNS, table, sort_by=["utterance"])
+    found = [
+        replace(
+            item,
+            suspicion=(row := rows[item.utterance])["suspicion"],
+            suspects=row["reasons"],
+            flags=item.flags + (("suspicious",) if row["reasons"] and not item.corrected else ()),
+        )
+        for item in candidates
+    ]
+    outlined = {
+        name: {**record, "words": measured[name]["words"], "envelope": measured[name]["envelope"]}
+        for name, record in records.items() if name in measured
+    }  # fmt: skip
+    return found, {**records, **outlined}
 
 
 def _without_sound(given: Path | None, takes: Path, rows: Sequence[Row]) -> Iterator[tuple[str, Given]]:

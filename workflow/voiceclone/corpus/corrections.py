@@ -1,11 +1,14 @@
 """Corrections by people: ``config/corrections/SPEAKER.tsv`` with the columns utterance, action, value, note.
 
 Actions: ``text`` (the right text), ``language`` (ISO code), ``drop`` (leave out), ``keep`` (take in whatever the
-filters say). They are applied whenever the corpus is built and belong under version control.
+filters say), ``split`` (divide at this millisecond of the take), ``merge`` (make one with the utterance that is named
+and what lies between). The first four are applied whenever the corpus is built, the others when the takes are sliced.
+They belong under version control.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,11 +17,16 @@ from pathlib import Path
 
 from voiceclone.errors import DataError
 from voiceclone.files import table_columns, write_tsv
+from voiceclone.sound.slice import Cut
 from voiceclone.usertext import read_user_text, unquoted
 
+log = logging.getLogger(__name__)
 COLUMNS = table_columns("corrections")
-ACTIONS = ("text", "language", "drop", "keep")
-NEEDS_VALUE = ("text", "language")
+CUTS = ("split", "merge")  # after them the utterance has another name
+ACTIONS = ("text", "language", "drop", "keep", *CUTS)
+NEEDS_VALUE = ("text", "language", *CUTS)
+ALONE = ("drop", *CUTS)  # beside which no other action makes sense
+LEAST_MS, WIDEST_MS = 300, 3000  # of a part of a split utterance; between two that are merged
 COVERAGE = 0.8  # of a correction's interval that an utterance must cover to inherit it
 _IDENTIFIER = re.compile(r"(?P<take>.+)-(?P<start>\d{7})-(?P<end>\d{7})")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
@@ -91,12 +99,17 @@ def read_corrections(path: Path) -> list[Correction]:
     number, header = numbered[0]
     if header[:3] != list(COLUMNS[:3]) or header[3:] not in ([], ["note"]):
         raise DataError(f"{path}: line {number} is {header}, expected the header {list(COLUMNS)}, separated by tabs")
-    corrections = [_parse(path, number, cells) for number, cells in numbered[1:]]
+    corrections = [parse_correction(path, number, cells) for number, cells in numbered[1:]]
     _check_unique(path, corrections)
     return corrections
 
 
-def _parse(path: Path, number: int, cells: list[str]) -> Correction:
+def parse_correction(path: Path, number: int, cells: list[str]) -> Correction:
+    """A row of a corrections file; ``path`` and ``number`` of its line are for messages.
+
+    Raises:
+        DataError: it is no such row.
+    """
     where = f"{path}: line {number}"
     if len(cells) > len(COLUMNS):
         raise DataError(f"{where} has {len(cells)} cells, expected {list(COLUMNS)}", "write blanks instead of tabs")
@@ -108,18 +121,70 @@ def _parse(path: Path, number: int, cells: list[str]) -> Correction:
     if action == "language" and not _LANGUAGE.fullmatch(value):
         raise DataError(f"{where}: language {value!r} is no ISO code such as en, zh or yue")
     try:
-        parse_utterance(utterance)
+        interval = parse_utterance(utterance)
+        if action in CUTS:
+            _cut(interval, action, value)
     except DataError as error:
         raise DataError(f"{where}: {error.message}", error.hint) from error
     return Correction(number, utterance, action, value, note)
 
 
+def _cut(interval: Interval, action: str, value: str) -> Cut:
+    """What a correction says of slices.
+
+    Raises:
+        DataError: the value is no place in the utterance, or no utterance that follows it closely.
+    """
+    if action == "split":
+        if not value.isdecimal() or not LEAST_MS <= int(value) - interval.start_ms <= interval.length_ms - LEAST_MS:
+            raise DataError(
+                f"split at {value!r}: expected a millisecond of the take, at least {LEAST_MS} ms from "
+                f"{interval.start_ms} and {interval.end_ms}"
+            )
+        return Cut(interval.start_ms, interval.end_ms, int(value))
+    other = parse_utterance(value)
+    if other.take != interval.take or not 0 <= other.start_ms - interval.end_ms <= WIDEST_MS:
+        raise DataError(f"merge with {value!r}: expected the utterance after it, at most {WIDEST_MS} ms away")
+    return Cut(interval.start_ms, other.end_ms)
+
+
+def read_cuts(path: Path | None) -> dict[str, list[Cut]]:
+    """Take to the cuts that a file of corrections says, in order; none without a file.
+
+    Raises:
+        DataError: the file is wrong, see :func:`read_corrections`.
+    """
+    cuts: dict[str, list[Cut]] = defaultdict(list)
+    for item in read_corrections(path) if path is not None else []:
+        if item.action in CUTS:
+            cuts[item.interval.take].append(_cut(item.interval, item.action, item.value))
+    return {take: sorted(found, key=lambda cut: (cut.start_ms, -cut.end_ms)) for take, found in cuts.items()}
+
+
+def record_cuts(path: Path, target: Path) -> None:
+    """Write the corrections of slices alone to ``target``, so that a corrected text leaves the slices as they are.
+
+    Args:
+        path: a speaker's corrections, which need not be there.
+        target: removed if there are none. Where the corrections are wrong, it stays: the corpus stage says so.
+    """
+    try:
+        cuts = [item for item in (read_corrections(path) if path.is_file() else []) if item.action in CUTS]
+    except DataError as error:
+        log.info("%s", error)
+        return
+    if not cuts:
+        target.unlink(missing_ok=True)
+        return
+    write_tsv(target, COLUMNS, [{column: getattr(item, column) for column in COLUMNS} for item in cuts], COLUMNS[:2])
+
+
 def _check_unique(path: Path, corrections: Iterable[Correction]) -> None:
-    """Refuse two rows with the same action, and ``drop`` beside another action, for one utterance."""
+    """Refuse two rows with the same action, and ``drop`` or a cut beside another action, for one utterance."""
     by_utterance: dict[str, list[Correction]] = defaultdict(list)
     for correction in corrections:
         for other in by_utterance[correction.utterance]:
-            if other.action == correction.action or "drop" in (other.action, correction.action):
+            if other.action == correction.action or not {other.action, correction.action}.isdisjoint(ALONE):
                 raise DataError(
                     f"{path}: lines {other.line} ({other.action}) and {correction.line} ({correction.action}) both "
                     f"correct {correction.utterance}",
@@ -150,6 +215,8 @@ def place_corrections(
     placed: dict[str, list[Correction]] = defaultdict(list)
     homeless = []
     for correction in corrections:
+        if correction.action in CUTS:  # the slices have followed them
+            continue
         target = _find(correction, by_take[correction.interval.take])
         if target is None:
             homeless.append(correction)
@@ -204,13 +271,14 @@ def add_corrections(path: Path, added: Sequence[Correction], source: Path) -> No
     """
     _check_unique(source, added)
     replaced = {(item.utterance, item.action) for item in added}
-    exclusive = {item.utterance: item.action == "drop" for item in added}
+    exclusive = {item.utterance: item.action in ALONE for item in added}
+    exclusive |= {item.value: True for item in added if item.action == "merge"}  # both are one now
     older = read_corrections(path) if path.is_file() else []
     kept = [
         item
         for item in older
         if (item.utterance, item.action) not in replaced
-        and not (item.utterance in exclusive and (exclusive[item.utterance] or item.action == "drop"))
+        and not (item.utterance in exclusive and (exclusive[item.utterance] or item.action in ALONE))
     ]
     rows = [{column: getattr(item, column) for column in COLUMNS} for item in [*kept, *added]]
     write_tsv(path, COLUMNS, rows, sort_by=("utterance", "action"))

@@ -59,6 +59,8 @@ class Candidate:
     forced: bool = False  # a person said 'keep'
     dropped: str = ""  # a person said 'drop': the note
     given: Text | None = None
+    suspicion: float = 0.0  # how unlike the speaker's others it is; 1 is the limit
+    suspects: str = ""  # what about it, the worst first
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ def reject(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:
     if not candidate.forced:
         filters += [_length]
         if candidate.given and not candidate.corrected:
-            filters += [_alignment, _rate]
+            filters += [_alignment, _rate, _suspicious]
         elif not candidate.corrected:
-            filters += [_no_speech, _looping, _other_language, _confidence, _rate]
+            filters += [_no_speech, _looping, _other_language, _confidence, _rate, _suspicious]
     return next((found for check in filters if (found := check(candidate, settings))), None)
 
 
@@ -169,6 +171,13 @@ def _rate(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:
         return None
     detail = f"{rate:.1f} {unit} per second, expected {low:g} to {high:g}: words are missing or were made up"
     return Rejection("speaking_rate", detail)
+
+
+def _suspicious(candidate: Candidate, settings: CorpusSettings) -> Rejection | None:
+    if candidate.suspicion <= settings.max_suspicion:
+        return None
+    detail = f"unlike the speaker's other utterances ({candidate.suspicion:.1f}, limit {settings.max_suspicion:g})"
+    return Rejection("suspicious", f"{detail}: {candidate.suspects}")
 
 
 def repeated_phrase(text: str, language: str) -> str:

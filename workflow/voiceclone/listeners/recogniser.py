@@ -231,6 +231,25 @@ def _record(
     }
 
 
+def align_text(
+    recogniser: Recogniser, clip: Waveform, text: str, language: str
+) -> tuple[list[dict[str, Any]], tuple[str, float]]:
+    """Find the words of a known text in a clip, float32 (samples,) at 16 kHz.
+
+    Returns:
+        words as :meth:`Recogniser.transcribe` gives them, a low probability where something else is said; and the most
+        probable language with its probability.
+    """
+    from faster_whisper.tokenizer import Tokenizer
+
+    whisper = recogniser.whisper
+    tokenizer = Tokenizer(whisper.hf_tokenizer, whisper.model.is_multilingual, task="transcribe", language=language)
+    sound = recogniser.hear([clip])
+    tokens = tokenizer.encode(f" {text}")[: whisper.max_length - 8]
+    words = recogniser._words(tokenizer, [tokens], sound.encoded, [len(clip) / RATE])[0]
+    return words, max(sound.languages[0].items(), key=lambda item: item[1])
+
+
 MOST_TOKENS = 224  # of a 30 s window; keeps unintelligible sound from being read for ever
 
 

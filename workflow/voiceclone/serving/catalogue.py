@@ -11,7 +11,7 @@ from typing import Any
 from voiceclone.backends.bundle import BUNDLE_FILE, read_bundle, verify_bundle, voice_number
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.files import check_speaker, sha256_file
-from voiceclone.lineage.rights import NONE_GIVEN
+from voiceclone.lineage.rights import NONE_GIVEN, may_serve
 
 log = logging.getLogger(__name__)
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -51,17 +51,6 @@ class OfferedVoice:
             rights = {name: self.description.get(name, NONE_GIVEN) for name in ("licence", "consent_sha256")}
             entry |= {**rights, "pitch": self.description.get("decoder") == "source_filter"}
         return entry
-
-
-def may_serve(description: Mapping[str, Any]) -> str:
-    """Why a voice may not be served to others, by what its bundle says of licence and consent; empty: it may.
-
-    A bundle records its speaker's consent by digest alone, so that nothing in it can forbid serving yet. One without
-    any is served, and the log says so.
-    """
-    if description.get("consent_sha256", NONE_GIVEN) == NONE_GIVEN:
-        log.warning("voice %s: its bundle records no consent of its speaker", description.get("voice"))
-    return ""
 
 
 class Catalogue:
@@ -131,6 +120,8 @@ def _opened(folder: Path, name: str = "") -> OfferedVoice:
         name = name or check_speaker(str(read_bundle(folder)[0]["voice"]))
         description = verify_bundle(folder)
         version, problem = sha256_file(folder / BUNDLE_FILE), may_serve(description)
+        if description.get("consent_sha256", NONE_GIVEN) == NONE_GIVEN:
+            log.warning("voice %s: its bundle records no consent of its speaker", name)
         return OfferedVoice(name, folder, version, description, problem, stamp)
     except (VoiceCloneError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:  # of any broken JSON
         reason = error.message if isinstance(error, VoiceCloneError) else f"{type(error).__name__}: {error}"

@@ -67,6 +67,21 @@ class Span:
         return self.end_ms - self.start_ms
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A slice that a person divides, or the stretch of slices that one makes into one.
+
+    Attributes:
+        start_ms: of the slice, or of the first of several.
+        end_ms: of it, or of the last.
+        at_ms: where it is divided; None: from start to end becomes one.
+    """
+
+    start_ms: int
+    end_ms: int
+    at_ms: int | None = None
+
+
 def frame_levels(samples: Waveform, rate: int) -> Levels:
     """Level in dBFS of every 10 ms, from the 20 ms RMS around it; the last frame may be partial."""
     if not len(samples):
@@ -326,15 +341,41 @@ def plan_around(
     return [*spans, *between(done, total_ms)]
 
 
+def recut(take: str, spans: Sequence[Span], cuts: Sequence[Cut]) -> list[Span]:
+    """Spans in which the slices that people divided or joined are as they said.
+
+    Raises:
+        DataError: slices have changed, and a cut finds none with its bounds.
+    """
+    result = list(spans)
+    for cut in cuts:
+        starts = [at for at, span in enumerate(result) if span.state == "slice" and span.start_ms == cut.start_ms]
+        ends = [at for at, span in enumerate(result) if span.state == "slice" and span.end_ms == cut.end_ms]
+        if not starts or not ends or (cut.at_ms is not None and starts != ends):
+            raise DataError(
+                f"take {take}: no slice from {cut.start_ms} to {cut.end_ms} ms, as a correction that splits or merges "
+                "says",
+                "the slicing has changed since: delete the line, and look in corpus/proofread.html where the words are",
+            )
+        bounds = [cut.start_ms, cut.end_ms] if cut.at_ms is None else [cut.start_ms, cut.at_ms, cut.end_ms]
+        result[starts[0] : ends[0] + 1] = [Span(start, end, given=True) for start, end in pairwise(bounds)]
+    return result
+
+
 def slice_samples(
-    take: str, samples: Waveform, rate: int, settings: SliceSettings, given: Sequence[Span] = ()
+    take: str,
+    samples: Waveform,
+    rate: int,
+    settings: SliceSettings,
+    given: Sequence[Span] = (),
+    cuts: Sequence[Cut] = (),
 ) -> list[Span]:
     """Divide one take, samples float32 (frames,), into checked spans."""
     levels = frame_levels(samples - samples.mean(), rate) if len(samples) else np.zeros(0)
     speech = detect_speech(samples, rate, levels, settings.aggressiveness)
     total_ms = duration_ms(len(samples), rate)
     plan = plan_around(given, speech, levels, total_ms, settings) if given else None
-    spans = plan_slices(speech, levels, total_ms, settings) if plan is None else plan
+    spans = recut(take, plan_slices(speech, levels, total_ms, settings) if plan is None else plan, cuts)
     check_account(take, spans, total_ms, settings)
     return spans
 
@@ -345,7 +386,12 @@ def utterance_id(take: str, span: Span) -> str:
 
 
 def slice_take(
-    row: dict[str, str], source: Path, settings: SliceSettings, cache: ItemCache, given: Sequence[Span] = ()
+    row: dict[str, str],
+    source: Path,
+    settings: SliceSettings,
+    cache: ItemCache,
+    given: Sequence[Span] = (),
+    cuts: Sequence[Cut] = (),
 ) -> dict[str, Any]:
     """Cut one cleaned take; its slices go to the folder ``{take}`` of the cache's.
 
@@ -353,14 +399,15 @@ def slice_take(
         ``{"utterances": manifest rows, "timeline": timeline rows}``.
     """
     take, folder = row["take"], cache.folder
-    inputs = (take, row["sha256"], *([digest([asdict(span) for span in given])] if given else []))
+    told = [digest([asdict(item) for item in items]) for items in (given, cuts) if items]
+    inputs = (take, row["sha256"], *told)
     if (record := cache.find(take, inputs)) is not None:
         log.info("%s: cached", take)
         return record
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{source}: not the file that the manifest names", "delete it and run again")
     samples, rate = read_mono(source)
-    spans = slice_samples(take, samples, rate, settings, given)
+    spans = slice_samples(take, samples, rate, settings, given, cuts)
     shutil.rmtree(folder / take, ignore_errors=True)
     utterances: list[dict[str, Any]] = []
     timeline: list[dict[str, Any]] = []
@@ -400,6 +447,7 @@ def slice_speaker(
     settings: SliceSettings,
     label: str = "slice",
     given: Mapping[str, Sequence[Span]] | None = None,
+    cuts: Mapping[str, Sequence[Cut]] | None = None,
 ) -> None:
     """Cut all takes of a speaker into utterances.
 
@@ -411,6 +459,7 @@ def slice_speaker(
         settings: lengths and pauses.
         label: head of the progress lines.
         given: take to spans that are given, see :func:`plan_around`.
+        cuts: take to what people divide and join, see :func:`recut`.
 
     Raises:
         DataError: a take is missing, its account does not add up, or no take holds speech.
@@ -421,7 +470,14 @@ def slice_speaker(
         raise DataError(f"{clean}: takes {lost} of {takes} are missing", "run the stage 'clean' again")
     cache = ItemCache("slice", settings, manifest.parent)
     records = [
-        slice_take(row, contained_path(clean.parent, row["path"]), settings, cache, (given or {}).get(row["take"], ()))
+        slice_take(
+            row,
+            contained_path(clean.parent, row["path"]),
+            settings,
+            cache,
+            (given or {}).get(row["take"], ()),
+            (cuts or {}).get(row["take"], ()),
+        )
         for row in Progress(label, len(rows)).track(rows)
     ]
     log.info("slice: %s", cache.summary())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -61,6 +61,18 @@ class CorpusSettings(Block):
         le=100,
         description="Fastest speaking rate of Chinese, Japanese and Korean, in characters per second.",
     )
+    judge: bool = Field(
+        True,
+        description="Noise, room, quality, voice, text and more are measured of every utterance and compared with the "
+        "speaker's others: corpus/judgements.tsv. false: they are not.",
+    )
+    max_suspicion: float = Field(
+        3.0,
+        ge=1,
+        le=100,
+        description="Utterances that are more unlike the speaker's others than this are left out. From 1 on they are "
+        "flagged as suspicious, and the proof-reading page begins with them.",
+    )
     simplified_chinese: bool = Field(True, description="Write Chinese in simplified characters, as the phones need it.")
     heldout_share: float = Field(
         0.1, ge=0, le=0.5, description="Share of utterances that training never sees; they measure the voice."
@@ -77,12 +89,18 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--given", type=Path, nargs="?", help="given.tsv, texts beside the recordings, if there are any"
     )
+    parser.add_argument("--assets", type=Path, nargs="*", default=[], help="asset.json of each model that judges")
+    parser.add_argument("--texts", type=Path, help="folder of reading lists, whose phones are those of a language")
     parser.add_argument("--output-dir", type=Path, required=True, help="results/SPEAKER/corpus")
 
 
 def run(args: Namespace, settings: CorpusSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.assets import open_assets
     from voiceclone.corpus.build import build_corpus
+    from voiceclone.corpus.judge import ClipJudge
 
+    assets = open_assets(args.assets)
+    judge = ClipJudge(assets, args.output_dir / "judged", runtime, args.threads) if settings.judge and assets else None
     build_corpus(
         args.takes,
         args.slices,
@@ -93,12 +111,18 @@ def run(args: Namespace, settings: CorpusSettings, runtime: RuntimeSettings) -> 
         corrections=args.corrections,
         rejected_takes=args.rejected_takes,
         given=args.given,
+        judge=judge,
+        texts=args.texts,
     )
+
+
+def models(config: Any) -> list[str]:
+    return ["campplus", "dnsmos", "distillmos", config.models.asr] if config.corpus.judge else []
 
 
 STAGE = Stage(
     "corpus", arguments, run, block="corpus", settings=CorpusSettings,
-    about="What is kept, and how it is split.",
+    about="What is kept, and how it is split.", models=models,
 )  # fmt: skip
 
 

@@ -48,17 +48,20 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--given", type=Path, nargs="?", help="given.tsv, texts beside the recordings, if there are any"
     )
+    parser.add_argument("--cuts", type=Path, nargs="?", help="corrections that split and merge, if there are any")
     parser.add_argument("--output", type=Path, required=True, help="table of utterances to write")
     parser.add_argument("--timeline", type=Path, required=True, help="table to write: what became of every second")
 
 
 def run(args: Namespace, settings: SliceSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.corpus.corrections import read_cuts
     from voiceclone.corpus.given import given_spans
     from voiceclone.sound.slice import slice_speaker
 
     given = given_spans(args.given, args.takes)
     label = f"{args.speaker} · slice" if args.speaker else "slice"
-    slice_speaker(args.clean, args.takes, args.output, args.timeline, settings, label=label, given=given)
+    cuts = read_cuts(args.cuts)
+    slice_speaker(args.clean, args.takes, args.output, args.timeline, settings, label=label, given=given, cuts=cuts)
 
 
 STAGE = Stage("slice", arguments, run, block="slice", settings=SliceSettings, about="Cutting into utterances.")

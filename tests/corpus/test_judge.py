@@ -1,0 +1,145 @@
+"""Judgements of utterances: what each measure tells of real recordings with a fault, limits of each speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.corpus_fixture import Results, utterance_id
+from tests.support.planted import RATE, Planter, Workbench, judge_mixes
+
+from voiceclone.assets import open_assets
+from voiceclone.corpus.judge import LIMITS, combined, compare, similarities, suspicions
+from voiceclone.files import read_tsv
+from voiceclone.sound.clips import envelope, event_seconds, measure_clip
+from voiceclone.stages.corpus import CorpusSettings
+from voiceclone.stages.settings import RuntimeSettings
+
+#: Faults that are heard without a network, and the measure that tells.
+BY_SOUND = {
+    "hum of 0.5 s": "hum_db", "clipping": "crest_db", "8 kHz upsampled": "bandwidth_hz", "reverberation": "rt60_s",
+    "music bed": "snr_db", "missing tail": "tail_db",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planter(shared_data: Path) -> Planter:
+    return Planter(shared_data, "ljspeech", "kerstin")
+
+
+@pytest.fixture(scope="module")
+def clean(planter: Planter) -> list[dict]:
+    return [measure_clip(clip.samples, RATE) for clip in planter.clips]
+
+
+@pytest.mark.parametrize(("kind", "column"), BY_SOUND.items())
+def test_a_measure_moves_the_bad_way_where_a_fault_is_planted(
+    planter: Planter, clean: list[dict], kind: str, column: str
+) -> None:
+    worse = next(limit.worse for limit in LIMITS if limit.column == column)
+    own = dict(zip((clip.name for clip in planter.clips), clean, strict=True))
+    moved = []
+    for clip in planter.plant(kind, 4):
+        before, after = own[clip.name][column], measure_clip(clip.samples, RATE)[column]
+        moved.append(worse * (after - before) > 0)
+    assert np.mean(moved) >= 0.75, (kind, moved)
+
+
+def test_digital_silence_and_events_are_measured_in_seconds() -> None:
+    rng = np.random.default_rng(0)
+    speech = (rng.normal(size=RATE * 3) * 0.1).astype(np.float32)
+    speech[RATE : RATE + RATE // 4] = 0.0
+    assert measure_clip(speech, RATE)["silence_s"] == pytest.approx(0.25, abs=0.01)
+    wave = np.full(16_000 * 3, 1e-4, np.float32)
+    wave[8_000:16_000] = 0.2  # a word
+    wave[32_000:40_000] = 0.2  # half a second of something else
+    assert event_seconds(wave, [(0.5, 1.0)]) == pytest.approx(0.5, abs=0.05)
+    assert event_seconds(wave, [(0.5, 1.0), (2.0, 2.5)]) == 0.0
+    assert len(envelope(wave)) == 96 and set(envelope(wave)) == {"a", "z"}
+
+
+def test_limits_are_those_of_the_speaker() -> None:
+    def rows(values: list[float]) -> list[dict]:
+        return [{"snr_db": value} for value in values]
+
+    noisy = suspicions(rows([12, 13, 11, 12, 14, 13, 12, 11, 13, 12]))
+    assert max(combined(found) for found in noisy) < 1  # all of them alike: nothing is suspicious
+    odd = suspicions(rows([50, 51, 49, 50, 52, 51, 50, 49, 51, 12]))
+    assert [combined(found) >= 1 for found in odd] == [False] * 9 + [True]
+    assert suspicions(rows([50, 50, 50, 12])) == [[], [], [], []]  # too few to know what is usual
+
+
+def test_another_word_differs_in_more_phones_than_a_misheard_one() -> None:
+    text = "The harbour was quiet before the first boats came in."
+    assert compare(text, text, "en") == (1.0, 0)
+    misheard = compare(text, "The harbor was quiet before the first boat came in.", "en")
+    other = compare(text, "The harbour was quiet before the elephants came in.", "en")
+    assert misheard[1] is not None and other[1] is not None and misheard[1] <= 2 < other[1]
+    assert compare(text, "", "en") == (None, None)
+
+
+def test_other_voices_do_not_move_the_centre() -> None:
+    rng = np.random.default_rng(0)
+    own, others = rng.normal(size=192), rng.normal(size=192)
+    vectors = [*(own + 0.2 * rng.normal(size=(10, 192))), *(others + 0.2 * rng.normal(size=(3, 192)))]
+    found = similarities([*(list(vector) for vector in vectors), []])
+    assert found.pop() is None  # too short for a vector
+    assert min(value for value in found[:10] if value) > 0.9 > max(value for value in found[10:] if value)
+
+
+class Judged:
+    """Stands in for the networks: measures that are written by hand; what they lead to is real."""
+
+    def __init__(self, odd: dict[int, dict[str, float]]) -> None:
+        self.odd = {utterance_id(index): values for index, values in odd.items()}
+        self.cache = type("Cache", (), {"summary": staticmethod(lambda: "")})()
+
+    def measure(self, item, path: Path, record: dict) -> dict:
+        usual = {
+            "snr_db": 40.0, "bandwidth_hz": 11_000.0, "crest_db": 5.0, "silence_s": 0.0, "head_db": -40.0,
+            "tail_db": -40.0, "rt60_s": 0.2, "hum_db": -60.0, "event_s": 0.0, "dnsmos": 3.2, "distillmos": 4.2,
+            "alignment": -0.3, "other_language": 0.0,
+        }  # fmt: skip
+        vector = np.random.default_rng(len(item.text)).normal(size=192) * 0.05 + 1
+        return usual | {"vector": vector, "words": record["words"], "envelope": "a"} | self.odd.get(item.utterance, {})
+
+    def prune(self, items) -> None:
+        pass
+
+
+def test_what_is_odd_is_flagged_or_left_out_and_comes_first(tmp_path: Path, monkeypatch) -> None:
+    from tests.support import corpus_fixture
+
+    build = corpus_fixture.build_corpus
+    judge = Judged({4: {"snr_db": 20.0}, 9: {"crest_db": 0.1, "distillmos": 1.0}})
+    monkeypatch.setattr(corpus_fixture, "build_corpus", lambda *args, **named: build(*args, judge=judge, **named))
+    results = Results(tmp_path)
+    corpus = results.build(CorpusSettings())
+    rows = {row["utterance"]: row for row in read_tsv(corpus / "corpus.tsv")}
+    assert [name for name, row in rows.items() if "suspicious" in row["flags"]] == [utterance_id(4)]
+    lost = {row["utterance"]: row for row in read_tsv(corpus / "rejected.tsv")}
+    assert list(lost) == [utterance_id(9)] and lost[utterance_id(9)]["reason"] == "suspicious"
+    assert "overdriven" in lost[utterance_id(9)]["detail"]
+    page = (corpus / "proofread.html").read_text(encoding="utf-8")
+    assert page.index(utterance_id(9)) < page.index(utterance_id(4)) < page.index(utterance_id(0))
+    assert "noise, music or echo" in page
+    results.correct(f"{utterance_id(9)}\tkeep\t\tfine")
+    kept = {row["utterance"]: row for row in read_tsv(results.build(CorpusSettings()) / "corpus.tsv")}
+    assert utterance_id(9) in kept
+
+
+@pytest.mark.slow
+def test_faults_of_four_kinds_are_found_among_real_clips(
+    tmp_path: Path, planter: Planter, asset: Callable[[str], Path]
+) -> None:
+    """A smaller form of ``tests/benchmarks/test_planted_faults.py``, with the networks."""
+    assets = open_assets([asset(name) for name in ("campplus", "dnsmos", "distillmos", "whisper-base")])
+    bench = Workbench(assets, tmp_path, RuntimeSettings(device="cpu"))
+    clean = [(clip, *bench.candidate(clip, 0)) for clip in planter.clips]
+    kinds = ("other speaker", "clipping", "doubled text", "wrong language")
+    planted = [(clip, *bench.candidate(clip, 1)) for kind in kinds for clip in planter.plant(kind, 1)]
+    found = judge_mixes(clean, planted, CorpusSettings().max_suspicion)
+    assert sum(found[kind].first for kind in kinds) >= 3
+    assert found[""].lost / found[""].seconds < 0.05

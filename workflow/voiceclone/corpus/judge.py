@@ -1,0 +1,289 @@
+"""What is measured of every utterance, and which of them are unlike the speaker's others.
+
+No limit is a constant of all speakers: a measure counts by its distance from the speaker's median in robust standard
+deviations (1.4826 times the median absolute deviation, Rousseeuw and Croux 1993), of which a least one is set so that
+a very even speaker is not judged by trifles. The worst measure of an utterance is its suspicion; 1 is the limit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voiceclone.assets import Asset
+from voiceclone.corpus.coverage import phones
+from voiceclone.corpus.filters import Candidate
+from voiceclone.files import digest, table_columns
+from voiceclone.lineage.items import ItemCache
+from voiceclone.sound.clips import envelope, event_seconds, measure_clip
+from voiceclone.sound.io import Waveform, read_mono, resample
+from voiceclone.stages.settings import RuntimeSettings
+from voiceclone.text.wer import word_errors
+
+log = logging.getLogger(__name__)
+
+COLUMNS = table_columns("judgements")
+SHORTEST = 0.5  # seconds that a network needs to judge by
+FEWEST = 8  # utterances from which a speaker's spread is known
+RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When a measure makes an utterance suspicious.
+
+    Attributes:
+        column: of the table.
+        worse: 1: high values are bad; -1: low ones are.
+        deviations: robust standard deviations from the speaker's median that are suspicious.
+        least: smallest standard deviation that is counted with, in the unit of the column.
+        says: what it means, for people.
+    """
+
+    column: str
+    worse: int
+    deviations: float
+    least: float
+    says: str
+
+
+LIMITS = (
+    Limit("snr_db", -1, 4.0, 3.0, "noise, music or echo"),
+    Limit("bandwidth_hz", -1, 4.0, 800.0, "dull: high tones are missing"),
+    Limit("crest_db", -1, 3.0, 0.4, "overdriven"),
+    Limit("silence_s", 1, 5.0, 0.02, "a hole of digital silence"),
+    Limit("head_db", 1, 4.0, 6.0, "begins within a word"),
+    Limit("tail_db", 1, 4.0, 4.5, "ends within a word"),
+    Limit("rt60_s", 1, 4.0, 0.02, "much reverberation"),
+    Limit("hum_db", 1, 4.0, 3.0, "hum or rumble"),
+    Limit("event_s", 1, 5.0, 0.08, "a loud sound that is no word"),
+    Limit("dnsmos", -1, 4.0, 0.15, "sounds bad (DNSMOS)"),
+    Limit("distillmos", -1, 4.0, 0.15, "sounds bad (DistillMOS)"),
+    Limit("similarity", -1, 4.0, 0.05, "another voice"),
+    Limit("rate", 1, 4.0, 1.0, "too many words for its length"),
+    Limit("rate", -1, 4.0, 1.0, "too few words for its length"),
+    Limit("differing", 1, 4.0, 1.0, "another recognition differs"),
+    Limit("alignment", -1, 4.0, 0.8, "a word that is not heard"),
+    Limit("other_language", 1, 4.0, 0.1, "another language"),
+)  # fmt: skip
+
+
+class ClipJudge:
+    """Measures utterances; each model is loaded when the first utterance needs it.
+
+    Args:
+        assets: ``campplus``, ``dnsmos``, ``distillmos`` and one recogniser.
+        cache: folder of the records.
+        runtime: device.
+        threads: CPU threads of each model.
+    """
+
+    def __init__(self, assets: Mapping[str, Asset], cache: Path, runtime: RuntimeSettings, threads: int = 1) -> None:
+        self.assets, self.runtime, self.threads = assets, runtime, max(1, threads)
+        self.cache = ItemCache("corpus", None, cache)
+
+    @cached_property
+    def _recogniser(self) -> Any:
+        from voiceclone.listeners.recogniser import Recogniser
+        from voiceclone.stages.transcribe import TranscribeSettings
+
+        (asset,) = (asset for asset in self.assets.values() if asset.kind == "asr")
+        return Recogniser(asset.folder, TranscribeSettings(), self.runtime.device, self.threads)
+
+    @cached_property
+    def _speaker(self) -> Any:
+        from voiceclone.listeners.campplus import SpeakerEncoder
+
+        return SpeakerEncoder(self.assets["campplus"])
+
+    @cached_property
+    def _dnsmos(self) -> Any:
+        from voiceclone.listeners.mos import Dnsmos
+
+        return Dnsmos(self.assets["dnsmos"], self.threads)
+
+    @cached_property
+    def _distillmos(self) -> Any:
+        from voiceclone.listeners.mos import DistillMos
+
+        return DistillMos(self.assets["distillmos"])
+
+    def digests(self) -> list[str]:
+        """Content of the models, for keys."""
+        return [asset.digest for _, asset in sorted(self.assets.items())]
+
+    def measure(self, item: Candidate, path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+        """What is measured of one utterance, found or made: columns of the table, ``vector``, ``words``, ``envelope``.
+
+        Args:
+            item: the utterance; a text that is given for it is aligned with its sound.
+            path: of its sound.
+            record: of its transcript.
+        """
+        text = item.given.text if item.given else ""
+        inputs = (*self.digests(), item.sha256, text, item.language if text else "", digest(record["words"]))
+        name = f"{item.take}/{item.utterance}"
+        return self.cache.get(name, inputs, lambda: self._measure(*read_mono(path), text, item.language, record))
+
+    def prune(self, items: Sequence[Candidate]) -> None:
+        """Forget utterances that are gone."""
+        takes = {item.take for item in items}
+        self.cache.prune(takes)
+        for take in takes:
+            ItemCache("corpus", None, self.cache.folder / take).prune({i.utterance for i in items if i.take == take})
+
+    def _measure(
+        self, samples: Waveform, rate: int, text: str, language: str, record: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        from voiceclone.listeners.mos import WINDOW
+        from voiceclone.listeners.recogniser import align_text
+
+        wave = resample(samples, rate, RATE)
+        words, other = record["words"], _other_language(record["language"], record)
+        if text:
+            words, heard = align_text(self._recogniser, wave, text, language)
+            other = _other_language(language, {"heard": heard[0], "heard_probability": heard[1]})
+        measures = {
+            **measure_clip(samples, rate),
+            "event_s": event_seconds(wave, [(word["start"], word["end"]) for word in words]),
+            "dnsmos": None,
+            "distillmos": None,
+            "alignment": _least_sure([float(word["probability"]) for word in words]),
+            "other_language": other,
+        }
+        vector = []
+        if len(wave) >= SHORTEST * RATE:
+            once = np.resize(wave, WINDOW) if len(wave) < WINDOW else wave  # repeated no further than one window
+            measures["dnsmos"] = self._dnsmos.score(once, RATE)["ovrl"]
+            measures["distillmos"] = self._distillmos.score(wave, RATE)
+            vector = [round(float(value), 5) for value in self._speaker.embed(wave, RATE)]
+        return {
+            **{name: None if value is None else round(value, 5) for name, value in measures.items()},
+            "vector": vector,
+            "words": words,
+            "envelope": envelope(wave),
+        }
+
+
+def _other_language(language: str, record: Mapping[str, Any]) -> float:
+    """Probability that another language is spoken than the one that was told or recognised."""
+    return float(record["heard_probability"]) if record.get("heard", language) != language else 0.0
+
+
+def _least_sure(probabilities: Sequence[float]) -> float | None:
+    """Lowest mean log probability of two neighbouring words."""
+    if not probabilities:
+        return None
+    logs = np.log(np.maximum(probabilities, 1e-4))
+    return float(logs.min() if len(logs) < 2 else ((logs[1:] + logs[:-1]) / 2).min())
+
+
+def judge_all(candidates: Sequence[Candidate], measured: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Rows of the table of judgements, by utterance.
+
+    Args:
+        candidates: utterances of one speaker.
+        measured: what :class:`ClipJudge` says of each.
+    """
+    names = [item.utterance for item in candidates]
+    similar = similarities([measured[name]["vector"] for name in names])
+    rows = []
+    for item, similarity in zip(candidates, similar, strict=True):
+        spoken = phones(item.text, item.language)
+        agreement, differing = compare(item.text, item.heard.text if item.given else "", item.language)
+        rows.append(
+            {
+                **measured[item.utterance],
+                "utterance": item.utterance,
+                "similarity": None if similarity is None else round(similarity, 5),
+                "rate": round(len(spoken) / item.seconds, 3) if spoken else None,
+                "agreement": None if agreement is None else round(agreement, 4),
+                "differing": differing,
+            }
+        )
+    for row, found in zip(rows, suspicions(rows), strict=True):
+        row["suspicion"] = round(combined(found), 3)
+        row["reasons"] = "; ".join(limit.says for _, limit in worst_first(found))
+    return {row["utterance"]: row for row in rows}
+
+
+def similarities(vectors: Sequence[Sequence[float]]) -> list[float | None]:
+    """Cosine similarity of each speaker vector to the mean of those that are most alike; None without a vector.
+
+    The mean is that of the half nearest to the mean of all, without the vector itself: other voices do not move it.
+    """
+    known = [index for index, vector in enumerate(vectors) if len(vector)]
+    result: list[float | None] = [None] * len(vectors)
+    if len(known) < 3:
+        return result
+    units = np.asarray([vectors[index] for index in known], dtype=np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    near = units @ units.mean(axis=0)
+    core = near >= np.median(near)
+    for index, own in enumerate(units):
+        others = core.copy()
+        others[index] = False
+        centre = units[others].mean(axis=0)
+        result[known[index]] = float(own @ centre / np.linalg.norm(centre))
+    return result
+
+
+def compare(text: str, heard: str, language: str) -> tuple[float | None, int | None]:
+    """How far a text agrees with what a recogniser heard: share of its units, and phones of the longest difference.
+
+    A recogniser's own mistakes differ in a phone or two; another word differs in a whole stretch of them.
+    """
+    if not heard:
+        return None, None
+    from rapidfuzz.distance import Levenshtein
+
+    share = max(0.0, 1 - word_errors(text, heard, language).rate)
+    steps = Levenshtein.opcodes(*(_bare(phones(part, language)) for part in (text, heard)))
+    longest = run = 0
+    for step in steps:
+        wide = max(step.src_end - step.src_start, step.dest_end - step.dest_start)
+        if step.tag != "equal":
+            run += wide
+        elif wide > 1:  # one phone alike between two differences parts nothing
+            run = 0
+        longest = max(longest, run)
+    return share, longest
+
+
+def _bare(symbols: Sequence[str]) -> list[str]:
+    """Phones without stress or tone."""
+    return [symbol.rstrip("0123456789") for symbol in symbols]
+
+
+Suspicions = list[tuple[float, Limit]]
+
+
+def suspicions(rows: Sequence[Mapping[str, Any]], limits: Sequence[Limit] = LIMITS) -> list[Suspicions]:
+    """How far each row is on the bad side of every limit; 1: at the limit."""
+    found: list[Suspicions] = [[] for _ in rows]
+    for limit in limits:
+        values = np.array([np.nan if row.get(limit.column) is None else row[limit.column] for row in rows], np.float64)
+        if np.isfinite(values).sum() < FEWEST:
+            continue
+        median = np.nanmedian(values)
+        spread = max(1.4826 * float(np.nanmedian(np.abs(values - median))), limit.least)
+        for own, value in zip(found, limit.worse * (values - median) / (spread * limit.deviations), strict=True):
+            if value > 0:
+                own.append((float(value), limit))
+    return found
+
+
+def combined(found: Suspicions) -> float:
+    """One figure of several: the worst counts most, others beside it a little."""
+    return float(np.sum(np.array([value for value, _ in found] or [0.0]) ** 4) ** 0.25)
+
+
+def worst_first(found: Suspicions) -> Suspicions:
+    """Those beyond their limit."""
+    return sorted((pair for pair in found if pair[0] >= 1), key=lambda pair: -pair[0])

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from tests.serving.conftest import TEXT, Running
 from typer.testing import CliRunner
 
+from voiceclone.backends.bundle import SUMS
 from voiceclone.cli import app
 from voiceclone.errors import ConfigError, DataError
+from voiceclone.files import read_json, sha256_file, write_json
 from voiceclone.serving.access import AuditLog, Key, KeyFile, Quotas, TooMany
 from voiceclone.serving.listen import Address
 from voiceclone.serving.server import ServerSettings
@@ -197,3 +199,24 @@ def test_times_of_the_log_are_utc(tmp_path: Path) -> None:
         del os.environ["TZ"]
         time.tzset()
     assert json.loads((tmp_path / "log").read_text())["time"].endswith("+00:00")
+
+
+def test_consent_binds_a_server(bundle: Path, serve: Serve) -> None:
+    def agree(**terms: object) -> None:
+        file = bundle / "bundle.json"
+        before = sha256_file(file)
+        write_json(file, read_json(file) | {"consent": terms})
+        sums = bundle / SUMS
+        sums.write_text(sums.read_text().replace(before, sha256_file(file)))
+
+    agree(scope="private")
+    with pytest.raises(DataError, match="the consent is for private, serving needs serve"):
+        serve([bundle])
+    agree(scope="serve", expires="2020-01-31")
+    with pytest.raises(DataError, match="ended with 2020-01-31"):
+        serve([bundle])
+    agree(scope="serve", languages=["zh"])
+    answer = serve([bundle]).speak(TEXT)
+    assert answer.status_code == 400 and "not for en" in answer.json()["error"]["message"]
+    agree(scope="release", languages=["en"])
+    assert serve([bundle]).speak(TEXT).status_code == 200

@@ -136,8 +136,10 @@ def load_base(gpt: Asset, sovits: Asset, tokenizer: Path) -> VoiceModels:
         AssetError: a file is not what it should be.
     """
     endings = (".ckpt", ".pth", SUFFIX)
-    files = [asset.file(next(name for name in asset.files if name.endswith(endings))) for asset in (gpt, sovits)]
-    return replace(_packed(*files, tokenizer), public=True)
+    first, second = (
+        asset.file(next(name for name in asset.files if name.endswith(endings))) for asset in (gpt, sovits)
+    )
+    return replace(_packed(first, second, tokenizer), public=True)
 
 
 def load_gpt(models_dir: Path) -> TextToSemantic:

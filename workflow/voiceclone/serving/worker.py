@@ -29,6 +29,7 @@ from voiceclone.serving.encoding import Encoder
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.streaming import sentences, stream
 from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.voices import Voice, open_bundle
 
 log = logging.getLogger(__name__)
 #: Kinds of answers: sound (bytes, seconds so far); the end; a fault of the request, of the voice, a new version, a bug.
@@ -83,9 +84,9 @@ class _OpenVoices:
     """The synthesisers that were used last."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._settings, self._open = settings, OrderedDict[Path, tuple[str, Synthesizer]]()
+        self._settings, self._open = settings, OrderedDict[Path, tuple[str, Voice]]()
 
-    def get(self, folder: Path, version: str) -> Synthesizer | None:
+    def get(self, folder: Path, version: str) -> Voice | None:
         """The voice of a folder in a version; None: another one lies there.
 
         Raises:
@@ -96,10 +97,8 @@ class _OpenVoices:
             verify_bundle(folder)
             if sha256_file(folder / BUNDLE_FILE) != version:
                 return None
-            from voiceclone.speaking.voices import open_bundle
-
             opened = open_bundle(folder, self._settings.root, threads=1, engine=self._settings.engine)
-            self._open[folder] = version, opened.synthesizer
+            self._open[folder] = version, opened
             if len(self._open) > self._settings.kept:
                 self._open.popitem(last=False)
         self._open.move_to_end(folder)
@@ -137,7 +136,8 @@ def _answers(voices: _OpenVoices, order: Order) -> Iterator[tuple[str, Any]]:
         yield RENEWED, ""
         return
     try:
-        yield from _spoken(voice, order)
+        voice.check_use("serve", order.text, order.language)
+        yield from _spoken(voice.synthesizer, order)
     except VoiceCloneError as error:
         yield REFUSED, error.message
     except Exception:

@@ -16,7 +16,7 @@ from scipy.signal import fftconvolve, lfilter
 
 from voiceclone.corpus.build import _heard
 from voiceclone.corpus.filters import Candidate, Text
-from voiceclone.corpus.judge import ClipJudge, judge_all
+from voiceclone.corpus.judge import ClipJudge, combined, judge_all, suspicions
 from voiceclone.files import sha256_file
 from voiceclone.languages import UNSPACED
 from voiceclone.lineage.items import ItemCache
@@ -294,13 +294,32 @@ class Found:
     lost: float = 0.0
 
 
-def judge_mixes(clean: Sequence[Any], planted: Sequence[Any], limit: float, share: float = 0.1) -> dict[str, Found]:
+def by_everything(items: Sequence[Any]) -> list[tuple[float, bool]]:
+    """Suspicion of each (clip, candidate, measured) of a mix, and whether it is flagged."""
+    rows = judge_all([item for _, item, _ in items], {item.utterance: measured for _, item, measured in items})
+    return [(rows[item.utterance]["suspicion"], bool(rows[item.utterance]["reasons"])) for _, item, _ in items]
+
+
+def by_sound(items: Sequence[Any]) -> list[tuple[float, bool]]:
+    """The same of (clip, measures) by the measures that need no network."""
+    found = suspicions([measures for _, measures in items])
+    return [(combined(own), any(value >= 1 for value, _ in own)) for own in found]
+
+
+def judge_mixes(
+    clean: Sequence[Any],
+    planted: Sequence[Any],
+    limit: float,
+    judge: Callable[[Sequence[Any]], list[tuple[float, bool]]] = by_everything,
+    share: float = 0.1,
+) -> dict[str, Found]:
     """Put every planted clip into a mix once, and say where in its queue it stands.
 
     Args:
-        clean: (clip, candidate, measured) of a speaker's clean clips.
+        clean: a speaker's clean clips, each with what ``judge`` needs behind it.
         planted: the same of the planted ones.
         limit: suspicion from which a clip is left out.
+        judge: gives the suspicion of each clip of a mix, and whether it is flagged.
         share: of the queue that is looked at first, and of faults in a mix.
 
     Returns:
@@ -309,17 +328,17 @@ def judge_mixes(clean: Sequence[Any], planted: Sequence[Any], limit: float, shar
     found: dict[str, Found] = {}
     for mix in mixes(*([(clip.name, (clip, *rest)) for clip, *rest in part] for part in (clean, planted)), share):
         items = [value for _, value in mix]
-        rows = judge_all([item for _, item, _ in items], {item.utterance: measured for _, item, measured in items})
-        queue = sorted(items, key=lambda value: -rows[value[1].utterance]["suspicion"])
+        judged = zip((item[0] for item in items), judge(items), strict=True)
+        queue = sorted(judged, key=lambda pair: -pair[1][0])
         looked_at = math.ceil(share * len(queue))
-        for place, (clip, item, _) in enumerate(queue):
-            own, row = found.setdefault(clip.kind, Found()), rows[item.utterance]
+        for place, (clip, (suspicion, flagged)) in enumerate(queue):
+            own, seconds = found.setdefault(clip.kind, Found()), len(clip.samples) / RATE
             own.count += 1
             own.first += place < looked_at
-            own.flagged += bool(row["reasons"])
-            own.rejected += row["suspicion"] > limit
-            own.seconds += item.seconds
-            own.lost += item.seconds * (row["suspicion"] > limit)
+            own.flagged += flagged
+            own.rejected += suspicion > limit
+            own.seconds += seconds
+            own.lost += seconds * (suspicion > limit)
     return found
 
 

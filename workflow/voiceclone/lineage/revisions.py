@@ -236,22 +236,25 @@ def derive() -> dict[str, str]:
     return {name: sources.digest(start) for name, start in starts.items()}
 
 
+def _content() -> str:
+    """Digest of all sources."""
+    content = hashlib.sha256()
+    for path in sorted(path for path in LIBRARY.rglob("*.*") if path.suffix != ".pyc" and path != RECORD):
+        content.update(f"{path.relative_to(LIBRARY).as_posix()} {path.stat().st_size} ".encode() + path.read_bytes())
+    return content.hexdigest()
+
+
 def _stored(folder: Path) -> dict[str, str]:
     """:func:`derive`, kept in ``folder`` by the content of all sources."""
-    paths = sorted(path for path in LIBRARY.rglob("*.*") if path.suffix != ".pyc" and path != RECORD)
-    content = hashlib.sha256()
-    for path in paths:
-        content.update(f"{path.relative_to(LIBRARY).as_posix()} {path.stat().st_size} ".encode() + path.read_bytes())
-    file, key = folder / "revisions.json", content.hexdigest()
-    try:
+    file, key = folder / "revisions.json", _content()
+    with suppress(OSError, ValueError, KeyError, TypeError):
         stored = json.loads(file.read_bytes())
-        if stored["sources"] == key:
+        if stored["sources"] == key and stored["digests"].keys() == STAGES.keys() | CACHES.keys():
             return dict(stored["digests"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     digests = derive()
-    with suppress(OSError):  # a home that cannot be written: derived each time
-        write_json(file, {"sources": key, "digests": digests})
+    if _content() == key:  # not while somebody edits
+        with suppress(OSError):  # a home that cannot be written: derived each time
+            write_json(file, {"sources": key, "digests": digests})
     return digests
 
 

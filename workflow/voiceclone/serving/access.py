@@ -23,6 +23,7 @@ from voiceclone.files import canonical_json, read_json, write_json
 log = logging.getLogger(__name__)
 PREFIX = "vc"
 DAY = 86_400.0
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,14 @@ class KeyFile:
 
     Args:
         path: JSON, made with the first key.
+
+    Raises:
+        ConfigError: a folder, or no name.
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.name or path.is_dir():
+            raise ConfigError(f"--keys {path}: not a file", "name the file of keys, or the one to make")
         self.path = path
         self._stamp: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
@@ -101,7 +107,13 @@ class KeyFile:
         return key if same and key is not None and not key.revoked else None
 
     def add(self, key: Key) -> str:
-        """Make a key with the limits of ``key``; returns what its owner has to keep, which is written nowhere."""
+        """Make a key with the limits of ``key``; returns what its owner has to keep, which is written nowhere.
+
+        Raises:
+            ConfigError: its name is none for a log.
+        """
+        if not key.name.isprintable() or len(key.name) > LONGEST_NAME:
+            raise ConfigError(f"key {key.name[:80]!r}: expected a printable name of at most {LONGEST_NAME} characters")
         with self._changing() as keys:
             id = next(id for id in iter(lambda: secrets.token_hex(4), "") if id not in keys)
             token = f"{PREFIX}-{id}-{secrets.token_hex(32)}"

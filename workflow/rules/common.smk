@@ -84,6 +84,7 @@ def prepare_plan():
     if not workflow.is_main_process:
         return
     for name in SPEAKERS:
+        lexicons_of(VOICES.get(name, CONFIG))  # a wrong folder stops here, not in an input function's traceback
         folder, results = Path(CONFIG.speakers_dir) / name, Path("results") / name
         withdrawn = or_stop(withdrawn_from, Path.cwd(), name)
         or_stop(take_inventory, folder, results / "inventory.tsv", withdrawn)
@@ -218,7 +219,12 @@ def languages_in(folder, ending):
 
 def lexicons(wildcards):
     """The user's pronunciation tables: for all voices, then those of this one."""
-    folder = config_of(wildcards).lexicon
+    return lexicons_of(config_of(wildcards))
+
+
+def lexicons_of(configuration):
+    """Those of a configuration."""
+    folder = configuration.lexicon
     if folder and not Path(folder).is_dir():
         raise WorkflowError(f"lexicon: no folder {folder!r}; give a path as seen from {Path.cwd()}")
     return [*languages_in("config/lexicon", ".tsv"), *(languages_in(folder, ".tsv") if folder else [])]

@@ -14,6 +14,8 @@ import pytest
 from fastapi.responses import HTMLResponse
 from tests.serving.conftest import Running
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 #: A page of the same origin that uses the one in its frame as a person does, and tells in its title what it saw.

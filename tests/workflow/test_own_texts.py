@@ -15,7 +15,7 @@ from voiceclone.files import read_jsonl, read_tsv
 from voiceclone.sound.io import read_audio
 from voiceclone.text.wer import corpus_errors
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CONFIG = ("--config", "preset=nano", "corpus={min_utterances: 2, min_seconds: 5}")
 
 

@@ -185,6 +185,7 @@ def test_what_is_not_there_is_named(root: Path) -> None:
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.slow
 def test_no_byte_of_a_take_is_left_of_a_whole_run(
     demo: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,9 @@ def test_the_server_answers_this_machine_alone(results: Results, tmp_path: Path)
     assert client.put("/corrections", json={**body, "rows": [{**row, "action": "sing"}]}).status_code == 422
     assert client.put("/corrections", json=body, headers={"origin": "http://127.0.0.1:8000"}).status_code == 204
     assert [(item.utterance, item.action) for item in read_corrections(path)] == [(utterance_id(1), "drop")]
+    both = [row, {**row, "action": "text", "value": "Else."}]
+    before = path.read_bytes()
+    assert client.put("/corrections", json={**body, "rows": both}).status_code == 422 and path.read_bytes() == before
     assert client.put("/corrections", json={**body, "rows": []}).status_code == 204  # undone
     assert read_corrections(path) == []
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -261,13 +261,17 @@ def merge_corrections(path: Path, newer: Path) -> int:
     return len(added)
 
 
-def add_corrections(path: Path, added: Sequence[Correction], source: Path) -> None:
+def add_corrections(path: Path, added: Sequence[Correction], source: Path, forgotten: Collection[str] = ()) -> None:
     """Add corrections to ``path``; they replace older ones of the same utterance and action.
 
     Args:
         path: the corrections file, made if it is not there.
         added: what to add.
         source: where they come from, for messages.
+        forgotten: utterances whose older corrections all go.
+
+    Raises:
+        DataError: what is added contradicts itself; the file stays as it is.
     """
     _check_unique(source, added)
     replaced = {(item.utterance, item.action) for item in added}
@@ -277,7 +281,8 @@ def add_corrections(path: Path, added: Sequence[Correction], source: Path) -> No
     kept = [
         item
         for item in older
-        if (item.utterance, item.action) not in replaced
+        if item.utterance not in forgotten
+        and (item.utterance, item.action) not in replaced
         and not (item.utterance in exclusive and (exclusive[item.utterance] or item.action in ALONE))
     ]
     rows = [{column: getattr(item, column) for column in COLUMNS} for item in [*kept, *added]]

@@ -13,9 +13,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
-from voiceclone.corpus.corrections import COLUMNS, Correction, add_corrections, parse_correction, read_corrections
+from voiceclone.corpus.corrections import COLUMNS, add_corrections, parse_correction
 from voiceclone.errors import DataError
-from voiceclone.files import contained_path, write_tsv
+from voiceclone.files import contained_path
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 PAGES = ("proofread.html", "proofread-failed.html")
@@ -40,15 +40,7 @@ def save(path: Path, said: Saved) -> None:
         DataError: a row is wrong.
     """
     rows = [parse_correction(path, at, [row.get(column, "") for column in COLUMNS]) for at, row in enumerate(said.rows)]
-    gone = {said.utterance, *said.old}
-    older = read_corrections(path) if path.is_file() else []
-    kept = [item for item in older if item.utterance not in gone]
-    write_tsv(path, COLUMNS, [_row(item) for item in kept], sort_by=COLUMNS[:2])
-    add_corrections(path, rows, path)
-
-
-def _row(item: Correction) -> dict[str, Any]:
-    return {column: getattr(item, column) for column in COLUMNS}
+    add_corrections(path, rows, path, forgotten={said.utterance, *said.old})
 
 
 def review_app(results: Path, corrections: Path) -> FastAPI:

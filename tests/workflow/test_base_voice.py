@@ -54,6 +54,6 @@ def test_the_packed_base_is_measured_again_by_one_command(base, tmp_path) -> Non
     from voiceclone.models.voice import load_voice
 
     voice = load_voice(base.results / "base" / "base_voice")
-    assert voice.prompt and voice.gpt.config.pointer_layer == 4
+    assert not voice.prompt and voice.gpt.config.pointer_layer == 4
     report = read_json(base.results / "base" / "gates" / "gates.json")
     assert [group["name"] for group in report["groups"]] == ["hibari"] and report["speech"]

@@ -15,7 +15,7 @@ from tests.support.small_training import Speaker, die_at, small_gpt, small_sovit
 from tests.support.training_toy import in_child
 
 from voiceclone.errors import ConfigError
-from voiceclone.files import read_json, read_tsv, write_json, write_tsv
+from voiceclone.files import read_json, read_jsonl, read_tsv, write_json, write_tsv
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.models.voice import load_gpt, load_sovits, takes_prompt
@@ -120,7 +120,7 @@ def test_a_student_of_the_same_sizes_starts_as_its_teacher_and_differs_in_nothin
     inputs = batch(teacher)
     lesson = distill.Lesson(teacher, config, layers, StudentGPTSettings())
     found = lesson.losses(inputs, student.observe(lesson.own_layers, **inputs))
-    assert {name: round(float(value), 6) for name, (value, _) in found.items()} == dict.fromkeys(found, 0.0)
+    assert {name: round(float(value.detach()), 6) for name, (value, _) in found.items()} == dict.fromkeys(found, 0.0)
 
 
 def test_a_shallow_student_starts_from_the_layers_that_it_imitates() -> None:
@@ -235,7 +235,7 @@ def killed(recipe: type, step: int, work: Callable[[], None]) -> None:
 def test_a_killed_student_gpt_resumes_to_the_same_bits(tmp_path: Path, pointer: bool) -> None:
     whole, broken = Student(tmp_path / "whole", pointer), Student(tmp_path / "broken", pointer)
     whole.gpt(ema_decay=0.9)
-    killed(distill.StudentRecipe, 3, lambda: broken.gpt(ema_decay=0.9))
+    killed(distill.StudentRecipe, 5, lambda: broken.gpt(ema_decay=0.9))
     broken.gpt(ema_decay=0.9)
     assert broken.report("gpt")["resumes"] and broken.weights("gpt") == whole.weights("gpt")
     assert tensors(broken, "gpt") == tensors(whole, "gpt") and broken.losses("gpt") == whole.losses("gpt")
@@ -247,7 +247,7 @@ def test_a_killed_student_gpt_resumes_to_the_same_bits(tmp_path: Path, pointer: 
 
 def test_a_student_becomes_like_its_teacher(tmp_path: Path) -> None:
     student = Student(tmp_path)
-    student.gpt(steps=60)
+    student.gpt(steps=30, weights={"logits_weight": 30})  # the tests' tokens are random, and teach something else
     rows = [row for row in student.losses("gpt") if row["split"] == "train"]
     for loss in ("logits", "hidden", "attention"):
         assert rows[-1][loss] < 0.8 * rows[0][loss], loss
@@ -286,8 +286,8 @@ def test_a_killed_student_sovits_resumes_to_the_same_bits_and_is_finished_on_rec
     broken.sovits(decoder=decoder)
     for name in ("sovits.safetensors", "discriminator.safetensors"):
         assert (broken.folder / "distilled" / name).read_bytes() == (whole.folder / "distilled" / name).read_bytes()
-    rows = (whole.folder / "distilled" / "sovits.history.jsonl").read_text().splitlines()
-    assert "loss_fm" not in rows[0] and "loss_stft" in rows[0] and any("loss_fm" in row for row in rows)
+    rows = [row for row in read_jsonl(whole.folder / "distilled" / "sovits.history.jsonl") if "loss_mel" in row]
+    assert ["loss_fm" in row for row in rows] == [False, False, True, True] and "loss_stft" in rows[0]
     whole.gpt(steps=1)
     broken.gpt(steps=1)
     whole.joint()

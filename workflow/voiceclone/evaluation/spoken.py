@@ -165,13 +165,13 @@ def speak_for_student(
         rows.append(row | {"reason": left_out(record, settings)})
         progress.update()
     kept = [row for row in rows if not row["reason"]]
+    cache.prune({str(row["utterance"]) for row in rows if row["path"]})
+    write_tsv(cache.folder / "manifest.tsv", COLUMNS, rows)
     if rows and not kept:
         raise DataError(
             f"{label}: none of {len(rows)} sentences was let through; the first: {rows[0]['reason']}",
-            "raise student.speech.max_error_rate, or take a better teacher",
+            "see spoken/manifest.tsv; raise student.speech.max_error_rate, or take a better teacher",
         )
-    cache.prune({str(row["utterance"]) for row in rows if row["path"]})
-    write_tsv(cache.folder / "manifest.tsv", COLUMNS, rows)
     for file in SAME:
         if (teacher / file).is_file():  # copies: a linked output of a stage would be as old as the teacher's
             with atomic_path(output / file) as temporary:

@@ -95,7 +95,7 @@ def test_a_pass_that_nobody_observes_forms_no_attention(monkeypatch: pytest.Monk
 
 def test_sizes_of_students_of_public_and_own_networks() -> None:
     public, mapped = distill.student_gpt(GPTConfig(), StudentGPTSettings())
-    assert (public.layers, public.dim, public.heads, public.codes) == (6, 288, 6, 1024)
+    assert (public.layers, public.dim, public.heads, public.codes) == (6, 240, 5, 1024)
     assert mapped == [4, 8, 12, 16, 20, 24] and not public.pointer_layer
     base = GPTConfig(codes=512, dim=288, layers=6, heads=6, pointer_layer=4)
     own, mapped = distill.student_gpt(base, StudentGPTSettings(layers=3, width=192, heads=4))

@@ -79,7 +79,7 @@ def write_student(folder: Path, gpt: TextToSemantic, sovits: SoVITS) -> None:
         tensor.data.copy_(tensor.half().float())
     write_bundle(folder, "int8", own_gpt, own)
     for name, model in voice_graphs(own, OPSET, "int8").items():
-        onnx.save(model, folder / name)
+        onnx.save(model, folder / f"{name}.onnx")
 
 
 def greedy_tokens(gpt: TextToSemantic) -> list[int]:

@@ -22,12 +22,12 @@ class StudentGPTSettings(Block):
 
     layers: int = Field(6, ge=1, le=48, description="Layers; at most the teacher's.")
     width: int = Field(
-        288,
+        240,
         ge=0,
         le=2048,
         description="Width of the hidden states, even; 0, or more than the teacher's: the teacher's.",
     )
-    heads: int = Field(6, ge=0, le=64, description="Attention heads, which divide the width; 0: the teacher's.")
+    heads: int = Field(5, ge=0, le=64, description="Attention heads, which divide the width; 0: the teacher's.")
     feed_forward: int = Field(0, ge=0, le=8192, description="Inner width of the layers; 0: four times the width.")
     layer_map: tuple[int, ...] = Field(
         (),
@@ -66,7 +66,7 @@ class StudentSoVITSSettings(Block):
         96, ge=0, le=512, description="Channels of the latent; 0, here and below: the teacher's."
     )
     hidden_channels: int = Field(96, ge=0, le=512, description="Width of text encoder, prior and flow.")
-    filter_channels: int = Field(256, ge=0, le=2048, description="Inner width of the encoders' layers.")
+    filter_channels: int = Field(192, ge=0, le=2048, description="Inner width of the encoders' layers.")
     layers: int = Field(4, ge=0, le=12, description="Layers of the text encoder; those of the tokens are half as many.")
     gin_channels: int = Field(128, ge=0, le=2048, description="Channels of the style.")
     style_hidden: int = Field(64, ge=0, le=512, description="Inner width of the style encoder.")
@@ -74,9 +74,9 @@ class StudentSoVITSSettings(Block):
     mrte_heads: int = Field(2, ge=0, le=16, description="Its heads.")
     posterior_layers: int = Field(6, ge=0, le=32, description="Layers of the posterior, which speech does not need.")
     flow_layers: int = Field(2, ge=0, le=8, description="Layers of each coupling of the flow.")
-    flow_couplings: int = Field(4, ge=0, le=8, description="Couplings of the flow.")
-    trunk_width: int = Field(192, ge=0, le=1024, description="source_filter: width of the trunk.")
-    trunk_hidden: int = Field(576, ge=0, le=4096, description="source_filter: inner width of its blocks.")
+    flow_couplings: int = Field(3, ge=0, le=8, description="Couplings of the flow.")
+    trunk_width: int = Field(160, ge=0, le=1024, description="source_filter: width of the trunk.")
+    trunk_hidden: int = Field(480, ge=0, le=4096, description="source_filter: inner width of its blocks.")
     trunk_blocks: int = Field(6, ge=0, le=24, description="source_filter: its blocks.")
     decoder_channels: int = Field(128, ge=0, le=1024, description="hifigan: width before the first upsampling.")
 

@@ -74,9 +74,9 @@ class StudentSoVITSSettings(Block):
     mrte_heads: int = Field(2, ge=0, le=16, description="Its heads.")
     posterior_layers: int = Field(6, ge=0, le=32, description="Layers of the posterior, which speech does not need.")
     flow_layers: int = Field(2, ge=0, le=8, description="Layers of each coupling of the flow.")
-    flow_couplings: int = Field(3, ge=0, le=8, description="Couplings of the flow.")
-    trunk_width: int = Field(160, ge=0, le=1024, description="source_filter: width of the trunk.")
-    trunk_hidden: int = Field(480, ge=0, le=4096, description="source_filter: inner width of its blocks.")
+    flow_couplings: int = Field(2, ge=0, le=8, description="Couplings of the flow.")
+    trunk_width: int = Field(144, ge=0, le=1024, description="source_filter: width of the trunk.")
+    trunk_hidden: int = Field(432, ge=0, le=4096, description="source_filter: inner width of its blocks.")
     trunk_blocks: int = Field(6, ge=0, le=24, description="source_filter: its blocks.")
     decoder_channels: int = Field(128, ge=0, le=1024, description="hifigan: width before the first upsampling.")
 

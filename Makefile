@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(LOCK_HASH)
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg demo test test-slow test-kill benchmark benchmark-peers bench-voice base-gates lint format generate preflight lock clean-venv
+.PHONY: help setup ffmpeg demo test test-slow test-kill benchmark benchmark-peers bench-voice base-gates student lint format generate preflight lock clean-venv
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ ffmpeg:
 demo: ffmpeg setup ## make the demo speaker and run the whole workflow for it (under 20 minutes on 2 cores)
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --config preset=demo -- demo_speaker
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --config preset=demo
+
+student: ffmpeg setup ## a small, fast student of a voice: make student NAME=anna
+	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules -- $(NAME)-student
 
 test: ffmpeg setup ## all tests that every change must pass, two at a time (under 40 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

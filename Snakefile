@@ -17,7 +17,7 @@ include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:
-    speaker=alternatives([*SPEAKERS, *GATHERED]),
+    speaker=alternatives([*SPEAKERS, *GATHERED, *STUDENTS]),
     target=alternatives(EVALUATED),
     asset=alternatives(ASSETS),
     teacher=alternatives(list(TEACHERS)),
@@ -54,6 +54,7 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/align.smk"
 include: "workflow/rules/train_sovits.smk"
 include: "workflow/rules/train_gpt.smk"
+include: "workflow/rules/student.smk"
 include: "workflow/rules/select.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/evaluate.smk"

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from tests.support.report_fixture import NASTY, TARGETS, build, make_results
 
+from voiceclone.evaluation.paired import averaged
 from voiceclone.evaluation.select import Candidate, Choice, grid
-from voiceclone.files import read_json, read_tsv, write_json
+from voiceclone.files import read_json, read_tsv, write_json, write_tsv
 from voiceclone.report.charts import histogram, line_chart, spectrogram_png, thin, ticks
 from voiceclone.report.collect import collect_report
-from voiceclone.report.material import chosen_items, kept_and_dropped, seconds_by_fate, text_latency
+from voiceclone.report.material import beside_teacher, chosen_items, kept_and_dropped, seconds_by_fate, text_latency
 from voiceclone.report.page import trained_from_scratch
 from voiceclone.report.words import duration, plain_words
 
@@ -111,6 +112,27 @@ def test_the_release_before_stands_in_the_table_and_costs_are_told(tmp_path: Pat
     cells = "".join(f'<td class="n">{value}</td>' for value in ("12.2", "3.0", "15.2"))
     assert cells == "".join(re.findall(r"(?:Speaking|Recogniser|Sum)</th>(<td.*?</td>)</tr>", html))
     assert "3 of 9 sentences were in the cache of texts" in html and ">GPU</th>" in html and "432" in html
+
+
+def test_a_student_stands_beside_its_teacher_sentence_by_sentence(voice: Path, tmp_path: Path) -> None:
+    student = tmp_path / "results" / "anna-student"
+    shutil.copytree(voice, student)
+    shutil.copy(voice.parent / "config.json", student.parent)
+    folder = student / "eval" / "onnx-fp32"
+    rows = read_tsv(folder / "metrics.tsv")
+    slower = [row | {"rtf": str(2 * float(row["rtf"])) if row["rtf"] else ""} for row in rows]
+    write_tsv(folder / "metrics.tsv", list(rows[0]), slower)
+    (table,) = beside_teacher(student, voice, ["recordings", "onnx-fp32"]).values()
+    assert [row["target"] for row in table["rows"]] == ["teacher", "student"]
+    titles = [column.name for column in table["columns"]]
+    differences = {
+        name: cell and cell["difference"] for name, cell in zip(titles, table["rows"][1]["cells"], strict=True)
+    }
+    usual = float(np.median([row["rtf"] for row in averaged(rows) if row["rtf"]]))
+    assert differences["rtf"]["value"] == pytest.approx(usual, rel=1e-3) and differences["rtf"]["verdict"] == "worse"
+    assert differences["distillmos"]["value"] == 0 and "similarity_campplus" not in titles
+    page = build(student, teacher=voice)
+    assert "Teacher and student: onnx-fp32" in page and "Teacher and student" not in build(student)
 
 
 def test_report_without_held_out_sentences(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ def make_results(results: Path, speech: Path | None = None, heldout: int = 1, pr
     return results
 
 
-def build(results: Path, targets: Sequence[str] = TARGETS, **settings: object) -> str:
+def build(results: Path, targets: Sequence[str] = TARGETS, teacher: Path | None = None, **settings: object) -> str:
     """Make the page of a voice of :func:`make_results` and return it."""
     root = results.parent
     assets = sorted((root.parent / "resources" / "models").glob("*/asset.json"))
@@ -401,5 +401,6 @@ def build(results: Path, targets: Sequence[str] = TARGETS, **settings: object) -
         assets,
         ReportSettings.model_validate(settings),
         Path(__file__).parents[2],
+        teacher,
     )
     return (results / "report.html").read_text(encoding="utf-8")

@@ -89,6 +89,18 @@ def test_no_speaker_says_where_to_put_one(new_project) -> None:
     assert "resources/speakers" in done.stderr
 
 
+def test_a_student_is_planned_where_it_is_asked_for_and_learns_from_its_teacher(new_project) -> None:
+    project = new_project("student")
+    speaker(project, "anna")
+    assert "anna-student" not in project.run("-n").stdout
+    jobs = {part.split(":")[0]: part for part in project.run("-n", "anna-student").stdout.split("\nrule ")}
+    assert "results/anna/models/gpt.safetensors" in jobs["distill_gpt"]
+    assert "results/anna-student/trained/sovits.safetensors" in jobs["joint_finetune"]
+    assert "results/anna/eval/onnx-int8/summary.json" in jobs["report"]  # beside which it stands
+    assert "results/anna-student/takes.tsv" in jobs["distill_texts"].split("output:")[1]
+    assert "results/anna-student" not in jobs["train_gpt"] + jobs["takes"] + jobs["fit_tokenizer"]
+
+
 def test_an_encoder_is_exported_once_for_all_voices(new_project, asset) -> None:
     asset("campplus")
     project = new_project("encoders")

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
 from voiceclone.assets.fetch import forget_replaced
-from voiceclone.config.load import VOICE_FILE, resolve, resolve_voice
+from voiceclone.config.load import VOICE_FILE, resolve, resolve_student, resolve_voice
 from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import is_file
 from voiceclone.corpus.corrections import record_cuts
@@ -68,6 +68,15 @@ def own_configs():
     return {name: or_stop(resolve_voice, config, presets, path) for name, path in files.items() if path.is_file()}
 
 
+def student_configs():
+    """Configurations of the students: what a student changes, over its teacher's configuration."""
+    presets, folder = Path(workflow.basedir) / "config" / "presets", Path(CONFIG.speakers_dir)
+    own = {name: folder / teacher / VOICE_FILE for name, teacher in STUDENTS.items()}
+    files = {path if path.is_file() else None for path in own.values()}  # most share one
+    found = {path: or_stop(resolve_student, config, presets, path) for path in files}
+    return {name: found[path if path.is_file() else None] for name, path in own.items()}
+
+
 def measured(configuration):
     """What is measured under a configuration: the baselines and its targets."""
     return [*BASELINES, *configuration.evaluate.also, *configuration.export.targets]
@@ -101,7 +110,9 @@ REGISTRY = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.ya
 ASSETS = REGISTRY.names()
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
-VOICES = own_configs()
+# A student is made where it is asked for; a speaker of that name has a voice of its own.
+STUDENTS = {f"{name}-student": name for name in SPEAKERS if f"{name}-student" not in SPEAKERS}
+VOICES = own_configs() | student_configs()
 EVALUATED = list(dict.fromkeys(name for one in [CONFIG, *VOICES.values()] for name in measured(one)))
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
 
@@ -175,10 +186,71 @@ def teacher_inputs(wildcards):
     """A teacher's model, its text lists, and the sentences that it must not speak."""
     teacher = TEACHERS[wildcards.teacher]
     texts = [name if is_file(name) else f"resources/models/{name}/asset.json" for name in teacher.texts]
-    never = [path.as_posix() for path in sorted(Path("resources/texts").glob("held-out-*.txt"))]
     spoken = [*sentences(wildcards), *selection_sentences(wildcards)]
-    held_out = [*spoken, *(path for path in never if path not in texts)]
+    held_out = [*spoken, *(path for path in held_out_texts() if path not in texts)]
     return {"voice": asset(teacher.model), "texts": texts, "held_out": held_out}
+
+
+def of_teacher(file):
+    """Input function: a file of a student's teacher."""
+    return lambda wildcards: f"results/{STUDENTS[wildcards.speaker]}/{file}"
+
+
+def heard(file):
+    """Input function: a table about recordings; a student has none of its own."""
+    return lambda wildcards: [] if wildcards.speaker in STUDENTS else [f"results/{wildcards.speaker}/{file}"]
+
+
+def evaluations_of_teacher(wildcards):
+    """What a student is held against: the figures of its teacher's bundles."""
+    teacher = STUDENTS.get(wildcards.speaker)
+    return [f"results/{teacher}/eval/{target}/summary.json" for target in compared_with_teacher(teacher)]
+
+
+def compared_with_teacher(teacher):
+    """Bundles that both a voice and its student have."""
+    own = VOICES.get(teacher, CONFIG).export.targets if teacher else []
+    return [target for target in own if target in VOICES[f"{teacher}-student"].export.targets]
+
+
+def own_corpus(wildcards):
+    """The corpus of the speaker's recordings; a student's own also has what its teacher spoke."""
+    return f"results/{STUDENTS.get(wildcards.speaker, wildcards.speaker)}/corpus/corpus.tsv"
+
+
+def student_texts(wildcards):
+    """Lists of sentences that a teacher speaks for its student."""
+    named = config_of_student(wildcards).student.speech.texts
+    for name in named:
+        if not Path(name).is_file():
+            raise WorkflowError(f"student.speech.texts: no file {name!r}; give paths as seen from {Path.cwd()}")
+    return list(named)
+
+
+def config_of_student(wildcards):
+    """The configuration of a teacher's student."""
+    return VOICES[f"{wildcards.voice}-student"]
+
+
+def student_lexicons(wildcards):
+    """The user's pronunciation tables for a teacher's student."""
+    return lexicons_of(config_of_student(wildcards))
+
+
+def student_assets(wildcards):
+    """Paths of the asset.json of what a teacher speaks and is heard with."""
+    return asset(*config_of_student(wildcards).assets("distill_texts"))
+
+
+def student_speech(wildcards):
+    """File of the settings of what a teacher speaks."""
+    values = json.loads(config_of_student(wildcards).settings("distill_texts"))
+    return HANDOVER.settings(f"distill_texts-{revision('distill_texts')}", values)
+
+
+def held_out_texts():
+    """Lists of sentences that no teacher speaks."""
+    return [path.as_posix() for path in sorted(Path("resources/texts").glob("held-out-*.txt"))]
 
 
 def corrections(wildcards):
@@ -355,7 +427,9 @@ def job_of(planned):
 
 def record_run():
     """At the start of a run: what is present and missing, the effective configuration, one line of history."""
-    or_stop(record_start, CONFIG, Path.cwd(), SPEAKERS, VOICES)
+    asked = [name for name in STUDENTS if any(job.wildcards.get("speaker") == name for job in workflow.dag.jobs)]
+    own = {name: one for name, one in VOICES.items() if name in [*SPEAKERS, *asked]}
+    or_stop(record_start, CONFIG, Path.cwd(), [*SPEAKERS, *asked], own)
     or_stop(record_graph, Path.cwd(), map(job_of, workflow.dag.jobs))
     record_times(Path.cwd(), files_of_rules())
 
@@ -364,7 +438,8 @@ def print_results():
     """At the end of a run: where the reports and samples lie."""
     HANDOVER.forget_others()
     record_times(Path.cwd(), files_of_rules())
-    print(results_summary(Path("results"), SPEAKERS))
+    students = [name for name in STUDENTS if Path("results", name, "report.html").is_file()]
+    print(results_summary(Path("results"), [*SPEAKERS, *students]))
 
 
 def print_how_to_continue():

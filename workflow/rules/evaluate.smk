@@ -1,7 +1,7 @@
 rule evaluate:
     """Measure one target on held-out and fixed sentences, and on the user's lists, which the settings name."""
     input:
-        corpus="results/{speaker}/corpus/corpus.tsv",
+        corpus=own_corpus,
         features="results/{speaker}/features/manifest.tsv",
         semantic="results/{speaker}/features/semantic.safetensors",
         gpt="results/{speaker}/models/gpt.safetensors",

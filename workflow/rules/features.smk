@@ -47,6 +47,8 @@ rule fit_tokenizer:
         "results/{speaker}/logs/fit_tokenizer.log",
     benchmark:
         "results/{speaker}/benchmarks/fit_tokenizer.tsv"
+    wildcard_constraints:
+        speaker=alternatives([*SPEAKERS, *GATHERED]),
     conda:
         "../../envs/voiceclone.yaml"
     threads: 2

@@ -2,16 +2,17 @@ rule report:
     """One self-contained page per speaker: what was heard, measured and made, and from what."""
     input:
         takes="results/{speaker}/takes.tsv",
-        rejected="results/{speaker}/rejected.tsv",
-        separated="results/{speaker}/separated/manifest.tsv",
-        clean="results/{speaker}/clean/manifest.tsv",
-        timeline="results/{speaker}/slices/timeline.tsv",
+        rejected=heard("rejected.tsv"),
+        separated=heard("separated/manifest.tsv"),
+        clean=heard("clean/manifest.tsv"),
+        timeline=heard("slices/timeline.tsv"),
         corpus="results/{speaker}/corpus/summary.json",
         history=expand("results/{{speaker}}/models/{kind}.history.jsonl", kind=["gpt", "sovits"]),
         suspects=expand("results/{{speaker}}/models/{kind}.suspects.tsv", kind=["gpt", "sovits"]),
         selection="results/{speaker}/selection/selection.json",
         bundles=parities,
         metrics=per_speaker("results/{speaker}/eval/{target}/summary.json"),
+        teacher=evaluations_of_teacher,
         settings=settings("report"),
     output:
         page=report(
@@ -37,11 +38,12 @@ rule report:
         results=subpath(output.page, parent=True),
         targets=evaluated,
         config=config_file,
+        teacher=lambda wildcards: [f"results/{name}" for name in [STUDENTS.get(wildcards.speaker)] if name],
         revision=revision("report"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/report.py --speaker {wildcards.speaker} --results {params.results}"
-        " --config {params.config} --targets {params.targets} --output {output.page} --provenance {output.provenance}"
+        " --config {params.config} --targets {params.targets} --teacher {params.teacher} --output {output.page} --provenance {output.provenance}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
@@ -76,7 +78,7 @@ rule evaluate_all:
         "results/report/index.csv",
 
 
-for name in untaken(SPEAKERS):
+for name in untaken([*SPEAKERS, *STUDENTS]):
 
     rule:
         name:

@@ -6,7 +6,7 @@ rule select:
         sovits="results/{speaker}/trained/sovits.safetensors",
         history=expand("results/{{speaker}}/trained/{kind}.history.jsonl", kind=["gpt", "sovits"]),
         suspects=expand("results/{{speaker}}/trained/{kind}.suspects.tsv", kind=["gpt", "sovits"]),
-        corpus="results/{speaker}/corpus/corpus.tsv",
+        corpus=own_corpus,
         features="results/{speaker}/features/manifest.tsv",
         semantic="results/{speaker}/features/semantic.safetensors",
         tokenizer="results/{speaker}/models/tokenizer.safetensors",

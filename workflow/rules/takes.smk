@@ -10,6 +10,8 @@ rule takes:
         "results/{speaker}/logs/takes.log",
     benchmark:
         "results/{speaker}/benchmarks/takes.tsv"
+    wildcard_constraints:
+        speaker=alternatives([*SPEAKERS, *GATHERED]),
     conda:
         "../../envs/voiceclone.yaml"
     threads: 2

@@ -17,6 +17,8 @@ rule train_gpt:
         "results/{speaker}/logs/train_gpt.log",
     benchmark:
         "results/{speaker}/benchmarks/train_gpt.tsv"
+    wildcard_constraints:
+        speaker=alternatives([*SPEAKERS, *GATHERED]),
     conda:
         "../../envs/voiceclone.yaml"
     threads: half_of_the_cores

@@ -20,6 +20,8 @@ rule train_sovits:
         "results/{speaker}/logs/train_sovits.log",
     benchmark:
         "results/{speaker}/benchmarks/train_sovits.tsv"
+    wildcard_constraints:
+        speaker=alternatives([*SPEAKERS, *GATHERED]),
     conda:
         "../../envs/voiceclone.yaml"
     threads: half_of_the_cores

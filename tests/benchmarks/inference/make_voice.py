@@ -1,7 +1,8 @@
 """Write a voice of the full public size with random weights: ``python make_voice.py FOLDER FORM ...``.
 
 FOLDER gets a bundle per FORM, ``public/`` with the same models as public files, and ``greedy.json``: the tokens that
-the modules in torch find most likely. Speed does not depend on what the weights are.
+the modules in torch find most likely. ``student`` is a form too: an int8 bundle of the student of this voice, of the
+default sizes, with the graphs that take new clips. Speed does not depend on what the weights are.
 """
 
 from __future__ import annotations
@@ -15,24 +16,27 @@ import onnx
 import torch
 from workload import CODES, PHONES, phones_and_tokens
 
+from voiceclone.export.encoder_graphs import voice_graphs
 from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.speaking.torch_backend import TorchBackend
+from voiceclone.stages.distill import StudentGPTSettings, StudentSoVITSSettings
+from voiceclone.training.distill import student_gpt, student_sovits
 
 GREEDY_TOKENS = 40
 OPSET = 17
 
 
-def calibration_sentences() -> list[dict[str, np.ndarray]]:
+def calibration_sentences(config: SoVITSConfig) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(1)
     return [
         {
             "codes": rng.integers(0, CODES, (1, 1, 50)),
             "phones": rng.integers(0, PHONES, (1, 30)),
-            "style": rng.standard_normal((1, 512, 1)).astype(np.float32),
-            "noise": rng.standard_normal((1, 192, 100)).astype(np.float32) / 2,
+            "style": rng.standard_normal((1, config.gin_channels, 1)).astype(np.float32),
+            "noise": rng.standard_normal((1, config.inter_channels, 100)).astype(np.float32) / 2,
         }
         for _ in range(2)
     ]
@@ -47,19 +51,35 @@ def write_public(folder: Path, gpt: TextToSemantic, sovits: SoVITS) -> None:
 def write_bundle(folder: Path, form: str, gpt: TextToSemantic, sovits: SoVITS) -> None:
     """What a backend needs of a bundle: the graphs and their sizes."""
     folder.mkdir()
-    calibration = Calibration(calibration_sentences(), folder.parent / "calibration")
+    calibration = Calibration(calibration_sentences(sovits.config), folder.parent / "calibration")
     for name, model in build_graphs(gpt, sovits, form, OPSET, calibration).items():
         onnx.save(model, folder / f"{name}.onnx")
-    config = gpt.config
+    config, sizes = gpt.config, sovits.config
     description = {
         "target": f"onnx-{form}",
         "half": form == "fp16",
         "end_token": config.codes,
-        "steps_per_frame": sovits.config.upsample_rates[0],
-        "vocoder": {"rates": sovits.config.upsample_rates, "dilations": sovits.config.resblock_dilations},
+        "steps_per_frame": sizes.upsample_rates[0],
+        "vocoder": {"rates": sizes.upsample_rates, "dilations": sizes.resblock_dilations},
+        "decoder": sizes.decoder,
+        "sample_rate": sizes.sample_rate,
+        "prior_channels": sizes.inter_channels,
+        "style_channels": sizes.gin_channels,
         "cache": {"layers": config.layers, "heads": config.heads, "head_width": config.dim // config.heads},
     }
     (folder / "bundle.json").write_text(json.dumps(description))
+
+
+def write_student(folder: Path, gpt: TextToSemantic, sovits: SoVITS) -> None:
+    """An int8 bundle of a student with random weights."""
+    own_gpt = TextToSemantic(student_gpt(gpt.config, StudentGPTSettings())[0]).eval()
+    own = SoVITS(student_sovits(sovits.config, StudentSoVITSSettings(), 192)).eval()
+    own.remove_weight_norm()
+    for tensor in [*own.ssl_proj.parameters(), *own.quantizer.buffers()]:  # as the public ones are
+        tensor.data.copy_(tensor.half().float())
+    write_bundle(folder, "int8", own_gpt, own)
+    for name, model in voice_graphs(own, OPSET, "int8").items():
+        onnx.save(model, folder / f"{name}.onnx")
 
 
 def greedy_tokens(gpt: TextToSemantic) -> list[int]:
@@ -80,7 +100,10 @@ def main(folder: Path, forms: list[str]) -> None:
     (folder / "greedy.json").write_text(json.dumps(greedy_tokens(gpt)))
     sovits.remove_weight_norm()
     for form in forms:
-        write_bundle(folder / form, form, gpt, sovits)
+        if form == "student":
+            write_student(folder / form, gpt, sovits)
+        else:
+            write_bundle(folder / form, form, gpt, sovits)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from workload import (
@@ -41,12 +42,13 @@ GREEDY = SpeechOptions(temperature=0.0, top_k=1, repetition_penalty=1.0).filled(
 class Speaker(Engine):
     """One sentence, again and again."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, description: dict[str, Any]) -> None:
         self.backend = backend
         self._phones, self._prompt, self._codes = phones_and_tokens()
         self._rng = np.random.default_rng(0)
-        self._style = self._rng.standard_normal((1, 512, 1)).astype(np.float32)
-        self._noise = self._rng.standard_normal((1, 192, 2 * NEW_TOKENS)).astype(np.float32) / 2
+        channels = description.get("style_channels", 512), description.get("prior_channels", 192)
+        self._style = self._rng.standard_normal((1, channels[0], 1)).astype(np.float32)
+        self._noise = self._rng.standard_normal((1, channels[1], 2 * NEW_TOKENS)).astype(np.float32) / 2
         self._latent: np.ndarray | None = None
 
     def generate(self) -> int:
@@ -82,12 +84,13 @@ class Speaker(Engine):
         return self.prefill, tokens, latent, vocoder
 
 
-def first_sound(backend: Backend) -> float:
+def first_sound(backend: Backend, description: dict[str, Any]) -> float:
     """Seconds from a sentence of about as many phones to the first sound of a stream; the reference is known."""
     phones, prompt, _ = phones_and_tokens()
-    style = np.random.default_rng(0).standard_normal((1, 512, 1)).astype(np.float32)
+    channels = description.get("style_channels", 512), description.get("prior_channels", 192)
+    style = np.random.default_rng(0).standard_normal((1, channels[0], 1)).astype(np.float32)
     synthesizer = Synthesizer(
-        backend, Reference(prompt, phones[:REFERENCE_PHONES], style), sample_rate=SECOND, prior_channels=192,
+        backend, Reference(prompt, phones[:REFERENCE_PHONES], style), sample_rate=SECOND, prior_channels=channels[1],
         end_token=CODES, language="en",
     )  # fmt: skip
 
@@ -115,12 +118,16 @@ def bytes_per_token(path: Path, sizes: dict[str, int], full: bool) -> float:
 
 def main(folder: Path, greedy: list[int], engine: str) -> None:
     description = read_json(folder / "bundle.json")
-    speaker, figures = measure(lambda: open_backend(folder, description, THREADS, engine=engine), Speaker, folder)
+    speaker, figures = measure(
+        lambda: open_backend(folder, description, THREADS, engine=engine),
+        lambda backend: Speaker(backend, description),
+        folder,
+    )
     latent, vocoder = figures["decoder_stages_s"]
     pairs = zip(speaker.draw(len(greedy), GREEDY), greedy, strict=True)
     report(
         **figures,
-        first_sound_s=first_sound(speaker.backend),
+        first_sound_s=first_sound(speaker.backend, description),
         latent_rtf=latent / SECONDS,
         vocoder_rtf=vocoder / SECONDS,
         bytes_per_token=bytes_per_token(

@@ -8,6 +8,12 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from voiceclone.files import canonical_json
 from voiceclone.stages import STAGES
+from voiceclone.stages.distill import (
+    DistillGPTSettings,
+    DistillSoVITSSettings,
+    JointFinetuneSettings,
+    StudentSettings,
+)
 from voiceclone.stages.features import SPEAKER_ENCODER
 from voiceclone.stages.settings import Block, RuntimeSettings
 from voiceclone.stages.teacher_speech import TeacherSettings
@@ -69,6 +75,7 @@ class Config(Blocks, Shared):
     teachers: tuple[TeacherSettings, ...] = Field(
         (), description="Packaged voices that speak texts as many people, to train on: see section Teachers."
     )
+    student: StudentSettings = Field(StudentSettings(), description="Small students of voices: NAME-student of NAME.")
     runtime: RuntimeSettings = Field(
         RuntimeSettings(), description="How and where stages run; a change never makes a result out of date."
     )
@@ -97,8 +104,14 @@ class Config(Blocks, Shared):
 
     def settings(self, stage: str) -> str:
         """Canonical JSON of what changes the results of a stage: a parameter of its rule."""
-        block = STAGES[stage].block
-        values = getattr(self, block).model_dump(mode="json") if block else {}
+        student, block = self.student, STAGES[stage].block
+        of_students: dict[str, Block] = {
+            "distill_texts": student.speech,
+            "distill_gpt": DistillGPTSettings(training=self.gpt, student=student.gpt),
+            "distill_sovits": DistillSoVITSSettings(training=self.sovits, student=student.sovits),
+            "joint_finetune": JointFinetuneSettings(training=self.sovits, student=student.sovits, joint=student.joint),
+        }
+        values = (getattr(self, block) if block else of_students.get(stage, Block())).model_dump(mode="json")
         if stage == "transcribe" and self.language != "auto":
             values["languages"] = [self.language]
         return canonical_json(values)

@@ -113,6 +113,21 @@ def resolve_voice(raw: Mapping[str, Any], presets_dir: Path, file: Path) -> Conf
         raise ConfigError(f"{file}, over the common configuration: {error.message}", error.hint) from error
 
 
+def resolve_student(raw: Mapping[str, Any], presets_dir: Path, file: Path | None) -> Config:
+    """The configuration of a voice's student: ``student.yaml`` beside the presets' folder, over the voice's own.
+
+    Args:
+        raw: the common configuration.
+        presets_dir: folder of the presets.
+        file: the voice's ``voice.yaml``; None: it has none.
+
+    Raises:
+        ConfigError: see :func:`resolve`.
+    """
+    own = merged(raw, read_yaml(file) if file else {})
+    return resolve(merged(own, read_yaml(Path(presets_dir).parent / "student.yaml")), presets_dir)
+
+
 def _seeded(values: dict[str, Any]) -> dict[str, Any]:
     """The common seed written into each block that has one and was given none."""
     seed = values.get("seed")

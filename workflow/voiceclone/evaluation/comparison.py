@@ -6,7 +6,7 @@ Differences are taken sentence by sentence, so that what makes a sentence long o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -186,32 +186,49 @@ COLUMNS = (
 )
 
 
-def compared_targets(summaries: Mapping[str, Any]) -> list[str]:
+#: The same beside a teacher, whose speaker is the student's: how like the speaker both are, over the speaker's own.
+BESIDE_TEACHER = tuple(
+    replace(column, name="similarity_relative") if column.name == "similarity_campplus" else column
+    for column in COLUMNS
+)
+
+
+def compared_targets(summaries: Mapping[str, Any], first: str = TRAINED) -> list[str]:
     """Targets that speak text, the trained model first."""
     speaking = [target for target in summaries if target not in WITHOUT_TEXT]
-    return sorted(speaking, key=lambda target: target != TRAINED)
+    return sorted(speaking, key=lambda target: target != first)
 
 
-def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def comparison(
+    summaries: Mapping[str, Mapping[str, Any]],
+    tables: Mapping[str, Sequence[Row]],
+    first: str = TRAINED,
+    shown: Sequence[Column] = COLUMNS,
+) -> dict[str, Any]:
     """The table over all sentences.
 
     Args:
         summaries: ``summary.json`` by target.
         tables: rows of ``metrics.tsv`` by target.
+        first: target that the others are held against.
+        shown: columns.
 
     Returns:
         ``columns`` that have a value, ``groups`` of them with their sizes, titles of ``memory``, ``missing`` titles of
         columns that have none, and ``rows``: ``target``, ``sentences``, ``engine``, ``memory`` in ``mb`` with its
         ``share`` of the trained model's, ``cells``.
     """
-    targets = compared_targets(summaries)
+    targets = compared_targets(summaries, first)
     spoken = {target: averaged(tables[target]) for target in targets}
-    baseline = {row["item"]: row for row in spoken.get(TRAINED, ())}
-    figures = {target: _figures(summaries[target], spoken[target], baseline, target) for target in targets}
-    columns = [column for column in COLUMNS if any(figures[target][column.name] for target in targets)]
+    baseline = {row["item"]: row for row in spoken.get(first, ())}
+    figures = {
+        target: _figures(summaries[target], spoken[target], {} if target == first else baseline, shown)
+        for target in targets
+    }
+    columns = [column for column in shown if any(figures[target][column.name] for target in targets)]
     if {"wer", "cer"} <= {column.name for column in columns}:
         columns = [column for column in columns if column.name != "cer"]  # shown beside the other
-    trained = summaries.get(TRAINED, {})
+    trained = summaries.get(first, {})
     memory = [entry for entry in MEMORY if any(summaries[target].get(entry[0]) for target in targets)]
     rows = [
         {
@@ -226,7 +243,7 @@ def comparison(summaries: Mapping[str, Mapping[str, Any]], tables: Mapping[str, 
         }
         for target in targets
     ]
-    missing = [column.title.split(",")[0] for column in COLUMNS if column not in columns and column.name not in RATES]
+    missing = [column.title.split(",")[0] for column in shown if column not in columns and column.name not in RATES]
     groups = [(group, len(list(members))) for group, members in groupby(columns, key=lambda column: column.group)]
     titles = [title for _, title, _ in memory]
     return {"columns": columns, "groups": groups, "memory": titles, "missing": missing, "rows": rows}
@@ -238,14 +255,14 @@ def _share(summary: Mapping[str, Any], trained: Mapping[str, Any], name: str) ->
 
 
 def _figures(
-    summary: Mapping[str, Any], table: Table, baseline: Mapping[str, Mapping[str, Any]], target: str
+    summary: Mapping[str, Any], table: Table, baseline: Mapping[str, Mapping[str, Any]], shown: Sequence[Column]
 ) -> dict[str, dict[str, Any] | None]:
-    """Per column the estimate with its interval, the note beside it, and the difference to the trained model."""
+    """Per column the estimate with its interval, the note beside it, and the difference to the baseline's rows."""
     settings = summary.get("settings", {})
     bootstrap = (settings.get("bootstrap", 2000), settings.get("seed", 0))
-    pairs = [] if target == TRAINED else [(row, baseline[row["item"]]) for row in table if row["item"] in baseline]
+    pairs = [(row, baseline[row["item"]]) for row in table if row["item"] in baseline]
     found: dict[str, dict[str, Any] | None] = {}
-    for column in COLUMNS:
+    for column in shown:
         estimate = summary.get(column.name) if column.name in RATES else summary["metrics"].get(column.name)
         found[column.name] = estimate and {
             "estimate": estimate,

@@ -11,9 +11,9 @@ generation with a KV cache (:meth:`TextToSemantic.forward_cached`). ``text_to_se
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -125,12 +125,22 @@ class SelfAttention(nn.Module):
             Output (B, Q, dim) and keys and values (2, B, heads, S + Q, head_dim).
         """
         batch, count, dim = x.shape
-        joint = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = joint.view(batch, count, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = self._split(x)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
         mixed = attend(query, key, value, allowed, self.dropout if self.training else 0.0)
         return self.out_proj(mixed.transpose(1, 2).reshape(batch, count, dim)), torch.stack([key, value])
+
+    def weights(self, x: Tensor, allowed: Tensor) -> Tensor:
+        """Attention weights float32 (B, heads, Q, Q) of :meth:`forward` without a past, which never forms them."""
+        query, key, _ = self._split(x)
+        scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
+        return scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values (B, heads, Q, head_dim) of (B, Q, dim)."""
+        joint = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        return joint.view(*x.shape[:2], 3, self.heads, x.shape[2] // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class Layer(nn.Module):
@@ -195,6 +205,24 @@ class Pointer(nn.Module):
         return query @ self.key(phones).transpose(1, 2)
 
 
+class Observed(NamedTuple):
+    """A teacher-forced pass and what happened in some of its layers.
+
+    Attributes:
+        logits: see :meth:`TextToSemantic.forward`.
+        scores: of the pointer, see :meth:`TextToSemantic.forward_aligned`; None without a pointer.
+        hidden: after each of the layers (B, X + Y, dim).
+        attention: weights in each of them, float32 (B, heads, X + Y, X + Y).
+        real: bool (B, X + Y), False for padding.
+    """
+
+    logits: Tensor
+    scores: Tensor | None
+    hidden: list[Tensor]
+    attention: list[Tensor]
+    real: Tensor
+
+
 class TextToSemantic(nn.Module):
     """Predicts semantic tokens from phones, BERT features and the tokens so far."""
 
@@ -247,9 +275,44 @@ class TextToSemantic(nn.Module):
         middle, _ = self.h(hidden, allowed, last=self.config.pointer_layer)
         hidden, _ = self.h(middle, allowed, first=self.config.pointer_layer)
         width = phones.shape[1]
-        scores = self.pointer(_before_tokens(middle, phone_lengths, width)[:, :-1], middle[:, :width])
-        scores = scores.masked_fill(~length_mask(phone_lengths, width)[:, None], -torch.inf)
+        scores = self._point(middle, phone_lengths, width)
         return self.ar_predict_layer(_before_tokens(hidden, phone_lengths, width)), scores
+
+    def _point(self, middle: Tensor, phone_lengths: Tensor, width: int) -> Tensor:
+        """Scores of the pointer by the hidden states (B, X + Y, dim) that it reads; X is ``width``."""
+        scores: Tensor = self.pointer(_before_tokens(middle, phone_lengths, width)[:, :-1], middle[:, :width])
+        return scores.masked_fill(~length_mask(phone_lengths, width)[:, None], -torch.inf)
+
+    def observe(
+        self,
+        layers: Collection[int],
+        phones: Tensor,
+        phone_lengths: Tensor,
+        tokens: Tensor,
+        token_lengths: Tensor,
+        bert: Tensor | None = None,
+    ) -> Observed:
+        """The pass of :meth:`forward` or :meth:`forward_aligned`, bit for bit, with what some layers did.
+
+        Attention weights are computed beside the pass, from the states that go into a layer, so that a pass that
+        nobody observes costs what it did.
+
+        Args:
+            layers: counted from 1; the other arguments as of :meth:`forward`.
+        """
+        x, allowed = self._teach(phones, phone_lengths, tokens, token_lengths, bert)
+        width, scores = phones.shape[1], None
+        hidden, attention = [], []
+        for index, layer in enumerate(self.h.layers, start=1):
+            if index in layers:
+                attention.append(layer.self_attn.weights(x, allowed))  # type: ignore[union-attr,operator]
+            x, _ = layer(x, allowed)
+            if index in layers:
+                hidden.append(x)
+            if index == self.config.pointer_layer:
+                scores = self._point(x, phone_lengths, width)
+        real = torch.cat([length_mask(phone_lengths, width), length_mask(token_lengths, tokens.shape[1])], dim=1)
+        return Observed(self.ar_predict_layer(_before_tokens(x, phone_lengths, width)), scores, hidden, attention, real)
 
     def hidden_after(
         self,

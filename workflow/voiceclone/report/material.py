@@ -13,7 +13,14 @@ import numpy as np
 import soundfile
 from markupsafe import Markup
 
-from voiceclone.evaluation.comparison import PREVIOUS, compared_targets, unseen
+from voiceclone.evaluation.comparison import (
+    BESIDE_TEACHER,
+    PREVIOUS,
+    WITHOUT_TEXT,
+    compared_targets,
+    comparison,
+    unseen,
+)
 from voiceclone.evaluation.metrics import METRICS
 from voiceclone.evaluation.metrics import PARTS as COSTS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
@@ -337,6 +344,26 @@ def previous_release(folder: Path) -> tuple[dict[str, Any], dict[str, list[Row]]
         if (summary := read_json(path)).get("source") != now:
             return {PREVIOUS: summary}, {PREVIOUS: optional_table(path.with_name("metrics.tsv"))}
     return {}, {}
+
+
+def beside_teacher(results: Path, teacher: Path, targets: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By target that was measured of both, the table of a teacher and its student, sentence by sentence.
+
+    Args:
+        results: of the student.
+        teacher: results of the teacher.
+        targets: that the student was evaluated on.
+    """
+    found = {}
+    for target in targets:
+        places = {"teacher": teacher / "eval" / target, "student": results / "eval" / target}
+        if target in WITHOUT_TEXT or not all((place / "summary.json").is_file() for place in places.values()):
+            continue
+        summaries = {name: read_json(place / "summary.json") for name, place in places.items()}
+        if not any("not_measured" in summary for summary in summaries.values()):
+            tables = {name: read_tsv(place / "metrics.tsv") for name, place in places.items()}
+            found[target] = comparison(summaries, tables, "teacher", BESIDE_TEACHER)
+    return found
 
 
 def costs(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.provenance import collect_provenance
 from voiceclone.report.cards import write_cards
 from voiceclone.report.material import (
+    beside_teacher,
     bundle_rows,
     corpus_figures,
     costs,
@@ -91,7 +92,9 @@ def trained_from_scratch(config: Mapping[str, Any]) -> bool:
     return "" in bases if bases else config.get("preset") in SMALL_PRESETS
 
 
-def report_values(results: Path, provenance: Mapping[str, Any], settings: ReportSettings) -> dict[str, Any]:
+def report_values(
+    results: Path, provenance: Mapping[str, Any], settings: ReportSettings, teacher: Path | None = None
+) -> dict[str, Any]:
     """Everything the template shows."""
     corpus, dropped = kept_and_dropped(results)
     takes = take_rows(results, timelines(results, corpus, dropped))
@@ -125,6 +128,8 @@ def report_values(results: Path, provenance: Mapping[str, Any], settings: Report
         "fixed": metric_rows({t: s for t, s in summaries.items() if "fixed" in s["by_kind"]}, "fixed"),
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
         "comparison": comparison(summaries | before, tables | table_before),
+        "teacher": teacher.name if teacher else "",
+        "beside_teacher": beside_teacher(results, teacher, list(summaries)) if teacher else {},
         "costs": costs(summaries),
         "trained_target": TRAINED,
         "trade_offs": trade_offs(summaries),
@@ -172,6 +177,7 @@ def build_report(
     asset_files: Sequence[Path],
     settings: ReportSettings,
     repository: Path,
+    teacher: Path | None = None,
 ) -> None:
     """Write the report of the voice in ``results`` and its ``provenance.json``.
 
@@ -184,6 +190,7 @@ def build_report(
         asset_files: ``asset.json`` of the pretrained models.
         settings: contents and size.
         repository: checkout of the code.
+        teacher: results of the voice that a student learnt from, which it is held against.
     """
     config = read_json(config_file)
     provenance = collect_provenance(results, targets, config, asset_files, repository)
@@ -191,7 +198,7 @@ def build_report(
         key: value for key, value in corpus_figures(kept_and_dropped(results)[0]).items() if key != "histogram"
     }
     provenance["from_scratch"] = trained_from_scratch(config)
-    html = page("report.html", **report_values(results, provenance, settings))
+    html = page("report.html", **report_values(results, provenance, settings, teacher))
     write_json(provenance_file, provenance)
     write_text(output, html)
     write_cards(results, provenance)

@@ -32,6 +32,9 @@ TRAININGS = {
 LABELS = {
     "cross_entropy": "Cross-entropy per token",
     "top3_accuracy": "Top-3 accuracy",
+    "logits": "Divergence from the teacher's next token",
+    "hidden": "Difference of hidden states from the teacher's",
+    "attention": "Divergence from the teacher's attention",
     "mel_l1": "Mel distance (L1)",
     "loss_mel": "Mel loss",
     "loss_kl": "KL loss",

@@ -33,6 +33,7 @@ from voiceclone.sound.io import Waveform, resample
 from voiceclone.sound.spectra import magnitudes
 from voiceclone.speaking.encoders import Encoders
 from voiceclone.speaking.splitting import CLAUSE_MARKS
+from voiceclone.stages.distill import SPOKEN
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon
 
@@ -153,6 +154,7 @@ def choose_reference(features_dir: Path) -> Row:
         DataError: no training utterance at all.
     """
     rows = [row for row in read_tsv(features_dir / "manifest.tsv") if row["split"] == "train"]
+    rows = [row for row in rows if row.get("source") != SPOKEN]
     if not rows:
         raise DataError(f"{features_dir}/manifest.tsv: no training utterance to take as reference")
     speaker = open_store(features_dir / "speaker.safetensors")

@@ -13,8 +13,8 @@ from voiceclone.stage import Stage
 # In the order of the workflow, in which the manual lists their blocks; modules that are not named here come last.
 ORDER = (
     "takes", "separate", "clean", "slice", "transcribe", "corpus", "gather", "features", "fit_tokenizer", "align",
-    "train_gpt", "train_sovits", "select", "base_gates", "export", "evaluate", "report", "fetch_asset", "demo_speaker",
-    "teacher_speech",
+    "train_gpt", "train_sovits", "distill", "select", "base_gates", "export", "evaluate", "report", "fetch_asset",
+    "demo_speaker", "teacher_speech",
 )  # fmt: skip
 _MODULES = dict.fromkeys([*ORDER, *(module.name for module in iter_modules(__path__))])
 

@@ -61,6 +61,8 @@ from voiceclone.training.step import Metrics, MicroBatch, OptimizerStep, StepRes
 
 log = logging.getLogger(__name__)
 BERT_SIZE = 1024
+#: Losses by name, each a mean over predicted tokens, and their weights.
+Lessons = dict[str, tuple[Tensor, float]]
 
 
 class GPTData:
@@ -237,13 +239,17 @@ class GPTRecipe:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        parameters = self._trained()
         if settings.optimizer == "scaled_adam":
             return ScaledAdam(parameters, lr=settings.learning_rate, betas=BETAS)
         return torch.optim.AdamW(
             parameters, lr=settings.learning_rate, betas=BETAS, weight_decay=settings.weight_decay,
             fused=self.optimizer_step.fused or None,
         )  # fmt: skip
+
+    def _trained(self) -> list[nn.Parameter]:
+        """What the optimiser updates."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def train_step(self, step: int) -> StepResult:
         """See :class:`voiceclone.training.loop.Recipe`."""
@@ -275,29 +281,42 @@ class GPTRecipe:
         """Partner, or -1, and utterance of some items of a step."""
         return list(zip(self.order.partners(step), self.order.batch(step), strict=True))[rows]
 
+    @staticmethod
+    def _inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the network reads of a batch."""
+        inputs = {name: item for name, item in batch.items() if name not in ("aligned", "inputs")}
+        return inputs | {"tokens": batch.get("inputs", batch["tokens"])}
+
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Logits and, with an alignment, the pointer's scores of a batch."""
-        inputs = {name: item for name, item in batch.items() if name not in ("aligned", "inputs")}
-        inputs["tokens"] = batch.get("inputs", batch["tokens"])
+        inputs = self._inputs(batch)
         with self.optimizer_step.precision.autocast():
             if "aligned" in batch:
                 return self.model.forward_aligned(**inputs)
             return self.model(**inputs), None
+
+    def _taught(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None, Lessons]:
+        """:meth:`_forward` in training, with what else is learnt from the batch: nothing here."""
+        return *self._forward(batch), {}
 
     def _pass(self, step: int, micro: MicroBatch) -> Metrics:
         """Forward and backward pass of a micro-batch."""
         batch = self.loader.get((step, micro), self.optimizer_step.to_prefetch(self.order, step, micro))
         seed_step(self.settings.seed, step, micro.first)
         codes, tokens = self._codes(step, micro.rows), self._codes(step, slice(None))
-        logits, scores = self._forward(batch)
+        logits, scores, lessons = self._taught(batch)
         smoothing = self.small.label_smoothing if self.small is not None else 0.0
         loss = token_loss(logits, batch["tokens"], batch["token_lengths"], smoothing=smoothing)
-        loss = loss * ((codes + len(micro.items)) / (tokens + len(micro.batch)))  # each item has an end token too
+        share = (codes + len(micro.items)) / (tokens + len(micro.batch))  # each item has an end token too
+        loss = loss * share
         metrics = {"cross_entropy": loss.detach()}
         total = loss
+        for name, (value, weight) in lessons.items():
+            total = total + weight * share * value
+            metrics[name] = value.detach() * share
         if scores is not None:
             pointer = pointer_loss(scores, batch["aligned"]) / tokens
-            total = loss + pointer_weight(self.settings, step, self.steps) * pointer
+            total = total + pointer_weight(self.settings, step, self.steps) * pointer
             hits = pointer_hits(scores.detach(), batch["aligned"])
             metrics |= {"pointer": pointer.detach(), "pointer_accuracy": hits / tokens}
         self.optimizer_step.precision.backward(total)

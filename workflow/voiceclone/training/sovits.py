@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -443,24 +443,74 @@ def train_sovits(
         write_untrained(files, model.state_dict(), SoVITSRecipe.metric, made_from, architecture)
         announce(f"{label}  {settings.base} is used as it is")
         return
+    run_networks(
+        "train_sovits", data, order, steps, config, discriminator, weights, frozen, digests, settings, state_dir, files,
+        label, OptimizerStep(settings, runtime, device, processes, lambda item: data.train[item].describe()),
+        {"model": base, "discriminator": base_discriminator},
+    )  # fmt: skip
+
+
+def run_networks(
+    stage: str,
+    data: SoVITSData | WindowData,
+    order: Order,
+    steps: int,
+    config: SoVITSConfig,
+    discriminator: DiscriminatorConfig,
+    weights: Mapping[str, dict[str, Tensor]],
+    frozen: Mapping[str, Tensor],
+    digests: Mapping[str, str],
+    settings: SoVITSSettings,
+    state_dir: Path,
+    files: OutputFiles,
+    label: str,
+    optimizer_step: OptimizerStep,
+    assets: Mapping[str, Asset | None] | None = None,
+    windows: Callable[..., StagedRecipe] = StagedRecipe,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Train a generator and its discriminators, or continue to, and write model, report and history.
+
+    Args:
+        stage: whose revision counts.
+        data: the utterances.
+        order: of the batches.
+        steps: in all.
+        config: sizes of the generator.
+        discriminator: sizes of the discriminators.
+        weights: that ``model`` and ``discriminator`` start from; what is missing is drawn.
+        frozen: tensors of the tokenizer.
+        digests: role -> digest of what the training starts from.
+        settings: of the training.
+        state_dir: folder of the states of this kind.
+        files: to write.
+        label: for the progress lines.
+        optimizer_step: how losses become an update.
+        assets: where weights are from, for messages.
+        windows: makes the recipe for windows.
+        notes: what else decides the training, for the fingerprint.
+    """
+    architecture = config.to_dict()
     fingerprint = training_fingerprint(
-        "train_sovits",
+        stage,
         settings,
-        {**architecture, "discriminator": discriminator.to_dict()},
+        {**architecture, "discriminator": discriminator.to_dict(), **(notes or {})},
         digests,
         [*data.train, *data.heldout],
         data.digests(),
     )
-    optimizer_step = OptimizerStep(settings, runtime, device, processes, lambda item: data.train[item].describe())
+    device = optimizer_step.device
     recipe = (
-        StagedRecipe(data, config, discriminator, settings, order, steps, device, optimizer_step)
+        windows(data, config, discriminator, settings, order, steps, device, optimizer_step)
         if isinstance(data, WindowData)
         else SoVITSRecipe(data, config, discriminator, settings, order, device, optimizer_step)
     )
-    if base is not None:
-        load_weights(recipe.model, weights["model"], base)
-    if base_discriminator is not None:
-        load_weights(recipe.discriminator, weights["discriminator"], base_discriminator)
+    for name, network in (("model", recipe.model), ("discriminator", recipe.discriminator)):
+        asset = (assets or {}).get(name)
+        if name in weights and asset is not None:
+            load_weights(network, weights[name], asset)
+        elif name in weights:
+            network.load_state_dict(weights[name])
     recipe.model.load_state_dict({**recipe.model.state_dict(), **frozen})
 
     def finish(result: Result) -> Finished:

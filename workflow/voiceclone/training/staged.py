@@ -1,4 +1,4 @@
-"""Training of a SoVITS with a source-filter decoder: spectral losses first, then discriminators as well.
+"""Training of a SoVITS with a source-filter decoder, or of a student: spectral losses, then discriminators as well.
 
 It reads stretches of recordings, cut from the stores. Each item is held against its recording only up to the bandwidth
 of its source: a corpus of telephone, 16 kHz and studio sound would otherwise teach a dull voice. Every few steps a
@@ -214,11 +214,12 @@ Number = TypeVar("Number", float, Tensor)
 
 
 class Decoded(NamedTuple):
-    """Decoded slices: waveform (B, 1, N), and what was predicted of F0 (B, 2 T) and of voicing, as logits (B, 2 T)."""
+    """Decoded slices: waveform (B, 1, N), and what was predicted of F0 (B, 2 T) and of voicing, as logits (B, 2 T); a
+    HiFi-GAN predicts neither."""
 
     audio: Tensor
-    log_f0: Tensor
-    voicing: Tensor
+    log_f0: Tensor | None = None
+    voicing: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -390,12 +391,10 @@ class StagedRecipe:
     def _compare(self, decoded: Decoded, real: Slices, spectra: bool = True) -> dict[str, Tensor]:
         """Losses of decoded slices, not weighted; each is a mean over items, so that micro-batches add up."""
         audio = decoded.audio.float()
-        pitch, voicing = pitch_loss(decoded.log_f0.float(), decoded.voicing.float(), real.log_f0, real.voiced)
-        losses = {
-            "loss_mel": banded_mel_loss(real.mel, training_mel(audio), real.bandwidth),
-            "loss_pitch": pitch,
-            "loss_voicing": voicing,
-        }
+        losses = {"loss_mel": banded_mel_loss(real.mel, training_mel(audio), real.bandwidth)}
+        if decoded.log_f0 is not None and decoded.voicing is not None:
+            pitch, voicing = pitch_loss(decoded.log_f0.float(), decoded.voicing.float(), real.log_f0, real.voiced)
+            losses |= {"loss_pitch": pitch, "loss_voicing": voicing}
         if spectra:
             losses["loss_stft"] = stft_loss(real.audio[:, 0], audio[:, 0], real.bandwidth)
         return losses
@@ -454,8 +453,10 @@ class StagedRecipe:
         return Generated(real, out, from_prior, kl_loss(z_p, logs_q, mean, log_deviation, mask) * share)
 
     def _decode(self, latent: Tensor, style: Tensor, starts: Tensor, real: Slices) -> Decoded:
-        """Decode slices of a latent with the F0 of the recordings."""
+        """Decode slices of a latent, a source-filter decoder with the F0 of the recordings."""
         slices = take_slices(latent, starts, self.model.config.segment_frames)
+        if not isinstance(self.model.dec, SourceFilterDecoder):
+            return Decoded(self.model.dec(slices, style))
         return Decoded(*self.model.dec(slices, style, real.log_f0, real.voiced))
 
     def _decodes_prior(self, step: int) -> bool:
@@ -496,17 +497,19 @@ class StagedRecipe:
         read = self.data.read([window])
         batch = self.data.convert({name: tensor.to(self.device) for name, tensor in read.items()})
         model, decoder = self.model, self.model.dec
-        assert isinstance(decoder, SourceFilterDecoder)
         with self.optimizer_step.precision.autocast():
             style = model.style(batch["spectrogram"], batch["speaker_vector"])
             noise = PRIOR_NOISE * torch.randn(1, model.config.inter_channels, window.frames, device=self.device)
             latent = model.latent(batch["semantic"][:, None], batch["phones"], style, noise)
+            if not isinstance(decoder, SourceFilterDecoder):
+                spoken = decoder(latent, style).float()
+                return spoken.flatten(), {"mel_l1": _mel_distance(batch, spoken)}
             frames = decoder.frames(latent, style)
         spoken = decoder.synthesise(frames, frames.log_f0.clamp(*LOG_F0_RANGE), (frames.voicing > 0).float())
-        mel = banded_mel_loss(training_mel(batch["audio"]), training_mel(spoken), batch["bandwidth"])
         pitch, _ = pitch_loss(frames.log_f0, frames.voicing, batch["log_f0"], batch["voiced"])
         unlike = ((frames.voicing > 0) != (batch["voiced"] > 0)).float().mean()
-        return spoken.flatten(), {"mel_l1": mel.item(), "log_f0_l1": pitch.item(), "voicing_error": unlike.item()}
+        distances = {"mel_l1": _mel_distance(batch, spoken), "log_f0_l1": pitch.item(), "voicing_error": unlike.item()}
+        return spoken.flatten(), distances
 
     def utterance_losses(self) -> Iterator[tuple[str, float]]:
         """Mean log-mel difference of the middle of every training recording and its resynthesis."""
@@ -517,6 +520,11 @@ class StagedRecipe:
         """The first held-out utterance, resynthesised."""
         rows = self.data.heldout[:1]
         return (self._resynthesise(self.data.middle(rows[0], JUDGED_FRAMES))[0], 32000) if rows else None
+
+
+def _mel_distance(batch: Mapping[str, Tensor], spoken: Tensor) -> float:
+    """Mean log-mel difference, within the bandwidth, of recordings and the same as decoded (B, 1, N)."""
+    return banded_mel_loss(training_mel(batch["audio"]), training_mel(spoken), batch["bandwidth"]).item()
 
 
 def pitch_inputs(log_f0: Tensor, voiced: Tensor) -> Tensor:

@@ -310,6 +310,11 @@ def parities(wildcards):
     return [f"results/{wildcards.speaker}/export/{name}/parity.json" for name in config_of(wildcards).export.targets]
 
 
+def growing(amount):
+    """Resource function: so much, and as much again for each attempt that it was too little for; at most four times."""
+    return lambda wildcards, attempt: amount * min(attempt, 4)
+
+
 def half_of_the_cores(wildcards):
     """Threads of one training: the two of a voice are independent and run side by side."""
     return max(1, min(8, (workflow.cores or 2) // 2))

@@ -17,8 +17,8 @@ rule transcribe:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         revision=revision("transcribe"),
         runtime=RUNTIME,

@@ -42,8 +42,22 @@ SAVED = 75  # exit status of a stage that was interrupted and continues when it 
 FORGOTTEN = "forgotten"
 MAX_UNSEEN = 10  # queries without a job, after which it is taken for lost: accounting may be late
 ACTIVE = set(
-    "PENDING RUNNING SUSPENDED COMPLETING CONFIGURING RESIZING SIGNALING STAGE_OUT STOPPED REQUEUED REQUEUE_FED "
-    "REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT".split()
+    [
+        "PENDING",
+        "RUNNING",
+        "SUSPENDED",
+        "COMPLETING",
+        "CONFIGURING",
+        "RESIZING",
+        "SIGNALING",
+        "STAGE_OUT",
+        "STOPPED",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "RESV_DEL_HOLD",
+        "SPECIAL_EXIT",
+    ]
 )
 LOST = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED", FORGOTTEN}
 TOO_LITTLE = {"TIMEOUT", "OUT_OF_MEMORY"}

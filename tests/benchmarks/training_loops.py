@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.support.small_training import small_gpt, small_sovits
 from tests.support.synthetic_features import make_features
 
 from voiceclone.lineage.fingerprint import Fingerprint
@@ -54,18 +55,24 @@ Recipe = GPTRecipe | SoVITSRecipe
 
 @dataclass(frozen=True)
 class Size:
-    """Networks of a benchmark; ``vectors`` is the store of the speaker vectors, empty where there are none."""
+    """Networks of a benchmark, and the frames of its utterances.
+
+    ``vectors`` is the store of the speaker vectors, empty where there are none.
+    """
 
     gpt: GPTConfig
     sovits: SoVITSConfig
     discriminator: DiscriminatorConfig
     vectors: str = ""
+    frames: tuple[int, int] = FRAMES
 
 
 SIZES = {
     "v2": Size(GPTConfig(), SoVITSConfig.v2(), DiscriminatorConfig.v2()),
     "v2Pro": Size(GPTConfig(), SoVITSConfig.v2pro(), DiscriminatorConfig.v2pro(), "speaker"),
-    "nano": Size(GPTConfig.nano(1024), SoVITSConfig.nano(768, 1024), DiscriminatorConfig.nano(), "speaker"),
+    "toy": Size(
+        small_gpt(32), small_sovits(16, 32), DiscriminatorConfig(periods=(3,), channel_divisor=4), "speaker", (34, 60)
+    ),
 }
 
 
@@ -74,8 +81,10 @@ def make_recipe(
 ) -> Recipe:
     """The recipe of a size with random weights, on random features of public shapes; batches as public by default."""
     device, batch = prepare_device(runtime), batch or BATCH[kind]
-    made = {"content_size": 768, "codes": 1024, "speaker_size": size.sovits.speaker_vector_size or 192}
-    make_features(folder / "features", folder / "tokenizer", 24, 1, FRAMES, **made)
+    make_features(
+        folder / "features", folder / "tokenizer", 24, 1, size.frames, content_size=size.sovits.ssl_dim,
+        codes=size.gpt.codes, speaker_size=size.sovits.speaker_vector_size or 192,
+    )  # fmt: skip
     if kind == "gpt":
         settings = GPTSettings(precision=precision)
         data = GPTData(folder / "features")

@@ -34,11 +34,18 @@ from tests.benchmarks.training_loops import SIZES, Size, make_recipe, measure
 from tests.support.small_training import Speaker
 
 from voiceclone.files import sha256_file
+from voiceclone.models.discriminators import DiscriminatorConfig
+from voiceclone.models.gpt import GPTConfig
+from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.stages.settings import RuntimeSettings
 
-#: Largest relative distance (L2) of a training step's gradients from those of the CPU in fp32.
-TOLERANCES = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 2e-1, "fp16": 5e-2}
+#: Largest relative distance (L2) of a training step's gradients from those of the CPU in fp32. The logarithm of mel
+#: bands that random networks leave almost empty magnifies what short formats round off.
+TOLERANCES = {
+    "gpt": {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1, "fp16": 2e-2},
+    "sovits": {"fp32": 1e-2, "tf32": 1e-1, "bf16": 6e-1, "fp16": 3e-1},
+}
 #: What was aimed at on an H100: tokens per second of one sentence, milliseconds to the first sound.
 GOALS = {"tokens_per_second": 1300.0, "first_sound_ms": 60.0}
 KILL_STEPS, SEED = 12, 20
@@ -117,18 +124,26 @@ def without_dropout(size: Size) -> Size:
 
 def parity(device: str, clock: Clock, result: Check) -> None:
     """A training step of each network, in every format, beside the CPU's in fp32."""
-    size = without_dropout(SIZES["v2Pro" if device == "cuda" else "nano"])
+    size = without_dropout(SIZES["v2Pro" if device == "cuda" else "toy"])
     formats = ("fp32", "tf32", "bf16", "fp16") if device == "cuda" else ("fp32", "bf16")
     for kind in ("gpt", "sovits"):
         expected, losses = step_gradients(kind, "cpu", "fp32", size)
         for name in formats:
             clock.need(10, f"parity of {kind} in {name}")
             found, others = step_gradients(kind, device, name, size)
-            apart = distance(found, expected)
+            apart, limit = distance(found, expected), TOLERANCES[kind][name]
             result[f"{kind} {name}"] = {
-                "gradients": apart, "tolerance": TOLERANCES[name], "passed": apart <= TOLERANCES[name],
+                "gradients": apart, "tolerance": limit, "passed": apart <= limit,
                 "losses": others, "losses_cpu": losses,
             }  # fmt: skip
+
+
+def use_toys() -> None:
+    """The smallest networks in place of the nano ones, whose steps take a CPU too long."""
+    toy = SIZES["toy"]
+    GPTConfig.nano = staticmethod(lambda codes: toy.gpt)  # type: ignore[method-assign]
+    SoVITSConfig.nano = staticmethod(lambda ssl_dim, codes: toy.sovits)  # type: ignore[method-assign]
+    DiscriminatorConfig.nano = staticmethod(lambda: toy.discriminator)  # type: ignore[method-assign]
 
 
 def train_small(kind: str, folder: Path, device: str, die_at: int) -> None:
@@ -141,6 +156,8 @@ def train_small(kind: str, folder: Path, device: str, die_at: int) -> None:
         recipe = gpt.GPTRecipe if kind == "gpt" else sovits.SoVITSRecipe
         small_training.die_at(recipe, die_at, signal.SIGKILL)
     precision = "bf16" if device == "cuda" else "fp32"
+    if device == "cpu":
+        use_toys()
     Speaker(folder).train(kind, steps=KILL_STEPS, device=device, precision=precision)
 
 
@@ -171,7 +188,7 @@ def training(device: str, clock: Clock, result: Check) -> None:
     for compiled in (False, True) if on_gpu else (False,):
         for kind, name in (("gpt", "v2"), ("sovits", "v2Pro")):
             clock.need(90 if compiled else 20, f"training of {kind}" + ", compiled" * compiled)
-            shape = name if on_gpu else "nano"
+            shape = name if on_gpu else "toy"
             figures = measure(kind, device, "bf16" if on_gpu else "fp32", compiled, steps, SIZES[shape])
             result[f"{kind} {shape}{' compiled' * compiled}"] = {
                 "steps_per_second": 1 / figures["ours"], "plain_steps_per_second": 1 / figures["naive"], **figures

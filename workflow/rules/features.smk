@@ -23,6 +23,7 @@ rule features:
     resources:
         mem_mb=growing(6000),
         runtime=growing(120),
+        gpu=gpus,
     params:
         output_dir=subpath(output.manifest, parent=True),
         revision=revision("features"),

@@ -16,6 +16,7 @@ rule separate:
     resources:
         mem_mb=growing(6000),
         runtime=growing(120),
+        gpu=gpus,
     params:
         config=RUN_CONFIG,
         revision=revision("separate"),

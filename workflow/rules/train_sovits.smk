@@ -26,6 +26,7 @@ rule train_sovits:
     resources:
         mem_mb=growing(8000),
         runtime=growing(480),
+        gpu=gpus_of_training,
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",

@@ -19,6 +19,7 @@ rule transcribe:
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
+        gpu=gpus,
     params:
         revision=revision("transcribe"),
         runtime=RUNTIME,

@@ -41,24 +41,10 @@ __all__ = ["End", "Executor", "ExecutorSettings", "common_settings", "how_it_end
 SAVED = 75  # exit status of a stage that was interrupted and continues when it is run again
 FORGOTTEN = "forgotten"
 MAX_UNSEEN = 10  # queries without a job, after which it is taken for lost: accounting may be late
-ACTIVE = set(
-    [
-        "PENDING",
-        "RUNNING",
-        "SUSPENDED",
-        "COMPLETING",
-        "CONFIGURING",
-        "RESIZING",
-        "SIGNALING",
-        "STAGE_OUT",
-        "STOPPED",
-        "REQUEUED",
-        "REQUEUE_FED",
-        "REQUEUE_HOLD",
-        "RESV_DEL_HOLD",
-        "SPECIAL_EXIT",
-    ]
-)
+ACTIVE = {
+    "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED",
+    "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT",
+}  # fmt: skip
 LOST = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED", FORGOTTEN}
 TOO_LITTLE = {"TIMEOUT", "OUT_OF_MEMORY"}
 _STATUS = re.compile(r"returned non-zero exit status (-?\d+)|died with <Signals\.(SIG\w+)")

@@ -47,7 +47,6 @@ class WeightsAndBiases:
         import wandb
 
         os.environ.setdefault("WANDB_MODE", "offline")
-        folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(
             project="voiceclone", id=run.fingerprint, name=run.label, tags=[run.fingerprint], resume="allow",
             config=dict(run.components), dir=folder,
@@ -59,16 +58,17 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         """See :class:`Tracker`."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class MLflow:
     """A run with the fingerprint as a tag; in a file store unless ``MLFLOW_TRACKING_URI`` names another."""
 
     def __init__(self, run: RunName, folder: Path) -> None:
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # it asks to be allowed since version 3
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or folder.resolve().as_uri())
+        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri())
         experiment = self._client.get_experiment_by_name("voiceclone")
         number = experiment.experiment_id if experiment else self._client.create_experiment("voiceclone")
         found = self._client.search_runs([number], f"tags.fingerprint = '{run.fingerprint}'", max_results=1)
@@ -109,7 +109,7 @@ class Trackers:
     Args:
         names: of ``TRACKERS``.
         run: the training.
-        folder: its state folder; each tracker has a folder of its name in it.
+        folder: its state folder, in which each tracker has a folder of its name.
     """
 
     def __init__(self, names: Sequence[str], run: RunName, folder: Path) -> None:
@@ -120,9 +120,10 @@ class Trackers:
     def begin(self) -> None:
         """Begin or continue the runs."""
         for name in self._names:
-            self._safely(
-                name, lambda name=name: self._open.update({name: TRACKERS[name](self._run, self._folder / name)})
-            )
+            self._safely(name, partial(self._begin, name))
+
+    def _begin(self, name: str) -> None:
+        self._open[name] = TRACKERS[name](self._run, self._folder)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """The metrics of a row of the history; events have none."""

@@ -11,6 +11,7 @@ figures say nothing, its checks do.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -39,6 +40,7 @@ from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.stages.settings import RuntimeSettings
+from voiceclone.training.history import Curves
 
 #: Largest relative distance (L2) of a training step's gradients from those of the CPU in fp32. The logarithm of mel
 #: bands that random networks leave almost empty magnifies what short formats round off.
@@ -136,6 +138,12 @@ def parity(device: str, clock: Clock, result: Check) -> None:
                 "gradients": apart, "tolerance": limit, "passed": apart <= limit,
                 "losses": others, "losses_cpu": losses,
             }  # fmt: skip
+
+
+def without_curves() -> None:
+    """Train without TensorBoard where a bare machine has none; it is a view that nothing here looks at."""
+    if importlib.util.find_spec("tensorboard") is None:
+        Curves.begin = lambda self, step: None  # type: ignore[method-assign]
 
 
 def use_toys() -> None:
@@ -248,6 +256,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=tuple(SECTIONS), default=tuple(SECTIONS))
     parser.add_argument("--train", nargs=4, metavar=("KIND", "FOLDER", "DEVICE", "STEP"), help="for the script itself")
     args = parser.parse_args()
+    without_curves()
     if args.train:
         kind, folder, device, die_at = args.train
         train_small(kind, Path(folder), device, int(die_at))

@@ -314,7 +314,7 @@ def parities(wildcards):
 
 def growing(amount):
     """Resource function: so much, and as much again for each attempt that it was too little for; at most four times."""
-    return lambda wildcards, attempt: amount * min(attempt, 4)
+    return lambda wildcards, attempt: amount * min(max(attempt, 1), 4)
 
 
 def gpus(wildcards):

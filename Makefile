@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(LOCK_HASH)
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg demo test test-slow test-kill benchmark benchmark-peers bench-voice base-gates student lint format generate preflight lock clean-venv
+.PHONY: help setup ffmpeg demo test test-slow test-kill test-slurm benchmark benchmark-peers bench-voice base-gates student lint format generate preflight lock clean-venv
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test-slow: ffmpeg setup ## full-size and long checks
 
 test-kill: ffmpeg setup ## killed, or out of space, at every operation on files, and 1,000 kills of whole runs (many hours)
 	$(BIN)/python -m pytest -m kill -s
+
+test-slurm: setup ## what ends jobs on a cluster, on a throw-away SLURM (about 15 minutes; needs root and slurmctld, slurmd, munge)
+	tests/slurm/cluster.sh $(BIN)/python -m pytest -m slurm; status=$$?; [ $$status -eq 77 ] || exit $$status
 
 benchmark: ffmpeg setup ## throughput and peak memory of every stage; speed of exported voices
 	$(BIN)/python -m pytest -m benchmark -s

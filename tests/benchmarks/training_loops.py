@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.support.small_training import small_gpt, small_sovits
 from tests.support.synthetic_features import make_features
 
 from voiceclone.lineage.fingerprint import Fingerprint
@@ -52,22 +53,50 @@ FOREVER = 10**6
 Recipe = GPTRecipe | SoVITSRecipe
 
 
-def make_recipe(kind: str, folder: Path, runtime: RuntimeSettings, precision: Any) -> Recipe:
-    """The recipe of v2 with random weights, on random features of public shapes."""
-    device = prepare_device(runtime)
-    make_features(folder / "features", folder / "tokenizer", 24, 1, FRAMES, content_size=768, codes=1024)
+@dataclass(frozen=True)
+class Size:
+    """Networks of a benchmark, and the frames of its utterances.
+
+    ``vectors`` is the store of the speaker vectors, empty where there are none.
+    """
+
+    gpt: GPTConfig
+    sovits: SoVITSConfig
+    discriminator: DiscriminatorConfig
+    vectors: str = ""
+    frames: tuple[int, int] = FRAMES
+
+
+SIZES = {
+    "v2": Size(GPTConfig(), SoVITSConfig.v2(), DiscriminatorConfig.v2()),
+    "v2Pro": Size(GPTConfig(), SoVITSConfig.v2pro(), DiscriminatorConfig.v2pro(), "speaker"),
+    "toy": Size(
+        small_gpt(32), small_sovits(16, 32), DiscriminatorConfig(periods=(3,), channel_divisor=4), "speaker", (34, 60)
+    ),
+}
+
+
+def make_recipe(
+    kind: str, folder: Path, runtime: RuntimeSettings, precision: Any, size: Size = SIZES["v2"], batch: int = 0
+) -> Recipe:
+    """The recipe of a size with random weights, on random features of public shapes; batches as public by default."""
+    device, batch = prepare_device(runtime), batch or BATCH[kind]
+    make_features(
+        folder / "features", folder / "tokenizer", 24, 1, size.frames, content_size=size.sovits.ssl_dim,
+        codes=size.gpt.codes, speaker_size=size.sovits.speaker_vector_size or 192,
+    )  # fmt: skip
     if kind == "gpt":
         settings = GPTSettings(precision=precision)
         data = GPTData(folder / "features")
-        order = BatchOrder([data.semantic.length(row.name) for row in data.train], BATCH[kind], 0)
+        order = BatchOrder([data.semantic.length(row.name) for row in data.train], batch, 0)
         return GPTRecipe(
-            data, GPTConfig(), settings, order, FOREVER, device, optimizer_step=OptimizerStep(settings, runtime, device)
+            data, size.gpt, settings, order, FOREVER, device, optimizer_step=OptimizerStep(settings, runtime, device)
         )
     adversarial = SoVITSSettings(precision=precision)
-    sovits = SoVITSData(folder / "features", adversarial.segment_frames, vectors="")
-    order = BatchOrder([row.frames for row in sovits.train], BATCH[kind], 0)
+    sovits = SoVITSData(folder / "features", adversarial.segment_frames, vectors=size.vectors)
+    order = BatchOrder([row.frames for row in sovits.train], batch, 0)
     optimizer_step = OptimizerStep(adversarial, runtime, device)
-    return SoVITSRecipe(sovits, SoVITSConfig.v2(), DiscriminatorConfig.v2(), adversarial, order, device, optimizer_step)
+    return SoVITSRecipe(sovits, size.sovits, size.discriminator, adversarial, order, device, optimizer_step)
 
 
 class Stopwatch:
@@ -179,12 +208,14 @@ def peak_megabytes(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(kind: str, device: Any, precision: str, compiled: bool, steps: int) -> dict[str, float]:
+def measure(
+    kind: str, device: Any, precision: str, compiled: bool, steps: int, size: Size = SIZES["v2"]
+) -> dict[str, float]:
     """Medians of the seconds of a step in either loop and of its parts, ratio of their costs, peak of memory."""
     runtime = RuntimeSettings(device=device, compile=compiled, save_every_steps=FOREVER, progress_seconds=600)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipe = make_recipe(kind, folder, runtime, precision)
+        recipe = make_recipe(kind, folder, runtime, precision, size)
         times = compare(recipe, folder, runtime, steps, warm=3 if compiled else 1)
     parts = zip(("forward", "backward", "update"), zip(*times.naive, strict=True), strict=True)
     return {

@@ -15,10 +15,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from voiceclone.assets import fetch_asset
+from voiceclone.assets import fetch_asset, preflight
 from voiceclone.assets.preflight import BAD, GOOD, LATER, Preflight, inspect, preflight_table
 from voiceclone.config.config import Config
 from voiceclone.config.load import load_config
+from voiceclone.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = b"weights"
@@ -148,3 +149,23 @@ def test_sources_on_the_web_are_shown_and_not_counted_on_offline(project: Path) 
     assert shown.state == LATER and "url models.example.org" in shown.detail
     shown = row(inspect(config(offline=True), project), "dnsmos")
     assert shown.state == BAD and "modelscope a/b@master: not tried: offline" in shown.detail
+
+
+@pytest.mark.parametrize("tier", ["few-shot", "full"])
+def test_large_presets_are_refused_without_a_gpu_unless_the_processor_is_asked_for(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(preflight, "gpus_here", lambda: found)
+    corpus = {"tier": tier}
+    refused = row(inspect(config(corpus=corpus), project), "GPU")
+    assert refused.state == BAD and tier in refused.detail and "runtime.device: cpu" in refused.todo
+    with pytest.raises(ConfigError, match="GPU: none found"):
+        preflight.start_preflight(config(corpus=corpus), project, [], here=True)
+    with pytest.raises(ConfigError, match="GPU: none found"):  # a voice's own preset counts too
+        preflight.start_preflight(config(), project, [config(corpus=corpus)], here=True)
+    preflight.start_preflight(config(corpus=corpus), project, [], here=False)  # a cluster has its own
+    asked_for = config(corpus=corpus, runtime={"device": "cpu"})
+    assert row(inspect(asked_for, project), "GPU").state == GOOD
+    found.append("0000:01:00.0")
+    assert row(inspect(config(corpus=corpus), project), "GPU").state == GOOD

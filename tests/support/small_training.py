@@ -56,6 +56,7 @@ class Speaker:
         asset: Asset | None = None,
         adversary: Asset | None = None,
         alignment: Path | None = None,
+        device: str = "cpu",
         **settings: Any,
     ) -> None:
         """Run a training stage in this process."""
@@ -63,7 +64,7 @@ class Speaker:
         outputs = OutputFiles(models / f"{kind}.safetensors", models / f"{kind}.json", models / f"{kind}.history.jsonl")
         state = self.folder / "state" / kind
         runtime = RuntimeSettings(
-            save_every_steps=save_every, device="cpu", micro_batch=micro_batch, process_timeout=process_timeout,
+            save_every_steps=save_every, device=device, micro_batch=micro_batch, process_timeout=process_timeout,
             compile=compiled,
         )  # fmt: skip
         values = {"architecture": "nano", "batch_size": 2, "log_every": 2, "validate_every": 4, **settings}

@@ -21,6 +21,7 @@ def make_features(
     frames: tuple[int, int] = (34, 60),
     content_size: int = 16,
     codes: int = 32,
+    speaker_size: int = 192,
     changed: frozenset[str] = frozenset(),
 ) -> None:
     """Write manifest, stores and tokenizer; utterances named in ``changed`` get other text and phones."""
@@ -35,7 +36,7 @@ def make_features(
         phones = torch.randint(1, 732, (max(4, length // 5),), generator=random)
         audio = 0.1 * torch.randn(length * HOP, generator=random)
         stores["content"][name] = torch.randn(content_size, length, generator=random)
-        stores["speaker"][name] = torch.nn.functional.normalize(torch.randn(192, generator=random), dim=0)
+        stores["speaker"][name] = torch.nn.functional.normalize(torch.randn(speaker_size, generator=random), dim=0)
         stores["semantic"][name] = torch.randint(0, codes, (length // 2,), generator=random)
         stores["audio"][name] = (audio * 32768).to(torch.int16)
         stores["spectrogram"][name] = spectrogram(audio[None])[0].to(torch.float16).contiguous()

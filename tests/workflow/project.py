@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
 #: Arguments of a run through a cluster.
 SLURM = (
-    "--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2",
+    "--workflow-profile", "profiles/slurm", "--slurm-resume-init-seconds-before-status-checks", "2",
     "--seconds-between-status-checks", "2", "--latency-wait", "5",
     "--default-resources", "slurm_partition=cpu", "mem_mb=2000", "runtime=30", "--set-threads", "train_gpt=1",
 )  # fmt: skip

@@ -151,3 +151,17 @@ def test_a_wrong_key_of_a_voice_names_its_file(new_project, text, words) -> None
     for word in words if "nowhere" in text else [*words, "resources/speakers/anna/voice.yaml"]:
         assert word in said, said
     assert "Traceback" not in said
+
+
+def test_stages_that_use_a_gpu_ask_for_it(new_project) -> None:
+    project = new_project("gpus")
+    speaker(project)
+    done = project.run("-n", "--config", "runtime={device: cuda, processes: 2}", "--resources", "gpu=2")
+    asked = {}
+    for block in done.stdout.split("\nrule ")[1:]:
+        found = [part for part in block.split("resources:")[-1].split("\n")[0].split(", ") if part.startswith("gpu=")]
+        if found and found != ["gpu=0"]:
+            asked[block.split(":")[0]] = found[0]
+    assert asked == {
+        "separate": "gpu=1", "transcribe": "gpu=1", "features": "gpu=1", "train_gpt": "gpu=2", "train_sovits": "gpu=2"
+    }  # fmt: skip

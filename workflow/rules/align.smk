@@ -17,8 +17,8 @@ rule align:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=growing(3000),
+        runtime=growing(30),
     params:
         revision=revision("align"),
         runtime=RUNTIME,

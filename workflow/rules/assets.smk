@@ -10,8 +10,8 @@ rule fetch_asset:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(60),
     params:
         config=RUN_CONFIG,
         registry="config/assets.yaml",

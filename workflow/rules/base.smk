@@ -23,8 +23,8 @@ rule pack_base:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         models_dir=subpath(input.gpt, parent=True),
         output_dir=subpath(output.gpt, parent=True),
@@ -57,8 +57,8 @@ rule base_gates:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
     params:
         packed=lambda wildcards, input: Path(input.packed[0]).parent,
         results=subpath(output.gates, ancestor=2),
@@ -89,8 +89,8 @@ rule base_card:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         packed=subpath(output.card, parent=True),
         results=subpath(input.gates, ancestor=2),

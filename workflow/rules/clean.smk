@@ -14,8 +14,8 @@ rule clean:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         revision=revision("clean"),
         runtime=RUNTIME,

@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
 from voiceclone.assets.fetch import forget_replaced
+from voiceclone.assets.preflight import gpus_here
 from voiceclone.config.load import VOICE_FILE, resolve, resolve_student, resolve_voice
 from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import is_file
@@ -114,6 +115,7 @@ SPEAKERS = find_speakers()
 STUDENTS = {f"{name}-student": name for name in SPEAKERS if f"{name}-student" not in SPEAKERS}
 VOICES = own_configs() | student_configs()
 EVALUATED = list(dict.fromkeys(name for one in [CONFIG, *VOICES.values()] for name in measured(one)))
+GPUS = len(gpus_here())
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
 
 
@@ -385,6 +387,27 @@ def parities(wildcards):
     return [f"results/{wildcards.speaker}/export/{name}/parity.json" for name in config_of(wildcards).export.targets]
 
 
+def growing(amount):
+    """Resource function: so much, and as much again for each attempt that it was too little for; at most four times."""
+    return lambda wildcards, attempt: amount * min(max(attempt, 1), 4)
+
+
+def gpus(wildcards):
+    """GPUs of a stage that can use one; a cluster's login node may have none: there runtime.device: cuda asks for one."""
+    return 1 if CONFIG.runtime.device == "cuda" or (CONFIG.runtime.device == "auto" and GPUS) else 0
+
+
+def gpus_of_training(wildcards):
+    """GPUs of a training: one for each of its processes."""
+    return gpus(wildcards) and (CONFIG.runtime.processes or max(1, GPUS))
+
+
+def share_gpus():
+    """On this machine no more stages use GPUs at a time than it has; --resources gpu=N says otherwise."""
+    if workflow.is_main_process and workflow.local_exec and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", max(1, GPUS))
+
+
 def half_of_the_cores(wildcards):
     """Threads of one training: the two of a voice are independent and run side by side."""
     return max(1, min(8, (workflow.cores or 2) // 2))
@@ -429,7 +452,7 @@ def record_run():
     """At the start of a run: what is present and missing, the effective configuration, one line of history."""
     asked = [name for name in STUDENTS if any(job.wildcards.get("speaker") == name for job in workflow.dag.jobs)]
     own = {name: one for name, one in VOICES.items() if name in [*SPEAKERS, *asked]}
-    or_stop(record_start, CONFIG, Path.cwd(), [*SPEAKERS, *asked], own)
+    or_stop(record_start, CONFIG, Path.cwd(), [*SPEAKERS, *asked], own, workflow.local_exec)
     or_stop(record_graph, Path.cwd(), map(job_of, workflow.dag.jobs))
     record_times(Path.cwd(), files_of_rules())
 
@@ -450,3 +473,4 @@ def print_how_to_continue():
 
 hand_over_config()
 prepare_plan()
+share_gpus()

@@ -25,8 +25,8 @@ rule corpus:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         output_dir=subpath(output.corpus, parent=True),
         revision=revision("corpus"),
@@ -57,8 +57,8 @@ rule consent:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         config=RUN_CONFIG,
         revision=revision("consent"),

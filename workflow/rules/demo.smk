@@ -14,8 +14,8 @@ rule demo_speaker:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         folder=subpath(output.stamp, strip_suffix=".json"),
         runtime=RUNTIME,

@@ -26,8 +26,8 @@ rule evaluate:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=growing(6000),
+        runtime=growing(240),
     params:
         models_dir=subpath(input.gpt, parent=True),
         features_dir=subpath(input.features, parent=True),

@@ -13,8 +13,8 @@ rule export_encoder:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         output_dir=subpath(output.graph, parent=True),
         revision=revision("export_encoder"),
@@ -47,8 +47,8 @@ rule export:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=growing(6000),
+        runtime=growing(60),
     params:
         models_dir=subpath(input.gpt, parent=True),
         features_dir=subpath(input.features, parent=True),

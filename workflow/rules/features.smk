@@ -21,8 +21,9 @@ rule features:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
+        gpu=gpus,
     params:
         output_dir=subpath(output.manifest, parent=True),
         revision=revision("features"),
@@ -53,8 +54,8 @@ rule fit_tokenizer:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         revision=revision("fit_tokenizer"),
         runtime=RUNTIME,
@@ -81,8 +82,8 @@ rule tokenize:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         revision=revision("tokenize"),
         runtime=RUNTIME,

@@ -19,8 +19,8 @@ rule gather:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=480,
+        mem_mb=growing(4000),
+        runtime=growing(480),
     params:
         results=subpath(output.corpus, ancestor=2),
         revision=revision("gather"),

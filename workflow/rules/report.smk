@@ -32,8 +32,8 @@ rule report:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         results=subpath(output.page, parent=True),
         targets=evaluated,
@@ -62,8 +62,8 @@ rule collect_report:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         runtime=RUNTIME,
     shell:

@@ -30,8 +30,8 @@ rule select:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=growing(6000),
+        runtime=growing(240),
     params:
         trained_dir=subpath(input.gpt, parent=True),
         features_dir=subpath(input.features, parent=True),

@@ -14,8 +14,9 @@ rule separate:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
+        gpu=gpus,
     params:
         config=RUN_CONFIG,
         revision=revision("separate"),

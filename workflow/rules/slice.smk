@@ -17,8 +17,8 @@ rule slice:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         revision=revision("slice"),
         runtime=RUNTIME,

@@ -29,8 +29,8 @@ rule distill_texts:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=600,
+        mem_mb=growing(6000),
+        runtime=growing(600),
     params:
         results=subpath(input.takes, parent=True),
         output_dir=subpath(output.takes, parent=True),
@@ -68,8 +68,8 @@ rule distill_gpt:
         "../../envs/voiceclone.yaml"
     threads: half_of_the_cores
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=growing(8000),
+        runtime=growing(480),
     params:
         teacher=subpath(input.teacher, parent=True),
         features_dir=subpath(input.features, parent=True),
@@ -111,8 +111,8 @@ rule distill_sovits:
         "../../envs/voiceclone.yaml"
     threads: half_of_the_cores
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=growing(8000),
+        runtime=growing(480),
     params:
         teacher=subpath(input.teacher, parent=True),
         features_dir=subpath(input.features, parent=True),
@@ -152,8 +152,8 @@ rule joint_finetune:
         "../../envs/voiceclone.yaml"
     threads: half_of_the_cores
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=growing(8000),
+        runtime=growing(480),
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",

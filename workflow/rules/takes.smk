@@ -16,8 +16,8 @@ rule takes:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         config=RUN_CONFIG,
         revision=revision("takes"),

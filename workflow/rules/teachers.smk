@@ -13,8 +13,8 @@ rule teacher_speech:
         "../../envs/voiceclone.yaml"
     threads: several_cores
     resources:
-        mem_mb=6000,
-        runtime=600,
+        mem_mb=growing(6000),
+        runtime=growing(600),
     params:
         revision=revision("teacher_speech"),
         runtime=RUNTIME,

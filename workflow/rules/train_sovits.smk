@@ -26,8 +26,9 @@ rule train_sovits:
         "../../envs/voiceclone.yaml"
     threads: half_of_the_cores
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=growing(8000),
+        runtime=growing(480),
+        gpu=gpus_of_training,
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",

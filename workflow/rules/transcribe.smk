@@ -17,8 +17,9 @@ rule transcribe:
         "../../envs/voiceclone.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
+        gpu=gpus,
     params:
         revision=revision("transcribe"),
         runtime=RUNTIME,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from voiceclone.assets.fetch import asset_problem, human_size
 from voiceclone.assets.registry import AssetSpec, load_registry
 from voiceclone.assets.sources import label, obstacle, sources_of
+from voiceclone.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 REGISTRY = Path("config/assets.yaml")
 MODELS = Path("resources/models")
 WORKING_SPACE = 2 * 1000**3  # bytes beside the models: cleaned audio, features, checkpoints of a small speaker
+NEED_GPU = {"few-shot", "full"}  # presets that train models of the public size
 GOOD, LATER, BAD = "ok", "will be fetched", "problem"
 
 
@@ -57,14 +59,17 @@ class Preflight:
         return f"ready; {human_size(size)} of models will be fetched by the run" if size else "ready"
 
 
-def inspect(config: Config, root: Path, gpu_through_torch: bool = False, voices: Sequence[Config] = ()) -> Preflight:
+def inspect(
+    config: Config, root: Path, gpu_through_torch: bool = False, voices: Sequence[Config] = (), here: bool = True
+) -> Preflight:
     """Look at models, tools and machine.
 
     Args:
         config: the resolved configuration.
         root: the working folder of the workflow.
         gpu_through_torch: ask torch for the GPU (seconds) instead of the driver's files.
-        voices: configurations of voices that have their own, for their models.
+        voices: configurations of voices that have their own, for their models and their trainings.
+        here: whether the stages run on this machine; else its GPUs say nothing.
     """
     registry = load_registry(root / REGISTRY)
     result = Preflight()
@@ -72,7 +77,7 @@ def inspect(config: Config, root: Path, gpu_through_torch: bool = False, voices:
         result.rows.append(_model(name, registry.get(name), config, root))
     result.rows.append(_ffmpeg())
     result.rows += _machine(result, root)
-    result.rows.append(_gpu(config, gpu_through_torch))
+    result.rows.append(_gpu([config, *voices], gpu_through_torch, here))
     return result
 
 
@@ -127,19 +132,32 @@ def _machine(result: Preflight, root: Path) -> list[Row]:
     ]
 
 
-def _gpu(config: Config, through_torch: bool) -> Row:
-    wanted = config.runtime.device == "cuda"
+def gpus_here() -> list[str]:
+    """The GPUs of this machine: the driver has a folder for each; asking it takes seconds on some machines."""
+    return sorted(path.name for path in Path("/proc/driver/nvidia/gpus").glob("*"))
+
+
+def _gpu(configs: Sequence[Config], through_torch: bool, here: bool) -> Row:
+    device = configs[0].runtime.device
+    if not here:
+        asked = device != "cpu"
+        return Row(
+            "machine", "GPU", GOOD, "the cluster's, where runtime.device: cuda asks for one" if asked else "none"
+        )
+    names = gpus_here()
     if through_torch:
         import torch
 
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    else:
-        # One folder per GPU; asking the driver itself takes seconds on some machines.
-        names = [path.name for path in Path("/proc/driver/nvidia/gpus").glob("*")]
     if names:
         return Row("machine", "GPU", GOOD, ", ".join(names))
-    todo = "set runtime.device to auto or cpu" if wanted else ""
-    return Row("machine", "GPU", BAD if wanted else GOOD, "none found; the processor is used", todo)
+    presets = sorted({one.corpus.tier for one in configs} & NEED_GPU)
+    if device == "cuda":
+        return Row("machine", "GPU", BAD, "none found", "set runtime.device to auto or cpu")
+    if device == "auto" and presets:
+        todo = "take a machine with a GPU, or the preset small; runtime.device: cpu trains on the processor, for days"
+        return Row("machine", "GPU", BAD, f"none found; the preset {presets[0]} needs one", todo)
+    return Row("machine", "GPU", GOOD, "none found; the processor is used")
 
 
 def preflight_table(config: Config, root: Path) -> Table:
@@ -161,8 +179,16 @@ def as_table(result: Preflight) -> Table:
     return table
 
 
-def print_preflight(config: Config, root: Path, voices: Sequence[Config] = ()) -> None:
-    """Print the check at the start of a run, on standard error as everything that the workflow engine says."""
+def start_preflight(config: Config, root: Path, voices: Sequence[Config], here: bool) -> None:
+    """Print the check at the start of a run, on standard error as everything that the workflow engine says.
+
+    Raises:
+        ConfigError: the run would need a GPU, or said that there is one, and there is none.
+    """
     from rich.console import Console
 
-    Console(stderr=True).print(as_table(inspect(config, root, voices=voices)))
+    result = inspect(config, root, voices=voices, here=here)
+    Console(stderr=True).print(as_table(result))
+    for row in result.problems:
+        if row.name == "GPU":
+            raise ConfigError(f"GPU: {row.detail}", row.todo)

@@ -36,7 +36,9 @@ def use_this_python() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def record_start(config: Any, root: Path, speakers: list[str], voices: Mapping[str, Any] | None = None) -> None:
+def record_start(
+    config: Any, root: Path, speakers: list[str], voices: Mapping[str, Any] | None = None, here: bool = True
+) -> None:
     """Write the effective configurations and the runtime block, append to the run history, print the preflight table.
 
     Args:
@@ -44,8 +46,12 @@ def record_start(config: Any, root: Path, speakers: list[str], voices: Mapping[s
         root: the working folder.
         speakers: names of the voices.
         voices: configurations of those that have their own; they lie in ``results/NAME/config.json``.
+        here: whether the stages run on this machine.
+
+    Raises:
+        ConfigError: the run needs a GPU and there is none.
     """
-    from voiceclone.assets.preflight import print_preflight
+    from voiceclone.assets.preflight import start_preflight
 
     results = root / "results"
     effective = config.model_dump(mode="json")
@@ -69,7 +75,7 @@ def record_start(config: Any, root: Path, speakers: list[str], voices: Mapping[s
         entry["voices"] = {name: digest(values) for name, values in own.items()}
     with (results / "runs.jsonl").open("a", encoding="utf-8") as handle:
         handle.write(canonical_json(entry) + "\n")
-    print_preflight(config, root, list((voices or {}).values()))
+    start_preflight(config, root, list((voices or {}).values()), here)
 
 
 def results_summary(results: Path, speakers: list[str]) -> str:

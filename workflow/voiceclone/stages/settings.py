@@ -147,6 +147,11 @@ class RuntimeSettings(Block):
     progress_seconds: float = Field(
         10.0, gt=0, le=600, description="Least seconds between two progress lines of a stage."
     )
+    trackers: tuple[Literal["wandb", "mlflow"], ...] = Field(
+        (),
+        description="Training: trackers that get its curves beside TensorBoard: wandb (Weights & Biases, offline) and "
+        "mlflow (a file store in the state folder), where they are installed.",
+    )
     save_every_steps: int = Field(200, ge=1, description="Training: optimiser steps between two checkpoints.")
     save_every_minutes: float = Field(
         10.0, gt=0, description="Training: minutes after which a checkpoint is written in any case."

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from voiceclone.files import canonical_json, read_jsonl, write_jsonl
+from voiceclone.training.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,11 @@ class History:
     Args:
         folder: state folder of the training.
         writes: whether rows go to the disk too; False in all but the first of several processes.
+        trackers: other views of the same rows.
     """
 
-    def __init__(self, folder: Path, writes: bool = True) -> None:
-        self._writes = writes
+    def __init__(self, folder: Path, writes: bool = True, trackers: Trackers | None = None) -> None:
+        self._writes, self._trackers = writes, trackers
         self.path = folder / "history.jsonl"
         self.rows: list[dict[str, Any]] = []
         self._curves = Curves(folder / "tensorboard")
@@ -41,6 +43,8 @@ class History:
         self.rows = [*rows, *(mark for mark in marks if canonical_json(mark) not in known)]
         if self._writes:
             self._curves.begin(step)
+            if self._trackers:
+                self._trackers.begin()
         self._behind = True
         if event is None:
             self._write()
@@ -59,6 +63,8 @@ class History:
         self.rows.append(dict(row))
         self._write()
         self._curves.add(row)
+        if self._trackers:
+            self._trackers.add(row)
 
     def _write(self) -> None:
         """Bring the newest row, or all that the file lacks, to the disk."""
@@ -96,8 +102,10 @@ class History:
         self._curves.flush()
 
     def close(self) -> None:
-        """Close the curves."""
+        """Close the curves and the trackers."""
         self._curves.close()
+        if self._trackers:
+            self._trackers.close()
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ from voiceclone.training.history import History
 from voiceclone.training.processes import AgreedStop, Processes, versions
 from voiceclone.training.state import StateFolder
 from voiceclone.training.step import MemoryExhaustedError, SkippedUpdate, StepResult
+from voiceclone.training.trackers import RunName, Trackers
 
 
 class Recipe(Protocol):
@@ -251,7 +252,9 @@ class Trainer:
             keep_every=runtime.keep_every_steps,
             keep_best=runtime.keep_best,
         )
-        self.history = History(folder.folder, writes=self.processes.leads)
+        run = RunName(label, folder.fingerprint.key, folder.fingerprint.components)
+        trackers = Trackers(runtime.trackers, run, folder.folder)
+        self.history = History(folder.folder, writes=self.processes.leads, trackers=trackers)
         self.writer = CheckpointWriter(self.store, before=self.history.flush)
         self.saver = Saver(self.writer, self._submit, runtime, label)
         self._submitted: tuple[int, int] | None = None  # step and validated step that the writer was given last

@@ -1,0 +1,52 @@
+"""A cluster must answer; a project whose trainings are met half-way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.cluster_run import HERE, Run, slurm
+
+from project import need_slurm
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.path).parent == HERE:
+            item.add_marker(pytest.mark.slurm)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cluster() -> None:
+    """Skip where no cluster answers; 'make test-slurm' starts one."""
+    need_slurm()
+    if "SLURM_TEST_HOME" not in os.environ:
+        pytest.skip("these tests take nodes down: run them on a cluster of their own, with 'make test-slurm'")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Run]:
+    """An empty project; whatever a test leaves of it is ended."""
+    made = Run(tmp_path / "project")
+    yield made
+    left = [number for number, _, state, _ in made.jobs() if state in ("PENDING", "RUNNING")]
+    if left:
+        slurm("scancel", "--signal=KILL", *left, check=False)
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Digests of the models of trainings that nothing interrupted, without a cluster."""
+    made: dict[str, str] = {}
+
+    def get(*kinds: str) -> list[str]:
+        for kind in kinds:
+            if kind not in made:
+                run = Run(tmp_path_factory.mktemp("uninterrupted") / "project")
+                run.run(str(run.model(kind).relative_to(run.root)), "--set-threads", f"train_{kind}=1")
+                made[kind] = run.digests(kind)[0]
+        return [made[kind] for kind in kinds]
+
+    return get

@@ -18,6 +18,7 @@ from voiceclone.marks.labels import (
     FORMATS,
     check_record,
     key_path,
+    notice_of,
     record_path,
     tone,
     voice_id,
@@ -63,7 +64,8 @@ def test_every_format_keeps_mark_and_tags(tmp_path: Path, ending: str) -> None:
 
 
 def test_the_voice_is_named_by_its_bundle_or_models(tmp_path: Path, spoken: Path) -> None:
-    write_json(tmp_path / "a/bundle.json", {"voice": "anna", "fingerprints": {"sovits": "sovits", "gpt": "gpt"}})
+    description = {"voice": "anna", "fingerprints": {"sovits": "sovits", "gpt": "gpt"}, "consent_sha256": "c" * 64}
+    write_json(tmp_path / "a/bundle.json", description)
     for kind in ("gpt", "sovits"):
         write_json(tmp_path / f"b/models/{kind}.json", {"fingerprint": kind})
     for name, content in {"empty": {}, "list": []}.items():  # these stop nothing
@@ -72,7 +74,31 @@ def test_the_voice_is_named_by_its_bundle_or_models(tmp_path: Path, spoken: Path
     names = {"a": "anna", "b": str(tmp_path / "b/models")}
     for folder, name in names.items():
         (found,) = verified(str(spoken), "--voices", str(tmp_path / folder))
-        assert {mark["name"] for mark in found["marks"]} == {name}  # type: ignore[attr-defined]
+        (mark,) = {json.dumps(mark, sort_keys=True) for mark in found["marks"]}  # type: ignore[attr-defined]
+        mark = json.loads(mark)
+        assert mark["name"] == name
+        assert mark["bundles"] == ([str(tmp_path / "a")] if folder == "a" else [])
+        assert mark["consent"] == ("c" * 64 if folder == "a" else "")
+
+
+def test_consent_is_read_from_tags_and_record(tmp_path: Path) -> None:
+    path, consent = tmp_path / "a.opus", "0123456789abcdef" * 4
+    write_generated(path, voice_like(3.0, 32_000).astype(np.float32), 32_000, NUMBER, consent)
+    write_record(path, NUMBER, consent_sha256=consent)
+    (found,) = verified(str(path), "--voices", str(tmp_path))
+    assert found["tagged_consent"] == consent[:16] and found["consent_sha256"] == consent
+    done = CliRunner().invoke(app, ["verify", str(path), "--voices", str(tmp_path)])
+    assert f"consent {consent[:16]}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("scope", "heard"),
+    [("evaluation", "none"), ("private", "none"), ("serve", "tone"), ("release", "tone"), ("", "none")],
+)
+def test_the_notice_goes_by_the_scope_unless_it_is_asked_for(scope: str, heard: str) -> None:
+    rights = {"consent": {"scope": scope}} if scope else {}
+    assert notice_of("auto", rights) == heard
+    assert notice_of("spoken", rights) == "spoken" and notice_of("none", rights) == "none"
 
 
 def test_sound_of_a_person_has_no_mark(tmp_path: Path, shared_data: Path) -> None:

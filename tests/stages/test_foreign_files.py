@@ -432,9 +432,9 @@ def readers() -> Iterator[Reader]:
     yield Reader("a.zip", unpacked, (zipped(),))
     yield Reader("a.tar.gz", unpacked, (tarred(),))
     seeds = (sound("WAV", "PCM_16"), sound("WAV", "FLOAT"), sound("AIFF"), sound("FLAC"), sound("OGG"), sound("MP3"))
-    yield Reader("a.wav", read_sound, seeds, share=0.4)
-    yield Reader("b.wav", read_comment, seeds, share=0.1)
-    yield Reader("c.mp3", intake, seeds, share=0.1)
+    yield Reader("a.wav", read_sound, seeds, share=0.25)
+    yield Reader("b.wav", read_comment, seeds, share=0.05)
+    yield Reader("c.mp3", intake, seeds, share=0.04)
 
 
 READERS = list(readers())

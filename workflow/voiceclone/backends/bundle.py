@@ -92,7 +92,7 @@ class Description(_Part):
     bert: bool
     fingerprints: dict[str, str]
     files: dict[str, _File]
-    encoders: dict[str, _Encoder] = {}
+    encoders: dict[str, _Encoder]
     polyphones: str = ""
     tokens_per_phone: dict[str, float] | None = None
     steps_per_frame: Count = 1

@@ -60,13 +60,18 @@ def say(
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
     notice: NoticeOption = "auto",
+    certificate: Annotated[
+        Path | None, typer.Option(help="Chain of certificates, PEM, of a C2PA manifest in the file.", dir_okay=False)
+    ] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Private key of the first, PEM.", dir_okay=False)] = None,
     machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
     from voiceclone.marks.labels import notice_of, tone, with_notice
+    from voiceclone.marks.manifest import open_certificate
     from voiceclone.speaking.result import check_format, write_speech
 
-    check_format(output)
+    signer = open_certificate(certificate, certificate_key, check_format(output))
     words = _words(text)
     options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
@@ -78,7 +83,7 @@ def say(
         words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
     speech.samples = np.concatenate([tone(heard_first, speech.rate), speech.samples])
-    write_speech(output, speech, voice.rights)
+    write_speech(output, speech, voice.rights, signer)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
     _report(speech)

@@ -94,6 +94,7 @@ def examine(file: Path, known: Mapping[str, KnownVoice]) -> dict[str, Any]:
         DataError: it cannot be decoded.
     """
     from voiceclone.marks.labels import check_record, voice_id
+    from voiceclone.marks.manifest import read_manifest
     from voiceclone.marks.watermark import FALSE_ALARM, find_marks
     from voiceclone.sound.io import read_mono
 
@@ -119,6 +120,7 @@ def examine(file: Path, known: Mapping[str, KnownVoice]) -> dict[str, Any]:
         "false_alarm": min(1.0, likeliest * max(1, len(stretches))),
         "marks": marks,
         **tags_of(file),
+        "manifest": read_manifest(file),
         **check_record(file),
     }
 
@@ -137,6 +139,7 @@ def _line(found: Mapping[str, Any]) -> str:
     if "error" in found:
         return f"error: {found['error']}"
     more = [f"record {found['record']}"] if found["record"] != "none" else []
+    more += [f"C2PA manifest {found['manifest']['state'].lower()}"] if found["manifest"] else []
     more += [f"tags name voice {found['tagged']}"] if found["tagged"] else []
     consents = {mark["consent"] for mark in found["marks"]} | {found["tagged_consent"], found.get("consent_sha256", "")}
     told = sorted({consent[:16] for consent in consents if consent})

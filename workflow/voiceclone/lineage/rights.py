@@ -270,7 +270,7 @@ def in_words(notes: Mapping[str, Any]) -> str:
     """The terms that a voice states in a line: scope, purposes, languages, last day."""
     terms = notes.get("consent") or {}
     named = {name: terms.get(name) for name in ("scope", "purposes", "languages", "expires")}
-    told = [f"{name} {', '.join(it) if isinstance(it, list) else it}" for name, it in named.items() if it]
+    told = [f"{name} {', '.join(map(str, it)) if isinstance(it, list) else it}" for name, it in named.items() if it]
     return "; ".join(told) or NONE_GIVEN
 
 

@@ -12,7 +12,6 @@ base voice come as safetensors (:mod:`voiceclone.models.packed`) through the sam
 from __future__ import annotations
 
 import io
-import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -340,7 +339,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever a damaged pickle does to the library, nothing of it was run
         raise AssetError(
             f"{path}: cannot be read safely: expected a file of public weights, a zip of tensors and plain values "
             f"({str(error).splitlines()[0] if str(error) else 'empty'})",
@@ -356,9 +355,13 @@ def _check_parts(data: bytes, path: Path) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             broken: str | None = None
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise AssetError(f"{path}: its parts are compressed, which public weights are not")
             with suppress(EOFError):
                 broken = archive.testzip()
-    except zipfile.BadZipFile as error:
+    except AssetError:
+        raise
+    except Exception as error:  # of a directory that is no directory: many kinds
         raise AssetError(
             f"{path}: truncated after {len(data)} bytes: the zip directory at the end of the file is missing",
             "copy or download it again",

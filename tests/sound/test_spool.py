@@ -62,7 +62,7 @@ def test_short_takes_are_arrays_and_long_ones_are_not(tmp_path: Path) -> None:
     for seconds, kind in ((1.0, np.ndarray), (3.0, Spool)):
         path = tmp_path / f"{seconds}.wav"
         soundfile.write(path, speech_like(seconds), RATE, subtype="FLOAT")
-        samples, rate = read_take(path)
+        samples, rate = read_take(path, tmp_path / "not yet")
         assert type(samples) is kind and rate == RATE
         assert np.array_equal(samples[:], read_audio(path)[0])
 

@@ -29,7 +29,7 @@ def loudness(samples: Samples, rate: int) -> float:
     needed = math.ceil(GATE_SECONDS * rate) + 1
     padded = np.tile(samples[:], math.ceil(needed / len(samples))) if len(samples) < needed else samples
     power = _gated(_gate_powers(joined(_weighted(padded, rate), padded, np.float64), rate))
-    return max(-0.691 + 10 * math.log10(power), SILENCE_LUFS) if power > 0 else SILENCE_LUFS
+    return max(float(-0.691 + 10 * np.log10(power)), SILENCE_LUFS) if power > 0 else SILENCE_LUFS
 
 
 def _weighted(samples: Samples, rate: int) -> Iterator[npt.NDArray[np.float64]]:

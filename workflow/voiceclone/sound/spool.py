@@ -32,6 +32,8 @@ class Spool:
 
     def __init__(self, parts: Iterable[Array], folder: Path | None = None, dtype: npt.DTypeLike = np.float32) -> None:
         self.folder, self.dtype = folder, np.dtype(dtype)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         self._row: tuple[int, ...] = ()
         self._frames, self._file = 0, tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         for part in parts:

@@ -229,4 +229,4 @@ def read_reference(path: Path) -> Reference:
     found = {name: (array.dtype.type, array.ndim) for name, array in tensors.items()}
     if found.keys() | {"bert"} != wanted.keys() or any(wanted[name] != kind for name, kind in found.items()):
         raise DataError(f"{path}: not the tensors of a clip", "copy or export the bundle again")
-    return Reference(**tensors)
+    return Reference(tensors["tokens"], tensors["phones"], tensors["style"], tensors.get("bert"))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from voiceclone.errors import ConfigError
 
 MOST_LAYERS, LARGEST_SIZE = 200, 1_000_000
+REPEATED = ("layers", "blocks", "couplings")  # how names end that say how often a part is built
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def _fits(name: str, value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_SIZE
     if type(default) is int:
-        return type(value) is int and 0 <= value <= (MOST_LAYERS if "layers" in name else LARGEST_SIZE)
+        return type(value) is int and 0 <= value <= (MOST_LAYERS if name.endswith(REPEATED) else LARGEST_SIZE)
     return isinstance(value, type(default))
 
 

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(LOCK_HASH)
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg demo test test-slow test-kill test-slurm benchmark benchmark-peers bench-voice base-gates student lint format generate preflight lock clean-venv
+.PHONY: help setup ffmpeg demo test test-slow fuzz test-kill test-slurm benchmark benchmark-peers bench-voice base-gates student lint format generate preflight lock clean-venv
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ test: ffmpeg setup ## all tests that every change must pass, two at a time (unde
 
 test-slow: ffmpeg setup ## full-size and long checks
 	$(BIN)/python -m pytest -m slow
+
+fuzz: ffmpeg setup ## 10,000 damaged files for each reader of files from elsewhere, others each time (hours)
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/stages/test_foreign_files.py
 
 test-kill: ffmpeg setup ## killed, or out of space, at every operation on files, and 1,000 kills of whole runs (many hours)
 	$(BIN)/python -m pytest -m kill -s

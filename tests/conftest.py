@@ -14,6 +14,7 @@ from voiceclone import files
 
 # A busy machine is no reason to fail: properties are judged by their values, never by their time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=10_000)  # make fuzz: others each time
 hypothesis.settings.load_profile("project")
 
 # References of clips are kept in no folder of the user's, unless a test names one.

@@ -264,6 +264,18 @@ def test_what_the_developers_page_points_to() -> None:
         assert "NAME" in path or any((base / path).exists() for base in (LIBRARY, REPOSITORY)), path
 
 
+def test_every_threat_has_its_test() -> None:
+    text = (REPOSITORY / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    for row in rows[1:]:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, row
+        for file, name in named:
+            tree = ast.parse((REPOSITORY / file).read_text(encoding="utf-8"))
+            assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, (file, name)
+    assert len(rows) > 20
+
+
 def test_users_are_not_sent_into_the_tests() -> None:
     """And the README is an introduction."""
     for name, words in ALL:

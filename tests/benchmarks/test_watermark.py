@@ -111,6 +111,23 @@ def test_sound_without_a_mark(shared_base: Path) -> None:
     assert np.mean(scores >= limit) <= 0.001
 
 
+def test_perth_beside_it(shared_data: Path) -> None:
+    """The neural mark that another program of this field uses, for reference: it carries no number."""
+    perth = pytest.importorskip("perth", reason="resemble-perth is not installed: no reference to compare with")
+    network = perth.PerthImplicitWatermarker()
+    sounds = [*stretches(shared_data / "speakers", 4.5)][: MARKED // 4]
+    began = time.process_time()
+    with_mark = [np.asarray(network.apply_watermark(sound, None, RATE), np.float32) for sound in sounds]
+    print(f"\nPerth: {(time.process_time() - began) / (4.5 * len(sounds)):.4f} s of CPU for a second of sound")
+    false = np.mean([float(np.mean(network.get_watermark(sound, RATE))) > 0.5 for sound in sounds])
+    print(f"Perth, no mark: {false:.1%} count as marked")
+    for name, (attack, _) in ATTACKS.items():
+        if name not in ("marked again", "inverse mark"):  # they need the number
+            rng = np.random.default_rng(1)
+            found = [float(np.mean(network.get_watermark(cut(attack(each), rng), RATE))) > 0.5 for each in with_mark]
+            print(f"Perth, {name:22} found {np.mean(found):6.1%}")
+
+
 def test_sound_with_a_mark(shared_data: Path) -> None:
     sounds = [*stretches(shared_data / "speakers", 4.5), *stretches(shared_data / "verification", 4.5)][:MARKED]
     voices = [number_of(str(number)) for number in range(len(sounds))]

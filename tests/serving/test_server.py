@@ -13,11 +13,15 @@ import openai
 import pytest
 import soundfile
 from tests.serving.conftest import TEXT, Running
+from tests.support.toy_voice import toy_voice
 
 from voiceclone.marks.labels import voice_id
 from voiceclone.marks.watermark import find_marks
 from voiceclone.serving.encoding import MEDIA_TYPES, PCM_RATE
+from voiceclone.serving.worker import SOUND, Order, _spoken
 from voiceclone.sound.io import read_comment, read_mono
+from voiceclone.speaking.options import SpeechOptions
+from voiceclone.speaking.voices import Voice
 
 LONGER = "Good morning to all of you. The bakery opens at seven."
 
@@ -144,3 +148,19 @@ def test_voices_health_metrics_and_openapi(server: Running) -> None:
     asked = described["components"]["schemas"]["SpeechRequest"]["properties"]
     assert {"model", "voice", "input", "response_format", "speed", "stream_format", "pause_seconds"} <= set(asked)
     assert "/v1/audio/speech" in described["paths"]
+
+
+@pytest.mark.parametrize(("scope", "seconds"), [("private", 0.0), ("serve", 1.28)])
+def test_consent_is_in_the_tags_and_its_scope_decides_the_notice(tmp_path: Path, scope: str, seconds: float) -> None:
+    consent, voice = "0123456789abcdef" * 4, toy_voice()
+    rights = {"consent_sha256": consent, "consent": {"scope": scope}}
+    options = SpeechOptions(attempts=2)  # sentence by sentence
+    lengths = []
+    for stated, name in (({}, "plain.wav"), (rights, "stated.wav")):
+        order = Order(tmp_path, "", TEXT, "en", 3, options, form="wav")
+        answers = [answer for kind, answer in _spoken(Voice(voice, None, stated), order) if kind == SOUND]  # type: ignore[arg-type]
+        (tmp_path / name).write_bytes(b"".join(data for data, _ in answers))
+        lengths.append(answers[-1][1])
+    assert lengths[1] - lengths[0] == pytest.approx(seconds, abs=0.01)
+    assert f"; consent {consent[:16]}; " in read_comment(tmp_path / "stated.wav")
+    assert "consent" not in read_comment(tmp_path / "plain.wav")

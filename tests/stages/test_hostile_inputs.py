@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import pickle
+import re
 import shutil
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,20 +17,28 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 import typer
 from typer.testing import CliRunner
 
+from voiceclone.assets import fetch
+from voiceclone.backends.bundle import read_reference
 from voiceclone.cli import app
 from voiceclone.config.load import load_config
+from voiceclone.corpus import layouts
 from voiceclone.corpus.corrections import read_corrections
 from voiceclone.corpus.inventory import take_inventory
 from voiceclone.corpus.listfile import read_list
 from voiceclone.corpus.takes import ingest
 from voiceclone.errors import VoiceCloneError
 from voiceclone.evaluation.sentences import read_sentences
+from voiceclone.features.store import open_store
 from voiceclone.files import check_speaker, read_tsv
 from voiceclone.lineage.rights import read_rights
+from voiceclone.models.packed import read_packed
+from voiceclone.models.public_files import read_public
 from voiceclone.sound.channels import read_voice
+from voiceclone.sound.io import _probe_with_ffmpeg, read_audio
 from voiceclone.speaking.batch import Defaults, read_jobs
 from voiceclone.stages.takes import TakesSettings
 from voiceclone.text.lexicon import read_lexicon
@@ -144,6 +158,7 @@ PLACES: dict[str, list[str]] = {
     "say": ["--text=Hi.", "--output=x.wav", "--bundle={}"],
     "say ": ["--text-file={}", "--output=x.wav", "--bundle=absent"],
     "say  ": ["--text=Hi.", "--output={}", "--models={}", "--reference={}"],
+    "say   ": ["--text=Hi.", "--output=x.wav", "--certificate={}", "--certificate-key={}", "--bundle=absent"],
     "batch": ["--table={}", "--output-dir={}", "--bundle={}"],
     "batch ": ["--table=jobs.tsv", "--output-dir=out", "--models={}"],
     "stream": ["--text=Hi.", "--bundle={}"],
@@ -274,3 +289,83 @@ def test_a_folder_of_everything_ends_in_two_tables(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [row["file"] for row in read_tsv(tmp_path / "takes.tsv")] == ["good.wav"]
     assert len(read_tsv(tmp_path / "rejected.tsv")) == 7
+
+
+class Bomb:
+    """An object whose pickle runs a command when it is read carelessly."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("place", ["weight", "config", "info", "alone"])
+@pytest.mark.parametrize("name", ["voice.ckpt", "voice.pth"])
+def test_a_pickle_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"weight": {"a": torch.zeros(1)}, "config": {}, "info": ""}
+    torch.save(Bomb() if place == "alone" else content | {place: Bomb()}, tmp_path / name)
+    with pytest.raises(VoiceCloneError, match="cannot be read safely"):
+        read_public(tmp_path / name)
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(VoiceCloneError, match="not a file of public weights"):
+        read_public(tmp_path / "plain.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_small_weights_that_grow_are_refused(tmp_path: Path) -> None:
+    torch.save({"weight": {"a": torch.zeros(1).expand(1 << 40)}}, tmp_path / "one.pth")
+    with pytest.raises(VoiceCloneError, match="would take"):
+        read_public(tmp_path / "one.pth")
+    with zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(10**6))
+    with pytest.raises(VoiceCloneError, match="compressed"):
+        read_public(tmp_path / "packed.pth")
+
+
+def test_archives_that_grow_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "_UNPACKED_LIMIT", 10**6)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.bin", bytes(2 * 10**6))
+    with pytest.raises(fetch.UnavailableError, match="unpacks to more"):
+        fetch.unpack(tmp_path / "a.zip", tmp_path)
+    monkeypatch.setattr(layouts, "LONGEST_FILE", 10**6)
+    (tmp_path / "cuts.jsonl.gz").write_bytes(gzip.compress(b'{"a": "' + bytes(2 * 10**6)))
+    with pytest.raises(VoiceCloneError, match="MB of text"):
+        list(layouts.read_lhotse(tmp_path / "cuts.jsonl.gz"))
+    assert not (tmp_path / "a.bin").exists()
+
+
+@pytest.mark.parametrize("length", [1 << 62, 1 << 40, 200_000_000, 9])
+def test_a_header_longer_than_its_file_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "reference.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + b'{"a": {}}'[: length - 1])
+    for read in (read_reference, open_store, lambda path: read_packed(path, "gpt")):
+        with pytest.raises(VoiceCloneError, match=re.escape("reference.safetensors: cannot be read")):
+            read(path)
+
+
+def huge_picture() -> bytes:
+    """A PNG of a kilobyte that says it is 100,000 by 100,000 pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    size = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 6, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
+    )
+
+
+def test_pictures_are_never_decoded(tmp_path: Path) -> None:
+    (tmp_path / "picture.wav").write_bytes(huge_picture())
+    with pytest.raises(VoiceCloneError, match="cannot be decoded"):
+        read_audio(tmp_path / "picture.wav")
+    soundfile.write(tmp_path / "plain.mp3", np.zeros(16_000), 16_000)
+    cover = b"\0image/png\0\x03\0" + huge_picture()
+    frame = b"APIC" + struct.pack(">I", len(cover)) + b"\0\0" + cover
+    size = bytes((len(frame) >> shift) & 127 for shift in (21, 14, 7, 0))
+    (tmp_path / "cover.mp3").write_bytes(b"ID3\x03\0\0" + size + frame + (tmp_path / "plain.mp3").read_bytes())
+    plain, rate = read_audio(tmp_path / "plain.mp3")
+    covered, same = read_audio(tmp_path / "cover.mp3")
+    assert np.array_equal(plain, covered) and rate == same
+    assert _probe_with_ffmpeg(tmp_path / "cover.mp3").codec == "mp3"  # the other reader looks at sound alone too

@@ -10,7 +10,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from voiceclone.cli import app
-from voiceclone.files import read_json
+from voiceclone.files import read_json, sha256_file
 
 WANTED = "results/anna/consent.json"
 
@@ -42,3 +42,9 @@ def test_the_owner_agrees_or_nothing_is_made(new_project) -> None:
     (folder / "consent.yaml").write_text("myself: true\nexpires: 2020-01-01\n")
     told = explained()
     assert "ended with 2020-01-01" in str(told["consent"]) and "licence or consent changed" in str(told["jobs"])
+    spoken = folder / "consent.wav"
+    soundfile.write(spoken, np.zeros(16000, np.float32), 16000)
+    (folder / "consent.yaml").write_text(f"myself: true\nevidence: consent.wav\nsha256: {sha256_file(spoken)}\n")
+    planned = project.run("-n", WANTED)
+    needed = (planned.stdout + planned.stderr).split("rule consent:")[1].split("output:")[0]
+    assert "results/anna/corpus/corpus.tsv" in needed and "campplus/asset.json" in needed

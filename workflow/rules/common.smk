@@ -25,7 +25,7 @@ from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
 from voiceclone.lineage.explain import Job, record_graph
 from voiceclone.lineage.revisions import revisions
-from voiceclone.lineage.rights import record_rights
+from voiceclone.lineage.rights import record_rights, spoken_evidence
 from voiceclone.lineage.withdrawal import withdrawn_from
 from voiceclone.lineage.runs import continue_hint, record_start, results_summary, use_this_python
 
@@ -263,6 +263,14 @@ def corrections(wildcards):
 def consent(wildcards):
     """What the speaker has agreed to; the people of a gathered voice are covered by the licences of its sources."""
     return [] if wildcards.speaker in GATHERED else [f"results/{wildcards.speaker}/consent.json"]
+
+
+def spoken_consent(wildcards):
+    """Where the consent is spoken: what its speaker is compared with, how it is transcribed, the models of both."""
+    if spoken_evidence(Path(CONFIG.speakers_dir) / wildcards.speaker) is None:
+        return []
+    models = asset("campplus", config_of(wildcards).models.asr)
+    return [f"results/{wildcards.speaker}/corpus/corpus.tsv", settings("transcribe")(wildcards), *models]
 
 
 def consent_is_given(wildcards):

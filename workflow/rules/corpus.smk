@@ -44,6 +44,7 @@ rule consent:
     """Stop where the owner of a voice has not agreed; its terms, for all that is made of the corpus."""
     input:
         rights="results/{speaker}/rights.json",
+        spoken=spoken_consent,
     output:
         consent="results/{speaker}/consent.json",
     log:
@@ -57,12 +58,13 @@ rule consent:
         "../../envs/voiceclone.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         config=RUN_CONFIG,
         revision=revision("consent"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/consent.py --speaker {wildcards.speaker} --config {params.config}"
-        " --rights {input.rights} --output {output.consent} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " --rights {input.rights} --spoken {input.spoken} --output {output.consent}"
+        " --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -31,6 +31,7 @@ rule distill_texts:
     resources:
         mem_mb=growing(6000),
         runtime=growing(600),
+        gpu=gpus,
     params:
         results=subpath(input.takes, parent=True),
         output_dir=subpath(output.takes, parent=True),
@@ -70,6 +71,7 @@ rule distill_gpt:
     resources:
         mem_mb=growing(8000),
         runtime=growing(480),
+        gpu=gpus_of_training,
     params:
         teacher=subpath(input.teacher, parent=True),
         features_dir=subpath(input.features, parent=True),
@@ -113,6 +115,7 @@ rule distill_sovits:
     resources:
         mem_mb=growing(8000),
         runtime=growing(480),
+        gpu=gpus_of_training,
     params:
         teacher=subpath(input.teacher, parent=True),
         features_dir=subpath(input.features, parent=True),
@@ -154,6 +157,7 @@ rule joint_finetune:
     resources:
         mem_mb=growing(8000),
         runtime=growing(480),
+        gpu=gpus_of_training,
     params:
         features_dir=subpath(input.features, parent=True),
         state=lambda wildcards: f"results/{wildcards.speaker}/state/sovits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from voiceclone.errors import DataError, storage_errno
 
 Row = dict[str, str]
 _UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]")
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 _SHORT = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _LONG = {short: plain for plain, short in _SHORT.items()}
 #: One ``NAME.schema.yaml`` per table, for its rows: columns in their order, types, meaning, allowed values.
@@ -148,9 +150,30 @@ def write_json(target: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON; a broken file is a :class:`DataError` that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})", "delete the file and run again") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text that this program could have written.
+
+    Raises:
+        ValueError: no JSON, or nested too deeply, with numbers that are none, or with halves of characters.
+    """
+
+    def number(digits: str) -> float:
+        if not math.isfinite(value := float(digits)):
+            raise ValueError(f"{digits[:20]} is no finite number")
+        return value
+
+    try:
+        value = json.loads(text, parse_constant=number, parse_float=number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if _HALF_CHARACTER.search(text):
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def write_jsonl(target: Path, records: Iterable[Any]) -> None:
@@ -159,8 +182,11 @@ def write_jsonl(target: Path, records: Iterable[Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """Read one JSON value per line."""
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+    """Read one JSON value per line; a broken one is a :class:`DataError` that names the file."""
+    try:
+        return [parse_json(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})", "delete the line or the file and run again") from error
 
 
 def table_columns(table: str) -> tuple[str, ...]:
@@ -223,9 +249,12 @@ def read_tsv(path: Path, required: Sequence[str] = ()) -> list[Row]:
     """Read a table as one dictionary of strings per row.
 
     Raises:
-        DataError: a required column is absent or a row has another number of cells than the header.
+        DataError: no UTF-8, a required column is absent or a row has another number of cells than the header.
     """
-    text = Path(path).read_text(encoding="utf-8-sig")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a table in UTF-8", "restore the file or delete it and run again") from error
     lines = [line for line in text.split("\n") if line.strip("\r")]
     if not lines:
         raise DataError(f"{path}: empty table, expected a header line", "restore the file or delete it and run again")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import contained_path, digest, read_json, sha256_file
 
@@ -18,6 +20,21 @@ def is_pickle(name: str) -> bool:
     """True if a file of this name is a pickle, which may run code when it is loaded carelessly."""
     path = PurePosixPath(name)
     return path.suffix.lower() in _PICKLES or path.name == "pytorch_model.bin"
+
+
+class _File(BaseModel):
+    size: int
+    sha256: str
+
+
+class _Manifest(BaseModel):
+    """The shape of ``asset.json``."""
+
+    name: str
+    kind: str
+    licence: str
+    digest: str
+    files: dict[str, _File]
 
 
 @dataclass(frozen=True)
@@ -91,10 +108,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise AssetError(f"{path}: no such model on disk", again) from error
     except DataError as error:
         raise AssetError(error.message, again) from error
-    wanted = {"name", "kind", "licence", "files", "digest"}
-    if not isinstance(manifest, dict) or not wanted <= set(manifest):
-        raise AssetError(f"{path}: not the manifest of a model, expected the keys {sorted(wanted)}", again)
-    return manifest
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))[:80]}: {one['msg']}" for one in error.errors()[:3])
+        wanted = ", ".join(_Manifest.model_fields)
+        raise AssetError(f"{path}: not the manifest of a model, expected the keys {wanted} ({wrong})", again) from error
+    return dict(manifest)
 
 
 def open_asset(path: Path, verify: bool = False) -> Asset:

@@ -13,10 +13,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from voiceclone.errors import DataError
@@ -36,6 +38,70 @@ REFERENCE = "reference.safetensors"
 SUMS = "SHA256SUMS"
 QUANTISER = "quantiser.onnx"
 STYLE = "style.onnx"
+
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Part(BaseModel):
+    """A table of ``bundle.json``; what is not named here is left alone."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class _File(_Part):
+    sha256: str
+
+
+class _Encoder(_Part):
+    name: str
+    file: str = ""
+    sha256: str = ""
+
+
+class _Cache(_Part):
+    layers: Annotated[int, Field(ge=1, le=1000)]
+    heads: Annotated[int, Field(ge=1, le=1000)]
+    head_width: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class _Pointer(_Part):
+    layer: Count
+    dim: Count
+    guidance: float
+
+
+class _Vocoder(_Part):
+    rates: list[Count]
+    dilations: list[list[Count]]
+
+
+class Description(_Part):
+    """The shape of ``bundle.json``, which may come from anywhere: only what has it is read on."""
+
+    voice: str
+    target: str
+    half: bool
+    languages: list[str] = Field(min_length=1)
+    smoke_text: str
+    sample_rate: Annotated[int, Field(ge=8000, le=192_000)]
+    prior_channels: Count
+    end_token: Count
+    cache: _Cache
+    prompt: bool
+    bert: bool
+    fingerprints: dict[str, str]
+    files: dict[str, _File]
+    encoders: dict[str, _Encoder]
+    polyphones: str = ""
+    tokens_per_phone: dict[str, float] | None = None
+    steps_per_frame: Count = 1
+    pointer: _Pointer | None = None
+    vocoder: _Vocoder | None = None
+    decoder: str = ""
+    licence: str = ""
+    consent_sha256: str = ""
+    consent: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -93,13 +159,15 @@ def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
         The description, and the bundle's folder.
 
     Raises:
-        DataError: no bundle, a later format, or a missing file.
+        DataError: no bundle, a later format, not a :class:`Description`, or a missing file.
     """
     path = Path(path)
     file = path / BUNDLE_FILE if path.is_dir() else path
     if not file.is_file():
         raise DataError(f"{path}: no {BUNDLE_FILE} there", "give the folder that the export stage wrote, export/TARGET")
     description = read_json(file)
+    if not isinstance(description, dict):
+        raise DataError(f"{file}: expected a table of keys", "copy or export the bundle again")
     version = description.get("format_version")
     if version not in (FORMAT_VERSION, SOURCE_FILTER_VERSION):
         later = not isinstance(version, int) or version > SOURCE_FILTER_VERSION
@@ -107,6 +175,11 @@ def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
             f"{file}: format version {version!r}, this program reads {FORMAT_VERSION} and {SOURCE_FILTER_VERSION}",
             "update voiceclone" if later else "export the voice again",
         )
+    try:
+        Description.model_validate(description)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))[:80]}: {one['msg']}" for one in error.errors()[:5])
+        raise DataError(f"{file}: not a description of a voice: {wrong}", "copy or export the bundle again") from error
     for name in description["files"]:
         if not contained_path(file.parent, name).is_file():
             raise DataError(f"{file.parent / name}: missing from the bundle", "export the voice again")
@@ -143,8 +216,17 @@ def _sum_of(sums: Path, name: str) -> str:
 
 
 def read_reference(path: Path) -> Reference:
-    """Read ``reference.safetensors``."""
-    tensors = load_file(str(path))
-    return Reference(
-        tokens=tensors["tokens"], phones=tensors["phones"], style=tensors["style"], bert=tensors.get("bert")
-    )
+    """Read ``reference.safetensors``.
+
+    Raises:
+        DataError: damaged, or not the tensors of a :class:`Reference`.
+    """
+    try:
+        tensors = load_file(str(path))
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read ({error})", "copy or export the bundle again") from error
+    wanted = {"tokens": (np.int64, 1), "phones": (np.int64, 1), "style": (np.float32, 3), "bert": (np.float32, 2)}
+    found = {name: (array.dtype.type, array.ndim) for name, array in tensors.items()}
+    if found.keys() | {"bert"} != wanted.keys() or any(wanted[name] != kind for name, kind in found.items()):
+        raise DataError(f"{path}: not the tensors of a clip", "copy or export the bundle again")
+    return Reference(tensors["tokens"], tensors["phones"], tensors["style"], tensors.get("bert"))

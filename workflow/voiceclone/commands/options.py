@@ -82,8 +82,9 @@ DetectorOption = Annotated[
     typer.Option(help="KEY=VALUE, a limit of the detector, for example loop_share=0.9.", rich_help_panel=SPEECH),
 ]
 NoticeOption = Annotated[
-    Literal["none", "tone", "spoken"],
-    typer.Option(help="What is heard first: words that say it is AI-generated, AI in Morse code, or nothing.",
+    Literal["auto", "none", "tone", "spoken"],
+    typer.Option(help="What is heard first: words that say it is AI-generated, AI in Morse code, or nothing; auto: the "
+                 "tone where the consent is for serve or release.",
                  rich_help_panel=SPEECH),
 ]  # fmt: skip
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: automatic.", rich_help_panel=MACHINE)]

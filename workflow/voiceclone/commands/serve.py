@@ -48,7 +48,7 @@ def serve(
     seconds: Annotated[float, typer.Option(min=1, help="Longest speech, and longest computing.")] = 600.0,
     audit: Annotated[Path | None, typer.Option(help="Log of requests, JSON lines, without texts.")] = None,
     audit_text: Annotated[bool, typer.Option("--audit-text", help="Texts too.")] = False,
-    notice: NoticeOption = "none",
+    notice: NoticeOption = "auto",
     engine: EngineOption = "auto",
     root: RootOption = Path(),
 ) -> None:

@@ -59,25 +59,31 @@ def say(
     options: SpeechOptions,
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
-    notice: NoticeOption = "none",
+    notice: NoticeOption = "auto",
+    certificate: Annotated[
+        Path | None, typer.Option(help="Chain of certificates, PEM, of a C2PA manifest in the file.", dir_okay=False)
+    ] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Private key of the first, PEM.", dir_okay=False)] = None,
     machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
-    from voiceclone.marks.labels import tone, with_notice
+    from voiceclone.marks.labels import notice_of, tone, with_notice
+    from voiceclone.marks.manifest import open_certificate
     from voiceclone.speaking.result import check_format, write_speech
 
-    check_format(output)
+    signer = open_certificate(certificate, certificate_key, check_format(output))
     words = _words(text)
     options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
     listener, _ = _listener(check, options.detector, machine)
     voice.check_use("private", words, language)
-    words = with_notice(words, notice, language or voice.synthesizer.language)
+    heard_first = notice_of(notice, voice.rights)
+    words = with_notice(words, heard_first, language or voice.synthesizer.language)
     speech = voice.synthesizer.say(
         words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
-    speech.samples = np.concatenate([tone(notice, speech.rate), speech.samples])
-    write_speech(output, speech, voice.rights)
+    speech.samples = np.concatenate([tone(heard_first, speech.rate), speech.samples])
+    write_speech(output, speech, voice.rights, signer)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
     _report(speech)
@@ -92,20 +98,22 @@ def stream(
     styles: StyleOptions,
     seed: SeedOption = 0,
     options: SpeechOptions,
-    notice: NoticeOption = "none",
+    notice: NoticeOption = "auto",
     machine: MachineOptions,
 ) -> None:
     """Speak a text while it is computed: samples of 16 bits, mono, little-endian, to standard output."""
-    from voiceclone.marks.labels import tone, voice_id, with_notice
+    from voiceclone.marks.labels import notice_of, tone, voice_id, with_notice
     from voiceclone.speaking.streaming import stream as parts_of
 
     words = _words(text)
     opened = _voice(model, _clip(clip, styles), machine)
     opened.check_use("private", words, language)
     voice = opened.synthesizer
-    words = with_notice(words, notice, language or voice.language)
+    heard_first = notice_of(notice, opened.rights)
+    words = with_notice(words, heard_first, language or voice.language)
     began, first, samples = time.perf_counter(), 0.0, 0
-    for part in chain([tone(notice, voice.sample_rate)], parts_of(voice, words, language, seed=seed, options=options)):
+    start = [tone(heard_first, voice.sample_rate)]
+    for part in chain(start, parts_of(voice, words, language, seed=seed, options=options)):
         first = first or time.perf_counter() - began
         samples += len(part)
         sys.stdout.buffer.write((part * 32767).astype("<i2").tobytes())

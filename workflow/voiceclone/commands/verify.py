@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,33 +45,56 @@ def verify(
         raise typer.Exit(EXIT_FAILURE)
 
 
-def known_voices(folders: Iterable[Path]) -> dict[str, str]:
-    """Voices below folders, by the id of their watermark: the name in a bundle, else the folder of the models."""
+@dataclass
+class KnownVoice:
+    """A voice of this machine.
+
+    Attributes:
+        name: in its bundle, else the folder of its models.
+        bundles: folders of its bundles.
+        consent: sha256 of its speaker's consent; empty: it states none.
+    """
+
+    name: str = ""
+    bundles: list[str] = field(default_factory=list)
+    consent: str = ""
+
+
+def known_voices(folders: Iterable[Path]) -> dict[str, KnownVoice]:
+    """Voices below folders, by the id of their watermark."""
     from voiceclone.backends.bundle import BUNDLE_FILE, voice_number
     from voiceclone.files import read_json
+    from voiceclone.lineage.rights import consent_of
     from voiceclone.marks.labels import voice_id
     from voiceclone.marks.watermark import number_of
 
-    known: dict[str, str] = {}
+    known: dict[str, KnownVoice] = {}
     for folder in folders:
         for path in [*sorted(folder.rglob("gpt.json")), *sorted(folder.rglob(BUNDLE_FILE))]:
             with suppress(DataError, KeyError, TypeError, AttributeError, OSError):  # no voice, or a damaged one
                 if path.name == BUNDLE_FILE:
-                    description = read_json(path)
-                    known[voice_id(voice_number(description))] = str(description["voice"])
+                    notes = read_json(path)
+                    id, name = voice_id(voice_number(notes)), str(notes["voice"])
+                    known[id] = known.get(id, KnownVoice())
+                    known[id].name = name
+                    known[id].bundles.append(str(path.parent))
                 else:
-                    pair = [str(read_json(path.with_name(f"{kind}.json"))["fingerprint"]) for kind in ("gpt", "sovits")]
-                    known[voice_id(number_of(*pair))] = str(path.parent)
+                    notes, other = (read_json(path.with_name(f"{kind}.json")) for kind in ("gpt", "sovits"))
+                    id = voice_id(number_of(str(notes["fingerprint"]), str(other["fingerprint"])))
+                    known[id] = known.get(id, KnownVoice(str(path.parent)))
+                known[id].consent = known[id].consent or consent_of(notes)
     return known
 
 
-def examine(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
-    """What a sound file says of itself; ``marks``: each voice with its stretch of sound in seconds.
+def examine(file: Path, known: Mapping[str, KnownVoice]) -> dict[str, Any]:
+    """What a sound file says of itself; ``marks``: each voice with its stretch of sound in seconds, and the bundles and
+    the consent by which it is known here.
 
     Raises:
         DataError: it cannot be decoded.
     """
     from voiceclone.marks.labels import check_record, voice_id
+    from voiceclone.marks.manifest import read_manifest
     from voiceclone.marks.watermark import FALSE_ALARM, find_marks
     from voiceclone.sound.io import read_mono
 
@@ -79,7 +103,7 @@ def examine(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
     marks = [
         {
             "voice": voice_id(mark.voice),
-            "name": known.get(voice_id(mark.voice), ""),
+            **asdict(known.get(voice_id(mark.voice), KnownVoice())),
             "start": round(mark.start, 2),
             "end": round(mark.end, 2),
             "false_alarm": mark.false_alarm,
@@ -95,17 +119,19 @@ def examine(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
         "marked": bool(marks),
         "false_alarm": min(1.0, likeliest * max(1, len(stretches))),
         "marks": marks,
-        "tagged": tag_of(file),
+        **tags_of(file),
+        "manifest": read_manifest(file),
         **check_record(file),
     }
 
 
-def tag_of(file: Path) -> str:
-    """The id of the voice in the tags of a file; empty: there is none."""
+def tags_of(file: Path) -> dict[str, str]:
+    """What the tags of a file say: ``tagged``, the id of the voice, and ``tagged_consent``, the first 16 digits of the
+    sha256 of the consent; empty: nothing."""
     from voiceclone.sound.io import read_comment
 
-    words = read_comment(file).split("; ")
-    return words[1].removeprefix("voice ") if len(words) > 1 and words[1].startswith("voice ") else ""
+    said = dict(word.partition(" ")[::2] for word in read_comment(file).split("; "))
+    return {"tagged": said.get("voice", ""), "tagged_consent": said.get("consent", "")}
 
 
 def _line(found: Mapping[str, Any]) -> str:
@@ -113,7 +139,13 @@ def _line(found: Mapping[str, Any]) -> str:
     if "error" in found:
         return f"error: {found['error']}"
     more = [f"record {found['record']}"] if found["record"] != "none" else []
+    more += [f"C2PA manifest {found['manifest']['state'].lower()}"] if found["manifest"] else []
     more += [f"tags name voice {found['tagged']}"] if found["tagged"] else []
+    consents = {mark["consent"] for mark in found["marks"]} | {found["tagged_consent"], found.get("consent_sha256", "")}
+    told = sorted({consent[:16] for consent in consents if consent})
+    more += [f"consent {', '.join(told)}"] if told else []
+    bundles = sorted({bundle for mark in found["marks"] for bundle in mark["bundles"]})
+    more += [f"bundle {', '.join(bundles)}"] if bundles else []
     said = {(mark["voice"], mark["name"]) for mark in found["marks"]}
     if not said:
         what = "no mark found"

@@ -14,6 +14,7 @@ import gzip
 import json
 import re
 import statistics
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -282,7 +283,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
             data = handle.read(LONGEST_FILE + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if len(data) > LONGEST_FILE:
         raise DataError(f"{path}: more than {LONGEST_FILE // 10**6} MB of text")

@@ -32,6 +32,8 @@ NONE_GIVEN = "none given"
 LONGEST_LICENCE = 200
 CONSENT_FILE = "consent.yaml"
 LARGEST_CONSENT = 65_536  # bytes
+#: Endings of evidence that is heard and not read.
+SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma", ".aiff", ".amr", ".mp4", ".mov", ".webm")
 _LICENCE = re.compile(r"licen[cs]e(\.(txt|md))?", re.IGNORECASE)
 _EVIDENCE = re.compile(r"consent(\.\w+)?", re.IGNORECASE)
 
@@ -268,7 +270,7 @@ def in_words(notes: Mapping[str, Any]) -> str:
     """The terms that a voice states in a line: scope, purposes, languages, last day."""
     terms = notes.get("consent") or {}
     named = {name: terms.get(name) for name in ("scope", "purposes", "languages", "expires")}
-    told = [f"{name} {', '.join(it) if isinstance(it, list) else it}" for name, it in named.items() if it]
+    told = [f"{name} {', '.join(map(str, it)) if isinstance(it, list) else it}" for name, it in named.items() if it]
     return "; ".join(told) or NONE_GIVEN
 
 
@@ -317,7 +319,16 @@ def load_rights(path: Path) -> Rights:
     stated = read_json(path)
     if "problem" in stated:
         raise DataError(stated["problem"], stated["hint"])
-    return Rights(**stated)
+    return Rights(**{name: stated[name] for name in Rights.__dataclass_fields__ if name in stated})
+
+
+def spoken_evidence(folder: Path) -> Path | None:
+    """The evidence of a speaker's consent where it is a sound; None: it is none, or there is no valid consent."""
+    try:
+        evidence = read_consent(folder / CONSENT_FILE).evidence
+    except (DataError, OSError):
+        return None
+    return folder / evidence if Path(evidence).suffix.lower() in SOUNDS else None
 
 
 def _named(folder: Path, name: re.Pattern[str]) -> list[Path]:

@@ -29,6 +29,10 @@ from voiceclone.text.segment import split
 
 log = logging.getLogger(__name__)
 Notice = Literal["none", "tone", "spoken"]
+#: As callers ask for it; ``auto``: by the scope of the voice's consent.
+AskedNotice = Literal["auto", "none", "tone", "spoken"]
+#: Scopes of consent whose speech others hear.
+PUBLIC_SCOPES = ("serve", "release")
 #: Endings of sound files with their format and subtype in libsndfile.
 FORMATS: dict[str, tuple[str, str | None]] = {
     ".wav": ("WAV", None), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"),
@@ -90,7 +94,8 @@ def write_record(path: Path, number: int, **more: Any) -> None:
 
 
 def check_record(path: Path) -> dict[str, Any]:
-    """What the record beside a sound file is worth: ``record`` and, if it is signed, the public key ``signed_by``.
+    """What the record beside a sound file is worth: ``record``; if it is signed, the public key ``signed_by``; if it is
+    not altered and states one, ``consent_sha256``.
 
     ``record`` is none, unsigned, signed, altered, or unchecked (signed, but the library ``cryptography`` is missing).
     """
@@ -102,14 +107,16 @@ def check_record(path: Path) -> dict[str, Any]:
         signature, key = (base64.b64decode(record.pop(name, "")) for name in ("signature", "public_key"))
         if record["sha256"] != sha256_file(path):
             return {"record": "altered"}
+        stated = {"consent_sha256": str(record["consent_sha256"])} if "consent_sha256" in record else {}
         if not signature:
-            return {"record": "unsigned"}
+            return {"record": "unsigned", **stated}
         valid = _is_signed(record, signature, key)
     except ImportError:
-        return {"record": "unchecked"}
+        return {"record": "unchecked", **stated}
     except (DataError, KeyError, ValueError, TypeError, AttributeError):
         return {"record": "altered"}
-    return {"record": "signed" if valid else "altered", "signed_by": base64.b64encode(key).decode()}
+    signed_by = base64.b64encode(key).decode()
+    return {"record": "signed", "signed_by": signed_by, **stated} if valid else {"record": "altered"}
 
 
 def key_path() -> Path:
@@ -173,6 +180,19 @@ def _is_signed(record: Mapping[str, Any], signature: bytes, key: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def notice_of(asked: AskedNotice, rights: Mapping[str, Any] | None) -> Notice:
+    """What is heard first: what is asked for; else a tone where the consent lets others hear the voice, and nothing
+    where it is for oneself, or where a voice states no terms.
+
+    Args:
+        asked: the option.
+        rights: description of a bundle or report of a training, which may hold the terms of consent.
+    """
+    if asked != "auto":
+        return asked
+    return "tone" if ((rights or {}).get("consent") or {}).get("scope") in PUBLIC_SCOPES else "none"
 
 
 def with_notice(text: str, notice: Notice, language: str) -> str:

@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Self
 
 from voiceclone.errors import ConfigError
 
+MOST_LAYERS, LARGEST_SIZE = 200, 1_000_000
+REPEATED = ("layers", "blocks", "couplings")  # how names end that say how often a part is built
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -26,7 +29,7 @@ class Architecture:
         """Rebuild from :meth:`to_dict`; missing fields take their defaults.
 
         Raises:
-            ConfigError: a key that this network does not have.
+            ConfigError: a key that this network does not have, or a value that is none of its sizes.
         """
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
@@ -35,7 +38,24 @@ class Architecture:
                 f"{cls.__name__}: unknown field {', '.join(unknown)}, expected some of {', '.join(sorted(known))}",
                 "the file was written by another version of this program",
             )
-        return cls(**{name: _tupled(value) for name, value in values.items()})
+        given = {name: _tupled(value) for name, value in values.items()}
+        for field in fields(cls):
+            if field.name in given and not _fits(field.name, given[field.name], field.default):
+                shown = str(values[field.name])[:40]
+                raise ConfigError(f"{cls.__name__}: {field.name} {shown}: expected a value like {field.default}")
+        return cls(**given)
+
+
+def _fits(name: str, value: Any, default: Any) -> bool:
+    """Whether a value is of the kind of a field's default and no larger than any network: files come from anywhere."""
+    if isinstance(default, tuple):
+        like = default[0] if default else 0
+        return isinstance(value, tuple) and len(value) <= MOST_LAYERS and all(_fits("", item, like) for item in value)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_SIZE
+    if type(default) is int:
+        return type(value) is int and 0 <= value <= (MOST_LAYERS if name.endswith(REPEATED) else LARGEST_SIZE)
+    return isinstance(value, type(default))
 
 
 def _listed(value: Any) -> Any:

@@ -12,7 +12,6 @@ base voice come as safetensors (:mod:`voiceclone.models.packed`) through the sam
 from __future__ import annotations
 
 import io
-import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -41,6 +40,8 @@ FOREIGN_MARKS = {b"02": "v3", b"03": "v3 LoRA", b"04": "v4 LoRA"}
 CODEBOOK = "quantizer.vq.layers.0._codebook.embed"
 POSTERIOR = "enc_q."
 PHONES_OF_V1 = 322
+#: Of a file's size, that its tensors may take where several of them share their numbers.
+MOST_SHARED = 4
 _UPSAMPLING = re.compile(r"dec\.ups\.\d\.weight_v")
 
 
@@ -107,6 +108,7 @@ def read_public(path: Path) -> PublicFile:
         counts = {name: content[name] for name in ("epoch", "global_step", "iteration") if name in content}
         info = "training, " + ", ".join(f"{name} {value}" for name, value in counts.items())
     state = {str(key).removeprefix(PREFIX): value for key, value in weights.items() if isinstance(value, Tensor)}
+    _check_sizes(Path(path), state)
     plain = _plain(config)
     return PublicFile(Path(path), state, plain if isinstance(plain, dict) else {}, str(info), training)
 
@@ -142,15 +144,16 @@ def gpt_config(file: PublicFile) -> GPTConfig:
     _expect(file, "a GPT", "ar_text_embedding.word_embeddings.weight", "ar_predict_layer.weight", "bert_proj.weight",
             "h.layers.0.linear1.weight")  # fmt: skip
     phones, dim = state["ar_text_embedding.word_embeddings.weight"].shape
-    config = GPTConfig(
-        dim=dim,
-        layers=int(file.sizes.get("n_layer", 0)) or _count(state, "h.layers."),
-        heads=int(file.sizes.get("head", GPTConfig.heads)),
-        feed_forward=state["h.layers.0.linear1.weight"].shape[0],
-        phones=phones,
-        codes=state["ar_predict_layer.weight"].shape[0] - 1,
-        bert_dim=state["bert_proj.weight"].shape[1],
-    )
+    sizes: dict[str, Any] = {
+        "dim": dim,
+        "layers": file.sizes.get("n_layer", 0) or _count(state, "h.layers."),
+        "heads": file.sizes.get("head", GPTConfig.heads),
+        "feed_forward": state["h.layers.0.linear1.weight"].shape[0],
+        "phones": phones,
+        "codes": state["ar_predict_layer.weight"].shape[0] - 1,
+        "bert_dim": state["bert_proj.weight"].shape[1],
+    }
+    config = GPTConfig.from_dict(sizes)
     _check_layout(file, "a GPT", lambda: TextToSemantic(config))
     return config
 
@@ -336,7 +339,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever a damaged pickle does to the library, nothing of it was run
         raise AssetError(
             f"{path}: cannot be read safely: expected a file of public weights, a zip of tensors and plain values "
             f"({str(error).splitlines()[0] if str(error) else 'empty'})",
@@ -352,15 +355,29 @@ def _check_parts(data: bytes, path: Path) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             broken: str | None = None
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise AssetError(f"{path}: its parts are compressed, which public weights are not")
             with suppress(EOFError):
                 broken = archive.testzip()
-    except zipfile.BadZipFile as error:
+    except AssetError:
+        raise
+    except Exception as error:  # of a directory that is no directory: many kinds
         raise AssetError(
             f"{path}: truncated after {len(data)} bytes: the zip directory at the end of the file is missing",
             "copy or download it again",
         ) from error
     if broken is not None:
         raise AssetError(f"{path}: its part {broken} is damaged", "copy or download it again")
+
+
+def _check_sizes(path: Path, state: State) -> None:
+    """Refuse tensors that are no plain arrays, or larger than the file: one number can stand for a terabyte."""
+    plain = all(value.layout is torch.strided and value.device.type == "cpu" for value in state.values())
+    if not plain or any(value.is_quantized for value in state.values()):
+        raise AssetError(f"{path}: its tensors are no plain arrays of numbers")
+    size, held = sum(value.numel() * value.element_size() for value in state.values()), path.stat().st_size
+    if size > MOST_SHARED * held:
+        raise AssetError(f"{path}: its tensors would take {size} bytes, the file has {held}")
 
 
 def _is_state(value: Any) -> bool:
@@ -370,15 +387,18 @@ def _is_state(value: Any) -> bool:
 def _count(state: State, prefix: str) -> int:
     """Number of modules in the list under ``prefix``."""
     places = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
-    return 1 + max((int(place) for place in places if place.isdigit()), default=-1)
+    return sum(place.isdecimal() for place in places)
 
 
 def _expect(file: PublicFile, model: str, *keys: str) -> None:
+    """Check that tensors are there, and are tables of weights."""
     missing = [key for key in keys if key not in file.weights]
     if len(missing) == len(keys):
         raise AssetError(f"{file.path}: {_kind(file.weights)}, another kind of model than expected ({model})")
     if missing:
         raise AssetError(f"{file.path}: not the whole of {model}: no tensor {', '.join(missing)}")
+    if flat := [key for key in keys if file.weights[key].ndim < 2]:
+        raise AssetError(f"{file.path}: not {model}: of another shape: {', '.join(flat)}")
 
 
 def _kind(state: State) -> str:

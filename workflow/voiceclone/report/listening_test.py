@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 from scipy.signal import butter, sosfiltfilt
 from scipy.stats import binomtest
 
@@ -128,6 +129,26 @@ def make_test(
     return len(trials)
 
 
+class _Spoken(BaseModel):
+    system: str
+    item: str
+
+
+class _Trial(BaseModel):
+    id: str
+    files: list[str] = Field(min_length=1)
+
+
+class _Key(BaseModel):
+    """The shape of a key, which may come from anywhere."""
+
+    test: str
+    kind: Kind
+    trials: list[_Trial]
+    files: dict[str, _Spoken]
+    systems: list[str]
+
+
 def _answers(key: Mapping[str, Any], files: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Listener -> trial -> answer.
 
@@ -177,8 +198,12 @@ def collect(key_file: Path, answer_files: Sequence[Path]) -> dict[str, Any]:
         DataError: a file is no key, no answers, or of another test.
     """
     key = read_json(key_file)
-    if not isinstance(key, dict) or not {"test", "kind", "trials", "files", "systems"} <= key.keys():
-        raise DataError(f"{key_file}: not the key of a listening test", "it is what --key named when the test was made")
+    try:
+        _Key.model_validate(key)
+    except ValidationError as error:
+        raise DataError(
+            f"{key_file}: not the key of a listening test", "it is what --key named when the test was made"
+        ) from error
     listeners = _answers(key, answer_files)
     kind, files = key["kind"], key["files"]
     per_unit: dict[str, dict[str, float]] = defaultdict(dict)
@@ -223,10 +248,17 @@ def _ratings(
     spoke = [files[name]["system"] for name in trial["files"]]
     if kind in ("mos", "mushra"):
         for name, value in answer.items():
-            yield files[name]["system"], float(value)
+            yield files[name]["system"], _rating(value)
         return
     first, second = sorted(spoke, key=list(systems).index)
     if kind == "cmos":  # the answer is the second file against the first
-        yield f"{second} against {first}", float(answer) * (1 if spoke == [first, second] else -1)
+        yield f"{second} against {first}", _rating(answer) * (1 if spoke == [first, second] else -1)
     else:
         yield f"{first} / {second}", float(answer == (0 if files[trial["x"]]["system"] == spoke[0] else 1))
+
+
+def _rating(value: Any) -> float:
+    """A number that a listener can have given."""
+    if not abs(number := float(value)) <= 100:
+        raise ValueError(f"{number} is no rating")
+    return number

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import canonical_json, read_json, write_json
 
@@ -55,6 +57,7 @@ class Key:
     revoked: str = ""
 
 
+_KEYS = TypeAdapter(list[Key])
 #: Who asks where no keys are needed: everybody on this machine.
 LOCAL = Key("local", "this machine")
 
@@ -89,11 +92,11 @@ class KeyFile:
         stamp = stat.st_mtime_ns, stat.st_ino
         if stamp != self._stamp:
             try:
-                entries = [Key(**{**entry, "voices": tuple(entry["voices"]), "formats": tuple(entry["formats"])})
-                           for entry in read_json(self.path)["keys"]]  # fmt: skip
-            except (DataError, KeyError, TypeError) as error:
+                entries = _KEYS.validate_python([asdict(Key(**entry)) for entry in read_json(self.path)["keys"]])
+            except (DataError, KeyError, TypeError, ValidationError) as error:
                 if self._stamp is None:
-                    raise DataError(f"{self.path}: no file of keys ({error})", "restore it, or make another") from error
+                    why = str(error).splitlines()[0]
+                    raise DataError(f"{self.path}: no file of keys ({why})", "restore it, or make another") from error
                 log.error("%s: damaged, the keys of before count: %s", self.path, error)
                 return list(self._keys.values())
             self._keys, self._stamp = {key.id: key for key in entries}, stamp
@@ -103,7 +106,7 @@ class KeyFile:
         """The key, unless it is unknown or revoked."""
         self.all()
         key = self._keys.get(token.split("-")[1] if token.count("-") == 2 else "")
-        same = hmac.compare_digest(_hash(token), key.sha256 if key is not None else "")
+        same = hmac.compare_digest(_hash(token).encode(), (key.sha256 if key is not None else "").encode())
         return key if same and key is not None and not key.revoked else None
 
     def add(self, key: Key) -> str:

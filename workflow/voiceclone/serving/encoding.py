@@ -65,9 +65,10 @@ class Encoder:
         form: one of :data:`MEDIA_TYPES`; ``pcm``: 16 bits, little-endian, at :data:`PCM_RATE`, no header, no tags.
         rate: of the samples in Hz.
         number: of the voice, for the tags.
+        consent: sha256 of its speaker's consent, for the tags; empty: none.
     """
 
-    def __init__(self, form: str, rate: int, number: int) -> None:
+    def __init__(self, form: str, rate: int, number: int, consent: str = "") -> None:
         self._form = form
         kind, subtype = ("RAW", "PCM_16") if form == "pcm" else FORMATS[f".{form}"]
         target = PCM_RATE if form == "pcm" else OPUS_RATE if subtype == "OPUS" and rate not in OPUS_RATES else rate
@@ -76,7 +77,7 @@ class Encoder:
         more = CONSTANT if form == "mp3" else {}
         self._sound = soundfile.SoundFile(self._sink, "w", target, 1, format=kind, subtype=subtype, **more)
         if form != "pcm":
-            self._sound.comment, self._sound.software = tag(number), f"voiceclone {__version__}"
+            self._sound.comment, self._sound.software = tag(number, consent), f"voiceclone {__version__}"
 
     def push(self, samples: Floats, last: bool = False) -> bytes:
         """What is encoded after more samples, float32 (n,) within ±1; nothing may follow the last ones."""

@@ -29,7 +29,7 @@ from voiceclone.errors import VoiceCloneError
 from voiceclone.files import canonical_json
 from voiceclone.languages import MODES
 from voiceclone.lineage.rights import GENERATED_NOTICE
-from voiceclone.marks.labels import Notice, voice_id
+from voiceclone.marks.labels import AskedNotice, voice_id
 from voiceclone.serving.access import LOCAL, AuditLog, Key, KeyFile, Quotas, TooMany
 from voiceclone.serving.catalogue import Catalogue, OfferedVoice
 from voiceclone.serving.connections import BoundedBody, ConnectionLimits
@@ -75,7 +75,7 @@ class ServerSettings:
     audit_text: bool = False
     characters: int = 4096
     speech_seconds: float = 900.0
-    notice: Notice = "none"
+    notice: AskedNotice = "auto"
     look_seconds: float = 2.0
     local: bool = True
     wyoming: tuple[str, int] | None = None
@@ -115,7 +115,7 @@ class _Request(BaseModel):
     language: Literal["", *MODES] = Field("", description="Default: the voice's own.")  # type: ignore[valid-type]
     instructions: str | None = Field(None, description="Ignored.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    notice: Notice = "none"
+    notice: AskedNotice = "auto"
 
 
 def _option_fields() -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Speaking:
             options = SpeechOptions(**{name: getattr(asked, name) for name in callers_options(SpeechOptions)})
         except VoiceCloneError as error:
             raise ApiError(400, error.message, "invalid_value") from error
-        notice = asked.notice if asked.notice != "none" else self.settings.notice
+        notice = self.settings.notice if asked.notice in ("auto", "none") else asked.notice
         return voice, Order(
             voice.folder, voice.version, asked.input, asked.language, asked.seed, options, notice,
             asked.response_format, self.settings.speech_seconds,

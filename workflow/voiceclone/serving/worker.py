@@ -23,7 +23,8 @@ import numpy as np
 from voiceclone.backends.bundle import BUNDLE_FILE, verify_bundle
 from voiceclone.errors import DataError, VoiceCloneError
 from voiceclone.files import sha256_file
-from voiceclone.marks.labels import Notice, tone, with_notice
+from voiceclone.lineage.rights import consent_of
+from voiceclone.marks.labels import AskedNotice, Notice, notice_of, tone, with_notice
 from voiceclone.marks.watermark import Floats
 from voiceclone.serving.encoding import Encoder
 from voiceclone.speaking.options import SpeechOptions
@@ -64,7 +65,7 @@ class Order:
         language: see :meth:`voiceclone.speaking.synthesizer.Synthesizer.say`.
         seed: of sampling.
         options: with one attempt and the speed 1 the sound comes while a sentence is computed, else by sentence.
-        notice: what is heard first.
+        notice: what is heard first, see :func:`voiceclone.marks.labels.notice_of`.
         form: of the sound, see :data:`voiceclone.serving.encoding.MEDIA_TYPES`.
         most_seconds: length at which it is cut.
     """
@@ -75,7 +76,7 @@ class Order:
     language: str = ""
     seed: int = 0
     options: SpeechOptions = field(default_factory=SpeechOptions)
-    notice: Notice = "none"
+    notice: AskedNotice = "auto"
     form: str = "wav"
     most_seconds: float = 600.0
 
@@ -137,7 +138,7 @@ def _answers(voices: _OpenVoices, order: Order) -> Iterator[tuple[str, Any]]:
         return
     try:
         voice.check_use("serve", order.text, order.language)
-        yield from _spoken(voice.synthesizer, order)
+        yield from _spoken(voice, order)
     except VoiceCloneError as error:
         yield REFUSED, error.message
     except Exception:
@@ -145,10 +146,10 @@ def _answers(voices: _OpenVoices, order: Order) -> Iterator[tuple[str, Any]]:
         yield FAILED, "the text could not be spoken"
 
 
-def _spoken(voice: Synthesizer, order: Order) -> Iterator[tuple[str, Any]]:
-    count, rate = 0, voice.sample_rate
-    encoder = Encoder(order.form, rate, voice.number)
-    for part in _parts(voice, order):
+def _spoken(voice: Voice, order: Order) -> Iterator[tuple[str, Any]]:
+    count, rate, rights = 0, voice.synthesizer.sample_rate, voice.rights or {}
+    encoder = Encoder(order.form, rate, voice.synthesizer.number, consent_of(rights))
+    for part in _parts(voice.synthesizer, order, notice_of(order.notice, rights)):
         count += len(part)
         if count > order.most_seconds * rate:
             raise DataError(f"the speech is longer than {order.most_seconds:g} s")
@@ -157,11 +158,11 @@ def _spoken(voice: Synthesizer, order: Order) -> Iterator[tuple[str, Any]]:
     yield END, count / rate
 
 
-def _parts(voice: Synthesizer, order: Order) -> Iterator[Floats]:
-    text = with_notice(order.text, order.notice, order.language or voice.language)
+def _parts(voice: Synthesizer, order: Order, notice: Notice) -> Iterator[Floats]:
+    text = with_notice(order.text, notice, order.language or voice.language)
     speak = stream if order.options.attempts == 1 and order.options.speed == 1.0 else sentences
-    if order.notice == "tone":
-        yield tone(order.notice, voice.sample_rate)
+    if notice == "tone":
+        yield tone(notice, voice.sample_rate)
     yield from speak(voice, text, order.language, seed=order.seed, options=order.options)
 
 

@@ -9,7 +9,7 @@ into overlapping pieces that are joined again, are shared by the other stages of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.sound.io import Waveform, resample
+from voiceclone.sound.spool import Samples, joined
 
 
 def segment_starts(frames: int, size: int, step: int) -> list[int]:
@@ -25,8 +26,8 @@ def segment_starts(frames: int, size: int, step: int) -> list[int]:
 
 
 def in_segments(
-    samples: Waveform, rate: int, work: Callable[[Waveform], Waveform], seconds: float, overlap: float
-) -> Waveform:
+    samples: Samples, rate: int, work: Callable[[Waveform], Waveform], seconds: float, overlap: float
+) -> Samples:
     """Apply ``work`` to overlapping pieces and join the results with linear cross-fades.
 
     What ``work`` needs of memory is bounded by the piece, whatever the length of the take.
@@ -41,18 +42,24 @@ def in_segments(
     Returns:
         float32 (frames,).
     """
+    return joined(_faded(samples, rate, work, seconds, overlap), samples)
+
+
+def _faded(
+    samples: Samples, rate: int, work: Callable[[Waveform], Waveform], seconds: float, overlap: float
+) -> Iterator[Waveform]:
+    """What is final after each piece."""
     size, fade = int(seconds * rate), int(overlap * rate)
     step = size - fade
-    result = np.zeros(len(samples), dtype=np.float32)
     ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
+    tail = np.zeros(0, np.float32)
     for start in segment_starts(len(samples), size, step):
-        piece = work(samples[start : start + size])
-        if start:
-            joint = min(fade, len(piece))
-            piece[:joint] *= ramp[:joint]
-            result[start : start + joint] *= 1.0 - ramp[:joint]
-        result[start : start + len(piece)] += piece
-    return result
+        piece = np.array(work(samples[start : start + size]), np.float32)
+        joint = min(fade, len(piece)) if start else 0
+        piece[:joint] = tail[:joint] * (1.0 - ramp[:joint]) + piece[:joint] * ramp[:joint]
+        end = step if start + size < len(samples) else len(piece)
+        tail = piece[end:]
+        yield piece[:end]
 
 
 def excerpt_slices(frames: int, rate: int, number: int, seconds: float) -> list[slice]:
@@ -103,7 +110,7 @@ class Accompaniment:
         return self.ratio_db < threshold_db and self.tonality >= MUSIC_TONALITY
 
 
-def measure(splitter: Splitter, samples: Waveform, rate: int, number: int) -> Accompaniment:
+def measure(splitter: Splitter, samples: Samples, rate: int, number: int) -> Accompaniment:
     """Separate ``number`` excerpts of float32 (frames, channels) and measure the accompaniment in them."""
     voice_energy = rest_energy = 1e-9
     voices, rests = [], []

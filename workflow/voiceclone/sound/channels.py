@@ -17,6 +17,7 @@ import numpy.typing as npt
 from voiceclone.errors import DataError
 from voiceclone.sound.io import Waveform, read_audio, resample
 from voiceclone.sound.snr import snr_of_powers
+from voiceclone.sound.spool import Samples
 
 Array = npt.NDArray[np.float64]
 
@@ -226,7 +227,7 @@ def _correlation(one: Array, other: Array, lag: int) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def mix_of(samples: Waveform, rate: int) -> Mix:
+def mix_of(samples: Samples, rate: int) -> Mix:
     """The channels of samples in memory, float32 (frames, channels), to keep; see :class:`ChannelMeter`."""
     if samples.shape[1] == 1:
         return Mix()

@@ -17,9 +17,10 @@ from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file,
 from voiceclone.sound.accompaniment import excerpt_slices
 from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
 from voiceclone.sound.each_take import each_take
-from voiceclone.sound.io import Waveform, read_mono, resample, write_flac
+from voiceclone.sound.io import Waveform, write_flac
 from voiceclone.sound.loudness import loudness, set_loudness, true_peak_dbtp
 from voiceclone.sound.snr import estimate_snr
+from voiceclone.sound.spool import Samples, mapped, read_take, resampled
 from voiceclone.stages.clean import CleanSettings
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Judge:
     encoder: SpeakerEncoder | None = None
     seconds: float = 20.0
 
-    def quality(self, samples: Waveform, rate: int) -> float | None:
+    def quality(self, samples: Samples, rate: int) -> float | None:
         """DNSMOS OVRL over pieces spread over float32 (frames,), or None without the model."""
         if self.dnsmos is None:
             return None
@@ -50,7 +51,7 @@ class Judge:
         ]
         return float(np.mean(scores))
 
-    def similarity(self, before: Waveform, after: Waveform, rate: int) -> float | None:
+    def similarity(self, before: Samples, after: Samples, rate: int) -> float | None:
         """Cosine of the speaker embeddings of the same pieces before and after, or None without the model."""
         if self.encoder is None:
             return None
@@ -61,7 +62,7 @@ class Judge:
         )
         return float(np.dot(one, other))
 
-    def _places(self, samples: Waveform, rate: int) -> list[slice]:
+    def _places(self, samples: Samples, rate: int) -> list[slice]:
         return excerpt_slices(len(samples), rate, max(1, round(self.seconds / PIECE_SECONDS)), PIECE_SECONDS)
 
     @staticmethod
@@ -75,8 +76,8 @@ class Judge:
 
 
 def clean_take(
-    samples: Waveform, rate: int, settings: CleanSettings, denoiser: Denoiser | None, judge: Judge
-) -> tuple[Waveform, dict[str, Any]]:
+    samples: Samples, rate: int, settings: CleanSettings, denoiser: Denoiser | None, judge: Judge
+) -> tuple[Samples, dict[str, Any]]:
     """Clean one take: denoise (kept only if the judge agrees), resample, set loudness and peak.
 
     Args:
@@ -107,13 +108,13 @@ def clean_take(
         except DataError as error:
             notes.append(f"denoising undone: {error.message}")
             quality = quality_before
-    final = resample(current, rate, TRAINING_RATE)
+    final = resampled(current, rate, TRAINING_RATE)
     try:
         final, note = set_loudness(final, TRAINING_RATE, settings.target_lufs, settings.true_peak_dbtp)
         notes.append(note)
     except DataError as error:
         notes.append(f"loudness left as it was: {error.message}")
-        final = np.clip(np.nan_to_num(final), -1.0, 1.0).astype(np.float32)
+        final = mapped(final, lambda block: np.clip(np.nan_to_num(block), -1.0, 1.0).astype(np.float32))
     return final, {
         "lufs_before": _rounded(loudness(samples, rate)),
         "lufs_after": _rounded(loudness(final, TRAINING_RATE)),
@@ -197,7 +198,8 @@ def _make(
         raise DataError(
             f"{source}: missing or changed since the separation stage", f"delete {folder}/manifest.tsv and run again"
         )
-    samples, rate = read_mono(source)
+    channels, rate = read_take(source, target.parent)
+    samples = mapped(channels, lambda block: block.mean(axis=1, dtype=np.float32))
     final, cells = clean_take(samples, rate, settings, denoiser, judge)
     write_flac(target, final, TRAINING_RATE)
     return {

@@ -9,13 +9,15 @@ frames of 10 ms and answers later than it is asked; the delay is taken out here.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from voiceclone.errors import AssetError, DataError
-from voiceclone.sound.io import Waveform, resample
+from voiceclone.sound.io import Waveform
+from voiceclone.sound.spool import Samples, Spool, blocks, fitted, joined, resampled
 from voiceclone.stages.clean import CleanSettings
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 RATE = 48_000
 DELAY = 1440  # samples: one 10 ms hop of the analysis window and two frames of look-ahead
+CHUNK, CHUNKS = 600_000, 8  # samples that noisereduce works on at once; of these, in memory
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 
 
@@ -63,7 +66,7 @@ class DeepFilter:
         self.library.df_process_frame.argtypes = [ctypes.c_void_p, _FLOATS, _FLOATS]
         self.library.df_free.argtypes = [ctypes.c_void_p]
 
-    def denoise(self, samples: Waveform, rate: int) -> Waveform:
+    def denoise(self, samples: Samples, rate: int) -> Samples:
         """Denoise mono float32 (frames,); a fresh state each time, so equal input gives equal output."""
         state = self.library.df_create(str(self.model).encode(), self.attenuation_db, None)
         if not state:
@@ -73,18 +76,25 @@ class DeepFilter:
         finally:
             self.library.df_free(state)
 
-    def _run(self, state: int, samples: Waveform, rate: int) -> Waveform:
-        wide = resample(samples, rate, RATE)
+    def _run(self, state: int, samples: Samples, rate: int) -> Samples:
+        wide = resampled(samples, rate, RATE)
+        clean = joined(fitted(self._frames(state, wide), DELAY, len(wide)), wide)
+        back = resampled(clean, RATE, rate)
+        return joined(fitted(blocks(back), 0, len(samples)), samples)
+
+    def _frames(self, state: int, wide: Samples) -> Iterator[Waveform]:
+        """What the network answers to 48 kHz (frames,) and the silence after it, some seconds at a time."""
         hop = int(self.library.df_get_frame_length(state))
-        noisy = np.zeros(-(-(len(wide) + DELAY) // hop) * hop, dtype=np.float32)
-        noisy[: len(wide)] = wide
-        clean = np.zeros_like(noisy)
-        for start in range(0, len(noisy), hop):
-            self.library.df_process_frame(
-                state, noisy[start:].ctypes.data_as(_FLOATS), clean[start:].ctypes.data_as(_FLOATS)
-            )
-        back = resample(clean[DELAY : DELAY + len(wide)], RATE, rate)
-        return np.pad(back[: len(samples)], (0, max(0, len(samples) - len(back)))).astype(np.float32)
+        total, size = -(-(len(wide) + DELAY) // hop) * hop, 1000 * hop
+        for first in range(0, total, size):
+            noisy, given = np.zeros(min(size, total - first), np.float32), wide[first : first + size]
+            noisy[: len(given)] = given
+            clean = np.zeros_like(noisy)
+            for start in range(0, len(noisy), hop):
+                self.library.df_process_frame(
+                    state, noisy[start:].ctypes.data_as(_FLOATS), clean[start:].ctypes.data_as(_FLOATS)
+                )
+            yield clean
 
 
 class Denoiser(Protocol):
@@ -92,7 +102,7 @@ class Denoiser(Protocol):
 
     digest: str
 
-    def denoise(self, samples: Waveform, rate: int) -> Waveform:
+    def denoise(self, samples: Samples, rate: int) -> Samples:
         """Denoise float32 (frames,) at ``rate`` Hz."""
 
 
@@ -109,17 +119,25 @@ class SpectralGate:
     def __init__(self, stationary: bool, strength: float) -> None:
         self.stationary, self.strength = stationary, strength
 
-    def denoise(self, samples: Waveform, rate: int) -> Waveform:
+    def denoise(self, samples: Samples, rate: int) -> Samples:
         """Denoise float32 (frames,); silence and what is shorter than two windows is returned as it is."""
+        size = 1024 if rate <= 24_000 else 2048
+        if len(samples) < 2 * size or not any(block.any() for block in blocks(samples)):
+            return samples
+        return joined(self._parts(samples, rate, size), samples)
+
+    def _parts(self, samples: Samples, rate: int, size: int) -> Iterator[Waveform]:
+        """The take in parts of whole chunks of the library, which works on each by itself and its surroundings."""
         import noisereduce
 
-        size = 1024 if rate <= 24_000 else 2048
-        if len(samples) < 2 * size or not samples.any():
-            return samples
-        reduced = noisereduce.reduce_noise(
-            y=samples, sr=rate, stationary=self.stationary, prop_decrease=self.strength, n_fft=size, n_jobs=1
-        )
-        return np.asarray(reduced, dtype=np.float32)[: len(samples)]
+        step = CHUNKS * CHUNK if isinstance(samples, Spool) else len(samples)
+        for start in range(0, len(samples), step):
+            low, stop = max(0, start - CHUNK), min(start + step, len(samples))
+            reduced = noisereduce.reduce_noise(
+                y=samples[low : stop + CHUNK], sr=rate, stationary=self.stationary, prop_decrease=self.strength,
+                n_fft=size, n_jobs=1, chunk_size=CHUNK, y_noise=samples[:CHUNK] if self.stationary else None,
+            )  # fmt: skip
+            yield np.asarray(reduced, dtype=np.float32)[start - low : stop - low]
 
 
 def make_denoiser(settings: CleanSettings, deepfilter: Asset | None) -> Denoiser:
@@ -136,7 +154,7 @@ def make_denoiser(settings: CleanSettings, deepfilter: Asset | None) -> Denoiser
     return DeepFilter(deepfilter, settings.attenuation_db)
 
 
-def checked(denoiser: Denoiser, samples: Waveform, rate: int) -> Waveform:
+def checked(denoiser: Denoiser, samples: Samples, rate: int) -> Samples:
     """Denoise and verify the result.
 
     Raises:
@@ -145,8 +163,9 @@ def checked(denoiser: Denoiser, samples: Waveform, rate: int) -> Waveform:
     result = denoiser.denoise(samples, rate)
     if result.shape != samples.shape:
         raise DataError(f"denoising changed the length from {len(samples)} to {len(result)} samples")
-    if not np.isfinite(result).all():
+    if not all(np.isfinite(block).all() for block in blocks(result)):
         raise DataError("denoising gave values that are not numbers")
-    if float(np.square(result).mean()) < 1e-4 * float(np.square(samples).mean()):
+    before, after = (sum(float(np.square(block).sum()) for block in blocks(each)) for each in (samples, result))
+    if after < 1e-4 * before:
         raise DataError("denoising left less than a hundredth of the signal's level")
     return result

@@ -21,6 +21,7 @@ import soxr
 from voiceclone import __version__
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_path
+from voiceclone.sound.spool import Samples, blocks
 
 Waveform = npt.NDArray[np.float32]
 
@@ -281,23 +282,24 @@ def resample(samples: Waveform, source_rate: int, target_rate: int) -> Waveform:
     return np.asarray(soxr.resample(samples, source_rate, target_rate, quality="HQ"), dtype=np.float32)
 
 
-def write_flac(target: Path, samples: Waveform, rate: int, comment: str = "") -> None:
+def write_flac(target: Path, samples: Samples, rate: int, comment: str = "") -> None:
     """Write FLAC (16 bit) atomically; samples float32 (frames,) or (frames, channels) within ±1."""
     write_sound(target, samples, rate, "FLAC", "PCM_16", comment)
 
 
 def write_sound(
-    target: Path, samples: Waveform, rate: int, kind: str, subtype: str | None = None, comment: str = ""
+    target: Path, samples: Samples, rate: int, kind: str, subtype: str | None = None, comment: str = ""
 ) -> None:
     """Write a sound file of a format of libsndfile atomically; samples float32 (frames,) or (frames, channels).
 
     It is encoded in memory: libsndfile does not tell what the system says of a disk, nor whether its last bytes fit.
     """
     encoded = io.BytesIO()
-    channels = samples.shape[1] if samples.ndim > 1 else 1
+    channels = samples.shape[1] if len(samples.shape) > 1 else 1
     with soundfile.SoundFile(encoded, "w", rate, channels, format=kind, subtype=subtype) as sound:
         if comment:
             sound.comment, sound.software = comment, f"voiceclone {__version__}"
-        sound.write(samples)
+        for block in blocks(samples):
+            sound.write(block)
     with atomic_path(target) as temporary:
         temporary.write_bytes(encoded.getbuffer())

@@ -17,7 +17,8 @@ from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments,
 from voiceclone.sound.channels import Mix, mix_of
 from voiceclone.sound.clean import Judge, verdict
 from voiceclone.sound.each_take import each_take
-from voiceclone.sound.io import Waveform, read_audio, resample, write_flac
+from voiceclone.sound.io import Waveform, write_flac
+from voiceclone.sound.spool import Samples, blocks, mapped, read_take, resampled
 from voiceclone.stages.separate import SeparateSettings
 
 if TYPE_CHECKING:
@@ -29,9 +30,16 @@ EXCERPTS = 3  # of a take, on which the accompaniment is measured
 LOWEST_RATE, HIGHEST_RATE = 16_000, 48_000
 
 
-def centre(samples: Waveform) -> Waveform:
-    """Take the mean (DC offset) out of each channel."""
-    return (samples - samples.mean(axis=0, dtype=np.float64)).astype(np.float32)
+def centre(samples: Samples, work: Callable[[Waveform], Waveform] = lambda block: block) -> Samples:
+    """Take the mean (DC offset) out of each channel; ``work`` gets what is left, block by block."""
+    sums = [block.reshape(len(block), -1).sum(axis=0, dtype=np.float64) for block in blocks(samples)]
+    offset = sum(sums, start=np.zeros(1)) / max(1, len(samples))
+    return mapped(samples, lambda block: work((block - offset).astype(np.float32)))
+
+
+def folded(block: Waveform) -> Waveform:
+    """Float32 (frames, channels) with no more than two channels: the mean of more."""
+    return block.mean(axis=1, keepdims=True, dtype=np.float32) if block.shape[1] > 2 else block
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def _spleeter(asset: Asset, device: str) -> Splitter:
     return Spleeter(asset, device)
 
 
-def apply_chain(chain: Sequence[Splitter], samples: Waveform, rate: int) -> Waveform:
+def apply_chain(chain: Sequence[Splitter], samples: Samples, rate: int) -> Samples:
     """Run float32 (frames, channels) through the separators: float32 (frames,), the voice.
 
     Raises:
@@ -92,14 +100,17 @@ def apply_chain(chain: Sequence[Splitter], samples: Waveform, rate: int) -> Wave
     """
     current = samples
     for step in chain:
-        voice = in_segments(current, rate, lambda piece: step.split(piece, rate)[0], step.seconds, step.overlap)  # noqa: B023
-        if not np.isfinite(voice).all():
+
+        def voice_of(piece: Waveform, step: Splitter = step) -> Waveform:
+            return step.split(piece.reshape(len(piece), -1), rate)[0]
+
+        current = in_segments(current, rate, voice_of, step.seconds, step.overlap)
+        if not all(np.isfinite(block).all() for block in blocks(current)):
             raise DataError(f"{step.name} gave values that are not numbers")
-        current = voice[:, None]
-    return current.mean(axis=1, dtype=np.float32)
+    return current
 
 
-def judged(mono: Waveform, voice: Waveform, rate: int, settings: SeparateSettings, judge: Judge) -> tuple[str, str]:
+def judged(mono: Samples, voice: Samples, rate: int, settings: SeparateSettings, judge: Judge) -> tuple[str, str]:
     """Why a separated voice (frames,) is worse than the take it was in, empty if it is not; and the measures."""
     before, after, likeness = judge.quality(mono, rate), judge.quality(voice, rate), judge.similarity(mono, voice, rate)
     measures = [f"DNSMOS OVRL {before:.2f} to {after:.2f}"] if before is not None and after is not None else []
@@ -108,13 +119,13 @@ def judged(mono: Waveform, voice: Waveform, rate: int, settings: SeparateSetting
 
 
 def separate_take(
-    samples: Waveform,
+    samples: Samples,
     rate: int,
     settings: SeparateSettings,
     tools: Toolbox,
     mix: Mix | None = None,
     open_judge: Callable[[], Judge] = Judge,
-) -> tuple[Waveform, int, dict[str, Any]]:
+) -> tuple[Samples, int, dict[str, Any]]:
     """Separate one take as the settings say; if a step fails or does harm, the take stays as it was, with a note.
 
     Args:
@@ -127,19 +138,15 @@ def separate_take(
         float32 (frames,) within ±1 at the source's rate clamped to 16-48 kHz, that rate, and the row's cells
         ``accompaniment_db``, ``separated`` and ``note``.
     """
-    centred = centre(samples)
-    mix = mix or mix_of(centred, rate)
-    kept, note = mix.take(centred), mix.why
-    if kept.shape[1] > 2:
-        kept = kept.mean(axis=1, keepdims=True, dtype=np.float32)
-    notes = [note]
+    chosen = mix or mix_of(centre(samples), rate)
+    kept, notes = centre(samples, lambda block: folded(chosen.take(block))), [chosen.why]
     found: Accompaniment | None = None
     wanted = settings.mode == "always"
     if tools.gauge is not None:
         found = measure(tools.gauge, kept, rate, EXCERPTS)
         wanted = found.is_music(settings.threshold_db)
         notes.append(f"tonality {found.tonality:.2f}")
-    mono = kept.mean(axis=1, dtype=np.float32)
+    mono = mapped(kept, lambda block: block.mean(axis=1, dtype=np.float32))
     if wanted:
         try:
             voice = apply_chain(tools.chain, kept, rate)
@@ -151,10 +158,10 @@ def separate_take(
             wanted = False
             notes.append(f"kept as it was: {error.message}")
     target = min(max(rate, LOWEST_RATE), HIGHEST_RATE)
-    mono = centre(resample(mono, rate, target)[:, None])[:, 0]
-    peak = float(np.abs(mono).max(initial=0.0))
+    mono = centre(resampled(mono, rate, target))
+    peak = max((float(np.abs(block).max()) for block in blocks(mono)), default=0.0)
     if peak > 1.0:
-        mono = mono / np.float32(peak)
+        mono = mapped(mono, lambda block: block / np.float32(peak))
         notes.append(f"scaled by {1 / peak:.3f}: peaks above full scale")
     cells = {
         "accompaniment_db": round(found.ratio_db, 2) if found else None,
@@ -230,7 +237,7 @@ def _make(
         raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is remade")
     if sha256_file(source) != row["sha256"]:
         raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
-    samples, rate = read_audio(source)
+    samples, rate = read_take(source, target.parent)
     mix = replace(Mix.parse(row["mix"]), why=row.get("note", "")) if row.get("mix") else None
     mono, target_rate, cells = separate_take(samples, rate, settings, tools, mix, open_judge)
     write_flac(target, mono, target_rate)

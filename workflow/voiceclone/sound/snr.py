@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from voiceclone.sound.io import Waveform
+from voiceclone.sound.spool import Samples
 
 FRAME_SECONDS = 0.025
+FRAMES_AT_ONCE = 2000  # of a take, in memory
 FLOOR_SECONDS, FLOOR_LEAST_SECONDS = 4.0, 1.0  # of one measurement of the noise, and what must sound in it
 DIGITAL_SILENCE = 1e-10  # frame power: -100 dBFS
 RANGE_DB = (-20.0, 80.0)
@@ -15,11 +16,14 @@ RANGE_DB = (-20.0, 80.0)
 Powers = npt.NDArray[np.float64]
 
 
-def estimate_snr(samples: Waveform, rate: int) -> float:
+def estimate_snr(samples: Samples, rate: int) -> float:
     """Signal-to-noise ratio in dB of mono samples (frames,); 0 for a take that is silence as a whole."""
-    size = max(1, int(FRAME_SECONDS * rate))
-    frames = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
-    return snr_of_powers(np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1), FRAME_SECONDS) or 0.0
+    size, powers = max(1, int(FRAME_SECONDS * rate)), [np.zeros(0)]
+    for start in range(0, len(samples), size * FRAMES_AT_ONCE):
+        block = samples[start : start + size * FRAMES_AT_ONCE]
+        frames = block[: len(block) // size * size].reshape(-1, size).astype(np.float64)
+        powers.append(np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1))
+    return snr_of_powers(np.concatenate(powers), FRAME_SECONDS) or 0.0
 
 
 def snr_of_powers(powers: Powers, frame_seconds: float) -> float | None:

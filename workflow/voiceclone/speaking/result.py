@@ -15,7 +15,8 @@ from voiceclone.backends.backend import Floats, Tokens
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError
 from voiceclone.lineage.rights import consent_of
-from voiceclone.marks.labels import FORMATS, write_generated, write_record
+from voiceclone.marks.labels import FORMATS, voice_id, write_generated, write_record
+from voiceclone.marks.manifest import Certificate, sign_manifest
 from voiceclone.speaking.detector import Finding
 from voiceclone.text.stopwatch import PARTS
 
@@ -116,15 +117,20 @@ def check_format(path: Path, name: str = "--output") -> Path:
     return path
 
 
-def write_speech(path: Path, speech: Speech, rights: Mapping[str, Any] | None = None) -> None:
+def write_speech(
+    path: Path, speech: Speech, rights: Mapping[str, Any] | None = None, certificate: Certificate | None = None
+) -> None:
     """Write speech by the file's ending, atomically, with watermark and tags, and its signed record beside it.
 
     Args:
         path: of the sound file.
         speech: to write.
         rights: of the voice, see :attr:`voiceclone.speaking.voices.Voice.rights`.
+        certificate: signs a C2PA manifest in the file; None: there is none.
     """
     consent = consent_of(rights or {})
     write_generated(check_format(path), speech.samples, speech.rate, speech.number, consent)
     stated = {"consent_sha256": consent} if consent else {}
+    if certificate is not None:
+        sign_manifest(path, certificate, {"voice": voice_id(speech.number), **stated})
     write_record(path, speech.number, seconds=round(speech.seconds, 3), **stated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from pydantic import Field
 
 from voiceclone.stage import Stage, speaker_folder
 from voiceclone.stages.settings import Block, RuntimeSettings
+
+log = logging.getLogger(__name__)
 
 
 class CorpusSettings(Block):
@@ -130,16 +133,45 @@ def consent_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, help="the speaker's folder; left out: --config says where it is")
     parser.add_argument("--rights", type=Path, required=True, help="rights.json: what the folder states")
     parser.add_argument("--config", type=Path, help="configuration of the run, results/config.json")
+    parser.add_argument(
+        "--spoken", type=Path, nargs="*", default=[], help="where the consent is spoken: corpus.tsv, settings of the "
+        "transcribe stage, asset.json of campplus and of the recogniser",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, help="consent.json to write")
 
 
 def check_consent(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     from voiceclone.files import write_json
-    from voiceclone.lineage.rights import load_rights, require_consent
+    from voiceclone.lineage.rights import load_rights, require_consent, spoken_evidence
 
-    rights = load_rights(args.rights)
-    require_consent(rights, speaker_folder(args))
-    write_json(args.output, rights.as_notes())
+    rights, folder = load_rights(args.rights), speaker_folder(args)
+    require_consent(rights, folder)
+    notes, evidence = rights.as_notes(), spoken_evidence(folder)
+    if evidence is not None:
+        notes |= {"spoken": _heard(evidence, args, runtime)}
+    write_json(args.output, notes)
+
+
+def _heard(evidence: Path, args: Namespace, runtime: RuntimeSettings) -> dict[str, Any]:
+    """What is said in a spoken consent, and by whom."""
+    from voiceclone.assets import open_assets
+    from voiceclone.corpus.spoken_consent import hear_consent
+    from voiceclone.errors import ConfigError
+    from voiceclone.listeners.campplus import SpeakerEncoder
+    from voiceclone.listeners.recogniser import Recogniser
+    from voiceclone.stage import parse_settings
+    from voiceclone.stages.transcribe import TranscribeSettings
+
+    if len(args.spoken) != 4:
+        raise ConfigError(f"{evidence}: this consent is spoken, which needs --spoken", "run the workflow again")
+    corpus, settings, *models = args.spoken
+    encoder, recogniser = open_assets(models).values()
+    listener = Recogniser(
+        recogniser.folder, parse_settings(TranscribeSettings, str(settings)), runtime.device, args.threads
+    )
+    heard = hear_consent(evidence, corpus, listener, SpeakerEncoder(encoder))
+    log.info("the consent says, in %s (similarity %.2f): %s", heard.language, heard.similarity, heard.text)
+    return heard.as_notes()
 
 
 CONSENT = Stage("consent", consent_arguments, check_consent)

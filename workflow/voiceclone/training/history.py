@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from voiceclone.errors import DataError
 from voiceclone.files import canonical_json, read_jsonl, write_jsonl
 from voiceclone.training.trackers import Trackers
 
@@ -54,7 +55,7 @@ class History:
     def _stored(self) -> list[dict[str, Any]]:
         try:
             return read_jsonl(self.path) if self.path.is_file() else []
-        except ValueError:
+        except DataError:
             log.warning("%s: its last lines are damaged; taken from the checkpoint", self.path)
             return []
 

@@ -78,7 +78,7 @@ class Run:
         path = self.folder / "history.jsonl"
         try:
             return [row for row in read_jsonl(path) if row.get("event") == "resumed"] if path.is_file() else []
-        except ValueError:
+        except DataError:
             return []
 
     def describe(self) -> str:

@@ -86,6 +86,11 @@ NoticeOption = Annotated[
     typer.Option(help="What is heard first: words that say it is AI-generated, AI in Morse code, or nothing.",
                  rich_help_panel=SPEECH),
 ]  # fmt: skip
+TimestampsOption = Annotated[
+    Path | None,
+    typer.Option(help="File to write too: words with their times (.json), or subtitles (.srt, .vtt).",
+                 rich_help_panel=SPEECH),
+]  # fmt: skip
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: automatic.", rich_help_panel=MACHINE)]
 EngineOption = Annotated[
     Engine,

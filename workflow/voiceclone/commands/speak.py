@@ -24,6 +24,7 @@ from voiceclone.commands.options import (
     SeedOption,
     StyleOptions,
     TextOptions,
+    TimestampsOption,
     VoiceOptions,
     with_groups,
 )
@@ -60,13 +61,16 @@ def say(
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
     notice: NoticeOption = "none",
+    timestamps: TimestampsOption = None,
     machine: MachineOptions,
 ) -> None:
     """Speak a text with a bundle or with models."""
     from voiceclone.marks.labels import tone, with_notice
     from voiceclone.speaking.result import check_format, write_speech
+    from voiceclone.speaking.timing import check_timestamps, write_timestamps
 
     check_format(output)
+    check_timestamps(timestamps)
     words = _words(text)
     options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
@@ -76,7 +80,11 @@ def say(
     speech = voice.synthesizer.say(
         words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
-    speech.samples = np.concatenate([tone(notice, speech.rate), speech.samples])
+    before = tone(notice, speech.rate)
+    if timestamps is not None:
+        times = voice.synthesizer.words_of(speech, language, len(before) / speech.rate)
+        write_timestamps(timestamps, list(zip((piece.text for piece in speech.pieces), times, strict=True)))
+    speech.samples = np.concatenate([before, speech.samples])
     write_speech(output, speech, voice.rights)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
@@ -135,6 +143,10 @@ def batch(
     options: SpeechOptions,
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
+    timestamps: Annotated[
+        Literal["none", "json", "srt", "vtt"],
+        typer.Option(help="Beside each sound file: words with their times, or subtitles."),
+    ] = "none",
     batch_size: BatchSizeOption = 1,
     machine: MachineOptions,
 ) -> None:
@@ -149,7 +161,8 @@ def batch(
     voice.check_use("private")
     listener, name = _listener(check, options.detector, machine)
     progress = Progress("batch", len(jobs))
-    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)
+    form = "" if timestamps == "none" else f".{timestamps}"
+    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size, form)
     typer.echo(
         f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} unchanged, {counts['failed']} failed"
     )

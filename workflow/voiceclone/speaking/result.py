@@ -17,6 +17,7 @@ from voiceclone.errors import ConfigError
 from voiceclone.lineage.rights import consent_of
 from voiceclone.marks.labels import FORMATS, write_generated, write_record
 from voiceclone.speaking.detector import Finding
+from voiceclone.text.frontend import Phones
 from voiceclone.text.stopwatch import PARTS
 
 #: Stages whose milliseconds are measured.
@@ -35,18 +36,24 @@ class Piece:
         tokens: semantic tokens of the attempt that was kept.
         attempts: number of attempts.
         findings: of the detector in the attempt that was kept.
-        spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not guided.
+        phones: as they were spoken.
         codes: semantic tokens of the attempt that was kept, int64 (tokens,).
-        first: those of the first attempt.
+        spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not guided.
+        first: tokens of the first attempt.
+        place: first sample in the speech.
+        length: number of samples.
     """
 
     text: str
     tokens: int
     attempts: int
     findings: tuple[Finding, ...]
+    phones: Phones = field(compare=False)
+    codes: Tokens = field(compare=False)
     spans: Tokens | None = field(default=None, compare=False)
-    codes: Tokens | None = field(default=None, compare=False)
     first: Tokens | None = field(default=None, compare=False)
+    place: int = field(default=0, compare=False)
+    length: int = field(default=0, compare=False)
 
 
 @dataclass
@@ -77,6 +84,10 @@ class Speech:
     def seconds(self) -> float:
         """Duration."""
         return len(self.samples) / self.rate
+
+    def sounds(self) -> Iterator[tuple[Piece, Floats]]:
+        """Each sentence with its samples."""
+        return ((piece, self.samples[piece.place : piece.place + piece.length]) for piece in self.pieces)
 
     @property
     def attempts(self) -> int:

@@ -1,5 +1,6 @@
-"""Commands: ``voiceclone bundle verify`` and ``build``, and voices from and to GPT-SoVITS: ``voiceclone import`` and
-``voiceclone export-upstream``."""
+"""Commands: ``voiceclone bundle verify``, ``build``, ``pack`` and ``unpack``; voices from and to GPT-SoVITS:
+``voiceclone import`` and ``voiceclone export-upstream``.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ def register(app: typer.Typer) -> None:
     bundle = typer.Typer(help="Exported bundles.", no_args_is_help=True)
     bundle.command()(verify)
     bundle.command()(build)
+    bundle.command("pack")(pack_bundle)
+    bundle.command("unpack")(unpack_bundle)
     app.add_typer(bundle, name="bundle")
     app.command("import")(import_)
     app.command("export-upstream")(export)
@@ -51,17 +54,22 @@ def export(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle, or a packed one.")],
     encoders: EncodersOption = None,
     root: RootOption = Path(),
 ) -> None:
     """Compare the files of a bundle, and its encoders if present, with their digests; speak a short sentence."""
-    from voiceclone.backends.bundle import read_bundle, verify_bundle
+    from voiceclone.backends.bundle import BUNDLE_FILE, read_bundle, verify_bundle
+    from voiceclone.backends.packing import verify_packed
     from voiceclone.lineage.rights import NONE_GIVEN, in_words
     from voiceclone.speaking.voices import encoder_files, open_bundle
     from voiceclone.targets import TENSORRT, runtime_of
     from voiceclone.tensorrt.engines import why_not
 
+    if bundle.is_file() and bundle.name != BUNDLE_FILE:
+        description = verify_packed(bundle)
+        typer.echo(f"{bundle}: voice {description['voice']}, {description['target']}, all files as recorded")
+        return
     description = verify_bundle(bundle)
     files = encoder_files(read_bundle(bundle)[1], description, root, encoders)
     for purpose, entry in files.listed.items():
@@ -79,6 +87,40 @@ def verify(
         f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
         f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}; {in_words(description)}"
     )
+
+
+def pack_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Folder of an exported bundle.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, such as anna.voice.")],
+    with_encoders: Annotated[
+        bool, typer.Option("--with-encoders", help="With the encoders of new clips and of Chinese text.")
+    ] = False,
+    encoders: EncodersOption = None,
+    root: RootOption = Path(),
+) -> None:
+    """Write a bundle as one file with checksums."""
+    from voiceclone.backends.bundle import read_bundle
+    from voiceclone.backends.packing import pack
+    from voiceclone.lineage.rights import check_use
+    from voiceclone.speaking.voices import encoder_files
+
+    description, folder = read_bundle(bundle)
+    check_use(description, "release", where=str(bundle))
+    files = encoder_files(folder, description, root, encoders)
+    paths = [files.find(purpose) for purpose in files.listed] if with_encoders else []
+    count = pack(folder, output, {path.name: path for path in paths})
+    typer.echo(f"{output}: {count} files, {output.stat().st_size / 1e6:.1f} MB")
+
+
+def unpack_bundle(
+    file: Annotated[Path, typer.Argument(help="A packed bundle.", exists=True, dir_okay=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
+) -> None:
+    """Unpack a bundle to a folder, after comparing all of it with its checksums."""
+    from voiceclone.backends.packing import unpack
+
+    description = unpack(file, output)
+    typer.echo(f"{output}: voice {description['voice']}, {description['target']}, all files as recorded")
 
 
 def build(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle of trt-fp16 or trt-int8.")]) -> None:

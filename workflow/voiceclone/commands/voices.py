@@ -27,11 +27,27 @@ def register(app: typer.Typer) -> None:
 def import_(
     gpt: Annotated[Path, typer.Option(help="GPT file, .ckpt.", exists=True, dir_okay=False)],
     sovits: Annotated[Path, typer.Option(help="SoVITS file of v2 or v2Pro, .pth.", exists=True, dir_okay=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of models to make.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of models to make, to speak with.")
+    ] = None,
+    speaker: Annotated[str, typer.Option(help="Make it a voice of this name that the workflow exports.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights, with --speaker.")] = "not stated",
+    root: RootOption = Path(),
 ) -> None:
     """Import a voice that was trained with GPT-SoVITS."""
-    from voiceclone.export.upstream import import_voice
+    from voiceclone.errors import ConfigError
+    from voiceclone.export.upstream import import_voice, register_voice
 
+    if (output is None) == (not speaker):
+        raise ConfigError("expected one of --output and --speaker")
+    if output is None:
+        for line in register_voice(gpt, sovits, speaker, root, licence):
+            typer.echo(line)
+        typer.echo(
+            f"next: a clip of 3 to 10 s in resources/speakers/{speaker}, 'voiceclone consent {speaker}', "
+            f"'snakemake --cores all {speaker}'"
+        )
+        return
     for line in import_voice(gpt, sovits, output):
         typer.echo(line)
     typer.echo(f"{output}: written")

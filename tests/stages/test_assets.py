@@ -25,7 +25,7 @@ import yaml
 
 from voiceclone.assets import fetch_asset, load_registry, open_asset, open_assets
 from voiceclone.assets.asset import is_pickle
-from voiceclone.assets.fetch import asset_problem, unpack
+from voiceclone.assets.fetch import asset_problem, forget_replaced, unpack
 from voiceclone.assets.sources import UnavailableError
 from voiceclone.errors import AssetError, ConfigError
 
@@ -208,6 +208,18 @@ def test_a_damaged_model_is_fetched_again(fetch, tmp_path, damage) -> None:
             open_asset(path, verify=True)
     fetch(pins, [local(tmp_path, data)], verify=True)
     assert open_asset(path, verify=True).file("a.bin").read_bytes() == data["a.bin"]
+
+
+def test_a_model_that_the_registry_replaced_is_no_longer_there_for_the_workflow(fetch, tmp_path) -> None:
+    pins: dict[str, Any] = {"a.bin": {"sha256": sha(FIRST)}}
+    path = fetch(pins, [local(tmp_path, {"a.bin": FIRST})])
+    registry, models = tmp_path / "assets.yaml", path.parent.parent
+    assert forget_replaced(load_registry(registry), models) == [] and path.is_file()
+    registry.write_text(registry.read_text().replace(sha(FIRST), sha(SECOND)))
+    assert forget_replaced(load_registry(registry), models) == ["thing"] and not path.exists()
+    assert forget_replaced(load_registry(registry), models) == []
+    path = fetch({"a.bin": {"sha256": sha(SECOND)}}, [local(tmp_path, {"a.bin": SECOND})])
+    assert open_asset(path, verify=True).file("a.bin").read_bytes() == SECOND
 
 
 def test_a_deleted_manifest_is_restored_without_a_source(fetch, tmp_path) -> None:

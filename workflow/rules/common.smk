@@ -11,6 +11,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from voiceclone.assets import load_registry
+from voiceclone.assets.fetch import forget_replaced
 from voiceclone.config.load import VOICE_FILE, resolve, resolve_voice
 from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import is_file
@@ -90,12 +91,14 @@ def prepare_plan():
         or_stop(take_inventory, folder, results / "inventory.tsv", withdrawn)
         or_stop(record_rights, folder, results / "rights.json", withdrawn)
         or_stop(record_cuts, Path("config/corrections") / f"{name}.tsv", results / "cuts.tsv")
+    or_stop(forget_replaced, REGISTRY, Path("resources/models"))
     restore_times(Path.cwd())
 
 
 CONFIG = or_stop(resolve, config, Path(workflow.basedir) / "config" / "presets")
 HANDOVER = Handover(Path.cwd(), write=workflow.is_main_process)
-ASSETS = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml").names()
+REGISTRY = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml")
+ASSETS = REGISTRY.names()
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
 VOICES = own_configs()

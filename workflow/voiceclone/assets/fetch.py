@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from voiceclone.assets.asset import MANIFEST, content_digest, damage, is_pickle, read_manifest
-from voiceclone.assets.registry import AssetSpec, FileSpec, Source, load_registry
+from voiceclone.assets.registry import AssetSpec, FileSpec, Registry, Source, load_registry
 from voiceclone.assets.sources import (
     ENVIRONMENT,
     UnavailableError,
@@ -75,13 +75,40 @@ def asset_problem(name: str, spec: AssetSpec, models_dir: Path, full: bool = Fal
         manifest = read_manifest(path)
     except AssetError as error:
         return error.message
+    return _differs(manifest, spec) or damage(path.parent, manifest["files"], full)
+
+
+def _differs(manifest: dict[str, Any], spec: AssetSpec) -> str:
+    """In what a model was fetched as another one than the registry has; empty: it is the same."""
     fetched = {name: entry["sha256"] for name, entry in manifest["files"].items()} | manifest.get("unpacked", {})
     for file, pin in spec.files.items():
         if file not in fetched:
             return f"{file} is missing in its manifest"
         if pin.sha256 and fetched[file] != pin.sha256:
             return f"{file} was fetched with another checksum than config/assets.yaml has now"
-    return damage(path.parent, manifest["files"], full)
+    return ""
+
+
+def forget_replaced(registry: Registry, models_dir: Path) -> list[str]:
+    """Remove the manifests of models that the registry has replaced, as a new base voice, so that the workflow, to
+    which a manifest means a model that is there, fetches them; returns their names.
+
+    A damaged manifest counts as well. Files that are still right are not fetched twice.
+    """
+    replaced = []
+    for path in sorted(models_dir.glob(f"*/{MANIFEST}")):
+        name = path.parent.name
+        if name not in registry.names():
+            continue
+        try:
+            problem = _differs(read_manifest(path), registry.get(name))
+        except AssetError as error:
+            problem = error.message
+        if problem:
+            log.warning("%s: %s; it will be fetched", name, problem)
+            path.unlink()
+            replaced.append(name)
+    return replaced
 
 
 @contextmanager

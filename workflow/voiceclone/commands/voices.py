@@ -117,11 +117,9 @@ def pack_bundle(
     """Write a bundle as one file with checksums."""
     from voiceclone.backends.bundle import read_bundle
     from voiceclone.backends.packing import pack
-    from voiceclone.lineage.rights import check_use
     from voiceclone.speaking.voices import encoder_files
 
     description, folder = read_bundle(bundle)
-    check_use(description, "release", where=str(bundle))
     files = encoder_files(folder, description, root, encoders)
     paths = [files.find(purpose) for purpose in files.listed] if with_encoders else []
     count = pack(folder, output, {path.name: path for path in paths})

@@ -75,8 +75,8 @@ def verify(
     root: RootOption = Path(),
 ) -> None:
     """Compare the files of a bundle, and its encoders if present, with their digests; speak a short sentence."""
+    from voiceclone.backends.archive import verify_packed
     from voiceclone.backends.bundle import BUNDLE_FILE, read_bundle, verify_bundle
-    from voiceclone.backends.packing import verify_packed
     from voiceclone.lineage.rights import NONE_GIVEN, in_words
     from voiceclone.speaking.voices import encoder_files, open_bundle
     from voiceclone.targets import TENSORRT, runtime_of
@@ -115,8 +115,8 @@ def pack_bundle(
     root: RootOption = Path(),
 ) -> None:
     """Write a bundle as one file with checksums."""
+    from voiceclone.backends.archive import pack
     from voiceclone.backends.bundle import read_bundle
-    from voiceclone.backends.packing import pack
     from voiceclone.speaking.voices import encoder_files
 
     description, folder = read_bundle(bundle)
@@ -131,7 +131,7 @@ def unpack_bundle(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
 ) -> None:
     """Unpack a bundle to a folder, after comparing all of it with its checksums."""
-    from voiceclone.backends.packing import unpack
+    from voiceclone.backends.archive import unpack
 
     description = unpack(file, output)
     typer.echo(f"{output}: voice {description['voice']}, {description['target']}, all files as recorded")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from voiceclone.backends.archive import LIST, pack, unpack, verify_packed
 from voiceclone.backends.bundle import BUNDLE_FILE, SUMS, verify_bundle
-from voiceclone.backends.packing import LIST, pack, unpack, verify_packed
 from voiceclone.errors import DataError
 from voiceclone.files import read_json, sha256_file, write_json
 

@@ -11,7 +11,9 @@ import json
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,12 +74,14 @@ def verify_packed(file: Path) -> dict[str, Any]:
         DataError: damaged, or made to do harm.
     """
     description = b""
-    for name, parts in _checked(file):
-        content = b"".join(parts) if name == BUNDLE_FILE else b"".join(b"" for _ in parts)
-        description = content or description
-    if not description:
-        raise DataError(f"{file}: there is no {BUNDLE_FILE} in it")
-    return dict(json.loads(description))
+    with _open(file) as archive:
+        for name, parts in _contents(archive, file):
+            content = b"".join(parts) if name == BUNDLE_FILE else b"".join(b"" for _ in parts)
+            description = content or description
+    try:
+        return dict(json.loads(description))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{file}: there is no {BUNDLE_FILE} in it") from error
 
 
 def unpack(file: Path, output: Path) -> dict[str, Any]:
@@ -88,8 +92,8 @@ def unpack(file: Path, output: Path) -> dict[str, Any]:
     """
     if output.exists():
         raise DataError(f"{output}: exists already", "give a folder that does not exist, or delete this one")
-    with atomic_folder(output) as folder:
-        for name, parts in _checked(file):
+    with atomic_folder(output) as folder, _open(file) as archive:
+        for name, parts in _contents(archive, file):
             target = folder / name
             target.parent.mkdir(exist_ok=True)
             with target.open("xb") as handle:
@@ -98,16 +102,21 @@ def unpack(file: Path, output: Path) -> dict[str, Any]:
         return verify_bundle(folder)
 
 
-def _checked(file: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Name and content of each file of a packed bundle; at its end the content is compared with the list."""
+@contextmanager
+def _open(file: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever damage the library meets while it is read is told as such."""
     try:
         with zipfile.ZipFile(file) as archive:
-            listed = _listed(archive, file)
-            for name, entry in listed.items():
-                with archive.open(name) as source:
-                    yield name, _compared(source, entry, f"{file}: {name}")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise DataError(f"{file}: no packed bundle, or damaged ({error})", "copy it again") from error
+
+
+def _contents(archive: zipfile.ZipFile, file: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Name and content of each file; at its end the content is compared with the list."""
+    for name, entry in _listed(archive, file).items():
+        with archive.open(name) as source:
+            yield name, _compared(source, entry, f"{file}: {name}")
 
 
 def _listed(archive: zipfile.ZipFile, file: Path) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -195,7 +196,7 @@ def _of_epub(path: Path) -> list[Chapter]:
                 page = book.parse(posixpath.join(posixpath.dirname(root), unquote(documents.get(name, ""))))
                 paragraphs = tuple(" ".join(text.split()) for text in page.paragraphs if text.strip())
                 chapters.append(Chapter(" ".join(page.title.split()) or f"{path.stem} {place}", paragraphs))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise DataError(f"{path}: no EPUB, damaged, or locked ({error})") from error
     return chapters
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -13,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.conftest import REPOSITORY
 from tests.support.synthetic_features import make_features
 from torch import Tensor
 from typer.testing import CliRunner
 
+from voiceclone.assets import fetch_asset, open_asset
 from voiceclone.cli import app
+from voiceclone.config.load import resolve_voice
 from voiceclone.errors import AssetError, DataError
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.upstream import export_upstream, import_voice
@@ -234,6 +238,34 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
         import_voice(tmp_path / "a.ckpt", tmp_path / "a.pth", tmp_path)
 
 
+@pytest.mark.parametrize("version", ["v2", "v2Pro"])
+def test_an_imported_voice_is_one_of_the_workflow(
+    tmp_path: Path, states: dict[str, State], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt = small_gpt(tmp_path / "x.ckpt", states["gpt"])
+    sovits = small_sovits(tmp_path / "x.pth", states[version], version, monkeypatch)
+    root = tmp_path / "project"
+    shutil.copytree(REPOSITORY / "config", root / "config")
+    arguments = ["import", "--gpt", str(gpt), "--sovits", str(sovits), "--root", str(root), "--speaker"]
+    done = runner.invoke(app, [*arguments, "anna", "--licence", 'mine: "all" # rights'])
+    assert done.exit_code == 0, done.output
+    config = resolve_voice({}, root / "config" / "presets", root / "resources/speakers/anna/voice.yaml")
+    assert (config.gpt.base, config.gpt.train, config.sovits.base, config.sovits.train) == (
+        "anna-gpt", False, "anna-sovits-g", False,
+    )  # fmt: skip
+    assert config.sovits.architecture == version and "onnx-int8" in config.export.targets
+    registry = root / "config" / "assets.yaml"
+    for name, file, read in (("anna-gpt", gpt, read_gpt), ("anna-sovits-g", sovits, read_sovits)):
+        asset = open_asset(fetch_asset(name, root / "resources" / "models", registry, offline=True))
+        assert asset.licence == 'mine: "all" # rights'
+        (copy,) = [asset.file(part) for part in asset.files]
+        assert copy.read_bytes() == file.read_bytes() and read(copy)[0] == read(file)[0]
+    again = runner.invoke(app, [*arguments, "anna"])
+    assert again.exit_code == 1 and "such a voice already" in again.output
+    assert runner.invoke(app, [*arguments, "../anna"]).exit_code != 0
+    assert runner.invoke(app, arguments[:-1]).exit_code == 2
+
+
 class TestWrongFiles:
     """One file of a pair is wrong: the message says what, and no folder is made."""
 
@@ -280,6 +312,18 @@ class TestWrongFiles:
             kind, {"weight": {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}}
         )
 
+    @pytest.mark.parametrize("kind", ["gpt", "sovits"])
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_weights_that_are_no_numbers(self, fails: Callable[..., str], kind: str, value: float) -> None:
+        content = torch.load(self.pair["gpt"], weights_only=True)
+        if kind == "sovits":
+            content = {"weight": dict(read_public(self.pair[kind]).weights), "config": {}}
+        key = sorted(content["weight"])[-1]
+        content["weight"][key] = content["weight"][key].clone()
+        content["weight"][key].view(-1)[-1] = value
+        message = fails(kind, content)
+        assert "not finite numbers" in message and key.removeprefix("model.") in message and "earlier" in message
+
     def test_files_of_another_model(self, fails: Callable[..., str], states: dict[str, State]) -> None:
         assert "a SoVITS generator, another kind of model than expected (a GPT)" in fails("gpt", self.pair["sovits"])
         assert "a GPT, another kind" in fails("sovits", self.pair["gpt"])
@@ -287,7 +331,8 @@ class TestWrongFiles:
         assert "a SoVITS discriminator, another kind" in fails(
             "sovits", {"model": network.state_dict(), "iteration": 1}
         )
-        assert "a SoVITS of v3 or v4" in fails("sovits", {"weight": {"cfm.estimator.x": torch.zeros(1)}})
+        message = fails("sovits", {"weight": {"cfm.estimator.x": torch.zeros(1)}})
+        assert "a SoVITS of v3 or v4" in message and "train the voice again" in message
         old = states["v2"] | {"enc_p.text_embedding.weight": torch.zeros(322, 32)}
         assert "a SoVITS of v1" in fails("sovits", {"weight": old})
         assert "SoVITS v4 LoRA" in fails("sovits", b"04" + self.pair["sovits"].read_bytes()[2:])

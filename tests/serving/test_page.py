@@ -46,6 +46,8 @@ frame.onload = async () => {
     await until(() => !$("download").hidden || $("status").className === "bad");
     seen.status = $("status").textContent; seen.bad = $("status").className;
     seen.file = $("download").download;
+    seen.words = $("words").textContent.trim();
+    await until(() => inside.querySelector("#words [aria-current]"));
     const data = await (await fetch($("download").href)).arrayBuffer();
     seen.bytes = data.byteLength;
     seen.told = new DataView(data).getUint32(4, true) + 8;
@@ -93,6 +95,7 @@ def test_a_person_speaks_with_it(driven: Running, tmp_path: Path, width: int) ->
     assert len(set(seen["titles"])) == 5 and seen["empty"] == 0
     assert seen["bad"] == "" and seen["status"].endswith("s of speech")
     assert seen["file"] == "anna.wav" and seen["bytes"] == seen["told"] > 20_000 and seen["tagged"] and seen["drawn"]
+    assert seen["words"] == "Good morning. Yes."
     assert "nothing in it can be spoken" in seen["refusal"]
 
 

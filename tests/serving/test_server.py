@@ -75,6 +75,23 @@ def test_events_are_those_of_openai(client: openai.OpenAI, server: Running) -> N
     assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == whole
 
 
+@pytest.mark.parametrize("how", [{"notice": "tone"}, {"attempts": 2}])
+def test_words_come_with_their_times(server: Running, how: dict[str, object]) -> None:
+    wanted = {"response_format": "pcm", "stream_format": "sse", "pause_seconds": 0.5}
+    plain, answer = (server.speak(LONGER, **wanted, **how, timestamps=timed).text for timed in (False, True))
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.split("\n\n") if line]
+    sound = b"".join(base64.b64decode(event.get("audio", "")) for event in events)
+    told = [json.loads(line.removeprefix("data: ")) for line in plain.split("\n\n") if line]
+    assert sound == b"".join(base64.b64decode(event.get("audio", "")) for event in told)
+    words = [word for event in events for word in event.get("words", [])]
+    assert [word["word"] for word in words] == LONGER.split()
+    times = [time for word in words for time in (word["start"], word["end"])]
+    lead = 1.2 if "notice" in how else 0.0
+    assert times == sorted(times) and lead <= times[0] and times[-1] <= len(sound) / 2 / PCM_RATE
+    assert len([event for event in events if "words" in event]) >= 2  # not all at the end
+    assert "sse" in server.speak(timestamps=True).json()["error"]["message"]
+
+
 def test_openai_client_lists_models(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["voiceclone"]
     assert client.models.retrieve("voiceclone").owned_by == "voiceclone"

@@ -12,6 +12,7 @@ from tests.support.toy_voice import ChanceBackend, toy_voice
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.streaming import Streaming, stream
+from voiceclone.speaking.timing import Word
 
 
 class SteadyBackend(ChanceBackend):
@@ -53,6 +54,14 @@ def test_sound_comes_before_the_sentence_ends() -> None:
     synthesizer.decode = lambda *arguments: (drawn.append(token) or token for token in decode(*arguments))
     first = next(stream(synthesizer, "One two three four.", options=SpeechOptions(top_k=0, attempts=1)))
     assert len(drawn) == Streaming().first_tokens and 0 <= 640 * 2 * (15 - 3) - len(first) <= 0.072 * 32_000
+
+
+def test_a_stream_tells_its_words() -> None:
+    told: list[Word] = []
+    options = SpeechOptions(top_k=0, attempts=1, pause_seconds=0.5)
+    samples = sum(len(part) for part in stream(voice(), "One two. Three.", options=options, on_words=told.extend))
+    assert [word.text for word in told] == ["One", "two.", "Three."]
+    assert told[1].end + 0.5 <= told[2].start + 1e-6 and told[-1].end <= samples / 32_000
 
 
 def test_a_very_short_sentence_is_whole() -> None:

@@ -16,7 +16,7 @@ from tests.support.small_training import Speaker, die_at, small_gpt, small_sovit
 from tests.support.training_toy import in_child
 
 from voiceclone.assets import Asset
-from voiceclone.errors import ConfigError, DataError
+from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.public_files import write_gpt
 from voiceclone.models.sovits import SoVITS
@@ -200,6 +200,14 @@ def test_untrained_models_are_the_base_and_leave_no_state(
     expected = {**generator, **{name: tokenizer.get(f"{name}", item) for name, item in generator.items()}}
     assert all(torch.equal(tuned[name], expected[name]) for name in tuned)
     assert "base is used as it is" in capsys.readouterr().out
+    speaking = {name: item for name, item in generator.items() if not name.startswith("enc_q.")}
+    torch.save({"weight": speaking, "config": {}}, folder / "base.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sovits, "read_base", lambda *_: (small_sovits(16, 32), speaking))
+        speaker.train("sovits", asset=asset_of(folder, "generator", "base.pth"), base="base", train=False)
+        assert outputs(speaker, "sovits").keys() == speaking.keys()
+        with pytest.raises(AssetError, match="cannot be trained further"):
+            speaker.train("sovits", asset=asset_of(folder, "generator", "base.pth"), base="base", steps=1)
     assert not (speaker.folder / "state").exists()
 
 

@@ -87,6 +87,19 @@ NoticeOption = Annotated[
                  "tone where the consent is for serve or release.",
                  rich_help_panel=SPEECH),
 ]  # fmt: skip
+TimestampsOption = Annotated[
+    Path | None,
+    typer.Option(help="File to write too: words with their times (.json), or subtitles (.srt, .vtt).",
+                 rich_help_panel=SPEECH),
+]  # fmt: skip
+LoudnessOption = Annotated[
+    float,
+    typer.Option(min=-40, max=0, help="Loudness of the whole in LUFS, peaks limited to -1 dBTP; 0: as it is.",
+                 rich_help_panel=SPEECH),
+]  # fmt: skip
+TrimOption = Annotated[
+    bool, typer.Option("--trim", help="Take silence from the beginning and the end.", rich_help_panel=SPEECH)
+]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: automatic.", rich_help_panel=MACHINE)]
 EngineOption = Annotated[
     Engine,

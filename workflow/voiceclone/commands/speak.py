@@ -19,11 +19,14 @@ from voiceclone.commands.options import (
     ClipOptions,
     DetectorOption,
     LanguageOption,
+    LoudnessOption,
     MachineOptions,
     NoticeOption,
     SeedOption,
     StyleOptions,
     TextOptions,
+    TimestampsOption,
+    TrimOption,
     VoiceOptions,
     with_groups,
 )
@@ -42,6 +45,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(with_groups(say))
     app.command()(with_groups(batch))
+    app.command()(with_groups(read))
     app.command()(with_groups(stream, options=("pitch", "pitch_range")))
 
 
@@ -60,6 +64,9 @@ def say(
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
     notice: NoticeOption = "auto",
+    timestamps: TimestampsOption = None,
+    loudness: LoudnessOption = 0.0,
+    trim: TrimOption = False,
     certificate: Annotated[
         Path | None, typer.Option(help="Chain of certificates, PEM, of a C2PA manifest in the file.", dir_okay=False)
     ] = None,
@@ -69,9 +76,11 @@ def say(
     """Speak a text with a bundle or with models."""
     from voiceclone.marks.labels import notice_of, tone, with_notice
     from voiceclone.marks.manifest import open_certificate
-    from voiceclone.speaking.result import check_format, write_speech
+    from voiceclone.speaking.result import Finish, check_format, write_speech
+    from voiceclone.speaking.timing import check_timestamps, write_timestamps
 
     signer = open_certificate(certificate, certificate_key, check_format(output))
+    check_timestamps(timestamps)
     words = _words(text)
     options = replace(options, detector=_detector(detector))
     voice = _voice(model, _clip(clip, styles), machine)
@@ -82,7 +91,12 @@ def say(
     speech = voice.synthesizer.say(
         words, language, seed=seed, options=options, listener=listener, on_piece=_shown_progress()
     )
-    speech.samples = np.concatenate([tone(heard_first, speech.rate), speech.samples])
+    before = tone(heard_first, speech.rate)
+    finished, cut = Finish(loudness, trim).apply(speech.samples, speech.rate)
+    if timestamps is not None:
+        times = voice.synthesizer.words_of(speech, language, len(before) / speech.rate - cut)
+        write_timestamps(timestamps, list(zip((piece.text for piece in speech.pieces), times, strict=True)))
+    speech.samples = np.concatenate([before, finished])
     write_speech(output, speech, voice.rights, signer)
     spent = sum(speech.timings.values()) / 1000
     typer.echo(f"{output}: {speech.seconds:.2f} s of speech in {spent:.2f} s")
@@ -143,12 +157,19 @@ def batch(
     options: SpeechOptions,
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
+    timestamps: Annotated[
+        Literal["none", "json", "srt", "vtt"],
+        typer.Option(help="Beside each sound file: words with their times, or subtitles."),
+    ] = "none",
+    loudness: LoudnessOption = 0.0,
+    trim: TrimOption = False,
     batch_size: BatchSizeOption = 1,
     machine: MachineOptions,
 ) -> None:
     """Speak every row of a table that is new or has changed. Exits with 1 if a row failed."""
     from voiceclone.progress import Progress
     from voiceclone.speaking.batch import Defaults, check_free, read_jobs, speak_table
+    from voiceclone.speaking.result import Finish
 
     check_free(output_dir)
     options = replace(options, detector=_detector(detector))
@@ -157,12 +178,66 @@ def batch(
     voice.check_use("private")
     listener, name = _listener(check, options.detector, machine)
     progress = Progress("batch", len(jobs))
-    counts = speak_table(voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size)
+    form = "" if timestamps == "none" else f".{timestamps}"
+    counts = speak_table(
+        voice, jobs, output_dir, f".{format}", listener, name, progress, batch_size, form, Finish(loudness, trim)
+    )
     typer.echo(
         f"{output_dir / 'results.tsv'}: {counts['ok']} spoken, {counts['kept']} unchanged, {counts['failed']} failed"
     )
     for line in voice.hit_rates():
         typer.echo(line)
+    if counts["failed"]:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def read(
+    book: Annotated[Path, typer.Argument(help="A .txt, .md, .epub or .srt.", exists=True, dir_okay=False)],
+    *,
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the chapters.")],
+    format: Annotated[
+        Literal["wav", "flac", "ogg", "opus", "mp3"], typer.Option(help="Format of the chapters.")
+    ] = "flac",
+    whole: Annotated[
+        Literal["none", "m4b", "mp3"], typer.Option("--book", help="One file of all chapters with marks, by ffmpeg.")
+    ] = "none",
+    loudness: LoudnessOption = -18.0,
+    fastest: Annotated[float, typer.Option(min=1, max=4, help="Highest speed of a subtitle of a .srt.")] = 1.5,
+    language: LanguageOption = "",
+    model: VoiceOptions,
+    clip: ClipOptions,
+    styles: StyleOptions,
+    seed: SeedOption = 0,
+    options: SpeechOptions,
+    check: CheckOption = "tokens",
+    detector: DetectorOption = None,
+    machine: MachineOptions,
+) -> None:
+    """Read a book aloud, a file for each chapter, or speak subtitles at their times. Exits with 1 if a sentence failed.
+
+    Run again, it speaks only what is new, has changed, or is pronounced otherwise.
+    """
+    from voiceclone.speaking.batch import Defaults, check_free
+    from voiceclone.speaking.reading import Reader, ReadingSettings
+    from voiceclone.speaking.result import Finish
+    from voiceclone.text.books import read_book, read_subtitles
+
+    check_free(output_dir)
+    options = replace(options, detector=_detector(detector))
+    subtitles = read_subtitles(book) if book.suffix.lower() == ".srt" else []
+    chapters = [] if subtitles else read_book(book)
+    ending = "" if whole == "none" else f".{whole}"
+    settings = ReadingSettings(f".{format}", ending, Finish(loudness), fastest, book.stem)
+    voice = _voice(model, _clip(clip, styles), machine)
+    voice.check_use("private")
+    listener, name = _listener(check, options.detector, machine)
+    defaults = Defaults(language, seed, options, styles.any_length)
+    reader = Reader(voice, output_dir, defaults, settings, listener, name)
+    counts = reader.dub(subtitles) if subtitles else reader.read(chapters)
+    typer.echo(
+        f"{output_dir}: {counts['chapters']} chapters written; {counts['ok']} sentences spoken, "
+        f"{counts['kept']} unchanged, {counts['failed']} failed"
+    )
     if counts["failed"]:
         raise typer.Exit(EXIT_FAILURE)
 

@@ -6,6 +6,8 @@ format of their file, and its configuration is kept beside them: the export give
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from voiceclone import __version__
+from voiceclone.assets.registry import load_registry
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.tokenizer import KEYS as TOKENIZER_KEYS
-from voiceclone.files import atomic_folder, read_json, sha256_file, write_json, write_jsonl
+from voiceclone.files import atomic_folder, check_speaker, read_json, sha256_file, write_json, write_jsonl, write_text
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.models.architecture import Architecture
+from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.public_files import (
     CODEBOOK,
     PublicFile,
@@ -31,6 +35,7 @@ from voiceclone.models.public_files import (
     write_gpt,
     write_sovits,
 )
+from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.models.voice import load_gpt, load_sovits
 
 
@@ -51,17 +56,90 @@ def import_voice(gpt: Path, sovits: Path, output: Path) -> list[str]:
     """
     if output.exists():
         raise DataError(f"{output}: exists already", "give a folder that does not exist, or delete this one")
+    (text, text_config), (speech, speech_config) = _pair(gpt, sovits)
+    with atomic_folder(output) as folder:
+        _write_model(folder, "gpt", text, text_config)
+        _write_model(folder, "sovits", speech, speech_config)
+        _write_tokenizer(folder, speech)
+    return [_describe(text, "GPT"), _describe(speech, f"SoVITS {sovits_version(speech_config)}")]
+
+
+def _pair(gpt: Path, sovits: Path) -> tuple[tuple[PublicFile, GPTConfig], tuple[PublicFile, SoVITSConfig]]:
+    """The two files of a voice with their sizes, which have to belong together."""
     text, speech = read_public(gpt), read_public(sovits)
     text_config, speech_config = gpt_config(text), sovits_config(speech)
     for name in ("codes", "phones"):
         ours, theirs = getattr(text_config, name), getattr(speech_config, name)
         if ours != theirs:
             raise AssetError(f"{gpt}: a GPT of {ours} {name}; {sovits} has {theirs}", "use files of one version")
-    with atomic_folder(output) as folder:
-        _write_model(folder, "gpt", text, text_config)
-        _write_model(folder, "sovits", speech, speech_config)
-        _write_tokenizer(folder, speech)
-    return [_describe(text, "GPT"), _describe(speech, f"SoVITS {sovits_version(speech_config)}")]
+    return (text, text_config), (speech, speech_config)
+
+
+def register_voice(
+    gpt: Path, sovits: Path, speaker: str, root: Path = Path(), licence: str = "not stated"
+) -> list[str]:
+    """Make a GPT-SoVITS voice one that the workflow exports, quantises, evaluates and serves, without training it.
+
+    The files are copied to ``resources/imported/SPEAKER`` and registered in ``config/assets.yaml`` as models
+    ``SPEAKER-gpt`` and ``SPEAKER-sovits-g``, which ``resources/speakers/SPEAKER/voice.yaml`` takes as its bases. A clip
+    of 3 to 10 s beside it is what the voice speaks like.
+
+    Args:
+        gpt: and
+        sovits: see :func:`import_voice`.
+        speaker: name of the voice.
+        root: working folder.
+        licence: of the weights.
+
+    Returns:
+        A line for each file that was written.
+
+    Raises:
+        AssetError: a file is not what it should be, or the two do not belong together.
+        DataError: the voice has its own settings already, or the models are registered.
+    """
+    (text, _), (speech, config) = _pair(gpt, sovits)
+    names = {
+        f"{check_speaker(speaker)}-{part}": kind for part, kind in (("gpt", "gpt"), ("sovits-g", "sovits-generator"))
+    }
+    settings, registry = root / "resources" / "speakers" / speaker / "voice.yaml", root / "config" / "assets.yaml"
+    folder = root / "resources" / "imported" / speaker
+    if settings.exists() or folder.exists() or any(name in load_registry(registry).assets for name in names):
+        raise DataError(f"{speaker}: there is such a voice already", "choose another name")
+    with atomic_folder(folder) as made:
+        for file, name in ((text, "gpt.ckpt"), (speech, "sovits.pth")):
+            shutil.copyfile(file.path, made / name)
+    entries = [
+        _registered(name, kind, folder / file, file_info, licence, root)
+        for (name, kind), file, file_info in zip(
+            names.items(), ("gpt.ckpt", "sovits.pth"), (text.info, speech.info), strict=True
+        )
+    ]
+    write_text(registry, registry.read_text(encoding="utf-8").rstrip("\n") + "\n" + "".join(entries))
+    load_registry(registry)
+    version = "v2Pro" if config.speaker_vector_size else "v2"
+    write_text(settings, _SETTINGS.format(gpt=f"{speaker}-gpt", sovits=f"{speaker}-sovits-g", version=version,
+                                          encoder="eres2netv2" if config.speaker_vector_size else '""'))  # fmt: skip
+    return [f"{path}: written" for path in (folder, registry, settings)]
+
+
+_SETTINGS = """# A voice of GPT-SoVITS as it is, by 'voiceclone import'. Put a clip of 3 to 10 s beside this file.
+preset: zero-shot
+features: {{verification_encoder: {encoder}}}
+tokenizer: {{base: {sovits}}}
+gpt: {{train: false, base: {gpt}}}
+sovits: {{train: false, architecture: {version}, base: {sovits}}}
+"""
+
+
+def _registered(name: str, kind: str, path: Path, info: str, licence: str, root: Path) -> str:
+    """Entry of a model in the registry; what the file says of itself is quoted."""
+    return (
+        f"\n  {name}:\n    kind: {kind}\n    licence: {json.dumps(licence)}\n"
+        f"    description: {json.dumps(f'Imported from GPT-SoVITS: {info[:80]}')}\n"
+        f"    files:\n      {path.name}: {{size: {path.stat().st_size}, sha256: {sha256_file(path)}}}\n"
+        f"    sources:\n      - local: {path.relative_to(root).as_posix()}\n"
+    )
 
 
 def export_upstream(models_dir: Path, output: Path, name: str = "") -> list[Path]:

@@ -37,6 +37,11 @@ ZIP_MARK, ZIP_TAIL = b"PK", b"\x03\x04"
 #: First two bytes of small SoVITS weights by version; v3 and v4 are other networks.
 MARKS = {"v2": ZIP_MARK, "v2Pro": b"05", "v2ProPlus": b"06"}
 FOREIGN_MARKS = {b"02": "v3", b"03": "v3 LoRA", b"04": "v4 LoRA"}
+V3_OR_V4 = "a SoVITS of v3 or v4"
+#: What to do with the voices of other versions, whose networks are not here.
+TRAIN_AGAIN = (
+    "train the voice again from its recordings: here with the preset few-shot, or in GPT-SoVITS as v2 or v2Pro"
+)
 CODEBOOK = "quantizer.vq.layers.0._codebook.embed"
 POSTERIOR = "enc_q."
 PHONES_OF_V1 = 322
@@ -109,6 +114,12 @@ def read_public(path: Path) -> PublicFile:
         info = "training, " + ", ".join(f"{name} {value}" for name, value in counts.items())
     state = {str(key).removeprefix(PREFIX): value for key, value in weights.items() if isinstance(value, Tensor)}
     _check_sizes(Path(path), state)
+    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise AssetError(
+            f"{path}: values that are not finite numbers in {listed(broken)}: its training diverged",
+            "take an earlier checkpoint of that training",
+        )
     plain = _plain(config)
     return PublicFile(Path(path), state, plain if isinstance(plain, dict) else {}, str(info), training)
 
@@ -206,7 +217,7 @@ def sovits_config(file: PublicFile) -> SoVITSConfig:
     _expect(file, "a SoVITS generator of v2 or v2Pro", "enc_p.text_embedding.weight", "dec.conv_pre.weight",
             "ref_enc.fc.fc.weight", "enc_p.encoder_ssl.ffn_layers.0.conv_1.weight", CODEBOOK)  # fmt: skip
     if state["enc_p.text_embedding.weight"].shape[0] == PHONES_OF_V1:
-        raise AssetError(f"{file.path}: a SoVITS of v1, expected v2 or v2Pro", "train the voice again from a v2 base")
+        raise AssetError(f"{file.path}: a SoVITS of v1, expected v2 or v2Pro", TRAIN_AGAIN)
     config = SoVITSConfig.v2pro() if "sv_emb.weight" in state else SoVITSConfig.v2()
     named = file.sizes
     given = {field: named[public] for field, public in _PUBLIC_NAMES.items() if public in named}
@@ -325,7 +336,7 @@ def check_publishable(config: SoVITSConfig, name: str) -> None:
 def _read(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     if data[:2] in FOREIGN_MARKS:
-        raise AssetError(f"{path}: weights of SoVITS {FOREIGN_MARKS[data[:2]]}, expected v2 or v2Pro")
+        raise AssetError(f"{path}: weights of SoVITS {FOREIGN_MARKS[data[:2]]}, expected v2 or v2Pro", TRAIN_AGAIN)
     if data[2:4] != ZIP_TAIL:
         raise AssetError(
             f"{path}: not a file of public weights, which is a zip of tensors and plain values",
@@ -394,7 +405,10 @@ def _expect(file: PublicFile, model: str, *keys: str) -> None:
     """Check that tensors are there, and are tables of weights."""
     missing = [key for key in keys if key not in file.weights]
     if len(missing) == len(keys):
-        raise AssetError(f"{file.path}: {_kind(file.weights)}, another kind of model than expected ({model})")
+        raise AssetError(
+            f"{file.path}: {_kind(file.weights)}, another kind of model than expected ({model})",
+            TRAIN_AGAIN if _kind(file.weights) == V3_OR_V4 else "",
+        )
     if missing:
         raise AssetError(f"{file.path}: not the whole of {model}: no tensor {', '.join(missing)}")
     if flat := [key for key in keys if file.weights[key].ndim < 2]:
@@ -405,7 +419,7 @@ def _kind(state: State) -> str:
     marks = {
         "ar_predict_layer.": "a GPT",
         "discriminators.": "a SoVITS discriminator",
-        "cfm.": "a SoVITS of v3 or v4",
+        "cfm.": V3_OR_V4,
         "dec.conv_pre.": "a SoVITS generator",
     }
     for prefix, kind in marks.items():

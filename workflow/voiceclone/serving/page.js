@@ -154,10 +154,42 @@ class Wave {
   }
 }
 
+// The words, of which the one that is heard is marked.
+class Words {
+  constructor() { this.all = []; this.now = -1; $("words").replaceChildren(); }
+  push(words) {
+    for (const word of words) {
+      const place = document.createElement("span");
+      place.textContent = word.word;
+      $("words").append(place, " ");
+      this.all.push({ ...word, place });
+    }
+  }
+  show(heard) {
+    let now = this.now;
+    while (now + 1 < this.all.length && this.all[now + 1].start <= heard) now++;
+    if (now === this.now) return;
+    if (this.now >= 0) this.all[this.now].place.removeAttribute("aria-current");
+    this.all[now].place.setAttribute("aria-current", "true");
+    this.now = now;
+  }
+}
+
+// Server-sent events of an answer, as objects.
+async function* events(answer) {
+  const reader = answer.body.getReader(), decoder = new TextDecoder();
+  let rest = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (rest + decoder.decode(part.value, { stream: true })).split("\n\n");
+    rest = lines.pop();
+    for (const line of lines) yield JSON.parse(line.slice("data: ".length));
+  }
+}
+
 async function speak(event) {
   event.preventDefault();
   stop();
-  const mine = running = new AbortController(), wav = new Wav(), wave = new Wave();
+  const mine = running = new AbortController(), wav = new Wav(), wave = new Wave(), spoken = new Words();
   $("stop").disabled = false;
   $("download").hidden = true;
   status(say("making"));
@@ -166,15 +198,16 @@ async function speak(event) {
       method: "POST", signal: mine.signal, headers: { "Content-Type": "application/json", ...headers() },
       body: JSON.stringify({
         model: "voiceclone", voice: $("voice").value, input: $("text").value, language: $("language").value,
-        response_format: "wav", speed: Number($("speed").value), pause_seconds: Number($("pause").value),
+        response_format: "wav", stream_format: "sse", timestamps: true, speed: Number($("speed").value), pause_seconds: Number($("pause").value),
         pitch: Number($("pitch").value), seed: Number($("seed").value),
       }),
     });
     if (!answer.ok) throw new Error((await answer.json()).error.message);
-    const reader = answer.body.getReader();
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      const samples = wav.push(part.value);
-      if (!player && wav.rate) { player = new Player(wav.rate); follow(player, wave); }
+    for await (const event of events(answer)) {
+      if (event.words) spoken.push(event.words);
+      if (!event.audio) continue;
+      const samples = wav.push(Uint8Array.from(atob(event.audio), (letter) => letter.charCodeAt(0)));
+      if (!player && wav.rate) { player = new Player(wav.rate); follow(player, wave, spoken); }
       if (player) player.push(samples);
       wave.push(samples, wav.rate);
       wave.draw(player ? player.heard : 0);
@@ -196,10 +229,11 @@ function offer(wav, seconds) {
   status(say("done", seconds));
 }
 
-function follow(mine, wave) {
+function follow(mine, wave, spoken) {
   const step = () => {
     if (player !== mine) return;
     wave.draw(mine.heard);
+    spoken.show(mine.heard);
     if (mine.over && !running) { stop(); return; }
     requestAnimationFrame(step);
   };

@@ -13,9 +13,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from voiceclone.serving.worker import END, FAILED, SOUND, Order, WorkerSettings
+from voiceclone.serving.worker import END, FAILED, SOUND, WORDS, Order, WorkerSettings
+
+if TYPE_CHECKING:
+    from voiceclone.speaking.timing import Word
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -93,15 +96,20 @@ class Job:
     Attributes:
         seconds: of sound so far.
         began: monotonic time at which a worker took it; 0: it waits.
+        words: with their times, not yet sent on.
     """
 
     def __init__(self, key: str, order: Order) -> None:
         self.key, self.order = key, order
         self.cancelled, self.begun_sound, self.seconds, self.began = False, False, 0.0, 0.0
+        self.words: deque[Word] = deque()
         self._loop, self._answers = asyncio.get_running_loop(), asyncio.Queue[tuple[str, Any]]()
 
     def put(self, kind: str, value: Any) -> None:
         """Called by a worker's thread."""
+        if kind == WORDS:
+            self.words.extend(value)
+            return
         if kind == SOUND:
             data, self.seconds = value
             if not data:
@@ -249,7 +257,7 @@ class _Worker:
                 if asked_to_end and (now - asked_to_end > GRACE or self._closed):
                     raise TimeoutError("it did not end when it was asked to")
             kind, value = connection.recv()
-            if kind == SOUND:
+            if kind in (SOUND, WORDS):
                 if (job.cancelled or time.monotonic() - job.began > self._most_seconds) and not asked_to_end:
                     asked_to_end = time.monotonic()
                     connection.send(None)

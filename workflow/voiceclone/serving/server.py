@@ -116,6 +116,7 @@ class _Request(BaseModel):
     instructions: str | None = Field(None, description="Ignored.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     notice: AskedNotice = "auto"
+    timestamps: bool = Field(False, description="Events with the times of words; needs stream_format sse.")
 
 
 def _option_fields() -> dict[str, Any]:
@@ -206,10 +207,12 @@ class Speaking:
             options = SpeechOptions(**{name: getattr(asked, name) for name in callers_options(SpeechOptions)})
         except VoiceCloneError as error:
             raise ApiError(400, error.message, "invalid_value") from error
+        if asked.timestamps and asked.stream_format != "sse":
+            raise ApiError(400, "timestamps: come as events, with stream_format sse", "invalid_value")
         notice = self.settings.notice if asked.notice in ("auto", "none") else asked.notice
         return voice, Order(
             voice.folder, voice.version, asked.input, asked.language, asked.seed, options, notice,
-            asked.response_format, self.settings.speech_seconds,
+            asked.response_format, self.settings.speech_seconds, asked.timestamps,
         )  # fmt: skip
 
     async def begin(self, key: Key, asked: Any, gone: Callable[[], Any]) -> tuple[Begun, bytes]:
@@ -288,8 +291,12 @@ class Begun:
         self.end()  # before the caller hears of the end, and asks again
 
     async def events(self, first: bytes) -> AsyncIterator[str]:
-        """All sound as OpenAI's server-sent events."""
+        """All sound as OpenAI's server-sent events, and of ours the words, if they were asked for."""
+        assert self.job is not None
+        words = self.job.words
         async for data in self.sounds(first):
+            if told := [words.popleft().as_entry() for _ in range(len(words))]:
+                yield _event({"type": "speech.audio.words", "words": told})
             yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
         count = len(self.order.text)
         usage = {"input_tokens": count, "output_tokens": 0, "total_tokens": count}

@@ -28,13 +28,16 @@ from voiceclone.marks.labels import AskedNotice, Notice, notice_of, tone, with_n
 from voiceclone.marks.watermark import Floats
 from voiceclone.serving.encoding import Encoder
 from voiceclone.speaking.options import SpeechOptions
-from voiceclone.speaking.streaming import sentences, stream
+from voiceclone.speaking.streaming import OnWords, sentences, stream
 from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.timing import Word, later
 from voiceclone.speaking.voices import Voice, open_bundle
 
 log = logging.getLogger(__name__)
-#: Kinds of answers: sound (bytes, seconds so far); the end; a fault of the request, of the voice, a new version, a bug.
-SOUND, END, REFUSED, DAMAGED, RENEWED, FAILED = "sound", "end", "refused", "damaged", "renewed", "failed"
+#: Kinds of answers: sound (bytes, seconds so far); words of the sound that comes next; the end; a fault of the request,
+#: of the voice, a new version, a bug.
+SOUND, WORDS, END = "sound", "words", "end"
+REFUSED, DAMAGED, RENEWED, FAILED = "refused", "damaged", "renewed", "failed"
 #: Seconds until a bundle that cannot be opened is tried once more.
 AGAIN = 0.5
 
@@ -68,6 +71,7 @@ class Order:
         notice: what is heard first, see :func:`voiceclone.marks.labels.notice_of`.
         form: of the sound, see :data:`voiceclone.serving.encoding.MEDIA_TYPES`.
         most_seconds: length at which it is cut.
+        timestamps: tell when each word is heard.
     """
 
     folder: Path
@@ -79,6 +83,7 @@ class Order:
     notice: AskedNotice = "auto"
     form: str = "wav"
     most_seconds: float = 600.0
+    timestamps: bool = False
 
 
 class _OpenVoices:
@@ -149,7 +154,12 @@ def _answers(voices: _OpenVoices, order: Order) -> Iterator[tuple[str, Any]]:
 def _spoken(voice: Voice, order: Order) -> Iterator[tuple[str, Any]]:
     count, rate, rights = 0, voice.synthesizer.sample_rate, voice.rights or {}
     encoder = Encoder(order.form, rate, voice.synthesizer.number, consent_of(rights))
-    for part in _parts(voice.synthesizer, order, notice_of(order.notice, rights)):
+    words: list[Word] = []
+    on_words = words.extend if order.timestamps else None
+    for part in _parts(voice.synthesizer, order, notice_of(order.notice, rights), on_words):
+        if words:
+            yield WORDS, list(words)
+            words.clear()
         count += len(part)
         if count > order.most_seconds * rate:
             raise DataError(f"the speech is longer than {order.most_seconds:g} s")
@@ -158,12 +168,15 @@ def _spoken(voice: Voice, order: Order) -> Iterator[tuple[str, Any]]:
     yield END, count / rate
 
 
-def _parts(voice: Synthesizer, order: Order, notice: Notice) -> Iterator[Floats]:
+def _parts(voice: Synthesizer, order: Order, notice: Notice, on_words: OnWords | None) -> Iterator[Floats]:
     text = with_notice(order.text, notice, order.language or voice.language)
     speak = stream if order.options.attempts == 1 and order.options.speed == 1.0 else sentences
-    if notice == "tone":
-        yield tone(notice, voice.sample_rate)
-    yield from speak(voice, text, order.language, seed=order.seed, options=order.options)
+    before = tone(notice, voice.sample_rate)
+    if len(before):
+        yield before
+    lead = len(before) / voice.sample_rate
+    told = None if on_words is None else lambda words: on_words(later(words, lead))
+    yield from speak(voice, text, order.language, seed=order.seed, options=order.options, on_words=told)
 
 
 def main() -> None:

@@ -20,8 +20,9 @@ from voiceclone.lineage.items import read_sidecar, write_sidecar
 from voiceclone.lineage.revisions import revisions
 from voiceclone.progress import Progress
 from voiceclone.speaking.options import SpeechOptions, callers_options, with_texts
-from voiceclone.speaking.result import Listener, Speech, write_speech
+from voiceclone.speaking.result import Finish, Listener, Speech, write_speech
 from voiceclone.speaking.synthesizer import Synthesizer
+from voiceclone.speaking.timing import write_timestamps
 from voiceclone.speaking.tokens import SpeechTask, decode_together, decoding_loop
 from voiceclone.speaking.voices import Clip, Voice
 from voiceclone.usertext import read_user_text, unquoted
@@ -181,6 +182,8 @@ def speak_table(
     checked_by: str = "",
     progress: Progress | None = None,
     size: int = 1,
+    timestamps: str = "",
+    finish: Finish | None = None,
 ) -> dict[str, int]:
     """Speak every row that is missing, into ``output/NAME`` with the ending; writes ``output/results.tsv``.
 
@@ -193,6 +196,8 @@ def speak_table(
         checked_by: name of the listener: rows that another one passed are spoken again.
         progress: counts rows.
         size: rows whose tokens are decoded together; they sound the same.
+        timestamps: ending of a file of times beside each sound, see :mod:`voiceclone.speaking.timing`; empty: none.
+        finish: what is done to the speech of a row when it is whole; None: nothing.
 
     Returns:
         Numbers of rows that were spoken (``ok``), existed (``kept``) and failed (``failed``).
@@ -201,7 +206,10 @@ def speak_table(
         Interrupted: a signal came; spoken rows are kept, and the same command continues.
         ConfigError: the voice speaks one row at a time.
     """
-    table, synthesizer = _Table(voice, output, ending, listener, checked_by), voice.synthesizer
+    table, synthesizer = (
+        _Table(voice, output, ending, listener, checked_by, timestamps, finish or Finish()),
+        voice.synthesizer,
+    )
     results: list[dict[str, Any]] = []
 
     def add(row: dict[str, Any]) -> None:
@@ -259,9 +267,12 @@ def _numbered(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class _Table:
     """From rows to sound files and results lines; see :func:`speak_table`."""
 
-    def __init__(self, voice: Voice, output: Path, ending: str, listener: Listener | None, checked_by: str) -> None:
-        self._voice, self._output, self._ending = voice, output, ending
-        self._listener, self._checked_by = listener, checked_by
+    def __init__(
+        self, voice: Voice, output: Path, ending: str, listener: Listener | None, checked_by: str, timestamps: str,
+        finish: Finish,
+    ) -> None:  # fmt: skip
+        self._voice, self._output, self._ending, self._timestamps = voice, output, ending, timestamps
+        self._listener, self._checked_by, self._finish = listener, checked_by, finish
 
     def look_up(self, job: Job) -> dict[str, Any] | None:
         """The results line of a row that was spoken before or cannot be spoken; None: it is to be spoken."""
@@ -271,6 +282,8 @@ class _Table:
         except Exception as error:
             return self.write(job, error)
         if record is None or not sound.is_file() or sha256_file(sound) != record.get("sha256"):
+            return None
+        if self._timestamps and not sound.with_suffix(self._timestamps).is_file():
             return None
         return self._line(job, sound, record, "kept")
 
@@ -290,6 +303,12 @@ class _Table:
             if isinstance(outcome, Exception):
                 raise outcome
             sound, sidecar, key = self._places(job)
+            finished, cut = self._finish.apply(outcome.samples, outcome.rate)
+            if self._timestamps:
+                times = self._voice.synthesizer.words_of(outcome, job.language, -cut)
+                texts = (piece.text for piece in outcome.pieces)
+                write_timestamps(sound.with_suffix(self._timestamps), list(zip(texts, times, strict=True)))
+            outcome.samples = finished
             write_speech(sound, outcome, self._voice.rights)
             record = {**metrics(outcome), "seed": job.seed, "sha256": sha256_file(sound)}
             write_sidecar(sidecar, key, record)
@@ -307,7 +326,11 @@ class _Table:
         sidecar = contained_path(self._output, f"{STATE}/{job.name}.json")
         synthesizer = self._voice.synthesizer
         reading = synthesizer.reading_of(job.text)
-        return sound, sidecar, job.key(synthesizer.fingerprint, reading, self._checked_by, self._ending)
+        return (
+            sound,
+            sidecar,
+            job.key(synthesizer.fingerprint, reading, self._checked_by, self._ending, *self._finish.key),
+        )
 
     def _line(self, job: Job, sound: Path, record: Mapping[str, Any], status: str) -> dict[str, Any]:
         shown = {key: value for key, value in record.items() if key != "sha256"}

@@ -103,10 +103,14 @@ class Guide:
     def spans(self) -> npt.NDArray[np.int64]:
         """First token and number of tokens of each phone of the text, int64 (phones, 2); a phone without any has the
         first token of the next."""
-        places = np.arange(len(self.table))
-        path = np.maximum.accumulate(np.asarray(self.path, np.int64))
-        starts, ends = (np.searchsorted(path, places, side) for side in ("left", "right"))
-        return np.stack([starts, ends - starts], axis=1).astype(np.int64)
+        return spans_of_path(self.path, len(self.table))
+
+
+def spans_of_path(path: npt.ArrayLike, phones: int) -> Tokens:
+    """Spans, see :meth:`Guide.spans`, of the phone of each token, (T,)."""
+    rising, places = np.maximum.accumulate(np.asarray(path, np.int64)), np.arange(phones)
+    starts, ends = (np.searchsorted(rising, places, side) for side in ("left", "right"))
+    return np.stack([starts, ends - starts], axis=1).astype(np.int64)
 
 
 def softmax(logits: Floats) -> Floats:

@@ -18,10 +18,14 @@ from voiceclone.lineage.rights import consent_of
 from voiceclone.marks.labels import FORMATS, voice_id, write_generated, write_record
 from voiceclone.marks.manifest import Certificate, sign_manifest
 from voiceclone.speaking.detector import Finding
+from voiceclone.text.frontend import Phones
 from voiceclone.text.stopwatch import PARTS
 
 #: Stages whose milliseconds are measured.
 TIMINGS = ("text_ms", "gpt_ms", "decoder_ms", "post_ms")
+
+#: Silence is what stays below this share of the peak (-46 dB); seconds of it that trimming leaves; dBTP of the limiter.
+TRIM_LEVEL, TRIM_MARGIN, TRUE_PEAK = 0.005, 0.05, -1.0
 
 #: Judges a sentence by its waveform: samples (n,), rate, the text, its language, the reference.
 Listener = Callable[[Floats, int, str, str, Reference], list[Finding]]
@@ -36,18 +40,24 @@ class Piece:
         tokens: semantic tokens of the attempt that was kept.
         attempts: number of attempts.
         findings: of the detector in the attempt that was kept.
-        spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not guided.
+        phones: as they were spoken.
         codes: semantic tokens of the attempt that was kept, int64 (tokens,).
-        first: those of the first attempt.
+        spans: first token (40 ms at speed 1) and number of tokens of each phone, int64 (phones, 2); None: not guided.
+        first: tokens of the first attempt.
+        place: first sample in the speech.
+        length: number of samples.
     """
 
     text: str
     tokens: int
     attempts: int
     findings: tuple[Finding, ...]
+    phones: Phones = field(compare=False)
+    codes: Tokens = field(compare=False)
     spans: Tokens | None = field(default=None, compare=False)
-    codes: Tokens | None = field(default=None, compare=False)
     first: Tokens | None = field(default=None, compare=False)
+    place: int = field(default=0, compare=False)
+    length: int = field(default=0, compare=False)
 
 
 @dataclass
@@ -79,6 +89,10 @@ class Speech:
         """Duration."""
         return len(self.samples) / self.rate
 
+    def sounds(self) -> Iterator[tuple[Piece, Floats]]:
+        """Each sentence with its samples."""
+        return ((piece, self.samples[piece.place : piece.place + piece.length]) for piece in self.pieces)
+
     @property
     def attempts(self) -> int:
         """Attempts, over all pieces."""
@@ -95,6 +109,49 @@ class Speech:
         start = time.perf_counter()
         yield
         self.timings[stage] += (time.perf_counter() - start) * 1000
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is done to speech when it is whole.
+
+    Attributes:
+        loudness: integrated loudness in LUFS, with the true peak under -1 dBTP; 0: as it is.
+        trim: take silence from both ends.
+    """
+
+    loudness: float = 0.0
+    trim: bool = False
+
+    @property
+    def key(self) -> list[float]:
+        """Plain values for the key of a cache; nothing where nothing is done."""
+        return [self.loudness, float(self.trim)] if self.loudness or self.trim else []
+
+    def apply(self, samples: Floats, rate: int) -> tuple[Floats, float]:
+        """The finished samples, and the seconds that were taken from their beginning.
+
+        Raises:
+            ConfigError: the libraries that measure loudness are missing.
+            DataError: there is no sound whose loudness could be set.
+        """
+        first = 0
+        if self.trim:
+            loud = np.flatnonzero(np.abs(samples) > TRIM_LEVEL * np.abs(samples).max(initial=0.0))
+            if len(loud):
+                margin = int(TRIM_MARGIN * rate)
+                first = max(0, int(loud[0]) - margin)
+                samples = samples[first : loud[-1] + 1 + margin]
+        if self.loudness:
+            try:
+                from voiceclone.sound.loudness import set_loudness
+
+                samples, _ = set_loudness(samples, rate, self.loudness, TRUE_PEAK)
+            except ModuleNotFoundError as error:
+                raise ConfigError(
+                    f"loudness: needs {error.name}", "pip install pyloudnorm scipy, or ask for the loudness 0"
+                ) from error
+        return samples, first / rate
 
 
 def joined(waves: list[Floats], pause: int) -> Floats:

@@ -8,7 +8,7 @@ if the latent did not change, the parts would be the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,18 @@ from voiceclone.backends.backend import Floats
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.marks.watermark import Marker
+from voiceclone.speaking.guidance import PointingBackend
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.splitting import pieces_of
-from voiceclone.speaking.tokens import Sentence
+from voiceclone.speaking.timing import Word, spans_of, timed, units_of
+from voiceclone.speaking.tokens import TOKEN_RATE, Sentence, token_request
 
 if TYPE_CHECKING:
     from voiceclone.speaking.synthesizer import Synthesizer
 
 FRAMES_PER_TOKEN = 2
+#: Is told words as soon as their times are known.
+OnWords = Callable[[list[Word]], None]
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,11 @@ def stream(
     options: SpeechOptions | None = None,
     streaming: Streaming | None = None,
     reference: Reference | None = None,
+    on_words: OnWords | None = None,
 ) -> Iterator[Floats]:
     """Speak a text part by part, each sentence once: what was sent cannot be taken back. The parts are marked.
+
+    ``on_words`` is called before a part with the words that ended in it; without a pointer at the end of a sentence.
 
     Yields:
         Samples float32 (n,) within ±1, as soon as they are computed.
@@ -76,11 +83,19 @@ def stream(
     pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
 
     def unmarked() -> Iterator[Floats]:
+        begin = 0
         for index, piece in enumerate(pieces):
             if index:
                 yield pause
+                begin += len(pause)
             sentence = synthesizer.sentence(piece, language, options, reference)
-            yield from _SentenceStream(synthesizer, sentence, [seed, index], streaming or Streaming()).parts()
+            parts = _SentenceStream(synthesizer, sentence, [seed, index], streaming or Streaming())
+            timer = _WordTimer(parts, piece, language, begin) if on_words is not None else None
+            for part in parts.parts():
+                if timer is not None and on_words is not None:
+                    on_words(timer.words_until(part))
+                yield part
+                begin += len(part)
 
     marker = Marker(synthesizer.number, synthesizer.sample_rate)
     yield from (part for part in map(marker.push, unmarked()) if len(part))
@@ -95,9 +110,11 @@ def sentences(
     seed: int = 0,
     options: SpeechOptions | None = None,
     reference: Reference | None = None,
+    on_words: OnWords | None = None,
 ) -> Iterator[Floats]:
     """Speak a text sentence by sentence: the first sound comes later than from :func:`stream`, but suspicious sentences
-    are tried again before they are heard, and any speed is possible. Each sentence has its own seed.
+    are tried again before they are heard, and any speed is possible. Each sentence has its own seed. ``on_words`` is
+    called before each sentence with its words.
 
     Yields:
         Samples float32 (n,) within ±1, marked.
@@ -112,12 +129,17 @@ def sentences(
         raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
     pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
 
-    marker = Marker(synthesizer.number, synthesizer.sample_rate)
+    marker, begin = Marker(synthesizer.number, synthesizer.sample_rate), 0
     for index, piece in enumerate(pieces):
         if index:
             yield marker.push(pause)
+            begin += len(pause)
         spoken = synthesizer.say(piece, language, seed=seed + index, options=options, reference=reference)
+        if on_words is not None:
+            words = synthesizer.words_of(spoken, language, begin / synthesizer.sample_rate)
+            on_words([word for sentence in words for word in sentence])
         yield marker.push(spoken.samples)
+        begin += len(spoken.samples)
     yield marker.flush()
 
 
@@ -126,22 +148,24 @@ class _SentenceStream:
 
     def __init__(self, synthesizer: Synthesizer, sentence: Sentence, seed: list[int], streaming: Streaming) -> None:
         self.synthesizer, self.sentence, self.streaming = synthesizer, sentence, streaming
-        self.rng = np.random.Generator(np.random.Philox(seed))
+        self.request = token_request(sentence, np.random.Generator(np.random.Philox(seed)), synthesizer.backend)
         self.noises = np.random.Generator(np.random.Philox([*seed, 1]))
         self.source = synthesizer.source(sentence.options, np.random.Generator(np.random.Philox([*seed, 2])))
         self.noise = np.zeros((synthesizer.prior_channels, 0), np.float32)
         self.tokens: list[int] = []
+        self.ended = False
         self.sent = 0  # frames
         self.seam = np.zeros(0, np.float32)
 
     def parts(self) -> Iterator[Floats]:
         """Samples of the sentence, part by part."""
         due = self.streaming.first_tokens
-        for token in self.synthesizer.decode(self.sentence, self.rng):
+        for token in self.synthesizer.decode(self.request):
             self.tokens.append(token)
             if len(self.tokens) >= due:
                 yield self._part(FRAMES_PER_TOKEN * (len(self.tokens) - self.streaming.wait))
                 due = len(self.tokens) + self.streaming.tokens
+        self.ended = True
         yield self._part(FRAMES_PER_TOKEN * len(self.tokens), last=True)
 
     def _part(self, end: int, last: bool = False) -> Floats:
@@ -165,6 +189,35 @@ class _SentenceStream:
         self.noise = np.concatenate([self.noise, more.T * np.float32(self.sentence.options.noise_scale)], axis=1)
         codes, style = np.asarray(self.tokens, np.int64), self.sentence.reference.style
         return self.synthesizer.backend.latent(codes, self.sentence.phones, style, self.noise[None])
+
+
+class _WordTimer:
+    """Times of the words of a sentence in progress, which begins at a sample of the speech."""
+
+    def __init__(self, stream: _SentenceStream, text: str, language: str, begin: int) -> None:
+        voice, self.stream = stream.synthesizer, stream
+        self.units = units_of(text, stream.sentence.text.symbols, language, voice.lexicon)
+        self.offset, self.told = begin / voice.sample_rate, 0
+        self.sound: list[Floats] = []
+
+    def words_until(self, part: Floats) -> list[Word]:
+        """The words that ended in a part, or before it and were not told yet; at the end all."""
+        self.sound.append(part)
+        stream, guide = self.stream, self.stream.request.guide
+        phones = stream.sentence.text
+        if guide is not None and guide.path:
+            spans, reached = guide.spans(), len(phones.ids) if stream.ended else max(guide.path)
+        elif stream.ended:
+            codes, backend = np.asarray(stream.tokens, np.int64), stream.synthesizer.backend
+            emission = backend.emission if isinstance(backend, PointingBackend) else None
+            spans, reached = spans_of(phones, codes, np.concatenate(self.sound), emission), len(phones.ids)
+        else:
+            return []
+        words = timed(self.units, spans, 1 / TOKEN_RATE, self.offset)
+        ended = next((index for index, unit in enumerate(self.units) if unit.phones and unit.phones[1] >= reached),
+                     len(words))  # fmt: skip
+        told, self.told = self.told, max(self.told, ended)
+        return words[told : self.told]
 
 
 def _faded(old: Floats, new: Floats) -> Floats:

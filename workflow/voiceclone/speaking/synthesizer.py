@@ -18,11 +18,12 @@ from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest
 from voiceclone.languages import WITH_BERT
 from voiceclone.speaking.detector import Finding, find_detours, find_faults, score
-from voiceclone.speaking.guidance import Guide, is_pointing
+from voiceclone.speaking.guidance import Guide, PointingBackend, is_pointing
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.result import Listener, Piece, Speech, joined
 from voiceclone.speaking.runtimes import open_backend
 from voiceclone.speaking.splitting import pieces_of
+from voiceclone.speaking.timing import Word, spans_of, timed, units_of
 from voiceclone.speaking.tokens import Sentence, SpeechTask, TokenRequest, decode, token_request
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones
@@ -287,14 +288,17 @@ class Synthesizer:
         with speech.timed("text_ms"), measuring(speech.text_parts):
             self.text_cache.prepare(pieces, language)
         waves: list[Floats] = []
+        pause, place = int(options.pause_seconds * self.sample_rate), 0
         for index, piece in enumerate(pieces):
             with speech.timed("text_ms"), measuring(speech.text_parts):
                 sentence = self.sentence(piece, language, options, reference)
             waves.append((yield from self._say_sentence(piece, sentence, [seed, index], listener, speech)))
+            speech.pieces[-1] = replace(speech.pieces[-1], place=place, length=len(waves[-1]))
+            place += len(waves[-1]) + pause
             if on_piece is not None:
                 on_piece(index + 1, len(pieces))
         with speech.timed("post_ms"):
-            speech.samples = joined(waves, int(options.pause_seconds * self.sample_rate))
+            speech.samples = joined(waves, pause)
         return speech
 
     def check_pitch(self, options: SpeechOptions) -> None:
@@ -321,9 +325,28 @@ class Synthesizer:
         options = (options or SpeechOptions()).filled(is_pointing(self.backend))
         return Sentence(phones, self._features_of(phones), options, reference or self.reference)
 
-    def decode(self, sentence: Sentence, rng: np.random.Generator) -> Iterator[int]:
-        """Semantic tokens of a sentence, see :func:`voiceclone.speaking.tokens.decode`."""
-        return decode(self.backend, token_request(sentence, rng, self.backend), self.end_token)
+    def decode(self, request: TokenRequest) -> Iterator[int]:
+        """Semantic tokens of a request, see :func:`voiceclone.speaking.tokens.decode`."""
+        return decode(self.backend, request, self.end_token)
+
+    def words_of(self, speech: Speech, language: str = "", offset: float = 0.0) -> list[list[Word]]:
+        """Words of each sentence of a speech, with their times.
+
+        Args:
+            speech: of this voice.
+            language: as it was spoken in; empty: the voice's own.
+            offset: seconds of sound before it.
+        """
+        emission = self.backend.emission if isinstance(self.backend, PointingBackend) else None
+        return [
+            timed(
+                units_of(piece.text, piece.phones.symbols, language or self.language, self.lexicon),
+                piece.spans if piece.spans is not None else spans_of(piece.phones, piece.codes, samples, emission),
+                len(samples) / speech.rate / max(1, piece.tokens),
+                offset + piece.place / speech.rate,
+            )
+            for piece, samples in speech.sounds()
+        ]
 
     def _say_sentence(
         self, text: str, sentence: Sentence, seed: list[int], listener: Listener | None, speech: Speech
@@ -356,7 +379,8 @@ class Synthesizer:
             speech.truncated += 1
         speech.tokens += len(best.codes)
         findings = tuple(best.findings)
-        speech.pieces.append(Piece(text, len(best.codes), number + 1, findings, best.spans, best.codes, first))
+        spoken = Piece(text, len(best.codes), number + 1, findings, sentence.text, best.codes, best.spans, first)
+        speech.pieces.append(spoken)
         return best.wave if best.wave is not None else self._waveform(best, sentence, speech)
 
     def _attempt(

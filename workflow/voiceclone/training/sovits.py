@@ -19,7 +19,7 @@ from voiceclone.listeners.eres2netv2 import vector_kind
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.losses import discriminator_loss, feature_matching_loss, generator_loss, kl_loss, mel_loss
 from voiceclone.models.mel import mel_from_spectrogram, mel_spectrogram
-from voiceclone.models.public_files import CODEBOOK, read_discriminator, read_sovits
+from voiceclone.models.public_files import CODEBOOK, POSTERIOR, read_discriminator, read_sovits
 from voiceclone.models.sovits import (
     SOURCE_FILTER,
     GatedStack,
@@ -437,6 +437,8 @@ def train_sovits(
     architecture = config.to_dict()
     if base is not None and not settings.train:
         model = SoVITS(config)
+        if not any(key.startswith(POSTERIOR) for key in weights["model"]):
+            del model.enc_q  # weights for speaking alone, as GPT-SoVITS shares them
         load_weights(model, weights["model"], base)
         model.load_state_dict({**model.state_dict(), **frozen})
         made_from = base_fingerprint("train_sovits", architecture, digests)

@@ -146,7 +146,7 @@ class Finish:
             try:
                 from voiceclone.sound.loudness import set_loudness
 
-                samples, _ = set_loudness(samples, rate, self.loudness, TRUE_PEAK)
+                samples = np.asarray(set_loudness(samples, rate, self.loudness, TRUE_PEAK)[0])
             except ModuleNotFoundError as error:
                 raise ConfigError(
                     f"loudness: needs {error.name}", "pip install pyloudnorm scipy, or ask for the loudness 0"

@@ -28,8 +28,9 @@ def bundle(tmp_path: Path) -> Path:
     listed = {name: {"sha256": sha256_file(folder / name), "size": len(content)} for name, content in FILES.items()}
     write_json(folder / BUNDLE_FILE, {
         "format_version": 3, "voice": "anna", "target": "onnx-fp32", "half": False, "languages": ["en"],
-        "smoke_text": "Hi.", "sample_rate": 32_000, "prior_channels": 8, "end_token": 512, "prompt": False, "bert": False,
-        "cache": {"layers": 1, "heads": 1, "head_width": 8}, "fingerprints": {}, "encoders": {}, "files": listed,
+        "smoke_text": "Hi.", "sample_rate": 32_000, "prior_channels": 8, "end_token": 512, "prompt": False,
+        "bert": False, "cache": {"layers": 1, "heads": 1, "head_width": 8}, "fingerprints": {}, "encoders": {},
+        "files": listed,
     })  # fmt: skip
     (folder / SUMS).write_text(f"{sha256_file(folder / BUNDLE_FILE)}  {BUNDLE_FILE}\n")
     (folder / "card.md").write_text("# anna\n")

@@ -30,7 +30,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from tests.benchmarks import test_gpu_speed as speech
+from tests.benchmarks import speaking_loops as speech
 from tests.benchmarks.training_loops import SIZES, Size, make_recipe, measure
 from tests.support.small_training import Speaker
 

@@ -159,7 +159,8 @@ def speak_for_student(
         record = cache.find(name, inputs)
         if record is None:
             record = voice.speak(text, language, sound)
-            cache.put(name, inputs, record, [sound] if "seconds" in record else [])
+            if "seconds" in record:  # what failed is tried again in the next run
+                cache.put(name, inputs, record, [sound])
         path = f"spoken/{sound.name}" if "seconds" in record else ""
         row = {"utterance": name, "path": path, "text": text, "language": language, **record}
         rows.append(row | {"reason": left_out(record, settings)})

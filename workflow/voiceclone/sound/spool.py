@@ -45,6 +45,10 @@ class Spool:
         return self._frames
 
     @property
+    def _row_bytes(self) -> int:
+        return self.dtype.itemsize * int(np.prod(self._row))
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """As of an array."""
         return self._frames, *self._row
@@ -52,8 +56,12 @@ class Spool:
     def __getitem__(self, place: slice) -> Array:
         start, stop, _ = place.indices(self._frames)
         found = np.empty((max(0, stop - start), *self._row), self.dtype)
-        if found.size:
-            os.preadv(self._file.fileno(), [found.data.cast("B")], start * (found.nbytes // len(found)))
+        left, at = found.data.cast("B") if found.size else memoryview(b""), start * self._row_bytes
+        while left:  # one call reads 2 GB at most
+            count = os.preadv(self._file.fileno(), [left], at)
+            if not count:
+                raise OSError(f"the file of a long take ends after {at} bytes")
+            left, at = left[count:], at + count
         return found
 
 

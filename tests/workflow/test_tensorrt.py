@@ -28,7 +28,7 @@ def test_export_and_evaluation_without_tensorrt(new_project, asset, tmp_path) ->
     shutil.copy(voice / "models" / "sovits.safetensors", voice / "models" / "tokenizer.safetensors")
     (voice / "corpus").mkdir()
     (voice / "corpus" / "corpus.tsv").write_text("utterance\n", encoding="utf-8")
-    wanted = ("results/anna/eval/trt-fp16/summary.json", "--allowed-rules", "export", "evaluate")
+    wanted = ("results/anna/eval/trt-fp16/summary.json", "--allowed-rules", "consent", "export", "evaluate")
     project.run("-n", *wanted, check=False)  # writes the settings, so that what follows counts as made with them
     for baseline in ("torch-fp32", "recordings"):
         write_tsv(voice / "eval" / baseline / "metrics.tsv", COLUMNS, [])

@@ -220,6 +220,11 @@ def own_corpus(wildcards):
     return f"results/{STUDENTS.get(wildcards.speaker, wildcards.speaker)}/corpus/corpus.tsv"
 
 
+def own_takes(wildcards):
+    """The table of the speaker's recordings; the people of a gathered voice have none."""
+    return [] if wildcards.speaker in GATHERED else [f"results/{wildcards.speaker}/takes.tsv"]
+
+
 def student_texts(wildcards):
     """Lists of sentences that a teacher speaks for its student."""
     named = config_of_student(wildcards).student.speech.texts

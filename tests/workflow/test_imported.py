@@ -14,17 +14,10 @@ from voiceclone.models.public_files import read_gpt, write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 
 SMALL = {"inter_channels": 32, "hidden_channels": 32, "filter_channels": 32, "layers": 2, "decoder_channels": 32}
-RULES = [
-    "fetch_asset",
-    "fit_tokenizer",
-    "tokenize",
-    "train_gpt",
-    "train_sovits",
-    "select",
-    "consent",
-    "choose_references",
-    "export",
-]
+RULES = (
+    "fetch_asset", "fit_tokenizer", "tokenize", "train_gpt", "train_sovits", "select", "consent",
+    "choose_references", "export",
+)  # fmt: skip
 
 
 def test_an_imported_voice_is_exported_by_the_rules(new_project) -> None:
@@ -47,8 +40,9 @@ def test_an_imported_voice_is_exported_by_the_rules(new_project) -> None:
     make_features(results / "features", results / "models" / "unused.safetensors", content_size=768, codes=1024)
     rows = read_tsv(results / "features" / "manifest.tsv")
     (results / "corpus").mkdir()
-    corpus = [{"utterance": row["utterance"], "take": row["utterance"]} for row in rows]
-    write_tsv(results / "corpus" / "corpus.tsv", ["utterance", "take"], corpus)
+    named = ("utterance", "split", "language", "text")
+    corpus = [{**{name: row[name] for name in named}, "take": row["utterance"], "sha256": ""} for row in rows]
+    write_tsv(results / "corpus" / "corpus.tsv", list(corpus[0]), corpus)
     takes = [
         {"take": row["utterance"], "file": f"{'angry/' * (place % 2)}{place}.wav"} for place, row in enumerate(rows)
     ]

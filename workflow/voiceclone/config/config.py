@@ -53,6 +53,10 @@ class Shared(Block):
     lexicon: str = Field(
         "", description="Folder of pronunciation tables, LANGUAGE.tsv, that count beside and before config/lexicon."
     )
+    group: tuple[str, ...] = Field(
+        (),
+        description="In voice.yaml: speakers whose recordings train this voice together, each a style of it.",
+    )
     reference: str | tuple[str, ...] = Field(
         "",
         description="Utterance, take or recording to speak like, in place of the one that ranks best. Of several the "

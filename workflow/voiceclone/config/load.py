@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,36 @@ def resolve_voice(raw: Mapping[str, Any], presets_dir: Path, file: Path) -> Conf
         return resolve(merged(raw, own), presets_dir)
     except ConfigError as error:
         raise ConfigError(f"{file}, over the common configuration: {error.message}", error.hint) from error
+
+
+def groups_of(common: Config, voices: Mapping[str, Config], speakers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The members of each voice that several people train.
+
+    Args:
+        common: configuration of all voices.
+        voices: of those with a file of their own, by name.
+        speakers: of the run.
+
+    Raises:
+        ConfigError: a member is unknown, a group or named twice, or a group has fewer than two.
+    """
+    if common.group:
+        raise ConfigError(f"group: is of one voice, set it in its {VOICE_FILE}", HINT)
+    groups = {name: one.group for name, one in voices.items() if one.group}
+    for name, members in groups.items():
+        wrong = {
+            "the group itself": [member for member in members if member == name],
+            "groups too": [member for member in members if member in groups and member != name],
+            "no speakers of this run": [member for member in members if member not in speakers],
+            "named twice": sorted({member for member in members if members.count(member) > 1}),
+        }
+        found = [f"{', '.join(map(repr, those))}: {what}" for what, those in wrong.items() if those]
+        if found or len(members) < 2:
+            raise ConfigError(
+                f"{name}/{VOICE_FILE}: group: {'; '.join(found) or 'one member'}",
+                f"name two speakers or more, of {', '.join(one for one in speakers if one not in groups) or 'none'}",
+            )
+    return groups
 
 
 def resolve_student(raw: Mapping[str, Any], presets_dir: Path, file: Path | None) -> Config:

@@ -129,11 +129,12 @@ class _Known:
         """An utterance with all that its rank depends on."""
         name = row["utterance"]
         corpus, judged = self._corpus.get(name, {}), self._judged.get(name, {})
-        file = self._files.get(corpus.get("take", ""), "")
+        take = corpus.get("take") or name.rsplit("-", 2)[0]
+        file = self._files.get(take, "")
         measures = {key: _number(judged.get(key)) for key in ("dnsmos", "distillmos", "snr_db")}
         agreement = _number(judged.get("agreement") or corpus.get("confidence"))
         return {
-            "utterance": name, "take": corpus.get("take", ""), "file": file, "style": style_of(file),
+            "utterance": name, "take": take, "file": file, "style": style_of(file),
             "split": row["split"], "seconds": float(row["seconds"]), "language": row["language"],
             "text": row.get("text", ""), **measures,
             "agreement": 1.0 if corpus.get("corrected") == "true" else agreement,

@@ -256,7 +256,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(r"(?<![\w.])(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b"), _decade),
     (re.compile(r"(?:(?<!\w)['’])(?P<decade>[1-9]0)s\b"), _decade),
     (re.compile(r"(?<![\w.,$£€])(?P<decade>[2-9]0)s(?= (?:music|kids?|era|styles?|movies?|films?|bands?|songs?"
-                r"|hits|fashion|rock|pop|hip|nostalgia|cartoons?|sitcoms?|disco|synth|party|icons?|stars?)\b)"), _decade),
+                r"|hits|fashion|rock|pop|hip|nostalgia|cartoons?|sitcoms?|disco|synth|party)\b)"), _decade),
     (re.compile(r"(?P<before>\b(?:the|his|her|my|our|your|their|early|late|mid|low|upper)[ -])(?P<decade>[2-9]0)'?s\b",
                 re.I),
      lambda m: m["before"] + _decade(m)),

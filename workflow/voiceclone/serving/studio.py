@@ -60,7 +60,10 @@ LONGEST_NAME = 200  # bytes of its name: a temporary folder is called after it
 #: A report is a page of its own, which gets nothing of this one's.
 REPORT_HEADERS = {**PAGE_HEADERS, "Content-Security-Policy": "sandbox allow-scripts allow-popups allow-downloads"}
 #: Names that 'snakemake NAME' takes for a folder or for the default, beside the stages.
-TAKEN = "all logs benchmarks settings config docs envs profiles resources results scripts tests workflow".split()
+TAKEN = (
+    "all", "logs", "benchmarks", "settings", "config", "docs", "envs", "profiles", "resources", "results", "scripts",
+    "tests", "workflow",
+)  # fmt: skip
 #: Endings of texts that lie beside recordings.
 TEXTS = (".txt", ".lab", ".list", ".csv", ".tsv", ".json", ".jsonl", ".srt", ".vtt", ".textgrid")
 SPEAKS_LOG = Path("results/logs/studio-speaks.log")
@@ -229,7 +232,7 @@ class Studio:
                 terms = in_words({"consent": consent.terms()})
                 return {**entry, "given": consent.model_dump(mode="json", exclude_unset=True), "words": terms}
             except DataError as error:
-                entry["problem"] = error.message
+                entry["problem"] = error.message.removeprefix(f"{folder / CONSENT_FILE}: ")
         return entry
 
     def give_consent(self, folder: Path, agreed: Agreed) -> str:
@@ -242,6 +245,8 @@ class Studio:
         missing = [field for field in ("who", "purposes", "evidence") if field not in values]
         if missing and not agreed.myself:
             raise DataError(f"{', '.join(missing)}: missing, which somebody else's consent needs")
+        if agreed.evidence and agreed.evidence not in self.consent(folder)["evidence"]:
+            raise DataError(f"evidence: no file {agreed.evidence[:80]!r} in {self.shown(folder)}")
         write_consent(folder, values)
         command = [self.program("voiceclone"), "consent", folder.name, *(["--myself"] if agreed.myself else [])]
         for option, value in (("who", agreed.who), ("scope", agreed.scope), ("expires", agreed.expires)):

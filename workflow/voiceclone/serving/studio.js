@@ -188,8 +188,8 @@ async function showPresets() {
     if (mine !== name) return;
     const focused = document.activeElement.name === "preset";
     $("speech").textContent = `for ${told.speech} of ${JSON.parse(shown).speech.found ? "speech" : "recordings"}`;
-    const order = (one) => [one.against.length, one.name];
-    told.choices.sort((a, b) => (order(a) < order(b) ? -1 : 1));
+    const order = (one) => one.against.length * 2 + (one.name === "demo"); // what fits comes first
+    told.choices.sort((a, b) => order(a) - order(b));
     $("presets").replaceChildren(...told.choices.map((one) => choice(one, told.chosen)));
     $("lacks").replaceChildren(...told.lacks.map((one) => make("p", `${one.what} → ${one.todo}`, { className: "bad" })));
     if (!$("command-preset").dataset.text) command("preset", told.command);
@@ -229,7 +229,7 @@ function showRun(run, voice) {
 function stage(one) {
   const item = make("li"), title = make("span", one.name, { className: "name" });
   item.dataset.state = one.state;
-  title.append(make("small", `  ${ABOUT[one.name] || ""}`, { style: "color: var(--quiet)" }));
+  title.append(make("small", `  ${ABOUT[one.name] || ""}`));
   const jobs = one.planned > 1 ? `${one.finished} of ${one.planned}` : "";
   const step = one.state === "running" && one.total ? [`${one.done}/${one.total}`, one.note.trim()] : [];
   const took = one.state === "finished" && one.seconds ? clock(one.seconds) : "";

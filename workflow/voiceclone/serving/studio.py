@@ -417,10 +417,10 @@ def _is_speaker(name: str) -> bool:
 
 
 def _head(path: Path) -> str:
-    """The comment that a file begins with."""
+    """The first sentence of the comment that a file begins with."""
     lines = path.read_text(encoding="utf-8").splitlines()
     ends = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return " ".join(line.removeprefix("#").strip() for line in lines[:ends])
+    return " ".join(line.removeprefix("#").strip() for line in lines[:ends]).partition(". ")[0].rstrip(".") + "."
 
 
 def check_name(name: str, evidence: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx2
 import pytest
 import soundfile
 import yaml
@@ -247,6 +249,18 @@ def test_a_run_that_fails_says_why(page: TestClient, project: Project) -> None:
     assert "slice.max_seconds" in run["said"] and not run["locked"]
 
 
+def test_a_lock_that_a_killed_run_left_is_taken_away(page: TestClient, project: Project) -> None:
+    page.put("/api/voices/anna/recordings/one.wav", content=wav())
+    lock = project.root / ".snakemake" / "locks" / "0.output.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("results/anna/corpus/corpus.tsv\n")
+    page.post("/api/voices/anna/run", json={"until": "corpus"})
+    run = wait_for(page, "failed")
+    assert run["locked"] and "cannot be locked" in run["said"]
+    assert page.post("/api/unlock").json()["command"].endswith("snakemake --unlock")
+    assert not lock.exists() and not page.get("/api/voices/anna").json()["run"]["locked"]
+
+
 def test_another_process_of_the_same_number_is_not_the_run(page: TestClient, project: Project) -> None:
     write_json(project.root / workflow_run.STATE, asdict(Run("anna", ["snakemake"], os.getpid(), 1.0)))
     assert page.get("/api/voices/anna").json()["run"]["state"] == "failed"
@@ -288,7 +302,7 @@ def test_what_a_run_says_is_told_by_stage() -> None:
     assert (found["takes"].finished, found["takes"].running) == (1, 0)
     sovits = found["train_sovits"]
     assert (sovits.running, sovits.done, sovits.total, sovits.note) == (1, 5, 120, "1:10 left")
-    assert found["train_gpt"].failed and found["train_gpt"].note == "loss 3.2  0:30 left"
+    assert found["train_gpt"].failed and found["train_gpt"].note == "0:30 left"
     assert (found["evaluate"].planned, found["evaluate"].finished, found["evaluate"].done) == (3, 1, 2)
 
 
@@ -340,6 +354,24 @@ def test_a_voice_whose_consent_forbids_it_is_not_served(page: TestClient, projec
     assert made["refusal"] == "the consent is for private, serving needs serve"
     assert "say --bundle results/anna/export/onnx-int8" in made["say"]
     assert page.post("/api/voices/anna/speaking").status_code == 422
+
+
+def test_a_voice_speaks_on_a_server_that_ends_with_the_studio(project: Project, made_bundle: Path) -> None:
+    shutil.copytree(made_bundle, project.results / "anna" / "export" / "onnx-fp32")
+    anna(project).mkdir()
+    with TestClient(create_app(project.root, TOKEN), base_url=HOME, headers={"origin": HOME}) as page:
+        page.get("/", params={"token": TOKEN})
+        command = page.post("/api/voices/anna/speaking").json()["command"]
+        assert "serve --voices results/anna/export/onnx-fp32 --workers 1 --port" in command
+        assert page.post("/api/voices/anna/speaking").json()["command"] == command  # one is enough
+        end = time.monotonic() + 120
+        while not (address := page.get("/api/voices/anna").json()["made"]["speaks"]):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        sound = httpx2.post(f"{address}v1/audio/speech", json={"input": "Yes.", "response_format": "wav"}, timeout=60)
+        assert sound.content[:4] == b"RIFF"
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(address)
 
 
 def test_it_starts_in_the_folder_of_a_workflow_alone(tmp_path: Path) -> None:

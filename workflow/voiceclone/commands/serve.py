@@ -106,7 +106,8 @@ def studio(
         if browser:
             webbrowser.open(address)
         app = create_app(root, token, options or [])
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none")).run(sockets=[listener])
+        config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=5)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def add_key(

@@ -325,7 +325,7 @@ class Studio:
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise DataError(done.stderr.strip()[-1000:])
-        (self.root / workflow_run.LOG).unlink(missing_ok=True)
+        (self.root / workflow_run.STATE).unlink(missing_ok=True)
         return shlex.join(command)
 
     # What was made
@@ -381,9 +381,7 @@ class Studio:
         log = self.root / SPEAKS_LOG
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
-            return subprocess.Popen(
-                command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            ), port
+            return subprocess.Popen(command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=out, stderr=out), port
 
     def _address(self, name: str) -> str:
         """Where a voice speaks, once its server answers; empty: not yet.

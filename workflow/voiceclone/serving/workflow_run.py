@@ -67,7 +67,7 @@ class Run:
 
 @dataclass
 class StageProgress:
-    """How far a stage of a run is: its jobs, and the last line of the one at work."""
+    """How far a stage of a run is: its jobs, and the steps and the time left of the one at work."""
 
     planned: int = 0
     running: int = 0
@@ -155,7 +155,8 @@ def read_progress(text: str) -> dict[str, StageProgress]:
         elif found := _STEP.fullmatch(line):
             for name, stage in stages.items():
                 if stage.running and found[1].lower() in name:
-                    stage.done, stage.total, stage.note = int(found[2]), int(found[3]), found[4]
+                    stage.done, stage.total = int(found[2]), int(found[3])
+                    stage.note = found[4].split("  ")[-1]  # the time that is left
     return stages
 
 
@@ -178,7 +179,7 @@ def describe(root: Path, voice: str) -> dict[str, Any]:
         "state": state,
         "voice": run.voice if run else "",
         "stages": stages,
-        "locked": _LOCKED in text,
+        "locked": state == "failed" and _LOCKED in text,
         "said": _last_lines(text) if state == "failed" and not failed else "",
     }
 

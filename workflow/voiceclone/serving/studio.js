@@ -289,7 +289,8 @@ function start() {
   });
   $("start").onclick = () => act("run", () => ask("POST", `${here()}/run`, { until: "voice" }));
   $("corpus").onclick = () => act("run", () => ask("POST", `${here()}/run`, { until: "corpus" }));
-  $("stop").onclick = () => act("run", () => ask("POST", "api/stop"));
+  $("stop").onclick = () => ($("stop").textContent === "Stop" || confirm("What is not saved yet would be lost. Stop at once?")) &&
+    act("run", () => ask("POST", "api/stop"));
   $("unlock").onclick = () => confirm("Only after a power cut or a kill, when no workflow runs here. Unlock?") &&
     act("run", () => ask("POST", "api/unlock"));
   $("speak").onclick = () => {

@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ _STARTED = re.compile(r"(?:local)?rule ([\w-]+):")
 _FINISHED = re.compile(r"Finished jobid: \d+ \(Rule: ([\w-]+)\)")
 _FAILED = re.compile(r"Error in rule ([\w-]+):")
 _STEP = re.compile(r" {4}(?:\S+ · )?(\w+).*?  (\d+)/(\d+)  ?(.*)")
-_COMPLETE = re.compile(r"^\d+ of \d+ steps \(100%\) done$|^Nothing to be done", re.MULTILINE)
+_NOTHING = re.compile(r"^Nothing to be done", re.MULTILINE)
 #: Why nothing began after a power cut, or while another run goes on.
 _LOCKED = "LockException"
 
@@ -164,8 +164,10 @@ def describe(root: Path, voice: str) -> dict[str, Any]:
     """The last run, and every stage of a voice with its state: finished, running, waiting, failed."""
     run = last_run(root)
     text = _read(root / LOG) if run else ""
-    state = _state(run, text)
-    progress = read_progress(text) if run and run.voice == voice and state != "finished" else {}
+    progress = read_progress(text)
+    state = _state(run, text, progress)
+    if run is None or run.voice != voice or state == "finished":
+        progress = {}
     for stage in progress.values():
         stage.failed &= state in ("running", "failed")  # a person who stops a run makes none fail
         stage.running *= state in ("running", "stopping")
@@ -184,12 +186,12 @@ def describe(root: Path, voice: str) -> dict[str, Any]:
     }
 
 
-def _state(run: Run | None, text: str) -> str:
+def _state(run: Run | None, text: str, progress: Mapping[str, StageProgress]) -> str:
     if run is None:
         return "none"
     if run.alive:
         return "stopping" if run.stopped else "running"
-    if _COMPLETE.search(text):
+    if _NOTHING.search(text) or (progress and all(one.finished >= one.planned for one in progress.values())):
         return "finished"
     return "stopped" if run.stopped else "failed"
 

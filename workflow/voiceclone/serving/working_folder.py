@@ -144,9 +144,10 @@ class WorkingFolder:
 
     def recordings(self, folder: Path) -> list[dict[str, Any]]:
         """Files of a speaker with their length in seconds, or why they will be refused."""
-        texts = (path for ending in TEXTS for path in folder.rglob(f"[!.]*{ending}"))
-        paths = {*find_files(folder), *(path for path in texts if not COMPANION_NAMES.fullmatch(path.name))}
-        return [self._recording(folder, path) for path in sorted(paths)]
+        texts = (path for ending in TEXTS for path in folder.glob(f"**/*{ending}"))
+        shown = {*find_files(folder), *(path for path in texts if not COMPANION_NAMES.fullmatch(path.name))}
+        hidden = (path for path in shown if any(part.startswith(".") for part in path.relative_to(folder).parts))
+        return [self._recording(folder, path) for path in sorted(shown.difference(hidden))]
 
     def _recording(self, folder: Path, path: Path) -> dict[str, Any]:
         entry = {"file": str(path.relative_to(folder)).encode("utf-8", "replace").decode(), "seconds": 0.0}

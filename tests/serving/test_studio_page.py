@@ -61,7 +61,9 @@ async function begin(...names) {
   await until(() => $("start").disabled);
   seen.made = $("command-new").querySelector("code").textContent;
   await drop(...names);
-  await until(() => $("recordings").children.length);
+  const good = names.filter((one) => one !== "junk.wav");
+  await until(() => $("recordings").children.length === good.length, 120);
+  await until(() => good.length === names.length || $("status").textContent);
   seen.problem = $("status").textContent;
   seen.recordings = [...$("recordings").querySelectorAll(".name")].map((one) => one.textContent);
   const consent = $("consent").elements;

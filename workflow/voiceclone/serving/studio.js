@@ -12,6 +12,7 @@ const ABOUT = {
 const RUN = { none: "", running: "running", stopping: "stopping, what was done is being saved", finished: "finished",
   stopped: "stopped", failed: "did not finish" };
 const PERIOD = 1500; // ms between two looks
+const ENDED = "The studio does not answer: was it ended? A run goes on without it.";
 const $ = (id) => document.getElementById(id);
 const fields = $("consent").elements;
 let name = "", shown = "", heard = "", timer = 0;
@@ -90,8 +91,9 @@ async function look() {
   try {
     const voice = await ask("GET", here());
     if (mine !== name) return;
+    if ($("status").textContent === ENDED) status("");
     show(voice);
-  } catch (error) { status(error.message); }
+  } catch (error) { status(error instanceof TypeError ? ENDED : error.message); }
   timer = setTimeout(look, PERIOD);
 }
 

@@ -45,7 +45,7 @@ class Refused extends Error {
 async function ask(method, path, body) {
   const raw = body instanceof Blob;
   const answer = await fetch(path, { method, body: raw || body === undefined ? body : JSON.stringify(body),
-    headers: raw ? {} : { "Content-Type": "application/json" } });
+    headers: raw ? {} : { "Content-Type": "application/json" } }).catch(() => { throw new Error(ENDED); });
   if (answer.ok) return answer.json();
   const text = await answer.text();
   let told;
@@ -93,7 +93,7 @@ async function look() {
     if (mine !== name) return;
     if ($("status").textContent === ENDED) status("");
     show(voice);
-  } catch (error) { status(error instanceof TypeError ? ENDED : error.message); }
+  } catch (error) { status(error.message); }
   timer = setTimeout(look, PERIOD);
 }
 

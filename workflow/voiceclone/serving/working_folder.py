@@ -130,7 +130,9 @@ class WorkingFolder:
                     handle.write(part)
             if not evidence:
                 await asyncio.to_thread(_check_content, temporary, target)
-        return shlex.join(["cp", target.name, self.shown(target)])
+        return shlex.join(
+            ["cp", f"./{target.name}" if target.name.startswith("-") else target.name, self.shown(target)]
+        )
 
     def remove_file(self, folder: Path, name: str) -> str:
         """Remove a recording or a text; returns the command that does it.
@@ -248,7 +250,7 @@ class WorkingFolder:
         if preset not in [choice["name"] for choice in self._choices(0.0)]:
             raise DataError(f"preset: there is no {preset}")
         file, line = folder / VOICE_FILE, f"preset: {preset}"
-        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        before = read_user_text(file) if file.is_file() else ""
         after, count = re.subn(r"(?m)^preset:.*$", line, before)
         write_text(file, after if count else f"{line}\n{before}")
         if before:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import AssetError, ConfigError
-from voiceclone.files import read_json
+from voiceclone.files import Row, read_json
 from voiceclone.languages import SUPPORTED, check_mode
 from voiceclone.lineage.rights import Scope, check_use
-from voiceclone.speaking.styles import TABLE, check_style, clips_of
+from voiceclone.speaking.styles import TABLE, check_style, clips_of, own_clip
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.lexicon import Lexicon, read_lexicon
 from voiceclone.text.segment import split
@@ -21,7 +21,6 @@ from voiceclone.text.segment import split
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
     from voiceclone.listeners.bert import LazyEncoder
-    from voiceclone.models.voice import VoiceModels
     from voiceclone.speaking.encoders import EncoderFiles
     from voiceclone.speaking.reference import ClipReader
 
@@ -199,7 +198,7 @@ def open_models(
     """
     from voiceclone.models.voice import load_voice
     from voiceclone.speaking.model_encoders import ModelEncoders
-    from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder, usual_rates
+    from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder, make_reference, usual_rates
 
     find, lexicon = asset_finder(root), user_lexicon(root, models.absolute().parent.name)
     loaded = load_voice(models, find)
@@ -212,7 +211,8 @@ def open_models(
     encode_text = _text_encoder(root, find) if with_bert else None
     networks = ModelEncoders(loaded, find, device)
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
-    styles = {} if folder is None else _own_references(loaded, folder)
+    clips = {} if folder is None else _own_clips(folder, styles_alone=bool(style) or clip is not None)
+    styles = {name: make_reference(loaded.sovits, folder, row, loaded.prompt) for name, row in clips.items() if folder}
     own = styles.pop("", None)
     if style:
         reference = styles[check_style(style, styles)]
@@ -287,13 +287,14 @@ def _features_of(models: Path, features: Path | None) -> Path | None:
     return beside if models.is_dir() and (beside / "manifest.tsv").is_file() else None
 
 
-def _own_references(models: VoiceModels, features: Path) -> dict[str, Reference]:
-    """References of a training by style; an empty name: the voice's own."""
-    from voiceclone.speaking.reference import choose_reference, make_reference
-
+def _own_clips(features: Path, styles_alone: bool) -> dict[str, Row]:
+    """Utterances of a training that the voice speaks like, by style; an empty name: its own."""
     table = features / TABLE
-    rows = clips_of(features, table) if table.is_file() else {"": choose_reference(features)}
-    return {style: make_reference(models.sovits, features, row, models.prompt) for style, row in rows.items()}
+    rows = clips_of(features, table) if table.is_file() else {}
+    if styles_alone:
+        rows.pop("", None)
+        return rows
+    return rows or {"": own_clip(features, None)}
 
 
 def _usual_language(features: Path) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voiceclone.assets import Asset
 from voiceclone.corpus.coverage import phones
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 COLUMNS = table_columns("judgements")
 SHORTEST = 0.5  # seconds that a network needs to judge by
 FEWEST = 8  # utterances from which a speaker's spread is known
+SIDE, SIDE_DEVIATIONS = 0.85, 1.0364  # quantile of the bad side, and how many standard deviations it lies out
 RATE = 16_000
 
 
@@ -44,6 +46,9 @@ class Limit:
         deviations: robust standard deviations from the speaker's median that are suspicious.
         least: smallest standard deviation that is counted with, in the unit of the column.
         says: what it means, for people.
+        good: values that are better than this are all alike, in the unit of the column.
+        amplitude: levels in dB are compared as amplitudes, of which deviations and ``least`` are then: among quiet ones
+            no difference counts.
     """
 
     column: str
@@ -51,26 +56,37 @@ class Limit:
     deviations: float
     least: float
     says: str
+    good: float | None = None
+    amplitude: bool = False
+
+    def badness(self, values: Sequence[float | None]) -> npt.NDArray[np.float64]:
+        """Values as they are compared, the higher the worse; NaN where nothing was measured."""
+        known = np.array([np.nan if value is None else value for value in values], np.float64)
+        compared = 10 ** (known / 20) if self.amplitude else known
+        return self.worse * compared if self.good is None else np.maximum(self.worse * compared, self.worse * self.good)
 
 
 LIMITS = (
-    Limit("snr_db", -1, 4.0, 3.0, "noise, music or echo"),
-    Limit("bandwidth_hz", -1, 4.0, 800.0, "dull: high tones are missing"),
-    Limit("crest_db", -1, 3.0, 0.4, "overdriven"),
+    Limit("snr_db", -1, 4.0, 2.5, "noise, music or echo"),
+    Limit("floor_db", 1, 3.5, 2.0, "music, noise or echo in the pauses", -45.0),
+    Limit("bandwidth_hz", -1, 5.0, 1000.0, "dull: high tones are missing"),
+    Limit("treble_db", -1, 3.3, 4.0, "dull: no sharp sounds"),
+    Limit("crest_db", -1, 4.0, 0.7, "overdriven"),
+    Limit("flat_db", 1, 5.2, 0.5, "peaks are cut off"),
     Limit("silence_s", 1, 5.0, 0.02, "a hole of digital silence"),
-    Limit("head_db", 1, 4.0, 6.0, "begins within a word"),
-    Limit("tail_db", 1, 4.0, 4.5, "ends within a word"),
-    Limit("rt60_s", 1, 4.0, 0.02, "much reverberation"),
-    Limit("hum_db", 1, 4.0, 3.0, "hum or rumble"),
-    Limit("event_s", 1, 5.0, 0.08, "a loud sound that is no word"),
-    Limit("dnsmos", -1, 4.0, 0.15, "sounds bad (DNSMOS)"),
-    Limit("distillmos", -1, 4.0, 0.15, "sounds bad (DistillMOS)"),
-    Limit("similarity", -1, 4.0, 0.05, "another voice"),
+    Limit("head_db", 1, 7.0, 0.02, "begins within a word", amplitude=True),
+    Limit("tail_db", 1, 7.0, 0.02, "ends within a word", amplitude=True),
+    Limit("rt60_s", 1, 4.5, 0.01, "much reverberation"),
+    Limit("hum_db", 1, 5.0, 1.5, "hum", -5.0),
+    Limit("event_s", 1, 4.5, 0.06, "a loud sound that is no word"),
+    Limit("dnsmos", -1, 4.5, 0.2, "sounds bad (DNSMOS)"),
+    Limit("distillmos", -1, 4.5, 0.25, "sounds bad (DistillMOS)"),
+    Limit("similarity", -1, 5.0, 0.05, "another voice"),
     Limit("rate", 1, 4.0, 1.0, "too many words for its length"),
     Limit("rate", -1, 4.0, 1.0, "too few words for its length"),
     Limit("differing", 1, 4.0, 1.0, "another recognition differs"),
-    Limit("alignment", -1, 4.0, 0.8, "a word that is not heard"),
-    Limit("other_language", 1, 4.0, 0.1, "another language"),
+    Limit("alignment", -1, 4.5, 0.8, "a word that is not heard"),
+    Limit("other_language", 1, 5.0, 0.1, "another language"),
 )  # fmt: skip
 
 
@@ -151,7 +167,7 @@ class ClipJudge:
             other = _other_language(language, {"heard": heard[0], "heard_probability": heard[1]})
         measures = {
             **measure_clip(samples, rate),
-            "event_s": event_seconds(wave, [(word["start"], word["end"]) for word in words]),
+            "event_s": event_seconds(wave, words),
             "dnsmos": None,
             "distillmos": None,
             "alignment": _least_sure([float(word["probability"]) for word in words]),
@@ -268,12 +284,13 @@ def suspicions(rows: Sequence[Mapping[str, Any]], limits: Sequence[Limit] = LIMI
     """How far each row is on the bad side of every limit; 1: at the limit."""
     found: list[Suspicions] = [[] for _ in rows]
     for limit in limits:
-        values = np.array([np.nan if row.get(limit.column) is None else row[limit.column] for row in rows], np.float64)
+        values = limit.badness([row.get(limit.column) for row in rows])
         if np.isfinite(values).sum() < FEWEST:
             continue
-        median = np.nanmedian(values)
-        spread = max(1.4826 * float(np.nanmedian(np.abs(values - median))), limit.least)
-        for own, value in zip(found, limit.worse * (values - median) / (spread * limit.deviations), strict=True):
+        median, high = np.nanquantile(values, [0.5, SIDE])
+        both = 1.4826 * np.nanmedian(np.abs(values - median))
+        spread = max(float(both), float(high - median) / SIDE_DEVIATIONS, limit.least)
+        for own, value in zip(found, (values - median) / (spread * limit.deviations), strict=True):
             if value > 0:
                 own.append((float(value), limit))
     return found

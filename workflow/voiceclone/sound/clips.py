@@ -23,8 +23,10 @@ OCTAVES = ((250, 500), (500, 1000), (1000, 2000), (2000, 4000))  # Hz, in which 
 FLOORS = ((80, 300), (300, 1000), (1000, 3000), (3000, 7000))  # Hz, in which pauses are compared with speech
 FALL = 10  # short spectra over which a level falls: 50 ms
 END_FRAMES = 10  # of 10 ms, in which a clip ends: longer than the closure of a stop
-HUM_RATE, HUM_WINDOW, HUM_STEP = 4_000, 1_600, 200  # Hz and samples: a hum stands still for 0.4 s
-HUM_HZ = (45.0, 75.0)  # mains, below voices
+HUM_RATE, HUM_WINDOW, HUM_STEP = 4_000, 1_600, 100  # Hz and samples: a hum stands still for 0.4 s
+# Mains lie below voices, twice their frequency below some; among the harmonics of a voice a line stands out less.
+LINES_HZ = {"hum_db": (45.0, 75.0), "buzz_db": (80.0, 130.0), "tone_db": (150.0, 1000.0)}
+HUM_FLOOR_DB = 45.0  # below loud speech: what is quieter is no hum
 EVENT_DB, NOISE_DB = 25.0, 6.0  # what lies less below loud speech, that far above noise and in no word is an event
 WORD_MARGIN = 0.15  # seconds by which the times of words are wrong
 WORD_SECONDS = 0.1  # by which a word may be longer than its letters take at the clip's median pace
@@ -45,7 +47,7 @@ def measure_clip(samples: Waveform, rate: int) -> dict[str, float | None]:
         ``rt60_s``: reverberation time from the fastest decays, see :func:`reverberation`;
         ``floor_db``: see :func:`pauses`;
         ``treble_db``: see :func:`treble`;
-        ``hum_db``: see :func:`hum_level`.
+        ``hum_db``, ``buzz_db``, ``tone_db``: see :func:`hum_levels`.
     """
     whole = measure(samples, rate)
     wave = resample(samples, rate, RATE)
@@ -63,7 +65,7 @@ def measure_clip(samples: Waveform, rate: int) -> dict[str, float | None]:
         "rt60_s": reverberation(powers),
         "floor_db": pauses(powers),
         "treble_db": treble(powers),
-        "hum_db": hum_level(wave),
+        **hum_levels(wave),
     }
 
 
@@ -149,22 +151,23 @@ def treble(powers: Array) -> float | None:
     return float(np.percentile(ratio, 95)) if len(ratio) else None
 
 
-def hum_level(wave: Waveform) -> float | None:
-    """Level of the narrowest line from 45 to 75 Hz over what lies 7 to 13 Hz beside it, in dB; samples at 16 kHz.
+def hum_levels(wave: Waveform) -> dict[str, float | None]:
+    """How far lines that stand still for 0.4 s stand out, in dB; samples at 16 kHz. None for shorter clips.
 
-    Of the 0.4 s in which it stands out most; a floor 50 dB below loud speech counts with its neighbours. Voices and
-    rumble have no line that stands still there. None for shorter clips.
+    Power of the narrowest line of each band of :data:`LINES_HZ` over the largest that lies 7 to 13 Hz beside it; both
+    with a floor below loud speech. Voices glide and rumble is broad.
     """
     slow = resample(wave, RATE, HUM_RATE)
     if len(slow) < HUM_WINDOW:
-        return None
+        return dict.fromkeys(LINES_HZ)
     hertz = HUM_RATE / HUM_WINDOW
-    low, high = (round(edge / hertz) for edge in HUM_HZ)
-    powers = _spectra(slow, HUM_WINDOW, HUM_STEP)[:, : high + 6]
-    floor = 10 ** ((loud_level(frame_levels(wave, RATE)) - 50) / 10)
-    lines = np.arange(low, high + 1)
-    beside = [np.max([powers[:, lines + side * far] for far in (3, 4, 5)], axis=0) + floor for side in (-1, 1)]
-    return float((10 * np.log10(powers[:, lines] + floor / 1e3) - 10 * np.log10(np.maximum(*beside))).max())
+    powers = _spectra(slow, HUM_WINDOW, HUM_STEP) + 10 ** ((loud_level(frame_levels(wave, RATE)) - HUM_FLOOR_DB) / 10)
+    found: dict[str, float | None] = {}
+    for name, (low, high) in LINES_HZ.items():
+        first, last = round(low / hertz), round(high / hertz) + 1
+        beside = np.max([powers[:, first + far : last + far] for far in (-5, -4, -3, 3, 4, 5)], axis=0)
+        found[name] = float(10 * np.log10(np.max(powers[:, first:last] / beside)))
+    return found
 
 
 def _spectra(wave: Waveform, size: int, step: int) -> Array:

@@ -127,11 +127,7 @@ def makespan(jobs: dict[int, Job], gpus: int, slots: int) -> float:
 
 def test_plans_of_many_speakers(tmp_path: Path) -> None:
     profile = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "profile.yaml").read_text())
-    print(
-        print(
-            f"\n{'speakers':>8}{'plan s':>8}{'CPU s':>8}{'MB':>7}{'jobs':>8}{'each':>6}{'ungrouped':>10}  hours on GPUs"
-        )
-    )
+    print(f"\n{'speakers':>8}{'plan s':>8}{'CPU s':>8}{'MB':>7}{'jobs':>8}{'each':>6}{'ungrouped':>10}  hours on GPUs")
     for count in SPEAKERS:
         plan = make_plan(tmp_path / str(count), count)
         jobs = jobs_of(plan, profile["groups"])

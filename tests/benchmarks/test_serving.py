@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from tests.conftest import REPOSITORY
 from tests.support.voice_fixture import make_voice
 
+from voiceclone.base.pack import open_base
 from voiceclone.export.bundle import export_voice
 from voiceclone.models.voice import load_voice
 from voiceclone.serving.encoding import PCM_RATE
@@ -45,8 +46,8 @@ def ask(client: httpx2.Client, number: int) -> tuple[float, float, float]:
 
 
 def memory(pid: int) -> float:
-    """Resident megabytes of a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """Resident megabytes of a process and its children, whichever thread started them."""
+    children = [one for file in Path(f"/proc/{pid}/task").glob("*/children") for one in file.read_text().split()]
     pages = [int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in (str(pid), *children)]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -67,7 +68,7 @@ def test_a_server_under_load(tmp_path: Path) -> None:
 
 def base_bundle(root: Path) -> Path:
     """A bundle of the committed base voice, in the style of noise: it is as fast as any of that architecture."""
-    base = load_voice(REPOSITORY / "resources" / "base")
+    base = load_voice(open_base(REPOSITORY / "resources" / "base", root.parent))
     make_voice(root, base.sovits.config, base.gpt.config)
     for name, network in (("gpt", base.gpt), ("sovits", base.sovits)):
         weights = {key: value.contiguous() for key, value in network.state_dict().items()}

@@ -110,7 +110,7 @@ def test_recorded_sources_keep_their_revision_and_others_get_a_new_one(tmp_path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     module.revisions.cache_clear()
     assert module.revisions() == known
-    stored = tmp_path / "voiceclone" / "revisions.json"
+    (stored,) = (tmp_path / "voiceclone").glob("revisions-*.json")
     kept = read_json(stored)
     write_json(stored, kept | {"digests": kept["digests"] | {"slice": "0123456789abcdef"}})  # as an edit derives it
     module.revisions.cache_clear()

@@ -29,6 +29,7 @@ from voiceclone.stages import STAGES
 
 LIBRARY = Path(__file__).resolve().parents[1]
 RECORD = Path(__file__).with_suffix(".json")
+KEPT = 8  # stored derivations, one a checkout
 #: What speaking keeps outside a run, and the module that makes it: references of clips, rows of ``batch``, engines.
 CACHES = {
     "clip": "voiceclone.speaking.reference",
@@ -245,8 +246,9 @@ def _content() -> str:
 
 
 def _stored(folder: Path) -> dict[str, str]:
-    """:func:`derive`, kept in ``folder`` by the content of all sources."""
-    file, key = folder / "revisions.json", _content()
+    """:func:`derive`, kept in ``folder`` by the content of all sources, for a few checkouts at a time."""
+    key = _content()
+    file = folder / f"revisions-{key[:16]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         stored = json.loads(file.read_bytes())
         if stored["sources"] == key and stored["digests"].keys() == STAGES.keys() | CACHES.keys():
@@ -255,6 +257,8 @@ def _stored(folder: Path) -> dict[str, str]:
     if _content() == key:  # not while somebody edits
         with suppress(OSError):  # a home that cannot be written: derived each time
             write_json(file, {"sources": key, "digests": digests})
+            for old in sorted(folder.glob("revisions-*.json"), key=lambda one: one.stat().st_mtime)[:-KEPT]:
+                old.unlink(missing_ok=True)
     return digests
 
 

@@ -76,13 +76,14 @@ _NEAREST = (
 )  # fmt: skip
 
 
-_N = r"\d[\d,]*(?:\.\d+)?(?![kKmMbB万萬億])"
+_N = r"\d[\d,]*(?:\.\d+)?(?![\d.,]*[\dkKmMbB])"
+_SCALE = r"\s?([百千万萬亿億]+)?(?:\s?[蚊元塊])?"
 _TELEPHONE = re.compile(r"(?<![\d-])(?!(?:19|20)\d\d-(?:19|20)\d\d)\d{4}[- ]\d{4}(?![\d-]|\s?年)")
 
 
 def _dollars(match: re.Match[str]) -> str:
     """Dollars of Hong Kong are 蚊; of two amounts the second says so."""
-    return match[1] + (f"{match[2]}{match[3]}" if match[3] else "") + "蚊"
+    return match[1] + (f"{match[2]}{match[3]}" if match[3] else "") + (match[4] or "") + "蚊"
 
 
 def normalise(text: str) -> str:
@@ -95,7 +96,7 @@ def normalise(text: str) -> str:
         Numbers are read digit by digit with 一 for 1, as no Cantonese speaker says 幺. May be empty.
     """
     traditional = _simplified(text) != text
-    text = re.sub(rf"(?:HK)?[$＄]\s*({_N})(?:(\s*[-–~～至到]\s*)(?:HK)?[$＄]?\s*({_N}))?", _dollars, text)
+    text = re.sub(rf"(?:HK)?[$＄]\s*({_N})(?:(\s*[-–~～至到]\s*)(?:HK)?[$＄]?\s*({_N}))?{_SCALE}", _dollars, text)
     text = _TELEPHONE.sub(lambda m: ",".join(map(digits, re.split("[- ]", m[0]))), text)
     text = write_out(text, simplify=False).replace("幺", "一")
     text = text.translate(_WRITTEN) if traditional else text

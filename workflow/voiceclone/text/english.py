@@ -148,6 +148,12 @@ def _points(number: str) -> str:
     )
 
 
+def _scientific(match: re.Match[str]) -> str:
+    """``3.2e-5`` as "three point two times ten to the power of negative five"."""
+    sign, power = ("negative " if match[1] else ""), ("negative " if match[3] in ("-", "−") else "")
+    return f"{sign}{decimal(match[2])} times ten to the power of {power}{cardinal(match[4].lstrip('0') or '0')}"
+
+
 def _dotted(match: re.Match[str]) -> str:
     parts = match[0].split(".")
     if len(parts) == 4 and any(len(part) == 3 for part in parts):  # an address of a computer
@@ -210,7 +216,9 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\w.])\.(?=(?:NET|env|git\w*|[a-z]{2,4}rc|com|org|io|[a-z0-9]{2,5} files?)\b)"), "dot "),
     (re.compile(r"(?<=[A-Za-z])\.(?=NET\b)"), " dot "),
     (re.compile(r"#(?=[A-Za-z])"), "hashtag "),
-    (re.compile(r"\b[Nn]o (?=\d)"), "number "),
+    (re.compile(r"\b[Nn]o (?=\d)|\bN[oO]\.(?=\d)"), "number "),
+    (re.compile(r"\bFY ?(?=(?:19|20)\d\d\b)"), "FY "),
+    (re.compile(rf"(?<![\w.,])([-−])?(\d+(?:\.\d+)?)[eE]([-−+])?(\d{{1,3}})(?!\w|\.\d)"), _scientific),
     (re.compile(r"\b(?:pp|[Vv]ols?|[Ff]igs?|[Cc]h)(?= \d)"), r"\g<0>."),
     (re.compile(r"\bvs\b(?!\.)"), "versus"),
     (re.compile(r"\b(?:St|Mt|Prof|Dr)\b(?=\s+[A-Z])"),
@@ -224,6 +232,8 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (quantities.MONTH_DAY, quantities.month_day),
     (quantities.DAY_MONTH, quantities.day_month),
     (quantities.TIMES, quantities.times),
+    (re.compile(r"(?<=\bin )(\d{1,2}):(0)?([0-5]?\d)(?![\d:]|\s?[ap]\.?\s?m\b)", re.I),  # how long it took
+     lambda m: f"{cardinal(m[1])} {'oh ' if m[2] else ''}{cardinal(m[3])}"),
     (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
     (quantities.TIME, quantities.time_of_day),
     (quantities.TO, " to "),

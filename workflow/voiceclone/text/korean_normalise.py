@@ -185,6 +185,8 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?<![\d.])(?P<number>\d{{1,3}}(?:,\d{{3}})+|\d+)(?P<blank>\s?)(?P<word>{_COUNTED})"), _counted),
     (re.compile(r"(?<![\d.,])0\d+"), lambda m: digits(m[0])),
     (re.compile(rf"(?<![\d.,])\d{{2,}}[1-9](?![\d.,]|(?!{_PARTICLES}(?![가-힣]))[가-힣])"), lambda m: digits(m[0])),
+    (re.compile(r"(?<![\d·ㆍ])(1[0-2]|[1-9])[·ㆍ・‧](3[01]|[12]\d|[1-9])(?![\d·ㆍ])"),
+     lambda m: sino(m[1]) + (sino(m[2]) if m[2] in ("10", m[1]) else digits(m[2]))),
     (re.compile(r"(?<![\d.])(\d)\.(\d\d?)(?=\s?(?:전쟁|운동|혁명|사변|사태|절(?![가-힣])))"),
      lambda m: digits(m[1] + m[2])),
     (re.compile(_N), lambda m: _number(m[0])),

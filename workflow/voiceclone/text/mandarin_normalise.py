@@ -189,6 +189,10 @@ def _date(match: re.Match[str]) -> str:
     return f"{_year(match['year'])}年{cardinal(month)}月{cardinal(day)}{match['called'] or '日'}"
 
 
+def _short_date(match: re.Match[str]) -> str:
+    return f"{cardinal(match['month'])}月{cardinal(match['day'])}日"
+
+
 def _time(match: re.Match[str]) -> str:
     hour, minute, second = int(match["hour"]), int(match["minute"]), match["second"]
     text = {0: "零点", 2: "两点"}.get(hour, f"{cardinal(str(hour))}点")
@@ -202,8 +206,10 @@ def _time(match: re.Match[str]) -> str:
 
 
 def _telephone(match: re.Match[str]) -> str:
-    """A hyphen or brackets between groups become a pause, blanks do not."""
-    return ",".join(filter(None, (digits(group) for group in re.split(r"[-()]", match[0]))))
+    """A hyphen or brackets between groups become a pause, blanks do not; 转 leads to an extension."""
+    number, _, extension = match[0].partition("转")
+    spoken = ",".join(filter(None, (digits(group) for group in re.split(r"[-()]", number))))
+    return f"{spoken}转{digits(extension)}" if extension else spoken
 
 
 def _code(match: re.Match[str]) -> str:
@@ -281,6 +287,11 @@ def _bare(match: re.Match[str]) -> str:
     return cardinal(number)
 
 
+def _raised(power: str) -> str:
+    """-3 as 的负三次方."""
+    return f"的{'负' if power[0] in '-−' else ''}{cardinal(power.lstrip('+-−'))}次方"
+
+
 def _power(match: re.Match[str]) -> str:
     sign, number = re.fullmatch(r"([⁺⁻]?)(.*)", match[0]).groups()  # type: ignore[union-attr]
     value = "N" if number == "ⁿ" else cardinal(unicodedata.normalize("NFKC", number))
@@ -316,11 +327,22 @@ _AFTER_SCORES = _any(
     "战胜 击败 战平 打平 落后 领先 取胜 获胜 险胜 大胜 完胜 小胜 告负 惜败 不敌 负于 逆转 淘汰 横扫 击退 力克 赢 输 胜"
 )
 """A hyphen between the points of two sides: 结果是2-1, 3-1战胜."""
+_DATED = (
+    rf"\s*[(（]?(?:是[{HAN}]{{0,8}}?(?:节|生日|纪念日|周年|星期|周[一二三四五六日]|最后)|当天|当日|那天|之前|之后|前后|早上|上午|中午"
+    rf"|下午|晚上|晚|凌晨|星期|礼拜|周[一二三四五六日]|截止|到期|出发|放假|开学|开会|考试|上映|发布|发售|上线)"
+)
+"""What follows a day in short form: 2/14是情人节."""
 _HOURS = "(?:上午|下午|晚上|早上|中午|凌晨|傍晚|夜里|夜晚|清晨|次日|第二天|当天|下晝|上晝|夜晚)?"
 _HAN_NUMBER = "零一二三四五六七八九十百千万亿两半"
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(?P<year>\d{4})\s*[-/.年]\s*(?P<month>0?[1-9]|1[0-2])\s*[-/.月]\s*"
                 r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d)(?P<called>[日号號])?"), _date),
+    (re.compile(rf"(?<![\d/.])(?P<month>1[0-2]|0?[1-9])/(?P<day>3[01]|[12]\d|0?[1-9])(?![\d/.%]|\s*=)(?={_DATED})"),
+     _short_date),
+    (re.compile(rf"(?<![\d{HAN}A-Za-z%‰°℃℉.)）])[~～]\s*(?=[-−]?\d)"), lambda m: "约"),
+    (re.compile(rf"(?<![A-Za-z\d.])({_N})[eE]([-−+]?\d{{1,3}})(?![A-Za-z\d.])"),
+     lambda m: f"{_number(m[1])}乘十{_raised(m[2])}"),
+    (re.compile(r"(?<=[\dA-Za-z)）])\^([-−+]?\d{1,3})(?!\d)"), lambda m: _raised(m[1])),
     # Codes and telephone numbers, before anything that counts.
     (re.compile(rf"(?P<word>(?:{_CODE_WORDS})[码碼号號]?[{HAN}]{{0,2}}?(?:就?[是为為係]|叫|有|[:：,，\s])*)"
                 r"(?P<codes>\+?\d[\d -]*\d(?:(?:、|,|，|和|或|同|及|以及|或者|还有)\d[\d-]{2,})*"
@@ -350,8 +372,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?<![A-Za-z0-9.])[-−]({_N}){_TO}(?={_N}\s?(?:°C|℃|度|摄氏度))"), lambda m: f"零下{_number(m[1])}到"),
     (re.compile(rf"(\d+/\d+){_TO}(?=\d+/\d)"), lambda m: f"{m[1]}到"),
     (re.compile(rf"((?:{_BEFORE_SCORES})\s?)(\d+)\s*[-–—]\s*(\d+)(?![\d{_COUNTED_THINGS}])"
-                rf"|(?<![\d.-])(?P<a>\d+)\s*[-–—]\s*(?P<b>\d+)(?=\s*(?:{_AFTER_SCORES}))"),
-     lambda m: f"{m['a']}比{m['b']}" if m["a"] else f"{m[1]}{m[2]}比{m[3]}"),
+                rf"|(?<![\d.-])(?P<a>\d+)\s*[-–—]\s*(?P<b>\d+)(?=\s*(?:{_AFTER_SCORES}))"
+                rf"|((?:{_AFTER_SCORES})了?[{HAN}]{{0,4}}?\s?)(\d{{1,3}})\s*[-–—]\s*(\d{{1,3}})(?!\s?(?:[\d.]|{_QUANTITY}))"),
+     lambda m: f"{m['a']}比{m['b']}" if m["a"] else f"{m[1] or m[6]}{m[2] or m[7]}比{m[3] or m[8]}"),
     (re.compile(r"(血压\D{0,4})(\d{2,3})/(\d{2,3})"), lambda m: f"{m[1]}{cardinal(m[2])},{cardinal(m[3])}"),
     (re.compile(rf"(?<=[年月日号號点天]){_TO}(?=(?:[次翌今明去后同当前][年月日天]|第二[年天]))"
                 rf"|(?<=[第初][一二三四五六七八九十]){_TO}(?=[第初][一二三四五六七八九十])"),

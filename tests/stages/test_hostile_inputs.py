@@ -203,6 +203,7 @@ PLACES: dict[str, list[str]] = {
     "keys add": ["{}", "--keys={}"],
     "keys list": ["--keys={}"],
     "keys revoke": ["{}", "--keys={}"],
+    "studio": ["--no-browser", "--root={}"],
     "review": ["{}", "--no-browser"],
     "review ": ["{}", "--no-browser", "--results={}", "--corrections={}"],
     "base pack": ["--states={}", "--output=out"],

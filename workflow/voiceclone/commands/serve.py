@@ -1,4 +1,4 @@
-"""Commands: ``voiceclone serve``, and ``voiceclone keys`` of those who may use it."""
+"""Commands: ``voiceclone serve``, ``voiceclone keys`` of those who may use it, ``voiceclone studio``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ KeysOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(serve)
+    app.command()(studio)
     keys = typer.Typer(help="Keys of a server.", no_args_is_help=True)
     keys.command("add")(add_key)
     keys.command("list")(list_keys)
@@ -70,6 +71,43 @@ def serve(
     scheme = "https" if tls_cert is not None else "http"
     typer.echo(f"{scheme}://{host}:{port}/ speaks; Ctrl-C ends it", err=True)
     listen([*(voices or []), *(more or [])], address, settings, workers, queue, seconds, WorkerSettings(root, engine))
+
+
+def studio(
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(help="After --: further options of every run of snakemake.", show_default=False),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")] = 8765,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    root: RootOption = Path(),
+) -> None:
+    """One page for the whole chain, from recordings to speech, for this machine alone. Ctrl-C ends the page, no run."""
+    import secrets
+    import signal
+    import socket
+    import webbrowser
+
+    try:
+        import uvicorn
+
+        from voiceclone.serving.studio import create_app
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the studio needs {error.name}", "install the extra: voiceclone[all]") from error
+
+    if not (root / "Snakefile").is_file():
+        raise ConfigError(f"{root.absolute()}: no Snakefile there", "name the workflow's folder with --root")
+    # Where a script has started this in the background, Ctrl-C is ignored, and the runs that are started would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    token = secrets.token_urlsafe(32)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/?token={token}"
+        typer.echo(f"{address}\nis for you alone; Ctrl-C ends the page, and stops no run")
+        if browser:
+            webbrowser.open(address)
+        app = create_app(root, token, options or [])
+        config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=5)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def add_key(

@@ -63,7 +63,7 @@ def review_app(results: Path, corrections: Path) -> FastAPI:
 
     @app.get("/")
     def start() -> Response:
-        return RedirectResponse(f"/corpus/{next((name for name in PAGES if _page(results, name)), PAGES[0])}")
+        return RedirectResponse(f"corpus/{next((name for name in PAGES if _page(results, name)), PAGES[0])}")
 
     @app.get("/corpus/{name}")
     def page(name: str) -> Response:

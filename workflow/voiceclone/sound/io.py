@@ -88,6 +88,22 @@ def probe(path: Path) -> SoundInfo:
     return SoundInfo(info.samplerate, info.channels, f"{info.format} {info.subtype}".lower(), frames, "libsndfile")
 
 
+def told_seconds(path: Path) -> float:
+    """Length in seconds that a sound file's header tells, for an estimate: nothing is decoded; 0: it tells none.
+
+    Raises:
+        DataError: see :func:`probe`.
+    """
+    info = probe(path)
+    if info.decoder == "libsndfile":
+        return float(soundfile.info(str(path)).duration)
+    command = [_program("ffprobe"), "-v", "error", "-show_entries", "format=duration", "-of", "default=nk=1:nw=1"]
+    done = subprocess.run([*command, *_source(path)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    with contextlib.suppress(ValueError):
+        return float(done.stdout)
+    return 0.0
+
+
 def wav_length_is_wrong(path: Path) -> bool:
     """True if a WAV file's header gives an impossible length: zero before samples, or an end in mid-air.
 

@@ -96,7 +96,9 @@ def normalise(text: str) -> str:
         Numbers are read digit by digit with 一 for 1, as no Cantonese speaker says 幺. May be empty.
     """
     traditional = _simplified(text) != text
-    text = re.sub(rf"(?:HK)?[$＄]\s*({_N})(?:(\s*[-–~～至到]\s*)(?:HK)?[$＄]?\s*({_N}))?{_SCALE}", _dollars, text)
+    text = re.sub(
+        rf"(?<![A-Z])(?:HK)?[$＄]\s*({_N})(?:(\s*[-–~～至到]\s*)(?:HK)?[$＄]?\s*({_N}))?{_SCALE}", _dollars, text
+    )
     text = _TELEPHONE.sub(lambda m: ",".join(map(digits, re.split("[- ]", m[0]))), text)
     text = write_out(text, simplify=False).replace("幺", "一")
     text = text.translate(_WRITTEN) if traditional else text

@@ -164,7 +164,7 @@ def _dotted(match: re.Match[str]) -> str:
 def _scaled(match: re.Match[str]) -> str:
     if re.fullmatch("[2458]K", match[0]):
         return f"{cardinal(match['number'])} K"  # of screens
-    low = f"{decimal(match['low'])} to " if match["low"] else ""
+    low = f"{decimal(match['low'])} to " if match["low"] else ""  # 100k-200k: the scale is said with the second
     scale = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}[match["scale"][0].lower()]
     return f"{low}{decimal(match['number'])} {scale}"
 
@@ -197,6 +197,11 @@ def _inches(match: re.Match[str]) -> str:
     return f"{decimal(match[1])} {quantities.counted('inch', '1' if quantities.is_attribute(match) else match[1])}"
 
 
+_STATES = (
+    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA"
+    "|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC"
+)
+_COMPASS = {"N": "north", "E": "east", "S": "south", "W": "west"}
 _ARITHMETIC = re.compile(r"[\d\s.,−–-]+[.?!]?")
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),
@@ -217,8 +222,13 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=[A-Za-z])\.(?=NET\b)"), " dot "),
     (re.compile(r"#(?=[A-Za-z])"), "hashtag "),
     (re.compile(r"\b[Nn]o (?=\d)|\bN[oO]\.(?=\d)"), "number "),
+    (re.compile(r"(?<![\w.@/])([A-Za-z]{1,5})\.(?=\d+(?![\w@]))"), r"\1. "),
+    (re.compile(rf"(?<=\b(?:{_STATES}) )\d{{5}}(?:-\d{{4}})?(?![\w-]|,\d)"),  # a postal code
+     lambda m: ", ".join(map(digits, m[0].split("-")))),
+    (re.compile(r"\bc\. (?=\d{3,4}\b)"), "circa "),
+    (re.compile(r"(?<=\d)\s?° ?([NESW])\b"), lambda m: f" degrees {_COMPASS[m[1]]}"),
     (re.compile(r"\bFY ?(?=(?:19|20)\d\d\b)"), "FY "),
-    (re.compile(rf"(?<![\w.,])([-−])?(\d+(?:\.\d+)?)[eE]([-−+])?(\d{{1,3}})(?!\w|\.\d)"), _scientific),
+    (re.compile(r"(?<![\w.,])([-−])?(\d+(?:\.\d+)?)[eE]([-−+])?(\d{1,3})(?!\w|\.\d)"), _scientific),
     (re.compile(r"\b(?:pp|[Vv]ols?|[Ff]igs?|[Cc]h)(?= \d)"), r"\g<0>."),
     (re.compile(r"\bvs\b(?!\.)"), "versus"),
     (re.compile(r"\b(?:St|Mt|Prof|Dr)\b(?=\s+[A-Z])"),
@@ -240,18 +250,24 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (quantities.MONEY, quantities.money),
     (quantities.MONEY_AFTER, quantities.money),
     (quantities.PENCE, lambda m: f"{cardinal(m[1])} pence"),
-    (re.compile(rf"(?<![\w.])(?:(?P<low>{quantities.NUMBER}){quantities.DASH})?(?P<number>{quantities.NUMBER})"
+    (re.compile(rf"(?<![\w.])(?:(?P<low>{quantities.NUMBER})(?P<scale1>[kK])?{quantities.DASH})?(?P<number>{quantities.NUMBER})"
                 r"(?P<scale>[kK]|bn|tn|(?<=\.\d)[MBT]|(?<=\d)M(?=\s[a-z]))(?![\w/])"), _scaled),
     (re.compile(r"(?<=\d0s)\s?[-–]\s?(?='?\d+0s)|(?<=\d[\"″'])\s?[-–]\s?(?=\d')"), " to "),
     (re.compile(r"(?<![\w.])(?P<decade>(?:1[0-9]|20)[0-9]0)'?s\b"), _decade),
     (re.compile(r"(?:(?<!\w)['’])(?P<decade>[1-9]0)s\b"), _decade),
+    (re.compile(r"(?<![\w.,$£€])(?P<decade>[2-9]0)s(?= (?:music|kids?|era|styles?|movies?|films?|bands?|songs?"
+                r"|hits|fashion|rock|pop|hip|nostalgia|cartoons?|sitcoms?|disco|synth|party)\b)"), _decade),
     (re.compile(r"(?P<before>\b(?:the|his|her|my|our|your|their|early|late|mid|low|upper)[ -])(?P<decade>[2-9]0)'?s\b",
                 re.I),
      lambda m: m["before"] + _decade(m)),
     (re.compile(r"(?<![\w.])(10{2,3})s\b"), lambda m: "hundreds" if m[1] == "100" else "thousands"),
     (re.compile(r"(?<!\w)'(\d\d)\b"), lambda m: year("20" + m[1]).partition(" ")[2] or cardinal(m[1])),
     (re.compile(r"\b(\d)['′]\s?(\d{1,2})\b[\"″]?"), lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
-    (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(?:″|\"(?!\w))"), _inches),
+    (re.compile(r"(?<![\w.])(\d+)['′](?= tall\b)"), lambda m: f"{cardinal(m[1])} foot"),
+    (re.compile(r"(?<![\w.])(\d+)['′](?= (?:long|wide|high|deep|x|×|by)\b)"),
+     lambda m: f"{cardinal(m[1])} {quantities.counted('foot', m[1])}"),
+    (re.compile(r"(?<![\w./])([1-9]\d?/(?:2|4|8|16|32))(?:″|\"(?!\w))"), r"\1 inch"),
+    (re.compile(r"(?<![\w./])(\d+(?:\.\d+)?)(?:″|\"(?!\w))"), _inches),
     (re.compile(r"(?<=\d )in(?= of\b)"), "inches"),
     (re.compile(r"(?<![\w.])(\d+) ?(?:ft|foot|feet) (\d{1,2}) ?in\b"),
      lambda m: " ".join([cardinal(m[1]), quantities.counted("foot", m[1]),

@@ -370,7 +370,7 @@ MONTH_DAY = re.compile(
     r"|after|before|this|last|next|we|he|she|it|they|I|you|of|there|has|had|a|an|that|which)\b|\s[-–—(])"
 )
 DAY_MONTH = re.compile(
-    rf"(?P<the>\bthe\s)?(?<![\w.,:/$£€-])(?P<low>{_DAY}){_NTH}(?:{DASH}(?P<high>{_DAY}){_NTH})?\s(?:of\s)?(?P<month>{_MONTH})\b"
+    rf"(?P<the>\b[Tt]he\s)?(?<![\w.,:/$£€-])(?P<low>{_DAY}){_NTH}(?:{DASH}(?P<high>{_DAY}){_NTH})?\s(?:of\s)?(?P<month>{_MONTH})\b"
     r"(?:,?\s(?P<year>[12]\d{3})(?!\d|[.:,]\d|s\b))?",
 )
 TO = re.compile(rf"(?<=(?:st|nd|rd|th| M)){DASH}(?=(?:{'|'.join(_MONTHS)}|noon|midnight)\b)")

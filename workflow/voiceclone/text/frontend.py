@@ -178,6 +178,8 @@ def _label(language: str, match: re.Match[str]) -> str:
     whole, *parts = match["number"].split(".")
     if re.match(f"[{HAN}{KANA}{HANGUL}]", match.string[match.end() :]) and (match["gap"] == " " or language == "ja"):
         return match[0]  # may be counted: Google 3月
+    if match["word"] in ("RMB", "CNY", "USD", "EUR", "GBP", "JPY", "HKD"):
+        return match[0]  # a sum
     if language in ("ja", "ko") and len(whole) > 2:
         return match[0]
     spoken = [_numeral(whole, language, not parts), *(_digits(part, language) for part in parts)]

@@ -52,6 +52,7 @@ _UNITS = {
 }  # fmt: skip
 _CURRENCIES = {"₩": "원", "￦": "원", "$": "달러", "€": "유로", "£": "파운드", "¥": "엔", "￥": "위안"}
 _SYMBOLS = {
+    "±": " 플러스마이너스 ",
     "&": " 앤드 ", "+": " 더하기 ", "×": " 곱하기 ", "÷": " 나누기 ", "=": " 은 ", "@": " 골뱅이 ", "#": " 샵 ",
     "％": "퍼센트", "%": "퍼센트", "℃": "도", "㈜": "주식회사",
 }  # fmt: skip
@@ -153,6 +154,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
      + (f" {sino(m[2])}분" if int(m[2]) else "")),
     (re.compile(r"(?<![\d-])0\d{1,2}[- )]\d{3,4}[- ]\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"), _telephone),
     (re.compile(r"(?<![\d.,-])(\d+)장(?=\s?\d+\s?절)"), lambda m: sino(m[1]) + "장"),
+    (re.compile(rf"(?<=제)(\d+){_DASH}(?=\d+\s?[가-힣])(\d+)"), lambda m: f"{sino(m[1])}에서 {sino(m[2])}"),
     (re.compile(r"(?<=제)(\s?)(\d+)"), lambda m: m[1] + sino(m[2])),
     (re.compile(r"(?<![\d.,])(\d{1,2})\s?번째"), _ordinal),
     (re.compile(rf"(?<![\d.,-])(\d+)번(?=\s(?:{_NUMBERED})|[지가](?![가-힣])|지[에의로]"
@@ -164,7 +166,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+\s?=)"), lambda m: " 빼기 "),
     (re.compile(rf"([₩￦$€£¥￥])\s*({_N}){_DASH}(?:\1\s*)?({_N})([만억천백조]*)"),
      lambda m: f"{_number(m[2])}에서 {_number(m[3])}{m[4]}{_CURRENCIES[m[1]]}"),
-    (re.compile(r"(?<![\d.])(\d+)대(?=\s?\d+\s?으?로)"), lambda m: f"{sino(m[1])} 대"),
+    (re.compile(r"(?<![\d.])(\d+)\s?대(?=\s?\d+\s?(?:으?로|[^\w\s]|$|의))"), lambda m: f"{sino(m[1])} 대"),
     (re.compile(rf"(?<=\d)(?P<unit>{_UNIT_NAMES}|{_SINO_COUNTERS}|{_COUNTED})?{_DASH}(?=(?:{_OF_DAY}\s?|[-−])?\d)(?!\d+-)"),
      _range),
     (re.compile(rf"(?<=[월화수목금토일]){_DASH}(?=[월화수목금토일](?:요일|[^가-힣]|$))"), lambda m: "에서 "),

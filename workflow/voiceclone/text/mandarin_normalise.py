@@ -49,6 +49,10 @@ _UNITS = {
     "Hz": "赫兹", "MHz": "兆赫", "GHz": "吉赫", "kWh": "千瓦时", "MWh": "兆瓦时", "Wh": "瓦时", "kW": "千瓦",
     "MW": "兆瓦", "W": "瓦", "kV": "千伏", "mV": "毫伏", "V": "伏", "mAh": "毫安时", "mA": "毫安", "Ω": "欧姆",
     "kΩ": "千欧", "MΩ": "兆欧", "kPa": "千帕", "MPa": "兆帕", "hPa": "百帕", "Pa": "帕", "kcal": "千卡", "cal": "卡",
+    "g/m²": "克每平方米", "g/m2": "克每平方米", "kg/m³": "千克每立方米", "g/cm³": "克每立方厘米", "mg/L": "毫克每升",
+    "g/L": "克每升", "mg/dL": "毫克每分升", "mg/kg": "毫克每千克", "μg/m³": "微克每立方米", "mmol/L": "毫摩尔每升",
+    "W/m²": "瓦每平方米", "km/s": "千米每秒", "m/s²": "米每二次方秒", "L/min": "升每分钟", "ml/min": "毫升每分钟",
+    "r/min": "转每分钟", "MB/s": "兆字节每秒",
     "kJ": "千焦", "mol": "摩尔", "lb": "磅", "oz": "盎司", "ft": "英尺", "mph": "英里每小时",
 }  # fmt: skip
 _SQUARED = {
@@ -324,7 +328,8 @@ _AIRCRAFT = _any("歼 轰 运 直 强 水 东风 长征 神舟 天舟 嫦娥 天
 """Names that a hyphen joins with a number: 歼-20."""
 _BEFORE_SCORES = "(?:比分|比数|结果|总分|成绩|[上下半全终]场|[首次末]局|[一二三四五]局)(?:[是为以:：]|暂时)?|以"
 _AFTER_SCORES = _any(
-    "战胜 击败 战平 打平 落后 领先 取胜 获胜 险胜 大胜 完胜 小胜 告负 惜败 不敌 负于 逆转 淘汰 横扫 击退 力克 赢 输 胜"
+    "战胜 击败 战平 打平 落后 领先 取胜 获胜 险胜 大胜 完胜 小胜 告负 惜败 不敌 负于 逆转 淘汰 横扫 击退 力克 赢 输 胜 "
+    "戰勝 擊敗 戰平 打平 落後 領先 獲勝 險勝 大勝 完勝 贏 輸 勝"
 )
 """A hyphen between the points of two sides: 结果是2-1, 3-1战胜."""
 _DATED = (
@@ -384,6 +389,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
      _counted_range),
     (re.compile(rf"({_DAYS})([一二三四五六日天]){_TO}(?=(?:{_DAYS})?[一二三四五六日天](?!周))"),
      lambda m: f"{m[1]}{m[2]}到"),
+    (re.compile(r"(?<![\d/.])(\d{1,2})/(\d{1,2})(?=月(?!的))"), lambda m: f"{cardinal(m[1])},{cardinal(m[2])}"),
+    (re.compile(r"第(\d{1,2})/(\d{1,2})(?![\d/])"), lambda m: f"第{cardinal(m[1])},{cardinal(m[2])}"),
+    (re.compile(r"(?<=[一二三四五六七八九十])[·•](?=[一二三四五六七八九十])"), lambda m: ""),
     # Years.
     (re.compile(r"(公元前?)(\d+)(?=年)"), lambda m: m[1] + _year(m[2])),
     (re.compile(r"(?<!\d)\d{4}(?=\s*年(?!级|級|前|后|後|来|來|间|間|以|多)|[后後](?=[\u4e00-\u9fff]|$))"),
@@ -399,6 +407,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     # Temperatures, money, shares.
     (re.compile(rf"(?P<sign>(?<![A-Za-z0-9°℃℉])[-−])?(?P<n>{_N})\s*(?P<unit>°\s?[CF]|℃|℉|摄氏度|华氏度|(?<=\d)度)"),
      lambda m: _degrees(m) if m["sign"] or m["unit"] != "度" else m[0]),
+    (re.compile(rf"((?:(?<![A-Za-z0-9])[-−])?(?<![A-Za-z\d]){_N})\s?°(?!\s?[\dCF])"), lambda m: f"{_number(m[1])}度"),
     (re.compile(r"(\d)\s?°\s?(?:(\d+)\s?[′'])(?:\s?(\d+(?:\.\d+)?)\s?[″\"])?"),
      lambda m: f"{m[1]}度{_number(m[2])}分" + (f"{_number(m[3])}秒" if m[3] else "")),
     (re.compile(rf"(?P<symbol>{_MONEY})\s*(?P<n>{_N})\s?(?P<scale>[万亿千百]+|[kKmMbB](?![A-Za-z])|)(?P<said>元|块)?"),

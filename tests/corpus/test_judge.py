@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.corpus_fixture import Results, utterance_id
-from tests.support.planted import RATE, Planter, Workbench, judge_mixes
+from tests.support.planted import RATE, Planter, Workbench, by_sound, judge_mixes, table
 
 from voiceclone.assets import open_assets
-from voiceclone.corpus.judge import LIMITS, combined, compare, similarities, suspicions
+from voiceclone.corpus.judge import LIMITS, combined, compare, least_sure, mismatch, similarities, suspicions
 from voiceclone.files import read_tsv
 from voiceclone.sound.clips import envelope, event_seconds, measure_clip
 from voiceclone.stages.corpus import CorpusSettings
@@ -19,8 +19,8 @@ from voiceclone.stages.settings import RuntimeSettings
 
 #: Faults that are heard without a network, and the measure that tells.
 BY_SOUND = {
-    "hum of 0.5 s": "hum_db", "clipping": "crest_db", "8 kHz upsampled": "bandwidth_hz", "reverberation": "rt60_s",
-    "music bed": "snr_db", "missing tail": "tail_db",
+    "hum of 0.5 s": "hum_db", "clipping": "flat_db", "8 kHz upsampled": "treble_db", "reverberation": "rt60_s",
+    "music bed": "floor_db", "missing tail": "tail_db",
 }  # fmt: skip
 
 
@@ -47,6 +47,16 @@ def test_a_measure_moves_the_bad_way_where_a_fault_is_planted(
     assert np.mean(moved) >= 0.75, (kind, moved)
 
 
+def test_faults_in_the_sound_stand_first_and_flags_are_right(planter: Planter, clean: list[dict]) -> None:
+    """A smaller form of ``tests/benchmarks/test_planted_faults.py``, without the networks."""
+    kinds = [kind for kind in BY_SOUND if kind != "missing tail"]  # sound alone tells it only where the cut is loud
+    planted = [(clip, measure_clip(clip.samples, RATE)) for kind in kinds for clip in planter.plant(kind, 2)]
+    found = judge_mixes(list(zip(planter.clips, clean, strict=True)), planted, CorpusSettings().max_suspicion, by_sound)
+    right = sum(found[kind].flagged for kind in kinds)
+    assert all(found[kind].first == found[kind].count for kind in kinds), table(found)
+    assert right / (right + found[""].flagged) >= 0.8 and not found[""].lost, table(found)
+
+
 def test_digital_silence_and_events_are_measured_in_seconds() -> None:
     rng = np.random.default_rng(0)
     speech = (rng.normal(size=RATE * 3) * 0.1).astype(np.float32)
@@ -55,8 +65,12 @@ def test_digital_silence_and_events_are_measured_in_seconds() -> None:
     wave = np.full(16_000 * 3, 1e-4, np.float32)
     wave[8_000:16_000] = 0.2  # a word
     wave[32_000:40_000] = 0.2  # half a second of something else
-    assert event_seconds(wave, [(0.5, 1.0)]) == pytest.approx(0.5, abs=0.05)
-    assert event_seconds(wave, [(0.5, 1.0), (2.0, 2.5)]) == 0.0
+    word, other = ({"word": "words", "start": start, "end": start + 0.5} for start in (0.5, 2.0))
+    assert event_seconds(wave, [word]) == pytest.approx(0.5, abs=0.05)
+    assert event_seconds(wave, [word, other]) == 0.0
+    assert event_seconds(wave, [word, word, other | {"start": 1.0}]) == 0.0
+    stretched = {"word": "it", "start": 0.0, "end": 2.5}  # the recogniser counts the sound before with the short word
+    assert event_seconds(wave, [stretched, *({"word": "of", "start": 2.6, "end": 2.7} for _ in range(3))]) > 0.4
     assert len(envelope(wave)) == 96 and set(envelope(wave)) == {"a", "z"}
 
 
@@ -69,6 +83,24 @@ def test_limits_are_those_of_the_speaker() -> None:
     odd = suspicions(rows([50, 51, 49, 50, 52, 51, 50, 49, 51, 12]))
     assert [combined(found) >= 1 for found in odd] == [False] * 9 + [True]
     assert suspicions(rows([50, 50, 50, 12])) == [[], [], [], []]  # too few to know what is usual
+    scattered = suspicions(rows([50, 51, 49, 50, 52, 51, 40, 36, 33, 30]))
+    assert max(combined(found) for found in scattered) < 1  # it is this speaker's way to be noisy at times
+
+
+def test_an_end_is_judged_by_its_amplitude() -> None:
+    ends = suspicions([{"tail_db": value} for value in [-60, -45, -30, -28, -55, -33, -27, -50, -5]])
+    assert [combined(found) >= 1 for found in ends] == [False] * 8 + [True]  # among quiet ends no difference counts
+
+
+def test_a_mismatch_needs_other_phones_and_an_unlikely_word() -> None:
+    def words(*probabilities: float) -> list[dict]:
+        return [{"word": " so", "probability": value} for value in probabilities]
+
+    assert least_sure([*words(0.9, 0.9), {"word": ";", "probability": 1e-6}]) == pytest.approx(np.log(0.9))
+    assert least_sure([]) is None and mismatch(None, 3) is None
+    name, short, other = mismatch(-1.3, 5), mismatch(-4.3, 0), mismatch(least_sure(words(0.9, 1e-9, 0.01)), 6)
+    assert name is not None and short is not None and other is not None
+    assert short == 0.0 < name < 3 < other
 
 
 def test_another_word_differs_in_more_phones_than_a_misheard_one() -> None:
@@ -99,8 +131,9 @@ class Judged:
     def measure(self, item, path: Path, record: dict) -> dict:
         usual = {
             "snr_db": 40.0, "bandwidth_hz": 11_000.0, "crest_db": 5.0, "silence_s": 0.0, "head_db": -40.0,
-            "tail_db": -40.0, "rt60_s": 0.2, "hum_db": -60.0, "event_s": 0.0, "dnsmos": 3.2, "distillmos": 4.2,
-            "alignment": -0.3, "other_language": 0.0,
+            "tail_db": -40.0, "rt60_s": 0.2, "hum_db": 0.0, "event_s": 0.0, "dnsmos": 3.2, "distillmos": 4.2,
+            "alignment": -0.3, "other_language": 0.0, "flat_db": 0.3, "floor_db": -45.0, "treble_db": 15.0,
+            "buzz_db": 0.0, "tone_db": 10.0,
         }  # fmt: skip
         vector = np.random.default_rng(len(item.text)).normal(size=192) * 0.05 + 1
         return usual | {"vector": vector, "words": record["words"], "envelope": "a"} | self.odd.get(item.utterance, {})
@@ -113,7 +146,7 @@ def test_what_is_odd_is_flagged_or_left_out_and_comes_first(tmp_path: Path, monk
     from tests.support import corpus_fixture
 
     build = corpus_fixture.build_corpus
-    judge = Judged({4: {"snr_db": 20.0}, 9: {"crest_db": 0.1, "distillmos": 1.0}})
+    judge = Judged({4: {"snr_db": 20.0}, 9: {"crest_db": 0.1, "dnsmos": 1.0, "distillmos": 1.0}})
     monkeypatch.setattr(corpus_fixture, "build_corpus", lambda *args, **named: build(*args, judge=judge, **named))
     results = Results(tmp_path)
     corpus = results.build(CorpusSettings())

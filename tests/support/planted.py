@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import soxr
-from scipy.signal import fftconvolve, lfilter
+from scipy.signal import fftconvolve, lfilter, resample_poly
 
 from voiceclone.corpus.build import _heard
 from voiceclone.corpus.filters import Candidate, Text
@@ -148,9 +148,12 @@ class Planter:
         return self.rng.normal(size=round(seconds * RATE)).astype(np.float32) * 0.001
 
     def hum(self, clip: Clip) -> Clip:
+        """Mains of 50 or 60 Hz with some harmonics, 6 to 16 dB below the speech."""
         size = round(0.5 * RATE)
         time = np.arange(size) / RATE
-        tone = sum(np.sin(2 * np.pi * 50 * n * time + n) / n for n in (1, 2, 3, 4, 6, 8)) * 0.02
+        mains, slope = self.rng.choice([50, 60]), self.rng.uniform(0.5, 2)
+        tone = sum(np.sin(2 * np.pi * mains * n * time + n) / n**slope for n in (1, 2, 3, 4, 6, 8))
+        tone *= _gain(clip.samples, tone, float(self.rng.uniform(6, 16)))
         edges = np.minimum(1, np.minimum(time, time[::-1]) / 0.01)
         at = int(self.rng.integers(max(1, len(clip.samples) - size)))
         samples = clip.samples.copy()
@@ -159,28 +162,41 @@ class Planter:
         return replace(clip, samples=samples)
 
     def clipping(self, clip: Clip) -> Clip:
-        """Cut at a fifth of the peak before a recording of 44.1 kHz, as its resampled take holds it."""
-        peak = float(np.abs(clip.samples).max())
-        at_source = soxr.resample(clip.samples, RATE, 44_100)
-        cut = np.clip(at_source, -0.2 * peak, 0.2 * peak)
-        return replace(clip, samples=soxr.resample(cut, 44_100, RATE))
+        """Cut at 0.15 to 0.4 of the peak before a recording of another rate, as its resampled take holds it."""
+        peak = float(np.abs(clip.samples).max()) * self.rng.uniform(0.15, 0.4)
+        rate = int(self.rng.choice([22_050, 44_100, 48_000]))
+        cut = np.clip(soxr.resample(clip.samples, RATE, rate), -peak, peak)
+        return replace(clip, samples=soxr.resample(cut, rate, RATE))
 
     def upsampled(self, clip: Clip) -> Clip:
-        return replace(clip, samples=soxr.resample(soxr.resample(clip.samples, RATE, 8000), 8000, RATE))
+        """By a steep filter, a soft one, or one of which the noise of another recorder lies on top."""
+        if self.rng.random() < 0.5:
+            samples = soxr.resample(soxr.resample(clip.samples, RATE, 8000), 8000, RATE)
+        else:
+            samples = resample_poly(resample_poly(clip.samples, 1, 4), 4, 1)
+        noise = self.rng.normal(size=len(samples)) * 10 ** (self.rng.uniform(-100, -75) / 20)
+        return replace(clip, samples=samples + noise.astype(np.float32))
 
     def reverberation(self, clip: Clip) -> Clip:
-        name = ("sb_rir1", "sb_rir3")[int(self.rng.integers(2))]
-        room = read_mono(self.data / "noise" / "rir" / f"{name}.flac", RATE)[0]
-        room = room[int(np.argmax(np.abs(room))) :]
+        """One of two rooms, or noise that decays by 60 dB in 0.3 to 0.9 s."""
+        name = ("sb_rir1", "sb_rir3", "")[int(self.rng.integers(3))]
+        if name:
+            room = read_mono(self.data / "noise" / "rir" / f"{name}.flac", RATE)[0]
+            room = room[int(np.argmax(np.abs(room))) :]
+        else:
+            time = np.arange(RATE) / RATE
+            room = self.rng.normal(size=RATE) * 10 ** (-3 * time / self.rng.uniform(0.3, 0.9))
+            room *= np.sqrt(10 ** (self.rng.uniform(-4, 4) / 10) / np.sum(room**2))  # of the direct sound
+            room[0] = 1.0
         return replace(clip, samples=fftconvolve(clip.samples, room)[: len(clip.samples)])
 
     def music(self, clip: Clip) -> Clip:
+        """8 to 14 dB below the speech."""
         name = ("vibe_ace", "brahms_hungarian_dance_5")[int(self.rng.integers(2))]
         bed = read_mono(self.data / "noise" / "music" / f"{name}.flac", RATE)[0]
         at = int(self.rng.integers(len(bed) - len(clip.samples))) if len(bed) > len(clip.samples) else 0
         bed = np.resize(bed[at:], len(clip.samples))
-        gain = np.sqrt(np.mean(clip.samples**2) / np.mean(bed**2)) * 10 ** (-12 / 20)
-        return replace(clip, samples=clip.samples + gain * bed)
+        return replace(clip, samples=clip.samples + bed * _gain(clip.samples, bed, float(self.rng.uniform(8, 14))))
 
     def doubled(self, clip: Clip) -> Clip:
         joint = "" if clip.language in UNSPACED else " "
@@ -213,6 +229,11 @@ def _number_places(clip: Clip) -> list[int]:
     if clip.language in UNSPACED:
         return [at for at, char in enumerate(clip.text) if char in NUMBERS_ZH]
     return [at for at, word in enumerate(_units(clip)) if word.lower() in NUMBERS]
+
+
+def _gain(speech: np.ndarray, other: np.ndarray, below_db: float) -> float:
+    """Factor that puts a sound that many dB below the speech."""
+    return float(np.sqrt(np.mean(speech**2) / np.mean(other**2)) * 10 ** (-below_db / 20))
 
 
 def _shifted(samples: np.ndarray, factor: float) -> np.ndarray:

@@ -1,8 +1,10 @@
 """What is measured of every utterance, and which of them are unlike the speaker's others.
 
 No limit is a constant of all speakers: a measure counts by its distance from the speaker's median in robust standard
-deviations (1.4826 times the median absolute deviation, Rousseeuw and Croux 1993), of which a least one is set so that
-a very even speaker is not judged by trifles. The worst measure of an utterance is its suspicion; 1 is the limit.
+deviations: the largest of 1.4826 times the median absolute deviation (Rousseeuw and Croux 1993), of what the bad fifth
+tells (where values scatter to the bad side alone, that is no fault), and of a least one, so that a very even speaker is
+not judged by trifles. How many deviations are suspicious is set for each measure so that clean speech stays below: of
+twenty measures one is always a little odd. The worst measure of an utterance is its suspicion; 1 is the limit.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voiceclone.assets import Asset
 from voiceclone.corpus.coverage import phones
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 COLUMNS = table_columns("judgements")
 SHORTEST = 0.5  # seconds that a network needs to judge by
 FEWEST = 8  # utterances from which a speaker's spread is known
+SIDE, SIDE_DEVIATIONS = 0.8, 0.8416  # quantile of the bad side, and how many standard deviations it lies out
 RATE = 16_000
 
 
@@ -44,6 +48,9 @@ class Limit:
         deviations: robust standard deviations from the speaker's median that are suspicious.
         least: smallest standard deviation that is counted with, in the unit of the column.
         says: what it means, for people.
+        good: values that are better than this are all alike, in the unit of the column.
+        amplitude: levels in dB are compared as amplitudes, of which deviations and ``least`` are then: among quiet ones
+            no difference counts.
     """
 
     column: str
@@ -51,26 +58,40 @@ class Limit:
     deviations: float
     least: float
     says: str
+    good: float | None = None
+    amplitude: bool = False
+
+    def badness(self, values: Sequence[float | None]) -> npt.NDArray[np.float64]:
+        """Values as they are compared, the higher the worse; NaN where nothing was measured."""
+        known = np.array([np.nan if value is None else value for value in values], np.float64)
+        compared = 10 ** (known / 20) if self.amplitude else known
+        return self.worse * compared if self.good is None else np.maximum(self.worse * compared, self.worse * self.good)
 
 
 LIMITS = (
-    Limit("snr_db", -1, 4.0, 3.0, "noise, music or echo"),
-    Limit("bandwidth_hz", -1, 4.0, 800.0, "dull: high tones are missing"),
-    Limit("crest_db", -1, 3.0, 0.4, "overdriven"),
+    Limit("snr_db", -1, 3.5, 2.5, "noise, music or echo"),
+    Limit("floor_db", 1, 3.2, 2.0, "music, noise or echo in the pauses", -45.0),
+    Limit("bandwidth_hz", -1, 5.0, 1000.0, "dull: high tones are missing"),
+    Limit("treble_db", -1, 2.8, 4.0, "dull: no sharp sounds"),
+    Limit("crest_db", -1, 4.0, 0.7, "overdriven"),
+    Limit("flat_db", 1, 5.2, 0.5, "peaks are cut off"),
     Limit("silence_s", 1, 5.0, 0.02, "a hole of digital silence"),
-    Limit("head_db", 1, 4.0, 6.0, "begins within a word"),
-    Limit("tail_db", 1, 4.0, 4.5, "ends within a word"),
-    Limit("rt60_s", 1, 4.0, 0.02, "much reverberation"),
-    Limit("hum_db", 1, 4.0, 3.0, "hum or rumble"),
-    Limit("event_s", 1, 5.0, 0.08, "a loud sound that is no word"),
-    Limit("dnsmos", -1, 4.0, 0.15, "sounds bad (DNSMOS)"),
-    Limit("distillmos", -1, 4.0, 0.15, "sounds bad (DistillMOS)"),
-    Limit("similarity", -1, 4.0, 0.05, "another voice"),
+    Limit("head_db", 1, 8.0, 0.02, "begins within a word", amplitude=True),
+    Limit("tail_db", 1, 5.0, 0.022, "ends within a word", amplitude=True),
+    Limit("rt60_s", 1, 4.2, 0.01, "much reverberation"),
+    Limit("hum_db", 1, 3.2, 2.0, "hum"),
+    Limit("buzz_db", 1, 4.0, 2.0, "hum"),
+    Limit("tone_db", 1, 4.5, 2.0, "a tone"),
+    Limit("event_s", 1, 4.0, 0.06, "a loud sound that is no word"),
+    Limit("dnsmos", -1, 4.5, 0.2, "sounds bad (DNSMOS)"),
+    Limit("distillmos", -1, 4.5, 0.25, "sounds bad (DistillMOS)"),
+    Limit("similarity", -1, 5.0, 0.05, "another voice"),
     Limit("rate", 1, 4.0, 1.0, "too many words for its length"),
     Limit("rate", -1, 4.0, 1.0, "too few words for its length"),
-    Limit("differing", 1, 4.0, 1.0, "another recognition differs"),
-    Limit("alignment", -1, 4.0, 0.8, "a word that is not heard"),
-    Limit("other_language", 1, 4.0, 0.1, "another language"),
+    Limit("mismatch", 1, 3.5, 0.5, "another text is heard", 1.5),
+    Limit("differing", 1, 7.0, 1.0, "another recognition differs"),
+    Limit("alignment", -1, 4.5, 0.8, "a word that is not heard"),
+    Limit("other_language", 1, 5.0, 0.1, "another language"),
 )  # fmt: skip
 
 
@@ -151,10 +172,10 @@ class ClipJudge:
             other = _other_language(language, {"heard": heard[0], "heard_probability": heard[1]})
         measures = {
             **measure_clip(samples, rate),
-            "event_s": event_seconds(wave, [(word["start"], word["end"]) for word in words]),
+            "event_s": event_seconds(wave, words),
             "dnsmos": None,
             "distillmos": None,
-            "alignment": _least_sure([float(word["probability"]) for word in words]),
+            "alignment": least_sure(words),
             "other_language": other,
         }
         vector = []
@@ -176,11 +197,11 @@ def _other_language(language: str, record: Mapping[str, Any]) -> float:
     return float(record["heard_probability"]) if record.get("heard", language) != language else 0.0
 
 
-def _least_sure(probabilities: Sequence[float]) -> float | None:
-    """Lowest mean log probability of two neighbouring words."""
-    if not probabilities:
+def least_sure(words: Sequence[Mapping[str, Any]]) -> float | None:
+    """Lowest mean log probability of two neighbouring words in nats, marks left out; None without a word."""
+    logs = np.log([max(float(word["probability"]), 1e-4) for word in words if any(map(str.isalnum, word["word"]))])
+    if not len(logs):
         return None
-    logs = np.log(np.maximum(probabilities, 1e-4))
     return float(logs.min() if len(logs) < 2 else ((logs[1:] + logs[:-1]) / 2).min())
 
 
@@ -205,6 +226,7 @@ def judge_all(candidates: Sequence[Candidate], measured: Mapping[str, Mapping[st
                 "rate": round(len(spoken) / item.seconds, 3) if spoken else None,
                 "agreement": None if agreement is None else round(agreement, 4),
                 "differing": differing,
+                "mismatch": mismatch(measured[item.utterance]["alignment"], differing),
             }
         )
     for row, found in zip(rows, suspicions(rows), strict=True):
@@ -256,6 +278,16 @@ def compare(text: str, heard: str, language: str) -> tuple[float | None, int | N
     return share, longest
 
 
+def mismatch(alignment: float | None, differing: int | None) -> float | None:
+    """Geometric mean of the phones that differ and the nats by which the least sure words are unlikely.
+
+    A name is spelt otherwise, but it is as likely as what was heard; a short word may be unlikely, but is heard.
+    """
+    if alignment is None or differing is None:
+        return None
+    return round(float(np.sqrt(max(0.0, -alignment) * differing)), 3)
+
+
 def _bare(symbols: Sequence[str]) -> list[str]:
     """Phones without stress or tone."""
     return [symbol.rstrip("0123456789") for symbol in symbols]
@@ -268,12 +300,13 @@ def suspicions(rows: Sequence[Mapping[str, Any]], limits: Sequence[Limit] = LIMI
     """How far each row is on the bad side of every limit; 1: at the limit."""
     found: list[Suspicions] = [[] for _ in rows]
     for limit in limits:
-        values = np.array([np.nan if row.get(limit.column) is None else row[limit.column] for row in rows], np.float64)
+        values = limit.badness([row.get(limit.column) for row in rows])
         if np.isfinite(values).sum() < FEWEST:
             continue
-        median = np.nanmedian(values)
-        spread = max(1.4826 * float(np.nanmedian(np.abs(values - median))), limit.least)
-        for own, value in zip(found, limit.worse * (values - median) / (spread * limit.deviations), strict=True):
+        median, high = np.nanquantile(values, [0.5, SIDE])
+        both = 1.4826 * np.nanmedian(np.abs(values - median))
+        spread = max(float(both), float(high - median) / SIDE_DEVIATIONS, limit.least)
+        for own, value in zip(found, (values - median) / (spread * limit.deviations), strict=True):
             if value > 0:
                 own.append((float(value), limit))
     return found

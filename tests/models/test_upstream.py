@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from voiceclone.assets import fetch_asset, open_asset
 from voiceclone.cli import app
 from voiceclone.config.load import resolve_voice
-from voiceclone.errors import AssetError, DataError
+from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.export.bundle import export_voice
 from voiceclone.export.upstream import export_upstream, import_voice
 from voiceclone.features.tokenizer import Tokenizer
@@ -253,6 +253,15 @@ def test_an_imported_voice_is_one_of_the_workflow(
     assert (config.gpt.base, config.gpt.train, config.sovits.base, config.sovits.train) == (
         "anna-gpt", False, "anna-sovits-g", False,
     )  # fmt: skip
+    other = root / "resources/speakers/bert/voice.yaml"  # another clip for the same weights, exported otherwise
+    other.parent.mkdir()
+    other.write_text("from: anna\nexport: {targets: [onnx-int4]}\n")
+    own = resolve_voice({}, root / "config" / "presets", other)
+    assert own.gpt == config.gpt and own.sovits == config.sovits and own.export.targets == ("onnx-int4",)
+    for wrong in ("from: ../anna", "from: berta", "from: [anna]", "from:"):
+        other.write_text(wrong + "\n")
+        with pytest.raises(ConfigError, match="is no imported voice; there are anna"):
+            resolve_voice({}, root / "config" / "presets", other)
     assert config.sovits.architecture == version and "onnx-int8" in config.export.targets
     registry = root / "config" / "assets.yaml"
     for name, file, read in (("anna-gpt", gpt, read_gpt), ("anna-sovits-g", sovits, read_sovits)):

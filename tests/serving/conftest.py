@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
-from tests.support.voice_fixture import make_voice
+from tests.support.voice_fixture import make_styles, make_voice
 
 from voiceclone.export.bundle import export_voice
 from voiceclone.serving.catalogue import Catalogue
@@ -72,7 +72,8 @@ def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
 @pytest.fixture(scope="session")
 def made_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_voice(tmp_path_factory.mktemp("served"))
-    export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna")
+    export_voice(root / "models", root / "features", "onnx-fp32", root / "bundle", ExportSettings(), "anna",
+                 references=make_styles(root))  # fmt: skip
     return root / "bundle"
 
 

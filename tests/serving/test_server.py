@@ -167,6 +167,16 @@ def test_voices_health_metrics_and_openapi(server: Running) -> None:
     assert "/v1/audio/speech" in described["paths"]
 
 
+def test_a_voice_speaks_in_its_styles(server: Running) -> None:
+    (voice,) = server.client.get("/v1/voices").json()["data"]
+    assert voice["styles"] == ["calm", "loud"]
+    calm, loud = (server.speak(response_format="wav", style=style).content for style in ("calm", "loud"))
+    assert len(calm) > 44 and calm != loud
+    answer = server.speak(style="sad")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "style 'sad': not there; this voice has calm, loud"
+
+
 @pytest.mark.parametrize(("scope", "seconds"), [("private", 0.0), ("serve", 1.28)])
 def test_consent_is_in_the_tags_and_its_scope_decides_the_notice(tmp_path: Path, scope: str, seconds: float) -> None:
     consent, voice = "0123456789abcdef" * 4, toy_voice()

@@ -34,7 +34,14 @@ from voiceclone.assets.asset import open_asset
 from voiceclone.assets.fetch import unpack
 from voiceclone.assets.registry import load_registry
 from voiceclone.assets.sources import UnavailableError
-from voiceclone.backends.bundle import BUNDLE_FILE, read_bundle, read_reference, verify_bundle, voice_number
+from voiceclone.backends.bundle import (
+    BUNDLE_FILE,
+    read_bundle,
+    read_reference,
+    read_styles,
+    verify_bundle,
+    voice_number,
+)
 from voiceclone.backends.weights import OnnxWeights
 from voiceclone.config.load import load_config, load_voice
 from voiceclone.corpus.corrections import read_corrections
@@ -102,6 +109,10 @@ DESCRIPTION = {
     "consent_sha256": "0" * 64, "licence": "CC0", "files": {"latent.onnx": {"sha256": "0" * 64, "size": 0}},
     "encoders": {"content": {"name": "a", "file": "a.onnx", "sha256": "0" * 64, "size": 1, "licence": "MIT"}},
 }  # fmt: skip
+
+
+def read_loud(path: Path) -> None:
+    read_styles(path.parent, {"styles": {"loud": {}}})
 
 
 def read_voice_description(path: Path) -> None:
@@ -397,6 +408,8 @@ def unpacked(path: Path) -> None:
 def readers() -> Iterator[Reader]:
     yield Reader(BUNDLE_FILE, read_voice_description, (json.dumps(DESCRIPTION).encode(),), (DESCRIPTION,))
     yield Reader("reference.safetensors", read_reference, (save_safetensors(ARRAYS),), (HEADER,), safetensors)
+    arrays, header = ({name if name[0] == "_" else f"loud/{name}": of[name] for name in of} for of in (ARRAYS, HEADER))
+    yield Reader("styles.safetensors", read_loud, (save_safetensors(arrays),), (header,), safetensors)
     yield Reader("store.safetensors", read_store, (save_safetensors(ARRAYS),), (HEADER,), safetensors)
     sizes = SMALL.to_dict()
     yield Reader("gpt.safetensors", lambda path: read_packed(path, "gpt"), (packed_seed(),), (sizes,), packed_header)

@@ -12,11 +12,12 @@ from safetensors.torch import save_file as save_torch
 
 from voiceclone.base.pack import FILES, pack_tokenizer
 from voiceclone.features.tokenizer import KEYS
-from voiceclone.files import write_json, write_tsv
+from voiceclone.files import read_tsv, write_json, write_tsv
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.packed import write_packed
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
+from voiceclone.speaking.styles import TABLE, choose_references
 from voiceclone.speaking.tokens import DecodingLoop, TokenRequest
 
 CODES = 16  # of the packed base voice
@@ -41,6 +42,20 @@ def make_voice(root: Path, sovits: SoVITSConfig | None = None, gpt: GPTConfig | 
         )
     _write_features(root / "features")
     return root
+
+
+def make_styles(root: Path, **names: object) -> Path:
+    """Give a voice's recordings the styles calm, calm and loud, and none; returns its table of references."""
+    files = ["calm/a.wav", "loud/b.wav", "calm/c.wav", "d.wav"]
+    rows = read_tsv(root / "features" / "manifest.tsv")
+    takes = [{"take": f"take-{index}", "file": file} for index, file in enumerate(files)]
+    corpus = [{"utterance": row["utterance"], "take": take["take"]} for row, take in zip(rows, takes, strict=True)]
+    (root / "corpus").mkdir(exist_ok=True)
+    write_tsv(root / "takes.tsv", ["take", "file"], takes)
+    write_tsv(root / "corpus" / "corpus.tsv", ["utterance", "take"], corpus)
+    table = root / "features" / TABLE
+    choose_references(root / "features", root / "corpus" / "corpus.tsv", root / "takes.tsv", table, **names)
+    return table
 
 
 def _write_features(folder: Path) -> None:

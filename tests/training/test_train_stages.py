@@ -19,7 +19,7 @@ from tests.support.training_toy import in_child
 
 from voiceclone.assets import Asset
 from voiceclone.errors import ConfigError, DataError
-from voiceclone.files import read_json
+from voiceclone.files import read_json, read_tsv, write_tsv
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.public_files import write_gpt
@@ -75,6 +75,22 @@ def test_outputs_say_what_was_trained(straight: Callable[[str], Speaker], kind: 
     assert len(report["components"]["utterances"]) == 10 and report["components"]["revision"] >= 1
     assert (speaker.folder / "state" / kind / report["fingerprint"] / "fingerprint.json").is_file()
     assert report["resumes"] == []
+
+
+@pytest.mark.parametrize("kind", ["gpt", "sovits"])
+def test_several_people_train_one_voice(tmp_path: Path, straight: Callable[[str], Speaker], kind: str) -> None:
+    speaker = Speaker(tmp_path)
+    table = speaker.folder / "features" / "manifest.tsv"
+    more = {"source": "group", "bandwidth": 0, "use": "gpt sovits"}
+    rows = [
+        {**row, **more, "speaker": "ben" if place > 7 else "anna", "weight": 50.0 if place > 7 else 100 / 6}
+        for place, row in enumerate(read_tsv(table))
+    ]
+    write_tsv(table, list(rows[0]), rows)
+    speaker.train(kind)
+    report, alone = speaker.report(kind), straight(kind)
+    assert report["final"]["step"] == STEPS[kind] and speaker.weights(kind) != alone.weights(kind)
+    assert report["fingerprint"] != alone.report(kind)["fingerprint"]
 
 
 @pytest.mark.parametrize(

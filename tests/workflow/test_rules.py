@@ -29,7 +29,7 @@ def test_dry_run_plans_every_stage(new_project, preset) -> None:
     speaker(project)
     done = project.run("-n", "--config", f"preset={preset}")
     for rule in ("takes", "separate", "clean", "slice", "transcribe", "corpus", "features", "fit_tokenizer", "tokenize",
-                 "train_sovits", "train_gpt", "export_encoder", "export", "evaluate", "report",
+                 "train_sovits", "train_gpt", "choose_references", "export_encoder", "export", "evaluate", "report",
                  "collect_report"):  # fmt: skip
         assert f"rule {rule}:" in done.stdout + done.stderr, rule
 
@@ -130,6 +130,30 @@ def test_a_voice_may_have_settings_of_its_own(new_project) -> None:
     assert model in of["bert"][0] and model not in of["anna"][0]
     assert ["results/bert/export/onnx-fp16/" in job for job in jobs["export"] if "results/bert" in job] == [True]
     assert not any("results/anna/export/onnx-fp16/" in job for job in jobs["export"])
+
+
+def test_a_group_is_made_of_its_members(new_project) -> None:
+    project = new_project("group")
+    for name in ("anna", "bert"):
+        speaker(project, name)
+    duo = project.root / "resources/speakers/duo"
+    duo.mkdir()
+    (duo / "voice.yaml").write_text("group: [anna, bert]\n", encoding="utf-8")
+    said = project.run("-n", "duo", "--config", "preset=nano").stdout
+    jobs = [part.split("wildcards:")[0] for part in said.split("rule ")]
+    asked = {rule: [job for job in jobs if job.startswith(f"{rule}:")] for rule in ("takes", "corpus", "train_gpt")}
+    assert [len(asked[rule]) for rule in ("takes", "corpus", "train_gpt")] == [2, 2, 1]
+    assert "results/duo/features" in asked["train_gpt"][0]
+    (joined,) = [job for job in jobs if job.startswith("join_group:")]
+    for name in ("anna", "bert"):
+        assert all(f"results/{name}/{file}" in joined for file in ("corpus/corpus.tsv", "takes.tsv", "consent.json"))
+    speaker(project, "eve")
+    (project.root / "resources/speakers/eve/take.wav").rename(duo / "take.wav")
+    done = project.run("-n", "duo", check=False)
+    assert done.returncode and "a group has no recordings of its own" in done.stdout + done.stderr
+    (duo / "voice.yaml").write_text("group: [anna, duo]\n", encoding="utf-8")
+    done = project.run("-n", "duo", check=False)
+    assert done.returncode and "'duo': the group itself" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from tests.support.voice_fixture import make_voice
+from tests.support.voice_fixture import make_styles, make_voice
 
 from voiceclone.evaluation.evaluate import COLUMNS
 from voiceclone.files import read_json, write_tsv
@@ -26,8 +26,7 @@ def test_export_and_evaluation_without_tensorrt(new_project, asset, tmp_path) ->
     voice.mkdir(parents=True)
     make_voice(voice)
     shutil.copy(voice / "models" / "sovits.safetensors", voice / "models" / "tokenizer.safetensors")
-    (voice / "corpus").mkdir()
-    (voice / "corpus" / "corpus.tsv").write_text("utterance\n", encoding="utf-8")
+    make_styles(voice)
     wanted = ("results/anna/eval/trt-fp16/summary.json", "--allowed-rules", "consent", "export", "evaluate")
     project.run("-n", *wanted, check=False)  # writes the settings, so that what follows counts as made with them
     for baseline in ("torch-fp32", "recordings"):

@@ -13,11 +13,11 @@ from snakemake.exceptions import WorkflowError
 from voiceclone.assets import load_registry
 from voiceclone.assets.fetch import forget_replaced
 from voiceclone.assets.preflight import gpus_here
-from voiceclone.config.load import VOICE_FILE, resolve, resolve_student, resolve_voice
+from voiceclone.config.load import VOICE_FILE, groups_of, resolve, resolve_student, resolve_voice
 from voiceclone.stages import STAGES
 from voiceclone.stages.teacher_speech import is_file
 from voiceclone.corpus.corrections import record_cuts
-from voiceclone.corpus.inventory import take_inventory
+from voiceclone.corpus.inventory import find_files, take_inventory
 from voiceclone.corpus.gather import index_files
 from voiceclone.errors import VoiceCloneError, explain
 from voiceclone.files import check_speaker
@@ -90,6 +90,12 @@ def hand_over_config():
         workflow.config_settings.configfiles = [Path(HANDOVER.settings("config", config))]
 
 
+def without_recordings(folder):
+    """Stop where a group's folder holds what belongs into a member's."""
+    if found := next(find_files(folder), None):
+        raise WorkflowError(f"{str(found)!r}: a group has no recordings of its own; move it to the folder of a member")
+
+
 def prepare_plan():
     """What is done before each plan, in the process that makes it: look what is there, let times follow content."""
     if not workflow.is_main_process:
@@ -97,6 +103,9 @@ def prepare_plan():
     for name in SPEAKERS:
         lexicons_of(VOICES.get(name, CONFIG))  # a wrong folder stops here, not in an input function's traceback
         folder, results = Path(CONFIG.speakers_dir) / name, Path("results") / name
+        if name in GROUPS:
+            without_recordings(folder)
+            continue
         withdrawn = or_stop(withdrawn_from, Path.cwd(), name)
         or_stop(take_inventory, folder, results / "inventory.tsv", withdrawn)
         or_stop(record_rights, folder, results / "rights.json", withdrawn)
@@ -114,6 +123,8 @@ SPEAKERS = find_speakers()
 # A student is made where it is asked for; a speaker of that name has a voice of its own.
 STUDENTS = {f"{name}-student": name for name in SPEAKERS if f"{name}-student" not in SPEAKERS}
 VOICES = own_configs() | student_configs()
+GROUPS = or_stop(groups_of, CONFIG, {name: VOICES[name] for name in SPEAKERS if name in VOICES}, SPEAKERS)
+RECORDED = [name for name in SPEAKERS if name not in GROUPS]
 EVALUATED = list(dict.fromkeys(name for one in [CONFIG, *VOICES.values()] for name in measured(one)))
 GPUS = len(gpus_here())
 TEACHERS = {teacher.name: teacher for teacher in CONFIG.teachers}
@@ -199,8 +210,10 @@ def of_teacher(file):
 
 
 def heard(file):
-    """Input function: a table about recordings; a student has none of its own."""
-    return lambda wildcards: [] if wildcards.speaker in STUDENTS else [f"results/{wildcards.speaker}/{file}"]
+    """Input function: a table about recordings; students and groups have none of their own."""
+    return lambda wildcards: (
+        [] if wildcards.speaker in {*STUDENTS, *GROUPS} else [f"results/{wildcards.speaker}/{file}"]
+    )
 
 
 def evaluations_of_teacher(wildcards):
@@ -218,6 +231,16 @@ def compared_with_teacher(teacher):
 def own_corpus(wildcards):
     """The corpus of the speaker's recordings; a student's own also has what its teacher spoke."""
     return f"results/{STUDENTS.get(wildcards.speaker, wildcards.speaker)}/corpus/corpus.tsv"
+
+
+def of_members(file):
+    """Input function: a file of each member of a group."""
+    return lambda wildcards: [f"results/{name}/{file}" for name in GROUPS[wildcards.speaker]]
+
+
+def own_takes(wildcards):
+    """The table of the speaker's recordings; the people of a gathered voice have none."""
+    return [] if wildcards.speaker in GATHERED else [f"results/{wildcards.speaker}/takes.tsv"]
 
 
 def student_texts(wildcards):

@@ -20,7 +20,7 @@ rule corpus:
     benchmark:
         "results/{speaker}/benchmarks/corpus.tsv"
     wildcard_constraints:
-        speaker=alternatives(SPEAKERS),
+        speaker=alternatives(RECORDED),
     conda:
         "../../envs/voiceclone.yaml"
     threads: 2
@@ -52,7 +52,7 @@ rule consent:
     benchmark:
         "results/{speaker}/benchmarks/consent.tsv"
     wildcard_constraints:
-        speaker=alternatives(SPEAKERS),
+        speaker=alternatives(RECORDED),
     priority: 1
     conda:
         "../../envs/voiceclone.yaml"

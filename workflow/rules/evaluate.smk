@@ -3,6 +3,7 @@ rule evaluate:
     input:
         corpus=own_corpus,
         features="results/{speaker}/features/manifest.tsv",
+        references="results/{speaker}/features/references.tsv",
         semantic="results/{speaker}/features/semantic.safetensors",
         gpt="results/{speaker}/models/gpt.safetensors",
         sovits="results/{speaker}/models/sovits.safetensors",
@@ -38,6 +39,6 @@ rule evaluate:
         "exec python scripts/evaluate.py --speaker {wildcards.speaker}"
         " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
         " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline}"
-        " --recordings {input.recordings} --sentences {input.sentences}"
+        " --references {input.references} --recordings {input.recordings} --sentences {input.sentences}"
         " --lexicons {input.lexicons} --assets {input.assets} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -32,6 +32,7 @@ rule export:
         tokenizer="results/{speaker}/models/tokenizer.safetensors",
         semantic="results/{speaker}/features/semantic.safetensors",
         features="results/{speaker}/features/manifest.tsv",
+        references="results/{speaker}/features/references.tsv",
         rights=consent,
         encoders=encoders,
         settings=settings("export"),
@@ -59,4 +60,5 @@ rule export:
         "exec python scripts/export.py --speaker {wildcards.speaker}"
         " --models-dir {params.models_dir} --features-dir {params.features_dir} --target {wildcards.target}"
         " --output-dir {params.output_dir} --rights {input.rights} --encoders {input.encoders}"
+        " --references {input.references}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

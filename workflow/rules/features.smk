@@ -91,3 +91,33 @@ rule tokenize:
         "exec python scripts/tokenize_features.py --speaker {wildcards.speaker}"
         " --features {input.features} --content {input.content} --tokenizer {input.tokenizer} --output {output.semantic}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
+
+
+rule choose_references:
+    """The utterances that a voice speaks like: its own reference, and one for each style."""
+    input:
+        corpus=own_corpus,
+        takes=own_takes,
+        features="results/{speaker}/features/manifest.tsv",
+        speaker="results/{speaker}/features/speaker.safetensors",
+        settings=settings("choose_references"),
+    output:
+        references="results/{speaker}/features/references.tsv",
+    log:
+        "results/{speaker}/logs/choose_references.log",
+    benchmark:
+        "results/{speaker}/benchmarks/choose_references.tsv"
+    conda:
+        "../../envs/voiceclone.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        features_dir=subpath(input.features, parent=True),
+        revision=revision("choose_references"),
+        runtime=RUNTIME,
+    shell:
+        "exec python scripts/choose_references.py --speaker {wildcards.speaker}"
+        " --features-dir {params.features_dir} --corpus {input.corpus} --takes {input.takes} --output {output.references}"
+        " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

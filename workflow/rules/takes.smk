@@ -11,7 +11,7 @@ rule takes:
     benchmark:
         "results/{speaker}/benchmarks/takes.tsv"
     wildcard_constraints:
-        speaker=alternatives([*SPEAKERS, *GATHERED]),
+        speaker=alternatives([*RECORDED, *GATHERED]),
     conda:
         "../../envs/voiceclone.yaml"
     threads: 2

@@ -119,6 +119,16 @@ def _take_over(folder: Path) -> int | None:
     return None
 
 
+def link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the disk has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_text(target: Path, text: str) -> None:
     """Write UTF-8 text with LF line ends, atomically."""
     with atomic_path(target) as temporary:

@@ -3,7 +3,8 @@
 Layout: ``bundle.json`` (format version, voice, languages, sizes, digests), ``text_to_semantic.onnx``, ``latent.onnx``,
 the vocoder (``head.onnx`` and ``tail.onnx`` of a HiFi-GAN, ``frames.onnx`` of a source-filter decoder, whose waveform
 :mod:`voiceclone.backends.waveform` makes), ``reference.safetensors`` (the reference clip as the models see it),
-``quantiser.onnx`` and ``style.onnx`` (for new clips), ``SHA256SUMS``. New clips also need the encoders that
+``styles.safetensors`` (further ones by the names of their styles, where there are some), ``quantiser.onnx`` and
+``style.onnx`` (for new clips), ``SHA256SUMS``. New clips also need the encoders that
 ``bundle.json`` names, which all voices share: see :mod:`voiceclone.speaking.encoders`.
 """
 
@@ -19,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from voiceclone.errors import DataError
-from voiceclone.files import contained_path, digest, read_json, sha256_file
+from voiceclone.files import atomic_path, contained_path, digest, read_json, sha256_file
 from voiceclone.marks.watermark import number_of
 from voiceclone.sound.spectra import SOURCE_FILTER
 
@@ -35,6 +36,7 @@ HEAD = "head.onnx"
 TAIL = "tail.onnx"
 FRAMES = "frames.onnx"
 REFERENCE = "reference.safetensors"
+STYLES = "styles.safetensors"
 SUMS = "SHA256SUMS"
 QUANTISER = "quantiser.onnx"
 STYLE = "style.onnx"
@@ -76,6 +78,12 @@ class _Vocoder(_Part):
     dilations: list[list[Count]]
 
 
+class _Style(_Part):
+    utterance: str = ""
+    language: str = ""
+    text: str = ""
+
+
 class Description(_Part):
     """The shape of ``bundle.json``, which may come from anywhere: only what has it is read on."""
 
@@ -99,6 +107,7 @@ class Description(_Part):
     pointer: _Pointer | None = None
     vocoder: _Vocoder | None = None
     decoder: str = ""
+    styles: dict[str, _Style] = {}
     licence: str = ""
     consent_sha256: str = ""
     consent: dict[str, Any] = {}
@@ -180,6 +189,8 @@ def read_bundle(path: Path) -> tuple[dict[str, Any], Path]:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))[:80]}: {one['msg']}" for one in error.errors()[:5])
         raise DataError(f"{file}: not a description of a voice: {wrong}", "copy or export the bundle again") from error
+    if description.get("styles") and STYLES not in description["files"]:
+        raise DataError(f"{file}: has styles without {STYLES}", "copy or export the bundle again")
     for name in description["files"]:
         if not contained_path(file.parent, name).is_file():
             raise DataError(f"{file.parent / name}: missing from the bundle", "export the voice again")
@@ -221,10 +232,43 @@ def read_reference(path: Path) -> Reference:
     Raises:
         DataError: damaged, or not the tensors of a :class:`Reference`.
     """
+    return _reference(_tensors(path), path)
+
+
+def write_styles(path: Path, references: Mapping[str, Reference]) -> None:
+    """Write ``styles.safetensors``: the arrays of each reference as ``STYLE/NAME``."""
+    named = {f"{style}/{name}": np.ascontiguousarray(array) for style, reference in references.items()
+             for name, array in reference.tensors().items()}  # fmt: skip
+    with atomic_path(path) as temporary:
+        save_file(named, temporary)
+
+
+def read_styles(folder: Path, description: Mapping[str, Any]) -> dict[str, Reference]:
+    """References of the styles that a bundle lists; empty where it lists none.
+
+    Raises:
+        DataError: ``styles.safetensors`` is damaged, or has other styles.
+    """
+    listed = description.get("styles") or {}
+    if not listed:
+        return {}
+    found: dict[str, dict[str, npt.NDArray[Any]]] = {style: {} for style in listed}
+    for key, array in _tensors(folder / STYLES).items():
+        style, _, name = key.rpartition("/")
+        found.setdefault(style, {})[name] = array
+    if found.keys() != listed.keys():
+        raise DataError(f"{folder / STYLES}: of other styles than {BUNDLE_FILE} lists", "export the bundle again")
+    return {style: _reference(tensors, folder / STYLES) for style, tensors in found.items()}
+
+
+def _tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        tensors = load_file(str(path))
+        return load_file(str(path))
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: cannot be read ({error})", "copy or export the bundle again") from error
+
+
+def _reference(tensors: Mapping[str, npt.NDArray[Any]], path: Path) -> Reference:
     wanted = {"tokens": (np.int64, 1), "phones": (np.int64, 1), "style": (np.float32, 3), "bert": (np.float32, 2)}
     found = {name: (array.dtype.type, array.ndim) for name, array in tensors.items()}
     if found.keys() | {"bert"} != wanted.keys() or any(wanted[name] != kind for name, kind in found.items()):

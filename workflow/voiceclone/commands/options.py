@@ -57,6 +57,11 @@ ReferenceTextOption = Annotated[
 ReferenceLanguageOption = Annotated[
     str, typer.Option(help="Language of the clip's words; default: auto.", rich_help_panel=CLIP)
 ]
+StyleOption = Annotated[
+    str,
+    typer.Option("--style", help="Style of the voice to speak in, a folder of its recordings; default: its own clip.",
+                 rich_help_panel=CLIP),
+]  # fmt: skip
 StylesOption = Annotated[
     list[Path] | None,
     typer.Option(help="Further clips whose sound is averaged with the first; repeatable.", rich_help_panel=CLIP),
@@ -151,6 +156,7 @@ class ClipOptions:
     reference: ReferenceOption = None
     reference_text: ReferenceTextOption = ""
     reference_language: ReferenceLanguageOption = ""
+    style: StyleOption = ""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def say(
     check_timestamps(timestamps)
     words = _words(text)
     options = replace(options, detector=_detector(detector))
-    voice = _voice(model, _clip(clip, styles), machine)
+    voice = _voice(model, clip, styles, machine)
     listener, _ = _listener(check, options.detector, machine)
     voice.check_use("private", words, language)
     heard_first = notice_of(notice, voice.rights)
@@ -120,7 +120,7 @@ def stream(
     from voiceclone.speaking.streaming import stream as parts_of
 
     words = _words(text)
-    opened = _voice(model, _clip(clip, styles), machine)
+    opened = _voice(model, clip, styles, machine)
     opened.check_use("private", words, language)
     voice = opened.synthesizer
     heard_first = notice_of(notice, opened.rights)
@@ -174,7 +174,7 @@ def batch(
     check_free(output_dir)
     options = replace(options, detector=_detector(detector))
     jobs = read_jobs(table, Defaults(language, seed, options, styles.any_length))
-    voice = _voice(model, _clip(clip, styles), machine)
+    voice = _voice(model, clip, styles, machine)
     voice.check_use("private")
     listener, name = _listener(check, options.detector, machine)
     progress = Progress("batch", len(jobs))
@@ -228,7 +228,7 @@ def read(
     chapters = [] if subtitles else read_book(book)
     ending = "" if whole == "none" else f".{whole}"
     settings = ReadingSettings(f".{format}", ending, Finish(loudness), fastest, book.stem)
-    voice = _voice(model, _clip(clip, styles), machine)
+    voice = _voice(model, clip, styles, machine)
     voice.check_use("private")
     listener, name = _listener(check, options.detector, machine)
     defaults = Defaults(language, seed, options, styles.any_length)
@@ -277,13 +277,16 @@ def _clip(options: ClipOptions, styles: StyleOptions) -> Clip | None:
         if options.reference_text or options.reference_language or styles.style_reference:
             raise ConfigError("--reference-text, --reference-language and --style-reference need --reference")
         return None
+    if options.style:
+        raise ConfigError("expected one of --reference and --style")
     more = tuple(styles.style_reference or ())
     return Clip(options.reference, options.reference_text, options.reference_language, more, styles.any_length)
 
 
-def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) -> Voice:
+def _voice(options: VoiceOptions, like: ClipOptions, styles: StyleOptions, machine: MachineOptions) -> Voice:
     from voiceclone.speaking.voices import open_bundle, open_models
 
+    clip = _clip(like, styles)
     if options.bundle is not None and options.models is None:
         if machine.precision != "fp32" or machine.compile:
             raise ConfigError(
@@ -291,14 +294,17 @@ def _voice(options: VoiceOptions, clip: Clip | None, machine: MachineOptions) ->
                 "use another bundle, for example onnx-fp16 or onnx-int8",
             )
         return open_bundle(
-            options.bundle, machine.root, machine.threads, clip, options.encoders, machine.device, machine.engine
-        )
+            options.bundle, machine.root, machine.threads, clip, options.encoders, machine.device, machine.engine,
+            like.style,
+        )  # fmt: skip
     if options.models is not None and options.bundle is None:
         from voiceclone.device import choose_device
 
         device = choose_device(machine.device, machine.threads)
         precision, compiled = machine.precision, machine.compile
-        return open_models(options.models, machine.root, options.features, clip, device, precision, compiled)
+        return open_models(
+            options.models, machine.root, options.features, clip, device, precision, compiled, like.style
+        )
     raise ConfigError(
         "expected one of --bundle and --models",
         "--bundle results/NAME/export/onnx-fp32, or --models results/NAME/models",

@@ -99,6 +99,8 @@ def verify(
         f"spoke {speech.seconds:.2f} s with voice {description['voice']}"
         + (f", by onnxruntime: {reason}" if reason else "")
     )
+    if voice.styles:
+        typer.echo(f"styles: {', '.join(sorted(voice.styles))}")
     typer.echo(
         f"licence of the recordings: {description.get('licence', NONE_GIVEN)}\n"
         f"consent of their speaker, sha256: {description.get('consent_sha256', NONE_GIVEN)}; {in_words(description)}"

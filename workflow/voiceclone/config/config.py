@@ -14,6 +14,7 @@ from voiceclone.stages.distill import (
     JointFinetuneSettings,
     StudentSettings,
 )
+from voiceclone.stages.export import ReferencesSettings
 from voiceclone.stages.features import SPEAKER_ENCODER
 from voiceclone.stages.settings import Block, RuntimeSettings
 from voiceclone.stages.teacher_speech import TeacherSettings
@@ -51,6 +52,15 @@ class Shared(Block):
     )
     lexicon: str = Field(
         "", description="Folder of pronunciation tables, LANGUAGE.tsv, that count beside and before config/lexicon."
+    )
+    group: tuple[str, ...] = Field(
+        (),
+        description="In voice.yaml: speakers whose recordings train this voice together, each a style of it.",
+    )
+    reference: str | tuple[str, ...] = Field(
+        "",
+        description="Utterance, take or recording to speak like, in place of the one that ranks best. Of several the "
+        "first is the voice's own reference, and each is that of its style.",
     )
     seed: int | None = Field(
         None, ge=0, lt=2**31, description="Seed of every stage that has one and does not set its own; null: theirs."
@@ -105,13 +115,15 @@ class Config(Blocks, Shared):
     def settings(self, stage: str) -> str:
         """Canonical JSON of what changes the results of a stage: a parameter of its rule."""
         student, block = self.student, STAGES[stage].block
-        of_students: dict[str, Block] = {
+        references = [self.reference] if isinstance(self.reference, str) else self.reference
+        of_none: dict[str, Block] = {
+            "choose_references": ReferencesSettings(reference=tuple(filter(None, references))),
             "distill_texts": student.speech,
             "distill_gpt": DistillGPTSettings(training=self.gpt, student=student.gpt),
             "distill_sovits": DistillSoVITSSettings(training=self.sovits, student=student.sovits),
             "joint_finetune": JointFinetuneSettings(training=self.sovits, student=student.sovits, joint=student.joint),
         }
-        values = (getattr(self, block) if block else of_students.get(stage, Block())).model_dump(mode="json")
+        values = (getattr(self, block) if block else of_none.get(stage, Block())).model_dump(mode="json")
         if stage == "transcribe" and self.language != "auto":
             values["languages"] = [self.language]
         return canonical_json(values)

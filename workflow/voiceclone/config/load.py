@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from voiceclone.usertext import read_user_text
 
 HINT = "config/README.md explains every key"
 VOICE_FILE = "voice.yaml"
+#: Folder of the voices that 'voiceclone import' made, below the working folder; the key of a voice that names one.
+IMPORTED, FROM = Path("resources/imported"), "from"
 #: Keys that hold for all voices of a run.
 COMMON = ("speakers_dir", "speakers", "offline", "models_dir", "corpora", "teachers", "runtime")
 
@@ -91,6 +93,28 @@ def resolve(raw: Mapping[str, Any], presets_dir: Path) -> Config:
     return config
 
 
+def read_voice(file: Path, root: Path) -> dict[str, Any]:
+    """The keys of a voice's file, over those of the imported voice that its key ``from`` names, if it names one.
+
+    Args:
+        file: ``voice.yaml``.
+        root: working folder, which has the imported voices.
+
+    Raises:
+        ConfigError: see :func:`read_yaml`; there is no such imported voice.
+    """
+    own = read_yaml(file)
+    if FROM not in own:
+        return own
+    name, found = own.pop(FROM), {path.parent.name: path for path in (root / IMPORTED).glob(f"*/{VOICE_FILE}")}
+    if not isinstance(name, str) or name not in found:
+        raise ConfigError(
+            f"{file}: from: {str(name)[:80]!r} is no imported voice; there are {', '.join(sorted(found)) or 'none'}",
+            "'voiceclone import --gpt GPT.ckpt --sovits SOVITS.pth --speaker NAME' makes one of GPT-SoVITS's files",
+        )
+    return merged(read_yaml(found[name]), own)
+
+
 def resolve_voice(raw: Mapping[str, Any], presets_dir: Path, file: Path) -> Config:
     """The configuration of one voice: its file over the common configuration, see :func:`resolve`.
 
@@ -102,15 +126,45 @@ def resolve_voice(raw: Mapping[str, Any], presets_dir: Path, file: Path) -> Conf
     Raises:
         ConfigError: the file is wrong, or sets a key that holds for all voices; names the file and the keys.
     """
-    own = read_yaml(file)
+    own = read_voice(file, Path(presets_dir).parent.parent)
     allowed = [key for key in Config.model_fields if key not in COMMON]
     if wrong := [key for key in own if key in COMMON]:
         lines = "\n".join(f"  {key}: holds for all voices, set it in config/config.yaml" for key in wrong)
-        raise ConfigError(f"{file}: not valid:\n{lines}\n  allowed here: {', '.join(allowed)}", HINT)
+        raise ConfigError(f"{file}: not valid:\n{lines}\n  allowed here: {', '.join([*allowed, FROM])}", HINT)
     try:
         return resolve(merged(raw, own), presets_dir)
     except ConfigError as error:
         raise ConfigError(f"{file}, over the common configuration: {error.message}", error.hint) from error
+
+
+def groups_of(common: Config, voices: Mapping[str, Config], speakers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The members of each voice that several people train.
+
+    Args:
+        common: configuration of all voices.
+        voices: of those with a file of their own, by name.
+        speakers: of the run.
+
+    Raises:
+        ConfigError: a member is unknown, a group or named twice, or a group has fewer than two.
+    """
+    if common.group:
+        raise ConfigError(f"group: is of one voice, set it in its {VOICE_FILE}", HINT)
+    groups = {name: one.group for name, one in voices.items() if one.group}
+    for name, members in groups.items():
+        wrong = {
+            "the group itself": [member for member in members if member == name],
+            "groups too": [member for member in members if member in groups and member != name],
+            "no speakers of this run": [member for member in members if member not in speakers],
+            "named twice": sorted({member for member in members if members.count(member) > 1}),
+        }
+        found = [f"{', '.join(map(repr, those))}: {what}" for what, those in wrong.items() if those]
+        if found or len(members) < 2:
+            raise ConfigError(
+                f"{name}/{VOICE_FILE}: group: {'; '.join(found) or 'one member'}",
+                f"name two speakers or more, of {', '.join(one for one in speakers if one not in groups) or 'none'}",
+            )
+    return groups
 
 
 def resolve_student(raw: Mapping[str, Any], presets_dir: Path, file: Path | None) -> Config:
@@ -124,7 +178,7 @@ def resolve_student(raw: Mapping[str, Any], presets_dir: Path, file: Path | None
     Raises:
         ConfigError: see :func:`resolve`.
     """
-    own = merged(raw, read_yaml(file) if file else {})
+    own = merged(raw, read_voice(file, Path(presets_dir).parent.parent) if file else {})
     return resolve(merged(own, read_yaml(Path(presets_dir).parent / "student.yaml")), presets_dir)
 
 

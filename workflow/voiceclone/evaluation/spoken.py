@@ -8,7 +8,6 @@ results, so it carries no watermark, which the student would learn.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from voiceclone.files import (
     atomic_path,
     contained_path,
     digest,
+    link,
     read_tsv,
     sha256_file,
     table_columns,
@@ -205,13 +205,3 @@ def _recorded(row: Row, teacher: Path, output: Path) -> dict[str, object]:
     link(contained_path(teacher, row["path"]), output / row["path"])
     usual = {"speaker": teacher.name, "source": "recordings", "bandwidth": "0", "weight": "1", "use": "gpt sovits"}
     return {column: row.get(column) or usual.get(column, "") for column in CORPUS}
-
-
-def link(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where the disk has no links."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

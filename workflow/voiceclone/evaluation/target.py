@@ -28,6 +28,7 @@ from voiceclone.features.store import Store, open_store
 from voiceclone.files import digest, read_json, read_tsv, sha256_file
 from voiceclone.sound.io import Waveform
 from voiceclone.speaking.splitting import AUTO, pieces_of
+from voiceclone.speaking.styles import own_clip
 from voiceclone.speaking.tokens import TokenRequest, decode, token_request
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.targets import TARGETS, TENSORRT, runtime_of
@@ -89,6 +90,7 @@ class Source:
         lexicon: of :func:`target_lexicon`.
         threads: of a bundle.
         base: the models that the voice was fine-tuned from, GPT and SoVITS, for ``zero-shot``.
+        references: of models in torch, see :func:`voiceclone.speaking.styles.own_clip`; a bundle has its own.
     """
 
     target: str
@@ -99,6 +101,7 @@ class Source:
     lexicon: Lexicon | None = None
     threads: int = 1
     base: Sequence[Asset] = ()
+    references: Path | None = None
 
     def not_measured(self) -> str:
         """Reason why the target is not evaluated here, in one line that names it; empty if it is."""
@@ -128,11 +131,11 @@ class Source:
         from voiceclone.tensorrt.engines import build_engines
 
         if self.target == ZERO_SHOT:
-            return trained_voice(self.features_dir, self._base(), self.bert, self.lexicon)
+            return self._in_torch(self._base())
         if self.target == HALF:
-            return trained_voice(self.features_dir, self.models_dir, self.bert, self.lexicon, "cuda", "fp16")
+            return self._in_torch(self.models_dir, "cuda", "fp16")
         if self.target in (TRAINED, "resynthesis"):
-            return trained_voice(self.features_dir, self.models_dir, self.bert, self.lexicon)
+            return self._in_torch(self.models_dir)
         if self.bundle is None:
             raise ConfigError(
                 f"target {self.target!r}: needs --bundle", "without one: recordings, resynthesis, torch-fp32, zero-shot"
@@ -140,6 +143,11 @@ class Source:
         if runtime_of(self.target) == TENSORRT:
             build_engines(self.bundle.parent, read_json(self.bundle))
         return Synthesizer.from_bundle(self.bundle, self.threads, self.lexicon)
+
+    def _in_torch(self, models: Path | VoiceModels, device: str = "cpu", precision: str = "fp32") -> Synthesizer:
+        return trained_voice(
+            self.features_dir, models, self.bert, self.lexicon, device, precision, references=self.references
+        )
 
     def _base(self) -> VoiceModels:
         from voiceclone.models.voice import load_base
@@ -160,7 +168,14 @@ class Source:
         machine: list[Any] = [asdict(Machine.here())] if runtime_of(self.target) == TENSORRT else []
         machine += [_gpu()] if self.target == HALF else []
         base = sorted(asset.digest for asset in self.base) if self.target == ZERO_SHOT else []
-        return digest([self.target, *(sha256_file(path) for path in names), *machine, *base])
+        return digest([self.target, *(sha256_file(path) for path in names), *machine, *base, *self._other_clip()])
+
+    def _other_clip(self) -> list[str]:
+        """The utterance that models in torch speak like, where it is not the one nearest to the speaker's mean."""
+        if self.references is None or self.bundle or self.target == "recordings":
+            return []
+        own = own_clip(self.features_dir, self.references)["utterance"]
+        return [own] if own != own_clip(self.features_dir, None)["utterance"] else []
 
     def size_bytes(self) -> int | None:
         """Size on disk of what a user must keep to speak: models or bundle; None for recordings."""
@@ -189,7 +204,7 @@ def open_voice(source: Source, settings: EvaluateSettings) -> Voice:
     voice = source.synthesizer()
     if source.target == "resynthesis":
         return _resynthesis(voice, source.features_dir, settings.seed)
-    return _speaker(voice, settings, own_limits(source.features_dir))
+    return _speaker(voice, settings, own_limits(source.features_dir, source.references))
 
 
 def trained_voice(
@@ -199,11 +214,12 @@ def trained_voice(
     lexicon: Lexicon | None = None,
     device: str = "cpu",
     precision: str = "fp32",
+    references: Path | None = None,
 ) -> Synthesizer:
     """Models in torch, trained or a base's, with the voice's reference clip."""
     from voiceclone.speaking.synthesizer import Synthesizer
 
-    return Synthesizer.from_models(models, features_dir, lexicon, bert, device, precision)
+    return Synthesizer.from_models(models, features_dir, lexicon, bert, device, precision, references)
 
 
 def target_lexicon(
@@ -234,13 +250,13 @@ def target_lexicon(
     return with_polyphones(lexicon, model, find)
 
 
-def own_limits(features_dir: Path) -> DetectorSettings:
+def own_limits(features_dir: Path, references: Path | None = None) -> DetectorSettings:
     """Limits of the detector for a voice, see :func:`voiceclone.speaking.detector.calibrated`."""
     from voiceclone.speaking.detector import calibrated
-    from voiceclone.speaking.reference import choose_reference, usual_rates
+    from voiceclone.speaking.reference import usual_rates
 
     semantic, phones = (open_store(features_dir / f"{kind}.safetensors") for kind in ("semantic", "phones"))
-    reference, rates = choose_reference(features_dir)["utterance"], usual_rates(features_dir)
+    reference, rates = own_clip(features_dir, references)["utterance"], usual_rates(features_dir)
     rows = {row["utterance"]: row for row in read_tsv(features_dir / "manifest.tsv") if row["split"] == "train"}
     names = by_hash(rows.keys() - {reference}, CALIBRATION)
     recordings = [

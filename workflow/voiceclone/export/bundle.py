@@ -18,9 +18,11 @@ from voiceclone.backends.bundle import (
     REFERENCE,
     SOURCE_FILTER_VERSION,
     STYLE,
+    STYLES,
     Reference,
     graph_files,
     read_bundle,
+    write_styles,
 )
 from voiceclone.errors import VoiceCloneError
 from voiceclone.evaluation.comparison import unseen
@@ -29,7 +31,7 @@ from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
 from voiceclone.export.parity import check_engines, compare_engines, gates, held_out_sentences, text_features
 from voiceclone.export.tensorrt import SCRIPT, Sizes, build_script, profiles, tensorrt_graphs
-from voiceclone.files import atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
+from voiceclone.files import Row, atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
 from voiceclone.languages import LANGUAGES
 from voiceclone.lineage.rights import Rights
 from voiceclone.marks.labels import voice_id
@@ -48,6 +50,7 @@ from voiceclone.speaking.reference import (
     spectrogram_and_vector,
     usual_rates,
 )
+from voiceclone.speaking.styles import clips_of
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.speaking.voices import BERT, trained_polyphones
 from voiceclone.stages.export import ExportSettings
@@ -73,6 +76,7 @@ def export_voice(
     speaker: str,
     rights: Rights | None = None,
     encoders: Sequence[Path] = (),
+    references: Path | None = None,
 ) -> None:
     """Write the bundle of one target, check its graphs and compare it with the trained models.
 
@@ -85,14 +89,16 @@ def export_voice(
         speaker: name of the voice.
         rights: of its recordings; None: none given.
         encoders: ``NAME.json`` of the exported encoders, which the bundle lists.
+        references: table of the utterances to speak like; None: the one nearest to the speaker's mean.
 
     Raises:
         VoiceCloneError: a graph has faults, or differs more than the settings allow; the message has the values.
     """
     row = TARGETS[target]
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
-    clip = choose_reference(features_dir)
-    reference = make_reference(sovits, features_dir, clip, takes_prompt(models_dir))
+    clips = clips_of(features_dir, references) if references else {"": choose_reference(features_dir)}
+    made = {style: make_reference(sovits, features_dir, row, takes_prompt(models_dir)) for style, row in clips.items()}
+    clip, reference = clips.pop(""), made.pop("")
     log.info("reference clip: %s (%s s)", clip["utterance"], clip["seconds"])
     sovits.remove_weight_norm()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -103,6 +109,8 @@ def export_voice(
     own = voice_graphs(sovits, OPSET, row.format)
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, clip["utterance"])
     description |= (rights or Rights()).as_notes()
+    if clips:
+        description["styles"] = {style: _told(row) for style, row in clips.items()}
     description["encoders"] = _encoders(sovits, description, encoders)
     if row.runtime == TENSORRT:
         sizes = Sizes.of(description["tokens_per_phone"], reference)
@@ -111,7 +119,7 @@ def export_voice(
     faults = lint(graphs, row, description.get("profiles")) + lint_stored(own)
     if faults:
         raise VoiceCloneError(f"export {target}: " + "; ".join(map(str, faults)), "report this with the log")
-    _write(output_dir, graphs | own, reference, description)
+    _write(output_dir, graphs | own, reference, description, made)
     _, folder = read_bundle(output_dir)
     texts = text_features(features_dir)
     trained = TorchBackend(gpt, sovits)
@@ -149,8 +157,20 @@ def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Pa
     }
 
 
-def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Reference, description: dict[str, Any]) -> None:
-    """Write the graphs with notes, the reference clip, and last the description with all digests."""
+def _told(row: Row) -> dict[str, Any]:
+    """What a bundle says of a reference."""
+    told = {name: row.get(name, "") for name in ("utterance", "language", "text")}
+    return told | {"seconds": float(row["seconds"])}
+
+
+def _write(
+    folder: Path,
+    graphs: dict[str, onnx.ModelProto],
+    reference: Reference,
+    description: dict[str, Any],
+    styles: Mapping[str, Reference],
+) -> None:
+    """Write the graphs with notes, the reference clips, and last the description with all digests."""
     from safetensors.numpy import save_file
 
     notes = {name: str(description[name]) for name in NOTED}
@@ -162,6 +182,10 @@ def _write(folder: Path, graphs: dict[str, onnx.ModelProto], reference: Referenc
     with atomic_path(folder / REFERENCE) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in reference.tensors().items()}, temporary)
     names = [*graph_files(description).values(), REFERENCE, QUANTISER, STYLE]
+    (folder / STYLES).unlink(missing_ok=True)
+    if styles:
+        write_styles(folder / STYLES, styles)
+        names.append(STYLES)
     if "profiles" in description:
         write_text(folder / SCRIPT, build_script(description["profiles"]))
         description["engines"] = engine_note(folder, description)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from voiceclone import __version__
 from voiceclone.assets.registry import load_registry
+from voiceclone.config.load import FROM, IMPORTED, VOICE_FILE
 from voiceclone.errors import AssetError, DataError
 from voiceclone.features.tokenizer import KEYS as TOKENIZER_KEYS
 from voiceclone.files import atomic_folder, check_speaker, read_json, sha256_file, write_json, write_jsonl, write_text
@@ -81,8 +82,8 @@ def register_voice(
     """Make a GPT-SoVITS voice one that the workflow exports, quantises, evaluates and serves, without training it.
 
     The files are copied to ``resources/imported/SPEAKER`` and registered in ``config/assets.yaml`` as models
-    ``SPEAKER-gpt`` and ``SPEAKER-sovits-g``, which ``resources/speakers/SPEAKER/voice.yaml`` takes as its bases. A clip
-    of 3 to 10 s beside it is what the voice speaks like.
+    ``SPEAKER-gpt`` and ``SPEAKER-sovits-g``; a ``voice.yaml`` beside them takes these as bases, and
+    ``resources/speakers/SPEAKER/voice.yaml`` is ``from`` it. A clip of 3 to 10 s there is what the voice speaks like.
 
     Args:
         gpt: and
@@ -102,13 +103,16 @@ def register_voice(
     names = {
         f"{check_speaker(speaker)}-{part}": kind for part, kind in (("gpt", "gpt"), ("sovits-g", "sovits-generator"))
     }
-    settings, registry = root / "resources" / "speakers" / speaker / "voice.yaml", root / "config" / "assets.yaml"
-    folder = root / "resources" / "imported" / speaker
+    settings, registry = root / "resources" / "speakers" / speaker / VOICE_FILE, root / "config" / "assets.yaml"
+    folder = root / IMPORTED / speaker
     if settings.exists() or folder.exists() or any(name in load_registry(registry).assets for name in names):
         raise DataError(f"{speaker}: there is such a voice already", "choose another name")
     with atomic_folder(folder) as made:
         for file, name in ((text, "gpt.ckpt"), (speech, "sovits.pth")):
             shutil.copyfile(file.path, made / name)
+        version = "v2Pro" if config.speaker_vector_size else "v2"
+        write_text(made / VOICE_FILE, _SETTINGS.format(gpt=f"{speaker}-gpt", sovits=f"{speaker}-sovits-g",
+                   version=version, encoder="eres2netv2" if config.speaker_vector_size else '""'))  # fmt: skip
     entries = [
         _registered(name, kind, folder / file, file_info, licence, root)
         for (name, kind), file, file_info in zip(
@@ -117,13 +121,13 @@ def register_voice(
     ]
     write_text(registry, registry.read_text(encoding="utf-8").rstrip("\n") + "\n" + "".join(entries))
     load_registry(registry)
-    version = "v2Pro" if config.speaker_vector_size else "v2"
-    write_text(settings, _SETTINGS.format(gpt=f"{speaker}-gpt", sovits=f"{speaker}-sovits-g", version=version,
-                                          encoder="eres2netv2" if config.speaker_vector_size else '""'))  # fmt: skip
+    write_text(
+        settings, f"# The imported voice as it is. Put a clip of 3 to 10 s beside this file.\n{FROM}: {speaker}\n"
+    )
     return [f"{path}: written" for path in (folder, registry, settings)]
 
 
-_SETTINGS = """# A voice of GPT-SoVITS as it is, by 'voiceclone import'. Put a clip of 3 to 10 s beside this file.
+_SETTINGS = """# A voice of GPT-SoVITS as it is, by 'voiceclone import': what a voice.yaml with 'from' begins with.
 preset: zero-shot
 features: {{verification_encoder: {encoder}}}
 tokenizer: {{base: {sovits}}}

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from voiceclone.errors import DataError
-from voiceclone.files import atomic_path, contained_path, read_json, sha256_file, write_changed, write_text
+from voiceclone.files import atomic_path, contained_path, digest, read_json, sha256_file, write_changed, write_text
 from voiceclone.languages import LANGUAGES
 from voiceclone.lineage.withdrawal import EVERYTHING, TOMBSTONES
 from voiceclone.stages.settings import Block
@@ -220,6 +220,29 @@ def consent_text(folder: Path, **values: Any) -> str:
         f"{name}: {text.removesuffix('...' + chr(10)).strip()}{notes.get(name, '')}" for name, text in texts.items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def narrowest(members: Mapping[str, Rights]) -> Rights:
+    """What several people have agreed to in common, by their names: a voice that is made of all of them has it.
+
+    Raises:
+        DataError: one has not agreed, or they have no purpose or no language in common.
+    """
+    terms = {name: Terms.model_validate(rights.consent) for name, rights in members.items() if rights.consent}
+    if without := sorted(members.keys() - terms.keys()):
+        raise DataError(f"{', '.join(without)}: no consent", how_to_consent(Path(without[0])))
+    common: dict[str, Any] = {"scope": min((one.scope for one in terms.values()), key=SCOPES.index)}
+    for key in ("purposes", "languages"):  # who names none has agreed to all
+        named = {name: set(getattr(one, key)) for name, one in terms.items() if getattr(one, key)}
+        shared = sorted(set.intersection(*named.values())) if named else []
+        if named and not shared:
+            stated = "; ".join(f"{name}: {', '.join(sorted(values))}" for name, values in named.items())
+            raise DataError(f"the consents have no {key} in common ({stated})", "leave a member out, or ask the people")
+        common[key] = tuple(shared)
+    common["expires"] = min((one.expires for one in terms.values() if one.expires), default=None)
+    licences = sorted({rights.licence for rights in members.values()})
+    digests = {name: rights.consent_sha256 for name, rights in members.items()}
+    return Rights("; ".join(licences), digest(digests, length=64), Terms(**common).model_dump(mode="json"))
 
 
 def require_consent(rights: Rights, folder: Path) -> None:

@@ -76,10 +76,11 @@ def datasheet(provenance: Mapping[str, Any]) -> str:
     """The datasheet of the corpus, Markdown; recordings by their digest, their names stay in ``takes.tsv``."""
     corpus, rights = provenance["corpus"], provenance["rights"]
     seconds = sum(take["seconds"] or 0 for take in provenance["inputs"])
+    people = "several people" if provenance.get("config", {}).get("group") else "one person"
     lines = [
         f"# Corpus of {provenance['speaker']}", "",
         "## Why and from whom", "",
-        f"Recordings of one person, from whom a voice was made. Consent: {in_words(rights)}; sha256 "
+        f"Recordings of {people}, from whom a voice was made. Consent: {in_words(rights)}; sha256 "
         f"`{rights.get('consent_sha256', NONE_GIVEN)}`. Licence: {_plain(rights.get('licence', NONE_GIVEN))}.", "",
         "## What it is made of", "",
         f"{len(provenance['inputs'])} recordings of {seconds / 60:.1f} minutes; {corpus['utterances']} utterances of "

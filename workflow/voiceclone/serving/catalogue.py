@@ -48,6 +48,7 @@ class OfferedVoice:
         if self.description:
             told = ("languages", "target", "sample_rate", "watermark", "notice")
             entry |= {name: self.description[name] for name in told if name in self.description}
+            entry["styles"] = sorted(self.description.get("styles", ()))
             rights = {name: self.description.get(name, NONE_GIVEN) for name in ("licence", "consent_sha256")}
             entry |= {**rights, "pitch": self.description.get("decoder") == "source_filter"}
         return entry

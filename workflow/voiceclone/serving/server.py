@@ -37,6 +37,7 @@ from voiceclone.serving.encoding import MEDIA_TYPES
 from voiceclone.serving.pool import Job, Pool, QueueFull
 from voiceclone.serving.worker import DAMAGED, REFUSED, RENEWED, SOUND, Order
 from voiceclone.speaking.options import SpeechOptions, callers_options
+from voiceclone.speaking.styles import check_style
 
 log = logging.getLogger(__name__)
 MODEL = "voiceclone"
@@ -114,6 +115,7 @@ class _Request(BaseModel):
     stream_format: Literal["audio", "sse"] = "audio"
     language: Literal["", *MODES] = Field("", description="Default: the voice's own.")  # type: ignore[valid-type]
     instructions: str | None = Field(None, description="Ignored.")
+    style: Annotated[str, Field(max_length=200)] = Field("", description="Default: the voice's own clip.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     notice: AskedNotice = "auto"
     timestamps: bool = Field(False, description="Events with the times of words; needs stream_format sse.")
@@ -204,6 +206,7 @@ class Speaking:
         if key.formats and asked.response_format not in key.formats:
             raise ApiError(403, f"this key may ask for {', '.join(key.formats)}", "format_not_allowed")
         try:
+            style = asked.style and check_style(asked.style, voice.description.get("styles", ()))
             options = SpeechOptions(**{name: getattr(asked, name) for name in callers_options(SpeechOptions)})
         except VoiceCloneError as error:
             raise ApiError(400, error.message, "invalid_value") from error
@@ -212,7 +215,7 @@ class Speaking:
         notice = self.settings.notice if asked.notice in ("auto", "none") else asked.notice
         return voice, Order(
             voice.folder, voice.version, asked.input, asked.language, asked.seed, options, notice,
-            asked.response_format, self.settings.speech_seconds, asked.timestamps,
+            asked.response_format, self.settings.speech_seconds, asked.timestamps, style,
         )  # fmt: skip
 
     async def begin(self, key: Key, asked: Any, gone: Callable[[], Any]) -> tuple[Begun, bytes]:

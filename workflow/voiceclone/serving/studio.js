@@ -4,7 +4,7 @@
 const ABOUT = {
   takes: "reads the recordings", separate: "takes music away", clean: "takes noise away, levels", slice: "cuts into utterances",
   transcribe: "writes down the words", corpus: "chooses what is learnt from", consent: "looks at the consent",
-  features: "prepares sounds and texts", fit_tokenizer: "prepares the tokens", tokenize: "turns sound into tokens",
+  features: "prepares sounds and texts", join_group: "joins the corpora of several people", choose_references: "chooses the clips it speaks like", fit_tokenizer: "prepares the tokens", tokenize: "turns sound into tokens",
   align: "finds the phones", train_gpt: "learns the manner of speaking", train_sovits: "learns the sound of the voice",
   select: "chooses the best checkpoint", export: "packs the voice", export_encoder: "packs what hears clips",
   evaluate: "measures it", report: "writes the report", fetch_asset: "fetches models",

@@ -29,7 +29,6 @@ from voiceclone.marks.watermark import Floats
 from voiceclone.serving.encoding import Encoder
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.streaming import OnWords, sentences, stream
-from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.speaking.timing import Word, later
 from voiceclone.speaking.voices import Voice, open_bundle
 
@@ -72,6 +71,7 @@ class Order:
         form: of the sound, see :data:`voiceclone.serving.encoding.MEDIA_TYPES`.
         most_seconds: length at which it is cut.
         timestamps: tell when each word is heard.
+        style: of the voice; empty: its own clip.
     """
 
     folder: Path
@@ -84,6 +84,7 @@ class Order:
     form: str = "wav"
     most_seconds: float = 600.0
     timestamps: bool = False
+    style: str = ""
 
 
 class _OpenVoices:
@@ -156,7 +157,7 @@ def _spoken(voice: Voice, order: Order) -> Iterator[tuple[str, Any]]:
     encoder = Encoder(order.form, rate, voice.synthesizer.number, consent_of(rights))
     words: list[Word] = []
     on_words = words.extend if order.timestamps else None
-    for part in _parts(voice.synthesizer, order, notice_of(order.notice, rights), on_words):
+    for part in _parts(voice, order, notice_of(order.notice, rights), on_words):
         if words:
             yield WORDS, list(words)
             words.clear()
@@ -168,7 +169,8 @@ def _spoken(voice: Voice, order: Order) -> Iterator[tuple[str, Any]]:
     yield END, count / rate
 
 
-def _parts(voice: Synthesizer, order: Order, notice: Notice, on_words: OnWords | None) -> Iterator[Floats]:
+def _parts(opened: Voice, order: Order, notice: Notice, on_words: OnWords | None) -> Iterator[Floats]:
+    voice, reference = opened.synthesizer, opened.style(order.style) if order.style else None
     text = with_notice(order.text, notice, order.language or voice.language)
     speak = stream if order.options.attempts == 1 and order.options.speed == 1.0 else sentences
     before = tone(notice, voice.sample_rate)
@@ -176,7 +178,8 @@ def _parts(voice: Synthesizer, order: Order, notice: Notice, on_words: OnWords |
         yield before
     lead = len(before) / voice.sample_rate
     told = None if on_words is None else lambda words: on_words(later(words, lead))
-    yield from speak(voice, text, order.language, seed=order.seed, options=order.options, on_words=told)
+    yield from speak(voice, text, order.language, seed=order.seed, options=order.options, reference=reference,
+                     on_words=told)  # fmt: skip
 
 
 def main() -> None:

@@ -59,6 +59,7 @@ class Job:
     seed: int
     options: SpeechOptions
     clip: Clip | None
+    style: str = ""
 
     def key(self, *voice: Any) -> str:
         """Digest of everything that decides how the row sounds: the row, and plain values that identify the voice."""
@@ -74,7 +75,8 @@ class Job:
             del options["guidance"]
         if not self.options.moves_pitch:
             del options["pitch"], options["pitch_range"]
-        return digest([revisions()["batch"], voice, self.text, self.language, self.seed, options, limits, clip])
+        style = [self.style] if self.style else []
+        return digest([revisions()["batch"], voice, self.text, self.language, self.seed, options, limits, clip, *style])
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Refused:
 
 def columns(kind: type[SpeechOptions] = SpeechOptions) -> tuple[str, ...]:
     """Columns that a table may have."""
-    return (*REQUIRED, "language", "seed", *callers_options(kind), *CLIP)
+    return (*REQUIRED, "language", "seed", *callers_options(kind), *CLIP, "style")
 
 
 def read_jobs(table: Path, defaults: Defaults) -> list[Job | Refused]:
@@ -157,10 +159,13 @@ def _job(row: dict[str, str], line: int, name: str, folder: Path, defaults: Defa
         if not path.is_file():
             raise DataError(f"reference {given['reference']}: no such file in {folder}")
         clip = Clip(path, given.get("reference_text", ""), given.get("reference_language", ""), (), defaults.any_length)
+        if "style" in given:
+            raise DataError("reference, style: expected one of them")
     elif any(key in given for key in CLIP):
         raise DataError("reference_text, reference_language: there is no reference")
     seed = _seed(given["seed"]) if "seed" in given else defaults.seed
-    return Job(line, name, given["text"], given.get("language", defaults.language), seed, options, clip)
+    language, style = given.get("language", defaults.language), given.get("style", "")
+    return Job(line, name, given["text"], language, seed, options, clip, style)
 
 
 def _seed(text: str) -> int:
@@ -290,7 +295,8 @@ class _Table:
     def task(self, job: Job) -> SpeechTask:
         """The task that speaks a row."""
         self._voice.check_use("private", job.text, job.language)
-        reference = self._voice.reference(job.clip) if job.clip is not None else None
+        reference = self._voice.style(job.style) if job.style else None
+        reference = self._voice.reference(job.clip) if job.clip is not None else reference
         return (
             yield from self._voice.synthesizer.task(
                 job.text, job.language, job.seed, job.options, reference, self._listener

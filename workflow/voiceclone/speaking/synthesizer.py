@@ -144,6 +144,7 @@ class Synthesizer:
         bert: Asset | None = None,
         device: str = "cpu",
         precision: str = "fp32",
+        references: Path | None = None,
     ) -> Synthesizer:
         """A synthesiser over models in torch, with the reference clip of a training's features.
 
@@ -154,13 +155,15 @@ class Synthesizer:
             bert: the encoder of Chinese text that the features were made with.
             device: where to compute.
             precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
+            references: see :func:`voiceclone.speaking.styles.own_clip`.
         """
         from voiceclone.listeners.bert import LazyBert
         from voiceclone.models.voice import load_voice
-        from voiceclone.speaking.reference import choose_reference, has_bert, make_reference, usual_rates
+        from voiceclone.speaking.reference import has_bert, make_reference, usual_rates
+        from voiceclone.speaking.styles import own_clip
 
         models = load_voice(models) if isinstance(models, Path) else models
-        row = choose_reference(features_dir)
+        row = own_clip(features_dir, references)
         reference = make_reference(models.sovits, features_dir, row, models.prompt)
         models.sovits.remove_weight_norm()
         models.gpt.to(device)

@@ -13,6 +13,7 @@ from voiceclone.errors import AssetError, ConfigError
 from voiceclone.files import read_json
 from voiceclone.languages import SUPPORTED, check_mode
 from voiceclone.lineage.rights import Scope, check_use
+from voiceclone.speaking.styles import TABLE, check_style, clips_of
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.lexicon import Lexicon, read_lexicon
 from voiceclone.text.segment import split
@@ -49,10 +50,26 @@ class Voice:
         synthesizer: speaks with the voice's own reference, or with the given clip.
         reader: makes references of clips; caches them.
         rights: what is stated of the voice, for :func:`voiceclone.lineage.rights.refusal`.
+        styles: further references of the voice by the names of their styles.
     """
 
-    def __init__(self, synthesizer: Synthesizer, reader: ClipReader, rights: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        reader: ClipReader,
+        rights: Mapping[str, Any] | None = None,
+        styles: Mapping[str, Reference] | None = None,
+    ) -> None:
         self.synthesizer, self._reader, self.rights = synthesizer, reader, dict(rights or {})
+        self.styles = dict(styles or {})
+
+    def style(self, name: str) -> Reference:
+        """The reference of a style.
+
+        Raises:
+            ConfigError: there is no such style; lists those that are there.
+        """
+        return self.styles[check_style(name, self.styles)]
 
     def reference(self, clip: Clip) -> Reference:
         """The reference of a clip; each is made once."""
@@ -102,6 +119,7 @@ def open_bundle(
     encoders: Path | None = None,
     device: str = "auto",
     engine: str = "auto",
+    style: str = "",
 ) -> Voice:
     """An exported voice; needs no torch except for TensorRT engines.
 
@@ -113,11 +131,13 @@ def open_bundle(
         encoders: folder of the encoders, if they are neither in the bundle nor beside it nor below ``root``.
         device: and
         engine: see :func:`voiceclone.speaking.runtimes.open_backend`.
+        style: to speak in, in place of a clip; empty: the voice's own clip.
 
     Raises:
         AssetError: a clip needs a missing encoder; says how to get it.
+        ConfigError: there is no such style.
     """
-    from voiceclone.backends.bundle import read_bundle
+    from voiceclone.backends.bundle import read_bundle, read_styles
     from voiceclone.speaking.encoders import BundleEncoders
     from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder
 
@@ -127,12 +147,13 @@ def open_bundle(
     lexicon = with_polyphones(lexicon, description.get("polyphones", ""), asset_finder(root))
     encode_text = files.text_encoder(threads)
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
-    reference = None if clip is None else _read(reader, clip)
+    styles = read_styles(folder, description)
+    reference = styles[check_style(style, styles)] if style else None if clip is None else _read(reader, clip)
     networks.release()  # hundreds of megabytes, which the next clip loads again
     synthesizer = Synthesizer.from_bundle(folder, threads, lexicon, reference, encode_text, device, engine)
     if clip is not None and reference is not None:
         _set_rate(synthesizer.rates, clip, reference)
-    return Voice(synthesizer, reader, description)
+    return Voice(synthesizer, reader, description, styles)
 
 
 def encoder_files(
@@ -158,6 +179,7 @@ def open_models(
     device: str = "cpu",
     precision: str = "fp32",
     compiled: bool = False,
+    style: str = "",
 ) -> Voice:
     """A voice of trained or imported models, or of GPT-SoVITS's base models.
 
@@ -169,9 +191,10 @@ def open_models(
         device: ``cpu`` or ``cuda``.
         precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
         compiled: the same.
+        style: to speak in, in place of a clip; empty: the voice's own clip.
 
     Raises:
-        ConfigError: there are no models, half precision on the CPU, or there is no clip.
+        ConfigError: there are no models, half precision on the CPU, or there is no clip, or no such style.
         AssetError: an encoder is missing.
     """
     from voiceclone.models.voice import load_voice
@@ -189,10 +212,14 @@ def open_models(
     encode_text = _text_encoder(root, find) if with_bert else None
     networks = ModelEncoders(loaded, find, device)
     reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
-    if clip is not None:
+    styles = {} if folder is None else _own_references(loaded, folder)
+    own = styles.pop("", None)
+    if style:
+        reference = styles[check_style(style, styles)]
+    elif clip is not None:
         reference = _read(reader, clip)
-    elif folder is not None:
-        reference = _own_reference(loaded, folder)
+    elif own is not None:
+        reference = own
     else:
         raise ConfigError(
             f"--models {models}: no clip to speak like: there are no features of a training beside the models",
@@ -208,7 +235,7 @@ def open_models(
         encode_text=encode_text, rates=rates,
     )  # fmt: skip
     report = models / "gpt.json"
-    return Voice(synthesizer, reader, read_json(report) if report.is_file() else None)
+    return Voice(synthesizer, reader, read_json(report) if report.is_file() else None, styles)
 
 
 def with_trained_polyphones(lexicon: Lexicon, features: Path, find: Callable[[str], Asset] | None) -> Lexicon:
@@ -260,10 +287,13 @@ def _features_of(models: Path, features: Path | None) -> Path | None:
     return beside if models.is_dir() and (beside / "manifest.tsv").is_file() else None
 
 
-def _own_reference(models: VoiceModels, features: Path) -> Reference:
+def _own_references(models: VoiceModels, features: Path) -> dict[str, Reference]:
+    """References of a training by style; an empty name: the voice's own."""
     from voiceclone.speaking.reference import choose_reference, make_reference
 
-    return make_reference(models.sovits, features, choose_reference(features), models.prompt)
+    table = features / TABLE
+    rows = clips_of(features, table) if table.is_file() else {"": choose_reference(features)}
+    return {style: make_reference(models.sovits, features, row, models.prompt) for style, row in rows.items()}
 
 
 def _usual_language(features: Path) -> str:

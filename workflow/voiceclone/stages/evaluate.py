@@ -95,6 +95,7 @@ def arguments(parser: ArgumentParser) -> None:
         required=True,
         help="asset.json of each measuring model, of those that read Chinese text, and of the base for zero-shot",
     )
+    parser.add_argument("--references", type=Path, help="references.tsv; left out: the most typical utterance")
     parser.add_argument("--output-dir", type=Path, required=True)
 
 
@@ -115,6 +116,7 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
         lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, assets),
         threads=max(1, args.threads),
         base=[asset for asset in assets.values() if asset.kind in BASE_KINDS],
+        references=args.references,
     )
     evaluate_target(
         source,

@@ -58,6 +58,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--rights", type=Path, nargs="?", help="consent.json: licence and consent of the recordings")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="NAME.json of the exported encoders")
+    parser.add_argument("--references", type=Path, help="references.tsv; left out: the most typical utterance")
 
 
 def run(args: Namespace, settings: ExportSettings, runtime: RuntimeSettings) -> None:
@@ -76,9 +77,30 @@ def run(args: Namespace, settings: ExportSettings, runtime: RuntimeSettings) -> 
         args.speaker,
         rights,
         args.encoders,
+        args.references,
     )
 
 
+class ReferencesSettings(Block):
+    """What a voice speaks like."""
+
+    reference: tuple[str, ...] = ()
+
+
+def references_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--features-dir", type=Path, required=True, help="folder of the feature stores")
+    parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv of the recordings")
+    parser.add_argument("--takes", type=Path, nargs="?", help="takes.tsv; none for a gathered voice")
+    parser.add_argument("--output", type=Path, required=True, help="references.tsv to write")
+
+
+def choose_references(args: Namespace, settings: ReferencesSettings, runtime: RuntimeSettings) -> None:
+    from voiceclone.speaking import styles
+
+    styles.choose_references(args.features_dir, args.corpus, args.takes, args.output, settings.reference)
+
+
+REFERENCES = Stage("choose_references", references_arguments, choose_references, settings=ReferencesSettings)
 STAGE = Stage("export", arguments, run, block="export", settings=ExportSettings, about="Inference bundles.")
 
 

@@ -12,6 +12,8 @@ from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 EVERYBODY = "*"
+#: Source of the utterances of a voice that several people train.
+GROUP = "group"
 MEASURED_HOURS = 0.05  # of each folder of people who are only measured
 
 
@@ -110,3 +112,17 @@ STAGE = Stage(
     about="A voice of many speakers, from data sets.",
     models=lambda config: [source.asset for source in config.corpora.all_sources()],
 )  # fmt: skip
+
+
+def group_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--members", type=Path, nargs="+", required=True, help="results/NAME of each person")
+    parser.add_argument("--output-dir", type=Path, required=True, help="results/GROUP")
+
+
+def join_group(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
+    from voiceclone.corpus.group import join_members
+
+    join_members(args.members, args.output_dir, f"{args.speaker} · group")
+
+
+JOIN = Stage("join_group", group_arguments, join_group)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv
+from voiceclone.stages.gather import GROUP
 
 LENGTH_JITTER = 0.1  # lengths vary by this share before sorting, so that neighbours differ from epoch to epoch
 POOL = 16  # steps whose items are drawn together by weight, so that neighbours of similar length can be found
@@ -326,6 +327,24 @@ def read_manifest(features_dir: Path) -> list[Utterance]:
         )
         for row in rows
     ]
+
+
+def epochs(rows: Sequence[Utterance], lengths: Sequence[int], batch: int, seed: int) -> Order:
+    """Epochs over the utterances; those of a group of people are drawn by weight, each person's alike in a batch.
+
+    Args:
+        rows: of the training split.
+        lengths: of each, in any unit.
+        batch: max. utterances in a batch.
+        seed: of the order.
+    """
+    people = sorted({row.speaker for row in rows if row.source == GROUP})
+    if len(people) < 2:
+        return BatchOrder(lengths, batch, seed)
+    alike = dict.fromkeys(people, 0.999 / len(people))  # a little less: a sum above 1 is refused
+    return WeightedOrder(
+        lengths, [row.weight for row in rows], [row.speaker for row in rows], batch, seed, min_shares=alike
+    )
 
 
 class FeatureStore:

@@ -67,7 +67,8 @@ def load_weights(network: nn.Module, weights: State, asset: Asset) -> None:
     except RuntimeError as error:
         raise AssetError(
             f"{asset.name}: its weights cannot be trained further ({str(error).splitlines()[1].strip()})",
-            "take a pretrained file: files exported for inference lack the posterior encoder",
+            "set train: false to use it as it is, or take a pretrained file: weights that were exported for inference "
+            "lack the posterior encoder",
         ) from error
 
 

@@ -25,7 +25,6 @@ from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (
-    BatchOrder,
     FeatureStore,
     Joining,
     Loader,
@@ -33,6 +32,7 @@ from voiceclone.training.data import (
     Utterance,
     WeightedOrder,
     derive_seed,
+    epochs,
     pad_last,
     read_manifest,
     seed_step,
@@ -150,7 +150,7 @@ def training_order(data: GPTData, settings: GPTSettings) -> Order:
     """Epochs over the utterances; for small they are drawn by weight, some with another one of the speaker's."""
     tokens = [data.semantic.length(row.name) for row in data.train]
     if settings.architecture != "small":
-        return BatchOrder(tokens, settings.batch_size, settings.seed)
+        return epochs(data.train, tokens, settings.batch_size, settings.seed)
     small = settings.small
     return WeightedOrder(
         [data.phones.length(row.name) + count for row, count in zip(data.train, tokens, strict=True)],

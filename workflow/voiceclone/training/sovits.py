@@ -35,11 +35,11 @@ from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.checkpoints import Stateful
 from voiceclone.training.data import (
-    BatchOrder,
     FeatureStore,
     Loader,
     Order,
     Utterance,
+    epochs,
     pad_last,
     read_manifest,
     seed_step,
@@ -366,7 +366,7 @@ def open_data(
         windows = WindowData(features_dir, settings.small.window_frames, settings.segment_frames)
         return windows, windows_order(windows, settings)
     data = SoVITSData(features_dir, settings.segment_frames, vector_kind(config.speaker_vector_size))
-    return data, BatchOrder([row.frames for row in data.train], settings.batch_size, settings.seed)
+    return data, epochs(data.train, [row.frames for row in data.train], settings.batch_size, settings.seed)
 
 
 def check_fit(config: SoVITSConfig, tokenizer: dict[str, Tensor], data: SoVITSData | WindowData) -> None:

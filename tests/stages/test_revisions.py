@@ -108,15 +108,15 @@ def test_a_function_that_moves_changes_no_revision(tmp_path: Path, monkeypatch) 
 def test_recorded_sources_keep_their_revision_and_others_get_a_new_one(tmp_path: Path, monkeypatch) -> None:
     known = {name: entry["revision"] for name, entry in read_json(module.RECORD).items()}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    module.revisions.cache_clear()
+    module._revisions.cache_clear()
     assert module.revisions() == known
     (stored,) = (tmp_path / "voiceclone").glob("revisions-*.json")
     kept = read_json(stored)
     write_json(stored, kept | {"digests": kept["digests"] | {"slice": "0123456789abcdef"}})  # as an edit derives it
-    module.revisions.cache_clear()
+    module._revisions.cache_clear()
     assert module.revisions() == known | {"slice": "0123456789abcdef"}
     stored.write_text("{")
-    module.revisions.cache_clear()
+    module._revisions.cache_clear()
     assert module.revisions() == known
     monkeypatch.undo()
-    module.revisions.cache_clear()
+    module._revisions.cache_clear()

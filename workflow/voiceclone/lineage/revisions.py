@@ -19,6 +19,7 @@ import functools
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ from voiceclone.stages import STAGES
 
 LIBRARY = Path(__file__).resolve().parents[1]
 RECORD = Path(__file__).with_suffix(".json")
+#: Python 3.11 parses in one thread alone: in two at once it raises SystemError now and then.
+_ONE_AT_A_TIME = threading.Lock()
 KEPT = 8  # stored derivations, one a checkout
 #: What speaking keeps outside a run, and the module that makes it: references of clips, rows of ``batch``, engines.
 CACHES = {
@@ -262,9 +265,14 @@ def _stored(folder: Path) -> dict[str, str]:
     return digests
 
 
-@functools.cache
 def revisions() -> dict[str, int | str]:
     """Stage or cache -> its revision: the recorded one of sources with the same output, else the sources' digest."""
+    with _ONE_AT_A_TIME:
+        return _revisions()
+
+
+@functools.cache
+def _revisions() -> dict[str, int | str]:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone"
     record = read_json(RECORD)
     digests = _stored(home)

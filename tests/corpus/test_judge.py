@@ -11,7 +11,16 @@ from tests.support.corpus_fixture import Results, utterance_id
 from tests.support.planted import RATE, Planter, Workbench, by_sound, judge_mixes, table
 
 from voiceclone.assets import open_assets
-from voiceclone.corpus.judge import LIMITS, combined, compare, least_sure, mismatch, similarities, suspicions
+from voiceclone.corpus.judge import (
+    LIMITS,
+    NUMBER_PHONES,
+    combined,
+    compare,
+    least_sure,
+    mismatch,
+    similarities,
+    suspicions,
+)
 from voiceclone.files import read_tsv
 from voiceclone.sound.clips import envelope, event_seconds, measure_clip
 from voiceclone.stages.corpus import CorpusSettings
@@ -110,6 +119,10 @@ def test_another_word_differs_in_more_phones_than_a_misheard_one() -> None:
     other = compare(text, "The harbour was quiet before the elephants came in.", "en")
     assert misheard[1] is not None and other[1] is not None and misheard[1] <= 2 < other[1]
     assert compare(text, "", "en") == (None, None)
+    assert compare("It cost 2,500 dollars.", "It cost two thousand five hundred dollars.", "en") == (1.0, 0)
+    wrong = compare("It cost 2,500 dollars.", "It cost two thousand nine hundred dollars.", "en")
+    assert wrong[1] is not None and wrong[1] > 2
+    assert compare("他买了三本书", "他买了四本书", "zh") == (pytest.approx(5 / 6), NUMBER_PHONES)
 
 
 def test_other_voices_do_not_move_the_centre() -> None:

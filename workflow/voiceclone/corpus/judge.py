@@ -27,7 +27,7 @@ from voiceclone.lineage.items import ItemCache
 from voiceclone.sound.clips import envelope, event_seconds, measure_clip
 from voiceclone.sound.io import Waveform, read_mono, resample
 from voiceclone.stages.settings import RuntimeSettings
-from voiceclone.text.wer import word_errors
+from voiceclone.text.wer import normalise_for_scoring, word_errors
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ COLUMNS = table_columns("judgements")
 SHORTEST = 0.5  # seconds that a network needs to judge by
 FEWEST = 8  # utterances from which a speaker's spread is known
 SIDE, SIDE_DEVIATIONS = 0.8, 0.8416  # quantile of the bad side, and how many standard deviations it lies out
+NUMBER_PHONES, HAN_FIGURES = 4, frozenset("零一二两三四五六七八九十百千万")  # what another number counts, at least
 RATE = 16_000
 
 
@@ -259,15 +260,25 @@ def similarities(vectors: Sequence[Sequence[float]]) -> list[float | None]:
 def compare(text: str, heard: str, language: str) -> tuple[float | None, int | None]:
     """How far a text agrees with what a recogniser heard: share of its units, and phones of the longest difference.
 
-    A recogniser's own mistakes differ in a phone or two; another word differs in a whole stretch of them.
+    A recogniser's own mistakes differ in a phone or two; another word differs in a whole stretch of them. Another
+    number counts as such a stretch, however alike it sounds.
     """
     if not heard:
         return None, None
     from rapidfuzz.distance import Levenshtein
 
     share = max(0.0, 1 - word_errors(text, heard, language).rate)
+    if share == 1:  # but for how numbers are written
+        return share, 0
+    units = [normalise_for_scoring(part, language).split() for part in (text, heard)]
+    other = any(
+        step.tag == "replace"
+        and _numbers(units[0][step.src_start : step.src_end])
+        and _numbers(units[1][step.dest_start : step.dest_end])
+        for step in Levenshtein.opcodes(*units)
+    )
     steps = Levenshtein.opcodes(*(_bare(phones(part, language)) for part in (text, heard)))
-    longest = run = 0
+    longest, run = NUMBER_PHONES if other else 0, 0
     for step in steps:
         wide = max(step.src_end - step.src_start, step.dest_end - step.dest_start)
         if step.tag != "equal":
@@ -276,6 +287,11 @@ def compare(text: str, heard: str, language: str) -> tuple[float | None, int | N
             run = 0
         longest = max(longest, run)
     return share, longest
+
+
+def _numbers(units: Sequence[str]) -> bool:
+    """Whether some of normalised words or characters are figures."""
+    return any(char.isdigit() or char in HAN_FIGURES for unit in units for char in unit)
 
 
 def mismatch(alignment: float | None, differing: int | None) -> float | None:

@@ -15,7 +15,7 @@ from tests.support.cluster_run import CLUSTER, Run, kill, slurm
 
 from project import REPOSITORY
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_the_time_limit_ends_both_trainings_and_each_goes_on_in_new_jobs(project: Run, expected) -> None:
@@ -88,7 +88,8 @@ def test_a_killed_snakemake_leaves_a_job_that_the_next_run_ends_first(project: R
     project.run("--unlock")
     project.finish(project.begin("gpt"))
     assert f"ending jobs of an earlier run in this folder: {job}" in project.said()
-    assert project.states() == ["CANCELLED", "COMPLETED"]
+    first, *after = project.states()
+    assert first == "CANCELLED" and after in (["COMPLETED"], [])  # none where it had just written the model
     assert project.digests("gpt") == expected("gpt")
 
 
@@ -114,7 +115,8 @@ def test_jobs_do_not_see_the_temporary_folder_of_the_machine_that_submits(
     mounted = f'mount -t tmpfs own {own} && mkdir {own}/tmp && exec "$@"'
     run = project.begin("gpt", before=("unshare", "--mount", "sh", "-c", mounted, "sh"))
     project.finish(run)
-    assert project.states() == ["COMPLETED"] and not any(own.iterdir())
+    assert project.states() == ["COMPLETED"]
+    assert not [path for path in own.rglob("*") if path.name != "tmp"]  # SLURM makes the folder that TMPDIR names
     assert project.digests("gpt") == expected("gpt")
 
 

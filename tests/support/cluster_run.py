@@ -59,7 +59,7 @@ class Run(Project):
 
     def finish(self, run: subprocess.Popen[bytes], status: int = 0) -> None:
         """Wait for the end of a run and of all its jobs."""
-        code = run.wait(timeout=400)
+        code = run.wait(timeout=1200)
         assert code == status, self.said()
         assert not [row for row in self.jobs() if row[2] in ("PENDING", "RUNNING")]
 

@@ -39,7 +39,7 @@ demo: ffmpeg setup ## make the demo speaker and run the whole workflow for it (u
 student: ffmpeg setup ## a small, fast student of a voice: make student NAME=anna
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules -- $(NAME)-student
 
-test: ffmpeg setup ## all tests that every change must pass, two at a time (under 40 minutes on 2 cores)
+test: ffmpeg setup ## all tests that every change must pass, two at a time (under an hour on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: ffmpeg setup ## full-size and long checks

@@ -32,7 +32,7 @@ clean-venv: ## remove .venv, for setup to install it anew
 ffmpeg:
 	@command -v ffmpeg >/dev/null || { echo "ffmpeg is needed and was not found. Debian, Ubuntu: apt install ffmpeg; macOS: brew install ffmpeg; conda: conda install -c conda-forge ffmpeg"; exit 2; }
 
-demo: ffmpeg setup ## make the demo speaker and run the whole workflow for it (under 20 minutes on 2 cores)
+demo: ffmpeg setup ## make the demo speaker and run the whole workflow for it (about 8 minutes on 2 cores)
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --config preset=demo -- demo_speaker
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason rules --config preset=demo
 

@@ -38,15 +38,15 @@ def project(tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
-    """Digests of the models of trainings that nothing interrupted, without a cluster."""
-    made: dict[str, str] = {}
+    """Digests of the models of trainings that nothing interrupted, without a cluster; after further options."""
+    made: dict[tuple[str, ...], str] = {}
 
-    def get(*kinds: str) -> list[str]:
+    def get(*kinds: str, options: tuple[str, ...] = ()) -> list[str]:
         for kind in kinds:
-            if kind not in made:
+            if (kind, *options) not in made:
                 run = Run(tmp_path_factory.mktemp("uninterrupted") / "project")
-                run.run(str(run.model(kind).relative_to(run.root)), "--set-threads", f"train_{kind}=1")
-                made[kind] = run.digests(kind)[0]
-        return [made[kind] for kind in kinds]
+                run.run(str(run.model(kind).relative_to(run.root)), "--set-threads", f"train_{kind}=1", *options)
+                made[kind, *options] = run.digests(kind)[0]
+        return [made[kind, *options] for kind in kinds]
 
     return get

@@ -20,7 +20,7 @@ from voiceclone.corpus.corrections import record_cuts
 from voiceclone.corpus.inventory import find_files, take_inventory
 from voiceclone.corpus.gather import index_files
 from voiceclone.errors import VoiceCloneError, explain
-from voiceclone.files import check_speaker
+from voiceclone.files import FOLDERS, check_speaker
 from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
 from voiceclone.lineage.explain import Job, record_graph
@@ -33,7 +33,6 @@ use_this_python()
 
 RUN_CONFIG = "results/config.json"
 LANGUAGE = re.compile("[a-z]{2,3}")
-FOLDERS = "logs benchmarks settings config docs envs profiles resources results scripts tests workflow".split()
 BASELINES = ["recordings", "resynthesis", "torch-fp32"]
 UNBUNDLED = [*BASELINES, "torch-fp16", "zero-shot"]
 RUNTIME = "results/runtime.json"

@@ -308,6 +308,21 @@ def contained_path(folder: Path, relative: str | Path) -> Path:
 
 
 _SPEAKER = re.compile(r"[a-z0-9][a-z0-9_-]*")
+#: Folders of the project and of results, which 'snakemake NAME' could mean as well as a speaker.
+FOLDERS = [
+    "logs",
+    "benchmarks",
+    "settings",
+    "config",
+    "docs",
+    "envs",
+    "profiles",
+    "resources",
+    "results",
+    "scripts",
+    "tests",
+    "workflow",
+]
 
 
 def check_speaker(name: str) -> str:

@@ -116,14 +116,14 @@ class Config(Blocks, Shared):
         """Canonical JSON of what changes the results of a stage: a parameter of its rule."""
         student, block = self.student, STAGES[stage].block
         references = [self.reference] if isinstance(self.reference, str) else self.reference
-        of_none: dict[str, Block] = {
+        without_block: dict[str, Block] = {
             "choose_references": ReferencesSettings(reference=tuple(filter(None, references))),
             "distill_texts": student.speech,
             "distill_gpt": DistillGPTSettings(training=self.gpt, student=student.gpt),
             "distill_sovits": DistillSoVITSSettings(training=self.sovits, student=student.sovits),
             "joint_finetune": JointFinetuneSettings(training=self.sovits, student=student.sovits, joint=student.joint),
         }
-        values = (getattr(self, block) if block else of_none.get(stage, Block())).model_dump(mode="json")
+        values = (getattr(self, block) if block else without_block.get(stage, Block())).model_dump(mode="json")
         if stage == "transcribe" and self.language != "auto":
             values["languages"] = [self.language]
         return canonical_json(values)

@@ -168,14 +168,13 @@ class Source:
         machine: list[Any] = [asdict(Machine.here())] if runtime_of(self.target) == TENSORRT else []
         machine += [_gpu()] if self.target == HALF else []
         base = sorted(asset.digest for asset in self.base) if self.target == ZERO_SHOT else []
-        return digest([self.target, *(sha256_file(path) for path in names), *machine, *base, *self._other_clip()])
+        return digest([self.target, *(sha256_file(path) for path in names), *machine, *base, *self._clip()])
 
-    def _other_clip(self) -> list[str]:
-        """The utterance that models in torch speak like, where it is not the one nearest to the speaker's mean."""
-        if self.references is None or self.bundle or self.target == "recordings":
+    def _clip(self) -> list[str]:
+        """The utterance that models in torch speak like; a bundle's digest has it."""
+        if self.bundle or self.target == "recordings":
             return []
-        own = own_clip(self.features_dir, self.references)["utterance"]
-        return [own] if own != own_clip(self.features_dir, None)["utterance"] else []
+        return [own_clip(self.features_dir, self.references)["utterance"]]
 
     def size_bytes(self) -> int | None:
         """Size on disk of what a user must keep to speak: models or bundle; None for recordings."""

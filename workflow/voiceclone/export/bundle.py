@@ -110,7 +110,7 @@ def export_voice(
     description = _describe(target, speaker, gpt, sovits, models_dir, features_dir, clip["utterance"])
     description |= (rights or Rights()).as_notes()
     if clips:
-        description["styles"] = {style: _told(row) for style, row in clips.items()}
+        description["styles"] = {style: _reference_notes(row) for style, row in clips.items()}
     description["encoders"] = _encoders(sovits, description, encoders)
     if row.runtime == TENSORRT:
         sizes = Sizes.of(description["tokens_per_phone"], reference)
@@ -157,10 +157,10 @@ def _encoders(sovits: Any, description: Mapping[str, Any], exported: Sequence[Pa
     }
 
 
-def _told(row: Row) -> dict[str, Any]:
-    """What a bundle says of a reference."""
-    told = {name: row.get(name, "") for name in ("utterance", "language", "text")}
-    return told | {"seconds": float(row["seconds"])}
+def _reference_notes(row: Row) -> dict[str, Any]:
+    """What a bundle lists of a reference."""
+    notes = {name: row.get(name, "") for name in ("utterance", "language", "text")}
+    return notes | {"seconds": float(row["seconds"])}
 
 
 def _write(

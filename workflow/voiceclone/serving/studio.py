@@ -171,8 +171,8 @@ def _add_voices(app: FastAPI, work: WorkingFolder) -> None:
             return JSONResponse({"error": error.message, "hint": "", "fields": by_field(error.message)}, 422)
 
 
-def told_size(request: Request) -> int:
-    """Bytes of a body, as its header tells."""
+def declared_size(request: Request) -> int:
+    """Bytes of a body, by its header."""
     told = request.headers.get("content-length", "0")
     return int(told) if told.isdigit() and len(told) < 20 else 0
 
@@ -183,7 +183,7 @@ def _add_files(app: FastAPI, work: WorkingFolder) -> None:
         target = work.speaker(name) / check_name(file)
         if target.exists():
             raise DataError(f"{file}: is there already", "remove the one that is there, or rename this one")
-        return {"command": await work.add_file(target, told_size(request), request.stream())}
+        return {"command": await work.add_file(target, declared_size(request), request.stream())}
 
     @app.delete("/api/voices/{name}/recordings/{file}")
     def remove(name: str, file: str) -> dict[str, str]:
@@ -192,7 +192,7 @@ def _add_files(app: FastAPI, work: WorkingFolder) -> None:
     @app.put("/api/voices/{name}/evidence/{file}")
     async def evidence(name: str, file: str, request: Request) -> dict[str, str]:
         target = work.speaker(name) / check_name(file, evidence=True)
-        command = await work.add_file(target, told_size(request), request.stream(), evidence=True)
+        command = await work.add_file(target, declared_size(request), request.stream(), evidence=True)
         return {"command": command, "file": target.name}
 
 

@@ -1,6 +1,6 @@
 """What the page of the whole chain does in a working folder: the files and the commands of a person at the shell.
 
-Nothing of a voice is kept here: whatever is told of it is read from its files. What does something returns the command
+Nothing of a voice is kept here: all that is shown is read from its files. What does something returns the command
 that does the same.
 """
 
@@ -28,7 +28,7 @@ from voiceclone.config.load import VOICE_FILE, load_config, load_voice, read_yam
 from voiceclone.corpus.inventory import COMPANION_NAMES, COMPANION_SUFFIXES, check_file, find_files
 from voiceclone.corpus.tiers import TIERS, advice, amount, expected
 from voiceclone.errors import DataError
-from voiceclone.files import atomic_path, check_speaker, contained_path, read_json, write_text
+from voiceclone.files import FOLDERS, atomic_path, check_speaker, contained_path, read_json, write_text
 from voiceclone.lineage.rights import (
     CONSENT_FILE,
     in_words,
@@ -38,16 +38,11 @@ from voiceclone.lineage.rights import (
     write_consent,
 )
 from voiceclone.serving import workflow_run
-from voiceclone.sound.io import told_seconds
+from voiceclone.sound.io import header_seconds
 from voiceclone.usertext import read_user_text
 
 LARGEST_FILE = 8 * 1000**3  # bytes of an upload
 LONGEST_NAME = 200  # bytes of its name: a temporary folder is called after it
-#: Names that 'snakemake NAME' takes for a folder or for the default, beside the stages.
-TAKEN = (
-    "all", "logs", "benchmarks", "settings", "config", "docs", "envs", "profiles", "resources", "results", "scripts",
-    "tests", "workflow",
-)  # fmt: skip
 #: Endings of texts that lie beside recordings.
 TEXTS = (".txt", ".lab", ".list", ".csv", ".tsv", ".json", ".jsonl", ".srt", ".vtt", ".textgrid")
 SPEAKS_LOG = Path("results/logs/studio-speaks.log")
@@ -104,15 +99,15 @@ class WorkingFolder:
             DataError: it cannot be a speaker's name.
         """
         folder = self.root / self.speakers / check_speaker(name)
-        rules = (self.root / "workflow" / "rules").glob("*.smk")
+        rules = [self.root / "Snakefile", *(self.root / "workflow" / "rules").glob("*.smk")]
         stages = [stage for path in rules for stage in re.findall(r"(?m)^rule (\w+):", path.read_text("utf-8"))]
-        if name in (*TAKEN, *stages):
+        if name in (*FOLDERS, *stages):
             raise DataError(f"{name}: the workflow has a stage or a folder of this name", f"take {name}-voice")
         folder.mkdir(parents=True, exist_ok=True)
         return shlex.join(["mkdir", "-p", self.shown(folder)])
 
     async def add_file(self, target: Path, size: int, parts: AsyncIterator[bytes], evidence: bool = False) -> str:
-        """Store a file of a speaker, of ``size`` bytes as is told; returns the command that copies one.
+        """Store a file of a speaker, of ``size`` bytes as its header says; returns the command that copies one.
 
         It appears whole or not at all, and a recording only where the workflow could read it.
 
@@ -408,7 +403,7 @@ def check_name(name: str, evidence: bool = False) -> str:
 def _length(path: Path, size: int, changed: int) -> tuple[float, str]:
     """Seconds of a recording, or why there are none; remembered as long as its size and time are the same."""
     try:
-        return told_seconds(path), ""
+        return header_seconds(path), ""
     except DataError as error:
         return 0.0, error.message.replace(f"{path}: ", "")
 
@@ -425,7 +420,7 @@ def _check_content(file: Path, target: Path) -> None:
         if target.suffix.lower() in TEXTS:
             read_user_text(file)
         else:
-            told_seconds(file)
+            header_seconds(file)
     except DataError as error:
         message = error.message.replace(f"{file}: ", "").replace(str(file), target.name)
         raise DataError(f"{target.name}: {message}", "expected a recording, or a text of one") from error

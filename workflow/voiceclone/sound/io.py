@@ -88,8 +88,8 @@ def probe(path: Path) -> SoundInfo:
     return SoundInfo(info.samplerate, info.channels, f"{info.format} {info.subtype}".lower(), frames, "libsndfile")
 
 
-def told_seconds(path: Path) -> float:
-    """Length in seconds that a sound file's header tells, for an estimate: nothing is decoded; 0: it tells none.
+def header_seconds(path: Path) -> float:
+    """Length in seconds by a sound file's header, for an estimate: nothing is decoded; 0: it has none.
 
     Raises:
         DataError: see :func:`probe`.

@@ -31,7 +31,7 @@ COLUMNS = table_columns("references")
 #: Measures that count as much as each other; those of one group are averaged.
 MEASURES = (("dnsmos", "distillmos"), ("snr_db",), ("agreement",), ("likeness",))
 #: Robust standard deviations up to which a measure counts, so that none outweighs all others.
-MOST = 3.0
+MAX_DEVIATIONS = 3.0
 #: Utterances that the log shows of each style.
 SHOWN = 3
 
@@ -193,4 +193,7 @@ def _deviations(values: Sequence[float | None]) -> list[float]:
         return []
     middle = float(np.median(known))
     spread = 1.4826 * float(np.median(np.abs(known - middle))) or float(known.std()) or 1.0
-    return [0.0 if value is None else float(np.clip((value - middle) / spread, -MOST, MOST)) for value in values]
+    return [
+        0.0 if value is None else float(np.clip((value - middle) / spread, -MAX_DEVIATIONS, MAX_DEVIATIONS))
+        for value in values
+    ]

@@ -221,7 +221,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\w.])\.(?=(?:NET|env|git\w*|[a-z]{2,4}rc|com|org|io|[a-z0-9]{2,5} files?)\b)"), "dot "),
     (re.compile(r"(?<=[A-Za-z])\.(?=NET\b)"), " dot "),
     (re.compile(r"#(?=[A-Za-z])"), "hashtag "),
-    (re.compile(r"\b[Nn]o (?=\d)|\bN[oO]\.(?=\d)"), "number "),
+    (re.compile(r"\b[Nn]o (?=\d)"), "number "),
     (re.compile(r"(?<![\w.@/])([A-Za-z]{1,5})\.(?=\d+(?![\w@]))"), r"\1. "),
     (re.compile(rf"(?<=\b(?:{_STATES}) )\d{{5}}(?:-\d{{4}})?(?![\w-]|,\d)"),  # a postal code
      lambda m: ", ".join(map(digits, m[0].split("-")))),

@@ -22,6 +22,7 @@ from voiceclone.languages import HAN, HANGUL, IN_LATIN, KANA, LANGUAGES, LATIN, 
 from voiceclone.text.characters import fold, unread
 from voiceclone.text.inline import Mark, parts
 from voiceclone.text.lexicon import Lexicon, is_reading
+from voiceclone.text.mandarin_normalise import MONEY_LETTERS
 from voiceclone.text.segment import split
 from voiceclone.text.stopwatch import step
 from voiceclone.text.symbols import PUNCTUATION, UNKNOWN, symbols_to_ids
@@ -178,7 +179,7 @@ def _label(language: str, match: re.Match[str]) -> str:
     whole, *parts = match["number"].split(".")
     if re.match(f"[{HAN}{KANA}{HANGUL}]", match.string[match.end() :]) and (match["gap"] == " " or language == "ja"):
         return match[0]  # may be counted: Google 3月
-    if match["word"] in ("RMB", "CNY", "USD", "EUR", "GBP", "JPY", "HKD"):
+    if re.fullmatch(MONEY_LETTERS, match["word"]):
         return match[0]  # a sum
     if language in ("ja", "ko") and len(whole) > 2:
         return match[0]

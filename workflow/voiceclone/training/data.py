@@ -242,7 +242,7 @@ def draw_shares(
     Raises:
         DataError: the smallest shares add up to more than 1.
     """
-    if sum(min_shares.values()) > 1:
+    if sum(min_shares.values()) > 1 + 1e-9:
         raise DataError(f"the smallest shares of {', '.join(sorted(min_shares))} add up to more than 1")
     shares = np.asarray(weights, np.float64) / np.sum(weights)
     names, raised = np.asarray(groups), np.zeros(len(weights), bool)
@@ -341,7 +341,7 @@ def epochs(rows: Sequence[Utterance], lengths: Sequence[int], batch: int, seed: 
     people = sorted({row.speaker for row in rows if row.source == GROUP})
     if len(people) < 2:
         return BatchOrder(lengths, batch, seed)
-    alike = dict.fromkeys(people, 0.999 / len(people))  # a little less: a sum above 1 is refused
+    alike = dict.fromkeys(people, 1 / len(people))
     return WeightedOrder(
         lengths, [row.weight for row in rows], [row.speaker for row in rows], batch, seed, min_shares=alike
     )

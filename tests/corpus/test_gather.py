@@ -161,14 +161,27 @@ def test_what_cannot_be_used_is_named_with_its_reason(tmp_path) -> None:
     sound(folder / "mute.wav", 2.5)
     names = ("good", "copy", "short", "long", "broken", "silent", "mute", "gone")
     texts = {name: "[music]" if name == "mute" else "Some words." for name in names}
-    (folder / "all.list").write_text("".join(f"{name}.wav|anna|EN|{texts[name]}\n" for name in names))
+    lines = [f"{name}.wav|anna|EN|{texts[name]}" for name in names]
+    lines += ["empty.wav|anna|EN|", "lost.wav|anna|Some words.", "lost.wav|anna|XX|Some words."]
+    (folder / "all.list").write_text("\n".join(lines) + "\n")
     rows = gathered([source("set", "list", folder / "all.list")], tmp_path / "base")
     assert [row["utterance"] for row in rows] == ["set-good"]
     reasons = {row["utterance"]: row["reason"] for row in read_tsv(tmp_path / "base" / "corpus" / "rejected.tsv")}
     assert reasons == {
         "set-copy": "duplicate", "set-short": "short", "set-long": "long", "set-broken": "unreadable",
         "set-silent": "unreadable", "set-mute": "no-text", "set-gone": "missing",
+        **{f"set-all.list-line-{number}": "line" for number in (9, 10, 11)},
     }  # fmt: skip
+
+
+def test_a_table_without_one_usable_line_is_an_error_that_names_the_list_of_reasons(tmp_path) -> None:
+    (tmp_path / "bad.list").write_text("just words\n")
+    with pytest.raises(DataError, match="no utterance is left") as error:
+        gathered([source("set", "list", tmp_path / "bad.list")], tmp_path / "base")
+    assert "rejected.tsv" in error.value.hint
+    assert read_tsv(tmp_path / "base" / "corpus" / "rejected.tsv")[0]["detail"].startswith(
+        f"{tmp_path}/bad.list: line 1"
+    )
 
 
 def test_hours_limit_a_source_to_the_same_clips_every_time(sets, tmp_path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -123,9 +126,34 @@ class Project:
     def copy(self, root: Path) -> Project:
         """A second folder with the same files and times."""
         shutil.copytree(self.root, root, symlinks=True)
-        twin = Project.__new__(Project)
-        twin.root, twin.options = root, self.options
-        return twin
+        return self.opened(root, self.options)
+
+    @classmethod
+    def opened(cls, root: Path, options: Sequence[str] = ()) -> Project:
+        """A working folder that is there already."""
+        project = cls.__new__(cls)
+        project.root, project.options = root, list(options)
+        return project
+
+
+def scrambled(project: Project, root: Path, keep_records: bool = True) -> Project:
+    """A copy of a project in which every file has a time of its own, in no order."""
+    twin = project.copy(root)
+    source = random.Random(28)
+    for path in [*(root / "results").rglob("*"), *(root / "resources").rglob("*"), *(root / "config").rglob("*")]:
+        if path.is_file() and not path.is_symlink():
+            moment = time.time() - source.uniform(1, 10_000)
+            os.utime(path, (moment, moment))
+    if not keep_records:
+        shutil.rmtree(root / ".snakemake")
+    return twin
+
+
+def planned(project: Project, *arguments: str) -> list[str]:
+    """Names of the stages that a run would work on."""
+    done = project.run("-n", *arguments)
+    found = re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)
+    return sorted(set(found) - {"all", "demo"})
 
 
 @pytest.fixture(scope="session")
@@ -135,10 +163,20 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Proje
 
 
 @pytest.fixture(scope="session")
-def demo(new_project: Callable[..., Project], asset: Callable[[str], Path]) -> Iterator[Project]:
-    """The demo speaker through the whole workflow, with short trainings: made once for all tests."""
+def demo(
+    new_project: Callable[..., Project], asset: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """The demo speaker through the whole workflow, with short trainings: made by one worker, each has a copy."""
     asset("piper-joe")  # skips where the models cannot be reached
-    project = new_project("demo", "--configfile", str(TINY))
-    project.run("demo_speaker")
-    project.run()
-    yield project
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers
+    root, done, options = shared / "demo", shared / "demo.done", ["--configfile", str(TINY)]
+    with FileLock(shared / "demo.lock"):
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            project = Project(root, options)
+            project.run("demo_speaker")
+            project.run()
+            done.touch()
+    return Project.opened(root, options).copy(tmp_path_factory.mktemp("demo") / "project")

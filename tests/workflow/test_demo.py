@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -12,12 +13,17 @@ from pathlib import Path
 import pytest
 from tests.support.tables import faults
 
+from project import planned, scrambled
 from voiceclone.backends.bundle import verify_bundle
 from voiceclone.files import read_json, read_tsv, sha256_file
 from voiceclone.training.state import holder
 
 pytestmark = pytest.mark.timeout(1800)
 SPOKEN = Path(__file__).resolve().parents[2] / "resources" / "sentences" / "demo_speaker.txt"
+STAGES = (
+    "takes separate clean slice transcribe corpus features fit_tokenizer tokenize train_gpt train_sovits export"
+    " evaluate report"
+)
 
 
 def test_every_contracted_file_is_there(demo) -> None:
@@ -154,3 +160,30 @@ def test_asr_killed_in_the_middle_keeps_what_was_heard(demo, tmp_path) -> None:
     assert made > 0
     assert kept > 3
     assert manifest.read_bytes() == expected
+
+
+@pytest.mark.parametrize("records", [True, False], ids=["whole", "without .snakemake"])
+def test_a_copy_of_a_finished_voice_plans_nothing(demo, tmp_path, records) -> None:
+    worked = {path.stem for path in (demo.results / "demo" / "logs").glob("*.log")}
+    assert not [stage for stage in STAGES.split() if not any(name.startswith(stage) for name in worked)], worked
+    twin = scrambled(demo, tmp_path / "copy", records)
+    assert planned(twin) == []
+    for path in (twin.root / "results").rglob("*"):  # as a checkout leaves them: all of one moment
+        if path.is_file() and not path.is_symlink():
+            os.utime(path, (0, 0))
+    assert planned(twin) == []
+
+
+def test_a_correction_in_a_copied_voice_plans_what_it_touches(demo, tmp_path) -> None:
+    twin = scrambled(demo, tmp_path / "copy", keep_records=False)
+    assert planned(twin) == []
+    (twin.results / "demo" / "features" / "audio.safetensors").touch()
+    assert planned(twin) == []
+    first = (twin.results / "demo" / "corpus" / "corpus.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
+    table = twin.root / "config" / "corrections" / "demo.tsv"
+    table.write_text(f"utterance\taction\tvalue\n{first}\ttext\tOther words.\n", encoding="utf-8")
+    stages = planned(twin)
+    assert "corpus" in stages and "features" in stages
+    assert not {"takes", "separate", "clean", "slice", "transcribe"} & set(stages)
+    table.unlink()
+    assert planned(twin) == []

@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from voiceclone.corpus.layouts import Lines, Said, file_name, read_librispeech, read_metadata
-from voiceclone.corpus.listfile import read_list
+from voiceclone.corpus.layouts import Lines, Said, file_name, read_librispeech, read_list_layout, read_metadata
 from voiceclone.corpus.normalise import normalise_text
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
@@ -57,6 +56,7 @@ class Clip:
         language: ISO code.
         text: what is said, as the source writes it.
         bandwidth: in Hz, where a teacher knows it; 0: as the source's settings say.
+        fault: why the line of a table that should name a clip cannot be used.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Clip:
     language: str
     text: str
     bandwidth: int = 0
+    fault: str = ""
 
 
 def person(stem: str, speaker: str) -> str:
@@ -125,33 +126,40 @@ def _table(source: CorpusSource, place: Path) -> Path:
 
 
 def _librispeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
+    def clip(index: Path, said: Said) -> Clip:
+        return _clip(source, said.name, _sound_file(index.parent / said.name), said.speaker, said.text)
+
     for index in sorted(place.rglob("*.trans.txt")):
-        for said in _said(index, read_librispeech):
-            yield _clip(source, said.name, _sound_file(index.parent / said.name), said.speaker, said.text)
+        yield from _clips(source, index, read_librispeech, clip)
 
 
 def _ljspeech(source: CorpusSource, place: Path) -> Iterator[Clip]:
-    table = _table(source, place)
-    for said in _said(table, read_metadata):
+    def clip(table: Path, said: Said) -> Clip:
         name = file_name(said.name)
         stem = name.stem if name.suffix.lower() in SUFFIXES else name.name
-        sound = _sound_file(table.parent / "wavs" / stem)
-        yield _clip(source, stem, sound, said.speaker, said.text, said.language)
+        return _clip(source, stem, _sound_file(table.parent / "wavs" / stem), said.speaker, said.text, said.language)
 
-
-def _said(table: Path, read: Callable[[Path], Lines]) -> Iterator[Said]:
-    for line in read(table):
-        if isinstance(line, Said):
-            yield line
-        else:
-            log.warning("%s: line %d: %s", table, line.line, line.detail)
+    yield from _clips(source, _table(source, place), read_metadata, clip)
 
 
 def _list(source: CorpusSource, place: Path) -> Iterator[Clip]:
-    table = _table(source, place)
-    for entry in read_list(table):
-        path = table.parent / entry.path.replace("\\", "/")
-        yield _clip(source, _stem(path, table.parent), path, entry.speaker, entry.text, entry.language)
+    def clip(table: Path, said: Said) -> Clip:
+        path = table.parent / said.name.replace("\\", "/")
+        return _clip(source, _stem(path, table.parent), path, said.speaker, said.text, said.language)
+
+    yield from _clips(source, _table(source, place), read_list_layout, clip)
+
+
+def _clips(
+    source: CorpusSource, table: Path, read: Callable[[Path], Lines], clip: Callable[[Path, Said], Clip]
+) -> Iterator[Clip]:
+    """A clip for each line of a table; for one that names none, a clip with its fault."""
+    for line in read(table):
+        if isinstance(line, Said):
+            yield clip(table, line)
+        else:
+            name = f"{source.name}-{table.name.removesuffix('.trans.txt')}-line-{line.line}"
+            yield Clip(name, table, "", source.language, "", fault=f"{table}: line {line.line}: {line.detail}")
 
 
 def _teacher(source: CorpusSource, place: Path) -> Iterator[Clip]:
@@ -227,11 +235,11 @@ def gather_corpus(settings: CorporaSettings, results: Path, threads: int = 1, la
                  len(taken) - cached, cached)  # fmt: skip
         made += taken
     rows, rejected = _accepted(made)
-    if not rows:
-        raise DataError("no utterance is left of all sources", f"see {results / 'corpus' / 'rejected.tsv'}")
-    check_held_out(rows)
     folder = results / "corpus"
     write_tsv(folder / "rejected.tsv", REJECTED_COLUMNS, rejected)
+    if not rows:
+        raise DataError("no utterance is left of all sources", f"see {folder / 'rejected.tsv'}")
+    check_held_out(rows)
     write_tsv(folder / "licences.tsv", LICENCE_COLUMNS, licence_rows(settings.all_sources(), rows))
     write_json(folder / "summary.json", summarise(settings.all_sources(), rows, rejected))
     _forget(results / "clips", rows)
@@ -307,6 +315,8 @@ def _taken(
 
 
 def _make(clip: Clip, source: CorpusSource, settings: CorporaSettings, results: Path) -> Made:
+    if clip.fault:
+        return Made(clip, None, "line", clip.fault)
     text = normalise_text(clip.text, clip.language)
     if clip.language not in SUPPORTED:
         return Made(clip, None, "language", f"{clip.language!r} has no phones; expected {', '.join(sorted(SUPPORTED))}")

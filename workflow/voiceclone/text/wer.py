@@ -1,16 +1,18 @@
 """Word and character errors between a reference and what a recogniser heard.
 
-The texts are normalised first, as is usual for Whisper (Radford et al. 2022, appendix C): case, punctuation and
-spelling of numbers are not errors. Chinese, Japanese and Korean are counted in characters.
+The texts are normalised first, as is usual for Whisper (Radford et al. 2022, appendix C): case, punctuation, spelling
+of numbers and British or American spelling are not errors. Chinese, Japanese and Korean are counted in characters.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 from voiceclone.languages import BY_CHARACTER
@@ -50,7 +52,7 @@ def normalise_for_scoring(text: str, language: str) -> str:
 
     Args:
         text: any text; inline pronunciations in it do not count.
-        language: ISO code. ``en``: Whisper's English normaliser (contractions, numbers, fillers). Chinese: simplified
+        language: ISO code. ``en``: Whisper's English normaliser (contractions, numbers, fillers, spelling). Chinese: simplified
             characters. :data:`voiceclone.languages.BY_CHARACTER`: one character per unit. Others: lower-case words.
     """
     text = plain(text)
@@ -84,7 +86,8 @@ def corpus_errors(pairs: Iterable[tuple[str, str]], language: str) -> ErrorCount
 def _english_normaliser() -> Callable[[str], str]:
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
-    normaliser: Callable[[str], str] = EnglishTextNormalizer({})
+    american = resources.files("whisper_normalizer") / "normalizers" / "english.json"  # British spelling -> American
+    normaliser: Callable[[str], str] = EnglishTextNormalizer(json.loads(american.read_text(encoding="utf-8")))
     return normaliser
 
 

@@ -52,8 +52,9 @@ def normalise_for_scoring(text: str, language: str) -> str:
 
     Args:
         text: any text; inline pronunciations in it do not count.
-        language: ISO code. ``en``: Whisper's English normaliser (contractions, numbers, fillers, spelling). Chinese: simplified
-            characters. :data:`voiceclone.languages.BY_CHARACTER`: one character per unit. Others: lower-case words.
+        language: ISO code. ``en``: Whisper's English normaliser (contractions, numbers, fillers, spelling). Chinese:
+            simplified characters. :data:`voiceclone.languages.BY_CHARACTER`: one character per unit. Others:
+            lower-case words.
     """
     text = plain(text)
     if language == "en":

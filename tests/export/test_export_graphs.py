@@ -16,11 +16,12 @@ from tests.support.voice_fixture import random_gpt
 
 from voiceclone.backends.backend import MARGIN_FRAMES, KVCache, in_parts
 from voiceclone.evaluation.comparison import unseen
+from voiceclone.export.graphs import input_moments
 from voiceclone.export.lint import lint, not_for_tensorrt
 from voiceclone.export.parity import gates
 from voiceclone.export.vocoder_graph import head_graph, latent_graph, tail_graph
 from voiceclone.graphs.quantize import blockwise, columnwise, half, restore
-from voiceclone.models.gpt import TextToSemantic
+from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.stages.export import ExportSettings
 from voiceclone.targets import TARGETS, TargetName
@@ -183,14 +184,49 @@ def test_half_keeps_norms_whole() -> None:
     st.floats(1e-4, 1e3),
     st.integers(0, 2**32),
 )
-def test_blockwise_restores_within_half_a_step(
+def test_blocks_lose_no_more_than_by_the_scale_of_their_largest_number(
     shape: tuple[int, int], rows: int, blocks: int, size: float, seed: int
 ) -> None:
     bits, block = shape
     weight = (np.random.default_rng(seed).standard_normal((rows, blocks * block)) * size).astype(np.float32)
     packed, scales = blockwise(weight, bits, block)
-    step = np.repeat(scales, block, axis=1)
-    assert np.all(np.abs(restore(packed, scales, bits) - weight) <= 0.5001 * step)
+    parts = weight.reshape(rows, blocks, block)
+    steps = np.abs(parts).max(-1, keepdims=True) / (2 ** (bits - 1) - 1)
+    plain = np.square(np.rint(parts / steps) * steps - parts).sum(-1)
+    lost = np.square(restore(packed, scales, bits).reshape(parts.shape) - parts).sum(-1)
+    assert np.all(lost <= 1.001 * plain)
+
+
+@pytest.mark.parametrize(("bits", "lost"), [(4, 0.7), (7, 0.6)])
+def test_columns_make_up_for_what_others_lose_on_the_inputs_there_are(bits: int, lost: float) -> None:
+    rng = np.random.default_rng(3)
+    inputs = (rng.standard_normal((400, 24)) @ rng.standard_normal((24, 64)) + 0.3 * rng.standard_normal((400, 64))).T
+    weight = rng.standard_normal((48, 64)).astype(np.float32)
+    moments = (inputs @ inputs.T).astype(np.float32)
+
+    def error(known: Any) -> float:
+        if bits == 4:
+            restored = restore(*blockwise(weight, 4, 32, known), 4)
+        else:
+            numbers, scales = columnwise(weight, known)
+            restored = numbers.T * scales[:, None]
+        return float(np.square((restored - weight) @ inputs).sum())
+
+    assert error(moments) < lost * error(None)
+
+
+def test_moments_are_those_of_what_each_matrix_is_multiplied_with() -> None:
+    torch.manual_seed(0)
+    gpt = TextToSemantic(GPTConfig.nano()).eval()
+    phones, codes = np.arange(1, 8)[None], np.arange(11)[None, None]
+    moments = input_moments(gpt, [{"phones": phones, "codes": codes}, {"phones": phones, "codes": codes}])
+    matrices = {name for name, weight in gpt.state_dict().items() if name.startswith("h.") and weight.ndim == 2}
+    assert matrices <= set(moments)
+    with torch.inference_mode():
+        read = torch.cat([gpt.embed_text(torch.from_numpy(phones)), gpt.embed_audio(torch.from_numpy(codes[0]))], dim=1)
+    expected = 2 * (read[0].T @ read[0]).numpy()
+    np.testing.assert_allclose(moments["h.layers.0.self_attn.in_proj_weight"], expected, rtol=1e-4, atol=1e-4)
+    assert not gpt.h.layers[0].linear1._forward_pre_hooks
 
 
 @given(st.integers(1, 6), st.integers(1, 40), st.floats(1e-4, 1e3), st.integers(0, 2**32))

@@ -29,7 +29,14 @@ from voiceclone.evaluation.comparison import unseen
 from voiceclone.export.encoder_graphs import check_voice_graphs, compare_voice_graphs, voice_graphs
 from voiceclone.export.graphs import Calibration, build_graphs
 from voiceclone.export.lint import lint, lint_stored, stored_bytes
-from voiceclone.export.parity import check_engines, compare_engines, gates, held_out_sentences, text_features
+from voiceclone.export.parity import (
+    check_engines,
+    compare_engines,
+    gates,
+    held_out_sentences,
+    spoken_utterances,
+    text_features,
+)
 from voiceclone.export.tensorrt import SCRIPT, Sizes, build_script, profiles, tensorrt_graphs
 from voiceclone.files import Row, atomic_path, read_json, read_tsv, sha256_file, write_json, write_text
 from voiceclone.languages import LANGUAGES
@@ -61,9 +68,10 @@ log = logging.getLogger(__name__)
 
 #: Entries of the description that each graph carries too.
 OPSET = 17  # of the graphs: what onnxruntime and TensorRT have known longest
-#: Held-out utterances on which ranges of 8 and 4 bits are measured, and export and trained model compared: with fewer
+#: Held-out utterances on which ranges of 8 bits are measured, and export and trained model compared: with fewer
 #: the paired test could not show a fault.
 SENTENCES = 8
+UTTERANCES = 64  #: At most, for which the weights of the integer targets are rounded.
 NOTED = ("voice", "target", "licence", "consent_sha256", "notice", "made_by")
 
 
@@ -103,7 +111,8 @@ def export_voice(
     sovits.remove_weight_norm()
     output_dir.mkdir(parents=True, exist_ok=True)
     sentences = held_out_sentences(features_dir, sovits.config.inter_channels, reference.style, SENTENCES)
-    calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration")
+    utterances = spoken_utterances(features_dir, UTTERANCES)
+    calibration = Calibration(list(sentences.values()), output_dir.parent / "calibration", utterances)
     build = tensorrt_graphs if row.runtime == TENSORRT else build_graphs
     graphs = build(gpt, sovits, row.format, OPSET, calibration)
     own = voice_graphs(sovits, OPSET, row.format)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
+from torch import Tensor, nn
 
 from voiceclone.export.vocoder_graph import frames_graph, head_graph, latent_graph, tail_graph
 from voiceclone.files import digest
 from voiceclone.graphs.quantize import half, static_int8, store_halves
-from voiceclone.models.gpt import TextToSemantic
+from voiceclone.models.gpt import SelfAttention, TextToSemantic
 from voiceclone.models.sovits import SoVITS
 from voiceclone.onnx_session import onnx_session
 from voiceclone.sound.spectra import SOURCE_FILTER
@@ -30,15 +34,18 @@ FLOAT_STAGES = 2
 
 @dataclass(frozen=True)
 class Calibration:
-    """Inputs on which the ranges of 8-bit convolutions are measured.
+    """What weights and activations are rounded for.
 
     Attributes:
-        sentences: inputs of the latent graph: codes, phones, style, noise.
+        sentences: inputs of the latent graph: codes, phones, style, noise. Ranges of 8-bit convolutions are theirs.
         folder: where measured ranges are kept.
+        utterances: phones (1, X), codes (1, 1, Y) and, where the voice reads them, bert (1, 1024, X). Weights of the
+            text-to-semantic network are rounded so that its layers lose least on them.
     """
 
     sentences: Sequence[Inputs]
     folder: Path
+    utterances: Sequence[Inputs] = ()
 
 
 def build_graphs(
@@ -47,7 +54,8 @@ def build_graphs(
     """The graphs of a target by name: text_to_semantic, latent, and head and tail or frames. Weight norm must be
     folded."""
     weights = {name: tensor.detach().float().cpu().numpy() for name, tensor in gpt.state_dict().items()}
-    text_to_semantic = TextToSemanticGraph(gpt.config, weights, form, opset).build()
+    moments = input_moments(gpt, calibration.utterances) if form in ("int8", "int4") else {}
+    text_to_semantic = TextToSemanticGraph(gpt.config, weights, form, opset, moments).build()
     if sovits.config.decoder == SOURCE_FILTER:
         return {"text_to_semantic": text_to_semantic, **_source_filter(sovits, form, opset)}
     latent, head, tail = (make(sovits, opset) for make in (latent_graph, head_graph, tail_graph))
@@ -56,6 +64,30 @@ def build_graphs(
     elif form in ("int8", "int4"):
         latent, head, tail = eight_bits(latent, head, tail, sovits, calibration)
     return {"text_to_semantic": text_to_semantic, "latent": latent, "head": head, "tail": tail}
+
+
+@torch.inference_mode()
+def input_moments(gpt: TextToSemantic, utterances: Iterable[Inputs]) -> dict[str, npt.NDArray[np.float32]]:
+    """Sums (K, K) of the products of the parts of all inputs of a matrix, by its name in the state dict."""
+    moments: dict[str, Tensor] = {}
+
+    def add(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        rows = inputs[0].reshape(-1, inputs[0].shape[-1])
+        moments[name] = rows.T @ rows + moments.get(name, 0)
+
+    hooks = []
+    for name, module in gpt.named_modules():
+        if weight := {SelfAttention: "in_proj_weight", nn.Linear: "weight"}.get(type(module)):
+            hooks.append(module.register_forward_pre_hook(partial(add, f"{name}.{weight}")))
+    try:
+        for item in utterances:
+            phones, codes = torch.from_numpy(item["phones"]), torch.from_numpy(item["codes"])[0]
+            bert = torch.from_numpy(item["bert"]) if "bert" in item else None
+            gpt(phones, torch.tensor([phones.shape[1]]), codes, torch.tensor([codes.shape[1]]), bert)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: value.numpy() for name, value in moments.items()}
 
 
 def _source_filter(sovits: SoVITS, form: Format, opset: int) -> dict[str, onnx.ModelProto]:

@@ -46,6 +46,24 @@ def held_out_sentences(features_dir: Path, channels: int, style: Floats, limit: 
     return _sentences(features_dir, chosen, channels, style)
 
 
+def spoken_utterances(features_dir: Path, limit: int) -> list[dict[str, Any]]:
+    """Phones, codes and, where there are any, BERT features of utterances, all or evenly spread over them."""
+    rows = sorted(read_tsv(features_dir / "manifest.tsv"), key=lambda row: row["utterance"])
+    phones, tokens = (open_store(features_dir / f"{kind}.safetensors") for kind in ("phones", "semantic"))
+    read, found = text_features(features_dir), []
+    for row in rows[:: max(1, -(-len(rows) // limit))]:
+        name = row["utterance"]
+        item: dict[str, Any] = {
+            "phones": np.asarray(phones[name], np.int64)[None],
+            "codes": np.asarray(tokens[name], np.int64)[None, None],
+        }
+        if name in read:
+            item["bert"] = read[name][None]
+        if item["phones"].size and item["codes"].size:
+            found.append(item)
+    return found
+
+
 def text_features(features_dir: Path) -> dict[str, Floats]:
     """BERT features (1024, X) by utterance, for Chinese ones of a voice trained with them."""
     if not has_bert(features_dir):

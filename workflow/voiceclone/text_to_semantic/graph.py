@@ -38,10 +38,19 @@ class TextToSemanticGraph:
         weights: its state dict as float32 arrays.
         form: how the weights of the matrix products are stored. Norms, softmax, sums and logits stay in float32.
         opset: ONNX operator set.
+        moments: second moments of what a matrix is multiplied with, by its name; int8 and int4 round it for them.
     """
 
-    def __init__(self, config: Any, weights: Mapping[str, Array], form: Format = "fp32", opset: int = 17) -> None:
+    def __init__(
+        self,
+        config: Any,
+        weights: Mapping[str, Array],
+        form: Format = "fp32",
+        opset: int = 17,
+        moments: Mapping[str, Array] | None = None,
+    ) -> None:
         self.config, self.weights, self.form, self.opset = config, weights, form, opset
+        self.moments = moments or {}
         self.half = form == "fp16"
         self.graph = GraphBuilder()
 
@@ -179,11 +188,11 @@ class TextToSemanticGraph:
         """``x``, quantised as it comes, times a weight of 8 or 4 bits; the bias stays float32."""
         g, added = self.graph, self.graph.weight(bias, self.weights[bias])
         if self.form == "int8":
-            numbers, scales = columnwise(array)
+            numbers, scales = columnwise(array, self.moments.get(weight))
             zeros = g.weight(f"zeros_{len(scales)}", np.zeros(len(scales), np.int8))
             names = g.weight(f"{weight}.numbers", numbers), g.weight(f"{weight}.scales", scales), zeros
             return g.add("DynamicQuantizeMatMul", x, *names, added, domain=MICROSOFT)
-        packed, scales = blockwise(array, 4, BLOCK)
+        packed, scales = blockwise(array, 4, BLOCK, self.moments.get(weight))
         names = g.weight(f"{weight}.packed", packed), g.weight(f"{weight}.scales", scales), ""
         return g.add(
             "MatMulNBits", x, *names, "", added,

@@ -338,8 +338,9 @@ def test_seeds_of_a_sentence_are_one_sentence() -> None:
 
 def test_files_of_the_first_seed_keep_their_names(tmp_path: Path) -> None:
     items = [Item("a", "fixed", "en", "One."), Item("a", "fixed", "en", "One.", turn=1)]
-    inputs = item_inputs(items, "source", {}, None)
-    assert inputs["a"] == item_inputs(items[:1], "source", {}, None)["a"] != inputs["a@1"]
+    source = Source("recordings", tmp_path, tmp_path)
+    inputs = item_inputs(items, source, {}, None)
+    assert inputs["a"] == item_inputs(items[:1], source, {}, None)["a"] != inputs["a@1"]
     speak_items(items, lambda: hum, ItemCache("evaluate", None, tmp_path), inputs, Progress("t", 2))
     assert sorted(path.name for path in tmp_path.glob("*.flac")) == ["a.flac", "a@1.flac"]
     found = metrics_row(items[1], {"seconds": 1.0}, text_measures("One.", "one", "en"), seed=7)

@@ -22,7 +22,7 @@ from voiceclone.errors import DataError, Interrupted
 from voiceclone.evaluation.comparison import TRAINED, WITHOUT_TEXT, check_losses, losses, unseen
 from voiceclone.evaluation.measure import MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.metrics import PARTS, timed
-from voiceclone.evaluation.sentences import FOREIGN, Item, by_hash, evaluation_items
+from voiceclone.evaluation.sentences import FOREIGN, Item, by_hash, evaluation_items, member_of
 from voiceclone.evaluation.summary import TIMINGS, Rows, floor, summarise_by, summarise_rows, variances
 from voiceclone.evaluation.target import (
     TRAINING_RATE,
@@ -49,6 +49,7 @@ from voiceclone.lineage.rights import consent_of
 from voiceclone.marks.labels import write_generated
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono, write_flac
+from voiceclone.speaking.styles import own_clip
 from voiceclone.stages.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ COLUMNS = table_columns("metrics")
 
 
 def item_inputs(
-    items: Sequence[Item], source: str, recordings: Mapping[str, str], lexicon: Lexicon | None
+    items: Sequence[Item], source: Source, recordings: Mapping[str, str], lexicon: Lexicon | None
 ) -> dict[str, tuple[str, ...]]:
     """By name of item the digests of all that decides how it sounds; of the lexicon only what its text touches.
 
     Args:
         items: of the evaluation.
-        source: :attr:`Source.digest`.
+        source: what speaks.
         recordings: sha256 of the utterances of the corpus.
         lexicon: of :func:`target_lexicon`; None: the target reads no text.
     """
@@ -97,7 +98,8 @@ def item_inputs(
     def inputs(item: Item) -> tuple[str, ...]:
         used = lexicon.used_in(item.text) if lexicon else {}
         more = [digest([used])] * bool(used) + [f"seed {item.turn}"] * bool(item.turn)
-        return (source, item.text, item.language, recordings.get(item.id, ""), *more)
+        more += source.clip_of(item.member)
+        return (source.digest, item.text, item.language, recordings.get(item.id, ""), *more)
 
     return {item.name: inputs(item) for item in items}
 
@@ -133,7 +135,8 @@ class Plan:
         seeds: with which each is spoken.
         left_out: a line for each sentence that is not spoken.
         recordings: sha256 of the corpus's utterances.
-        training: of those that represent the speaker.
+        training: of those that represent the speaker, by member of a group; an empty name: who speaks the voice's own
+            clip.
         audio: the utterances' sound.
     """
 
@@ -141,7 +144,7 @@ class Plan:
     seeds: int
     left_out: Sequence[str]
     recordings: Mapping[str, str]
-    training: Mapping[str, str]
+    training: Mapping[str, Mapping[str, str]]
     audio: Store
 
 
@@ -238,23 +241,28 @@ def measure_items(
 ) -> dict[str, dict[str, Any]]:
     """Measure what is not in the cache."""
     results: dict[str, dict[str, Any]] = {}
-    speaker: dict[str, Any] | None = None
-    context = digest([meters.beam_size, meters.assets.digests(), sorted(plan.training.items())])
+    speakers: dict[str, dict[str, Any]] = {}
+    contexts = {
+        member: digest([meters.beam_size, meters.assets.digests(), sorted(training.items())])
+        for member, training in plan.training.items()
+    }
     for item in items:
         if "failure" in spoken[item.name]:
             results[item.name] = failed_measures(item.text, item.language)
             progress.update(note="measuring")
             continue
         sound = folder / f"{item.name}.flac"
+        context = contexts[item.member]
         inputs = (context, item.text, item.language, sha256_file(sound))
         record = cache.find(item.name, inputs)
         if record is None:
             begun: dict[str, float] = {}
-            if speaker is None:
+            if item.member not in speakers:
                 with timed(begun, "speaker"):
-                    speaker = speaker_of(plan, meters, context, folder.parent.parent / ".speaker")
+                    place = folder.parent.parent / ".speaker"
+                    speakers[item.member] = speaker_of(plan, meters, context, place, item.member)
             samples, rate = read_mono(sound)
-            record = meters.measure(samples, rate, item.text, item.language, speaker)
+            record = meters.measure(samples, rate, item.text, item.language, speakers[item.member])
             record["cost"] |= begun
             cache.put(item.name, inputs, record)
         results[item.name] = record
@@ -263,14 +271,15 @@ def measure_items(
     return results
 
 
-def speaker_of(plan: Plan, meters: Meters, context: str, folder: Path) -> dict[str, Any]:
+def speaker_of(plan: Plan, meters: Meters, context: str, folder: Path, member: str = "") -> dict[str, Any]:
     """See :meth:`Meters.speaker`; embedded once for all targets of a voice, which keep it in ``folder``."""
 
     def embed() -> dict[str, Any]:
-        real = [(recording(plan.audio, name), TRAINING_RATE) for name in plan.training]
+        real = [(recording(plan.audio, name), TRAINING_RATE) for name in plan.training.get(member, ())]
         return {name: vectors.tolist() for name, vectors in meters.speaker(real).items()}
 
-    found = ItemCache("evaluate", None, folder).get("recordings", [context], embed)
+    name = f"recordings-{member}" if member else "recordings"
+    found = ItemCache("evaluate", None, folder).get(name, [context], embed)
     return {name: np.asarray(vectors, np.float32) for name, vectors in found.items()}
 
 
@@ -286,6 +295,7 @@ def metrics_row(
     return row | {
         "item": item.id,
         "kind": item.kind,
+        "member": item.member,
         "stratum": item.stratum,
         "language": item.language,
         "text": item.text,
@@ -325,7 +335,7 @@ def make_plan(source: Source, corpus: Path, sentences: Sequence[Path], settings:
     """The sentences of a target, and what they are held against.
 
     Raises:
-        DataError: the corpus has no training utterance, or see :func:`evaluation_items`.
+        DataError: the corpus has no training utterance, of each member of a group, or see :func:`evaluation_items`.
     """
     audio = open_store(source.features_dir / "audio.safetensors")
     rows = [row for row in read_tsv(corpus, CORPUS_COLUMNS) if row["utterance"] in audio]  # others have no features
@@ -334,11 +344,17 @@ def make_plan(source: Source, corpus: Path, sentences: Sequence[Path], settings:
     for reason in left_out:
         log.warning("%s", reason)
     digests = {row["utterance"]: row["sha256"] for row in rows}
-    training = by_hash((row["utterance"] for row in rows if row["split"] == "train"), settings.centroid_utterances)
-    if not training:
-        raise DataError(f"{corpus}: no training utterance with features, so nothing represents the speaker")
     items = [replace(item, turn=turn) for turn in range(seeds) for item in once]
-    return Plan(items, seeds, left_out, digests, {name: digests[name] for name in training}, audio)
+    training: dict[str, dict[str, str]] = {}
+    for member in sorted({member_of(row) for row in rows}) or [""]:
+        trained = (row["utterance"] for row in rows if row["split"] == "train" and member_of(row) == member)
+        training[member] = {name: digests[name] for name in by_hash(trained, settings.centroid_utterances)}
+        if not training[member]:
+            who = member or "the speaker"
+            raise DataError(f"{corpus}: no training utterance with features, so nothing represents {who}")
+    if "" not in training:
+        training[""] = training[member_of(own_clip(source.features_dir, source.references))]
+    return Plan(items, seeds, left_out, digests, training, audio)
 
 
 def failures_of(target: str, items: Sequence[Item], spoken: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -375,6 +391,7 @@ def verdicts(table: Rows, baseline: Path | None, recordings: Path | None, settin
             **summarise_rows(headline, settings),
             "by_kind": summarise_by("kind", table, settings),
             "by_stratum": summarise_by("stratum", table, settings),
+            **({"by_member": members} if (members := summarise_by("member", table, settings)) else {}),
             "variance": variances(headline),
             **({"floor": beside} if beside else {}),
             **({"against_trained_model": against, "unseen": unseen(against)} if against else {}),
@@ -467,9 +484,7 @@ def _table(
     seed = {"seed": settings.seed, "attempts": settings.attempts}
     folder.mkdir(parents=True, exist_ok=True)
     samples, cache = ItemCache("evaluate", seed, folder), ItemCache("evaluate", None, output_dir / "cache")
-    inputs = item_inputs(
-        items, source.digest, plan.recordings, None if source.target in WITHOUT_TEXT else source.lexicon
-    )
+    inputs = item_inputs(items, source, plan.recordings, None if source.target in WITHOUT_TEXT else source.lexicon)
     progress = Progress(label, 2 * len(items))
     consent = consent_of(read_json(source.models_dir / "gpt.json"))
     spoken = speak_items(items, lambda: open_voice(source, settings), samples, inputs, progress, consent)

@@ -18,6 +18,7 @@ from voiceclone.errors import DataError
 from voiceclone.files import Row
 from voiceclone.languages import LANGUAGES
 from voiceclone.stages.evaluate import EvaluateSettings
+from voiceclone.stages.gather import GROUP
 from voiceclone.usertext import read_user_text
 
 MIXED, CROSS_LINGUAL, OWN = "mixed", "cross-lingual", "own"
@@ -30,7 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 class Item:
     """One sentence of the evaluation: a held-out utterance (``id`` is its utterance id) or one of a set.
 
-    ``turn`` numbers the seeds that it is spoken with, from 0.
+    ``turn`` numbers the seeds that it is spoken with, from 0. ``member`` of a group says whose voice it is spoken in,
+    and held against; empty: that of the voice's own clip.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Item:
     text: str
     stratum: str = ""
     turn: int = 0
+    member: str = ""
 
     @property
     def name(self) -> str:
@@ -126,7 +129,7 @@ def evaluation_items(
         corpus: rows of corpus.tsv with features.
         sentences: the fixed sets, ``LANGUAGE.txt`` and ``mixed.txt``.
         target: one that does not read text (``recordings``, ``resynthesis``) has held-out utterances alone.
-        settings: how many of each, and the user's lists.
+        settings: how many of each, and the user's lists; of a group, so many held-out utterances of each member.
 
     Returns:
         The sentences, and a line for each that is left out because it was trained on.
@@ -134,9 +137,16 @@ def evaluation_items(
     Raises:
         DataError: a set or list is broken, or two lists have a sentence of one id.
     """
-    heldout = [Item(r["utterance"], HELDOUT, r["language"], r["text"]) for r in corpus if r["split"] == HELDOUT]
+    heldout = [
+        Item(row["utterance"], HELDOUT, row["language"], row["text"], member=member_of(row))
+        for row in corpus
+        if row["split"] == HELDOUT
+    ]
     never, lines = without_trained(heldout, corpus)
-    chosen = set(by_hash((item.id for item in never), settings.heldout))
+    members = {item.member for item in never}
+    chosen = {
+        name for who in members for name in by_hash((one.id for one in never if one.member == who), settings.heldout)
+    }
     items = sorted((item for item in never if item.id in chosen), key=lambda item: item.id)
     if target in ("recordings", "resynthesis"):
         return items, lines
@@ -158,6 +168,11 @@ def evaluation_items(
         others += found
     others, more = without_trained(others, corpus)
     return [*items, *others], [*lines, *more]
+
+
+def member_of(row: Row) -> str:
+    """Who of a group speaks an utterance, by its row of ``corpus.tsv`` or ``manifest.tsv``; empty in other voices."""
+    return row["speaker"] if row.get("source") == GROUP else ""
 
 
 def without_trained(items: Iterable[Item], corpus: Sequence[Row]) -> tuple[list[Item], list[str]]:

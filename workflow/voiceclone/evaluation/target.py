@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from voiceclone.assets import Asset
 from voiceclone.backends.backend import Floats, Tokens
+from voiceclone.backends.bundle import Reference
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.evaluation.comparison import HALF, TRAINED, WITHOUT_TEXT, ZERO_SHOT
 from voiceclone.evaluation.metrics import FAULTS, timed
@@ -28,7 +29,7 @@ from voiceclone.features.store import Store, open_store
 from voiceclone.files import digest, read_json, read_tsv, sha256_file
 from voiceclone.sound.io import Waveform
 from voiceclone.speaking.splitting import AUTO, pieces_of
-from voiceclone.speaking.styles import own_clip
+from voiceclone.speaking.styles import clips_of, own_clip
 from voiceclone.speaking.tokens import TokenRequest, decode, token_request
 from voiceclone.stages.evaluate import EvaluateSettings
 from voiceclone.targets import TARGETS, TENSORRT, runtime_of
@@ -90,7 +91,7 @@ class Source:
         lexicon: of :func:`target_lexicon`.
         threads: of a bundle.
         base: the models that the voice was fine-tuned from, GPT and SoVITS, for ``zero-shot``.
-        references: of models in torch, see :func:`voiceclone.speaking.styles.own_clip`; a bundle has its own.
+        references: of models in torch, see :func:`voiceclone.speaking.styles.clips_of`; a bundle has its own.
     """
 
     target: str
@@ -176,6 +177,12 @@ class Source:
             return []
         return [own_clip(self.features_dir, self.references)["utterance"]]
 
+    def clip_of(self, member: str) -> list[str]:
+        """The utterance that a member of a group is spoken like; empty where none is its own."""
+        if not member or self.bundle or self.target == "recordings":
+            return []
+        return [row["utterance"] for row in [clips_of(self.features_dir, self.references).get(member)] if row]
+
     def size_bytes(self) -> int | None:
         """Size on disk of what a user must keep to speak: models or bundle; None for recordings."""
         if self.target == "recordings":
@@ -203,7 +210,7 @@ def open_voice(source: Source, settings: EvaluateSettings) -> Voice:
     voice = source.synthesizer()
     if source.target == "resynthesis":
         return _resynthesis(voice, source.features_dir, settings.seed)
-    return _speaker(voice, settings, own_limits(source.features_dir, source.references))
+    return _speaker(voice, settings, partial(own_limits, source.features_dir, source.references))
 
 
 def trained_voice(
@@ -249,13 +256,14 @@ def target_lexicon(
     return with_polyphones(lexicon, model, find)
 
 
-def own_limits(features_dir: Path, references: Path | None = None) -> DetectorSettings:
-    """Limits of the detector for a voice, see :func:`voiceclone.speaking.detector.calibrated`."""
+def own_limits(features_dir: Path, references: Path | None = None, style: str = "") -> DetectorSettings:
+    """Limits of the detector for a voice in one of its styles, see :func:`voiceclone.speaking.detector.calibrated`."""
     from voiceclone.speaking.detector import calibrated
     from voiceclone.speaking.reference import usual_rates
 
     semantic, phones = (open_store(features_dir / f"{kind}.safetensors") for kind in ("semantic", "phones"))
-    reference, rates = own_clip(features_dir, references)["utterance"], usual_rates(features_dir)
+    clips, rates = clips_of(features_dir, references), usual_rates(features_dir)
+    reference = clips.get(style, clips[""])["utterance"]
     rows = {row["utterance"]: row for row in read_tsv(features_dir / "manifest.tsv") if row["split"] == "train"}
     names = by_hash(rows.keys() - {reference}, CALIBRATION)
     recordings = [
@@ -265,12 +273,18 @@ def own_limits(features_dir: Path, references: Path | None = None) -> DetectorSe
     return calibrated(recordings, np.asarray(semantic[reference], np.int64))
 
 
-def robustness(synthesizer: Synthesizer, speech: Speech, language: str, limits: DetectorSettings) -> dict[str, float]:
-    """Faults of spoken text by the given limits: 1 where a piece has one, in the kept (``NAME``) and in the first
-    attempt (``NAME_first``); and mean ``attempts`` at a piece."""
+def robustness(
+    synthesizer: Synthesizer,
+    speech: Speech,
+    language: str,
+    limits: DetectorSettings,
+    reference: Reference | None = None,
+) -> dict[str, float]:
+    """Faults of text spoken like a reference (None: the voice's own) by the given limits: 1 where a piece has one, in
+    the kept (``NAME``) and in the first attempt (``NAME_first``); and mean ``attempts`` at a piece."""
     from voiceclone.speaking.detector import find_faults
 
-    reference, kinds = synthesizer.reference, {"": set[str](), "_first": set[str]()}
+    reference, kinds = reference or synthesizer.reference, {"": set[str](), "_first": set[str]()}
     for piece in speech.pieces:
         sentence = synthesizer.sentence(piece.text, language)
         for suffix, codes in (("", piece.codes), ("_first", piece.first)):
@@ -284,23 +298,31 @@ def robustness(synthesizer: Synthesizer, speech: Speech, language: str, limits: 
     return found | {"attempts": speech.attempts / len(speech.pieces)}
 
 
-def _speaker(synthesizer: Synthesizer, settings: EvaluateSettings, limits: DetectorSettings) -> Voice:
-    """Speaks whole sentences, and with the first seed again as a stream, whose first sound is waited for."""
+def _speaker(
+    synthesizer: Synthesizer, settings: EvaluateSettings, limits_of: Callable[[str], DetectorSettings]
+) -> Voice:
+    """Speaks whole sentences, and with the first seed again as a stream, whose first sound is waited for.
+
+    A member of a group speaks like its own clip; ``limits_of`` gives the detector's limits for it.
+    """
     from voiceclone.speaking.streaming import stream
 
-    texts = synthesizer.text_cache
+    texts, limits = synthesizer.text_cache, {"": limits_of("")}
 
     def say(item: Item) -> Spoken:
+        reference = synthesizer.styles.get(item.member)
+        if item.member not in limits:
+            limits[item.member] = limits_of(item.member)
         synthesizer.forget_texts()  # that of the warm-up, or a sentence that comes twice
         cost: dict[str, float] = {}
         seed, hits, asked = settings.seed + item.turn, texts.found, texts.asked
-        speech = synthesizer.say(item.text, item.language, seed=seed, attempts=settings.attempts)
+        speech = synthesizer.say(item.text, item.language, seed=seed, attempts=settings.attempts, reference=reference)
         with timed(cost, "detector"):
-            found = robustness(synthesizer, speech, item.language, limits)
+            found = robustness(synthesizer, speech, item.language, limits[item.member], reference)
         if not item.turn:
             synthesizer.forget_texts()
             with timed(cost, "first_audio"):
-                next(stream(synthesizer, item.text, item.language, seed=seed), None)
+                next(stream(synthesizer, item.text, item.language, seed=seed, reference=reference), None)
         return Spoken(
             speech.samples,
             speech.rate,
@@ -329,7 +351,8 @@ def _resynthesis(synthesizer: Synthesizer, features_dir: Path, seed: int) -> Voi
             (1, synthesizer.prior_channels, 2 * len(codes)), np.float32
         )
         start = time.perf_counter()
-        samples = synthesizer.backend.decode(codes, symbols, synthesizer.reference.style, noise * np.float32(0.5))
+        reference = synthesizer.styles.get(item.member, synthesizer.reference)
+        samples = synthesizer.backend.decode(codes, symbols, reference.style, noise * np.float32(0.5))
         timings = {"decoder_ms": (time.perf_counter() - start) * 1000}
         return Spoken(samples, synthesizer.sample_rate, timings, number=synthesizer.number)
 

@@ -51,7 +51,6 @@ from voiceclone.speaking.encoders import CONTENT, SPEAKER, TEXT
 from voiceclone.speaking.guidance import GUIDANCE
 from voiceclone.speaking.model_encoders import content_encoder, speaker_encoder
 from voiceclone.speaking.reference import (
-    choose_reference,
     has_bert,
     make_reference,
     spectrogram_and_vector,
@@ -104,7 +103,7 @@ def export_voice(
     """
     row = TARGETS[target]
     gpt, sovits = load_gpt(models_dir), load_sovits(models_dir)
-    clips = clips_of(features_dir, references) if references else {"": choose_reference(features_dir)}
+    clips = clips_of(features_dir, references)
     made = {style: make_reference(sovits, features_dir, row, takes_prompt(models_dir)) for style, row in clips.items()}
     clip, reference = clips.pop(""), made.pop("")
     log.info("reference clip: %s (%s s)", clip["utterance"], clip["seconds"])

@@ -21,7 +21,7 @@ from voiceclone.evaluation.comparison import (
     comparison,
     unseen,
 )
-from voiceclone.evaluation.metrics import METRICS
+from voiceclone.evaluation.metrics import BY_NAME, METRICS
 from voiceclone.evaluation.metrics import PARTS as COSTS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN, in_words
@@ -211,6 +211,29 @@ def metric_rows(summaries: Mapping[str, Mapping[str, Any]], kind: str) -> list[d
     return rows
 
 
+#: What is shown of each member of a group.
+OF_MEMBERS = tuple(BY_NAME[name] for name in ("wer", "cer", "similarity_campplus", "similarity_relative", "distillmos"))
+
+
+def member_rows(summaries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Held-out sentences of each member of a group in its own voice, none where one person speaks: ``member``,
+    ``target``, ``sentences``, ``cells`` of :data:`OF_MEMBERS`."""
+    parts = [
+        (member, target, part)
+        for target, summary in summaries.items()
+        for member, part in summary.get("by_member", {}).items()
+    ]
+    return [
+        {
+            "member": member,
+            "target": target,
+            "sentences": part["sentences"],
+            "cells": [part.get(metric.name) or part["metrics"].get(metric.name) for metric in OF_MEMBERS],
+        }
+        for member, target, part in sorted(parts, key=lambda entry: entry[0])  # targets keep their order
+    ]
+
+
 def chosen_items(tables: Mapping[str, Sequence[Row]], max_items: int) -> list[str]:
     """Items to be heard: held-out and fixed in turn, first those that most targets have."""
     spread: Counter[str] = Counter()
@@ -287,7 +310,8 @@ def listening_cards(
                     left_out += 1
             samples.append(entry)
         if first and any(entry["audio"] for entry in samples):
-            cards.append({name: first[name] for name in ("item", "kind", "language", "text")} | {"samples": samples})
+            shown = {name: first.get(name, "") for name in ("item", "kind", "member", "language", "text")}
+            cards.append(shown | {"samples": samples})
     return cards, left_out
 
 

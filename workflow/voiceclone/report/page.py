@@ -18,6 +18,7 @@ from voiceclone.languages import BY_CHARACTER
 from voiceclone.lineage.provenance import collect_provenance
 from voiceclone.report.cards import write_cards
 from voiceclone.report.material import (
+    OF_MEMBERS,
     beside_teacher,
     bundle_rows,
     corpus_figures,
@@ -25,6 +26,7 @@ from voiceclone.report.material import (
     kept_and_dropped,
     listening_cards,
     loss_charts,
+    member_rows,
     metric_rows,
     optional_table,
     previous_release,
@@ -125,6 +127,8 @@ def report_values(
         "selection": read_json(chosen) if (chosen := results / "selection" / "selection.json").is_file() else None,
         "summaries": summaries,
         "heldout": metric_rows(summaries, "heldout"),
+        "members": member_rows(summaries),
+        "member_metrics": OF_MEMBERS,
         "fixed": metric_rows({t: s for t, s in summaries.items() if "fixed" in s["by_kind"]}, "fixed"),
         "fixed_targets": [t for t, s in summaries.items() if "fixed" in s["by_kind"]],
         "comparison": comparison(summaries | before, tables | table_before),

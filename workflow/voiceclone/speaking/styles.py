@@ -85,17 +85,18 @@ def choose_references(
 def own_clip(features_dir: Path, references: Path | None) -> Row:
     """Row of ``features/manifest.tsv`` of a voice's own reference; without a table of references that nearest to the
     speaker's mean."""
-    if references is None:
-        return choose_reference(features_dir)
     return clips_of(features_dir, references)[""]
 
 
-def clips_of(features_dir: Path, references: Path) -> dict[str, Row]:
-    """Rows of ``features/manifest.tsv`` of a voice's references, by style; an empty name: its own.
+def clips_of(features_dir: Path, references: Path | None) -> dict[str, Row]:
+    """Rows of ``features/manifest.tsv`` of a voice's references, by style; an empty name: its own, which is the only
+    one without a table of references, see :func:`own_clip`.
 
     Raises:
         DataError: the table is of other features.
     """
+    if references is None:
+        return {"": choose_reference(features_dir)}
     rows = {row["utterance"]: row for row in read_tsv(features_dir / "manifest.tsv")}
     found = {row["style"]: rows.get(row["utterance"]) for row in read_tsv(references, ("style", "utterance"))}
     if "" not in found or None in found.values():

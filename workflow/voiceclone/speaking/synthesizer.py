@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceclone.backends.backend import Backend, Floats, Tokens, frames_at
-from voiceclone.backends.bundle import REFERENCE, Reference, read_bundle, read_reference, voice_number
+from voiceclone.backends.bundle import REFERENCE, Reference, read_bundle, read_reference, read_styles, voice_number
 from voiceclone.backends.waveform import Source
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest
@@ -65,6 +65,7 @@ class Synthesizer:
         rates: the voice's usual semantic tokens per phone by language, if known.
         fingerprint: identifies this voice and its default reference.
         number: that the watermark of its speech carries.
+        styles: further references of the voice by the names of their styles.
 
     Attributes:
         text_cache: phones of earlier texts, with its hit rate.
@@ -85,12 +86,14 @@ class Synthesizer:
         rates: Mapping[str, float] | None = None,
         fingerprint: str = "",
         number: int = 0,
+        styles: Mapping[str, Reference] | None = None,
     ) -> None:
         self._bert_lacks = trained_with_bert and encode_text is None
         self.text_cache = CachedFrontend(lexicon, encode_text)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
         self.rates, self.fingerprint, self.number = dict(rates or {}), fingerprint, number
+        self.styles = dict(styles or {})
 
     @classmethod
     def from_bundle(
@@ -133,6 +136,7 @@ class Synthesizer:
             rates=description.get("tokens_per_phone"),
             fingerprint=fingerprint if reference is None else digest([fingerprint, reference.digest]),
             number=voice_number(description),
+            styles=read_styles(folder, description),
         )
 
     @classmethod
@@ -155,30 +159,31 @@ class Synthesizer:
             bert: the encoder of Chinese text that the features were made with.
             device: where to compute.
             precision: see :class:`voiceclone.speaking.torch_backend.TorchBackend`.
-            references: see :func:`voiceclone.speaking.styles.own_clip`.
+            references: see :func:`voiceclone.speaking.styles.clips_of`.
         """
         from voiceclone.listeners.bert import LazyBert
         from voiceclone.models.voice import load_voice
         from voiceclone.speaking.reference import has_bert, make_reference, usual_rates
-        from voiceclone.speaking.styles import own_clip
+        from voiceclone.speaking.styles import clips_of
 
         models = load_voice(models) if isinstance(models, Path) else models
-        row = own_clip(features_dir, references)
-        reference = make_reference(models.sovits, features_dir, row, models.prompt)
+        clips = clips_of(features_dir, references)
+        styles = {name: make_reference(models.sovits, features_dir, row, models.prompt) for name, row in clips.items()}
         models.sovits.remove_weight_norm()
         models.gpt.to(device)
         models.sovits.to(device)
         with_bert = has_bert(features_dir)
         return cls.from_loaded(
             models,
-            reference,
-            row["language"],
+            styles.pop(""),
+            clips[""]["language"],
             device,
             precision,
             lexicon=lexicon,
             trained_with_bert=with_bert,
             encode_text=LazyBert(bert) if bert is not None and with_bert else None,
             rates=usual_rates(features_dir),
+            styles=styles,
         )
 
     @classmethod

@@ -30,6 +30,12 @@ HUM_FLOOR_DB = 45.0  # below loud speech: what is quieter is no hum
 EVENT_DB, NOISE_DB = 25.0, 6.0  # what lies less below loud speech, that far above noise and in no word is an event
 WORD_MARGIN = 0.15  # seconds by which the times of words are wrong
 WORD_SECONDS = 0.1  # by which a word may be longer than its letters take at the clip's median pace
+# Two voices: frames of 64 ms every 16 ms at 8 kHz; periods of 70 to 400 Hz, in samples; below 1.5 kHz, where
+# harmonics hold still. What is left without the first voice is a second one if it is that large and that periodic,
+# within an octave: farther away it is a formant or the first voice's own, as it is near its period and fractions of it.
+PITCH_RATE, PITCH_WINDOW, PITCH_STEP, PERIODS, PITCH_HZ = 8_000, 512, 128, (20, 115), (60.0, 1500.0)
+OVERLAP_DB, LEAST_REST, LEAST_STRENGTH = 14.0, 0.2, 0.55
+OCTAVE, OWN_RATIOS, OWN_WIDTH = (0.55, 1.85), (2 / 3, 1.0, 3 / 2), 0.08
 HEAP, LEAST_HEAP = 1.15, 20  # width of a heap of samples as a ratio of levels, and how many make one
 POINTS = 96  # of an envelope
 
@@ -47,6 +53,7 @@ def measure_clip(samples: Waveform, rate: int) -> dict[str, float | None]:
         ``rt60_s``: reverberation time from the fastest decays, see :func:`reverberation`;
         ``floor_db``: see :func:`pauses`;
         ``treble_db``: see :func:`treble`;
+        ``overlap_share``: see :func:`overlap`;
         ``hum_db``, ``buzz_db``, ``tone_db``: see :func:`hum_levels`.
     """
     whole = measure(samples, rate)
@@ -65,6 +72,7 @@ def measure_clip(samples: Waveform, rate: int) -> dict[str, float | None]:
         "rt60_s": reverberation(powers),
         "floor_db": pauses(powers),
         "treble_db": treble(powers),
+        "overlap_share": overlap(wave),
         **hum_levels(wave),
     }
 
@@ -149,6 +157,45 @@ def treble(powers: Array) -> float | None:
     whole = _band(powers, 100, 8000)
     ratio = (_band(powers, 4300, 7500) - _band(powers, 2000, 3600))[whole > np.percentile(whole, 95) - 35]
     return float(np.percentile(ratio, 95)) if len(ratio) else None
+
+
+def overlap(wave: Waveform) -> float | None:
+    """Share of loud frames in which a second voice speaks, 0 to 1; samples at 16 kHz. None for shorter clips.
+
+    The strongest period T of a frame is cancelled, x(t) - x(t - T), and the rest is searched for another one (de
+    Cheveigné 1993, "Separation of concurrent harmonic sounds"); both by autocorrelations of power spectra. Only where
+    both people are voiced is anything found.
+    """
+    slow = resample(wave, RATE, PITCH_RATE)
+    if len(slow) < PITCH_WINDOW:
+        return None
+    window = np.hanning(PITCH_WINDOW + 1)[:-1]
+    frames = np.lib.stride_tricks.sliding_window_view(slow, PITCH_WINDOW)[::PITCH_STEP] * window
+    powers = np.square(np.abs(np.fft.rfft(frames, 2 * PITCH_WINDOW, axis=1)))
+    levels = 10 * np.log10(powers.sum(axis=1) + 1e-9)
+    hertz = np.fft.rfftfreq(2 * PITCH_WINDOW, 1 / PITCH_RATE)
+    powers = powers[levels > np.percentile(levels, 95) - OVERLAP_DB] * ((hertz > PITCH_HZ[0]) & (hertz < PITCH_HZ[1]))
+    shape = np.fft.irfft(np.square(np.abs(np.fft.rfft(window, 2 * PITCH_WINDOW))))[: PERIODS[1] + 1]
+    shape /= shape[0]
+
+    def strengths(powers: Array) -> tuple[Array, Array]:
+        """Autocorrelations up to the longest period, 1 for what repeats itself; and the powers (frames,)."""
+        found = np.fft.irfft(powers, axis=1)[:, : len(shape)]
+        whole = np.maximum(found[:, :1], 1e-12)
+        return found / whole / shape, whole[:, 0]
+
+    lags = np.arange(*PERIODS)
+    first, whole = strengths(powers)
+    # As in evaluation/measure.py: the shortest of a period's multiples, between the samples by a parabola.
+    best = lags[0] + np.argmax(first[:, lags] - 0.02 * np.log2(lags / lags[0]), axis=1)
+    left, peak, right = (first[np.arange(len(best)), best + step] for step in (-1, 0, 1))
+    bend = np.minimum(left - 2 * peak + right, -1e-9)
+    period = (best + np.clip(0.5 * (left - right) / bend, -0.5, 0.5))[:, None]
+    rest, left_over = strengths(powers * (2 - 2 * np.cos(2 * np.pi * hertz * period / PITCH_RATE)))
+    ratio = lags / period
+    own = np.any([np.abs(ratio / simple - 1) < OWN_WIDTH for simple in OWN_RATIOS], axis=0)
+    second = np.where(own | (ratio < OCTAVE[0]) | (ratio > OCTAVE[1]), -1.0, rest[:, lags]).max(axis=1)
+    return float(np.mean((second > LEAST_STRENGTH) & (left_over > 2 * LEAST_REST * whole)))
 
 
 def hum_levels(wave: Waveform) -> dict[str, float | None]:

@@ -29,7 +29,7 @@ from voiceclone.stages.settings import RuntimeSettings
 #: Faults that are heard without a network, and the measure that tells.
 BY_SOUND = {
     "hum of 0.5 s": "hum_db", "clipping": "flat_db", "8 kHz upsampled": "treble_db", "reverberation": "rt60_s",
-    "music bed": "floor_db", "missing tail": "tail_db",
+    "music bed": "floor_db", "missing tail": "tail_db", "two people at once": "overlap_share",
 }  # fmt: skip
 
 
@@ -54,6 +54,19 @@ def test_a_measure_moves_the_bad_way_where_a_fault_is_planted(
         before, after = own[clip.name][column], measure_clip(clip.samples, RATE)[column]
         moved.append(worse * (after - before) > 0)
     assert np.mean(moved) >= 0.75, (kind, moved)
+
+
+def test_a_second_voice_is_found_where_both_are_voiced() -> None:
+    def voice(hertz: float) -> np.ndarray:
+        """Harmonics of a pitch that glides by a tenth, as a vowel has them."""
+        phase = 2 * np.pi * np.cumsum(hertz * np.linspace(1, 1.1, 2 * RATE)) / RATE
+        return sum(np.sin(place * phase) / place for place in range(1, 12)).astype(np.float32)
+
+    noise = np.random.default_rng(0).normal(size=2 * RATE).astype(np.float32)
+    alone, both = voice(110) + 0.05 * noise, voice(110) + 0.6 * voice(160) + 0.05 * noise
+    shares = [measure_clip(samples, RATE)["overlap_share"] for samples in (alone, both, noise)]
+    assert shares[0] == 0 and shares[1] > 0.5 and shares[2] < 0.02  # type: ignore[operator]
+    assert measure_clip(alone[:1000], RATE)["overlap_share"] is None
 
 
 def test_faults_in_the_sound_stand_first_and_flags_are_right(planter: Planter, clean: list[dict]) -> None:

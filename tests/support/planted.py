@@ -1,4 +1,4 @@
-"""Real recordings with planted faults: twelve kinds, as clips with texts that people could hand in."""
+"""Real recordings with planted faults: thirteen kinds, as clips with texts that people could hand in."""
 
 from __future__ import annotations
 
@@ -67,25 +67,38 @@ def others(data: Path) -> list[Clip]:
     return [Clip(path.stem, level(read_mono(path, RATE)[0]), "", "en") for path in paths]
 
 
+def reader(data: Path, number: str, seconds: float = 3.5) -> list[Clip]:
+    """Clips of one of the many other people, cut into pieces of about that length."""
+    found = []
+    for clip in others(data):
+        if clip.name.startswith(f"{number}-"):
+            parts = np.array_split(clip.samples, max(1, round(len(clip.samples) / RATE / seconds)))
+            found += [replace(clip, name=f"{clip.name}-{at}", samples=level(part)) for at, part in enumerate(parts)]
+    return found
+
+
 class Planter:
     """Plants faults into clips of a speaker.
 
     Args:
         data: shared/data.
-        speaker: whose clips they are.
+        speaker: whose clips they are; the number of one of the many others, whose texts are not known.
         foreign: speaker of another language.
         seed: of what is planted where.
     """
 
     def __init__(self, data: Path, speaker: str, foreign: str, seed: int = 1) -> None:
-        self.data, self.clips, self.speaker = data, clips(data, speaker), speaker
-        self.foreign, self.others = clips(data, foreign), others(data)
+        self.data, self.speaker = data, speaker
+        self.clips = reader(data, speaker) if speaker.isdigit() else clips(data, speaker)
+        self.foreign = clips(data, foreign)
+        self.others = [clip for clip in others(data) if not clip.name.startswith(f"{speaker}-")]
         self.rng = np.random.default_rng(seed)
         self.kinds: dict[str, Callable[[Clip], Clip]] = {
             "wrong word": self.wrong_word, "missing tail": self.missing_tail, "other speaker": self.other_speaker,
             "laugh or cough": self.laugh, "hum of 0.5 s": self.hum, "clipping": self.clipping,
             "8 kHz upsampled": self.upsampled, "reverberation": self.reverberation, "music bed": self.music,
             "doubled text": self.doubled, "wrong language": self.wrong_language, "misread number": self.number,
+            "two people at once": self.two_people,
         }  # fmt: skip
 
     def plant(self, kind: str, count: int) -> list[Clip]:
@@ -197,6 +210,18 @@ class Planter:
         at = int(self.rng.integers(len(bed) - len(clip.samples))) if len(bed) > len(clip.samples) else 0
         bed = np.resize(bed[at:], len(clip.samples))
         return replace(clip, samples=clip.samples + bed * _gain(clip.samples, bed, float(self.rng.uniform(8, 14))))
+
+    def two_people(self, clip: Clip) -> Clip:
+        """Somebody else speaks during a third of the clip or more, 0 to 10 dB below it."""
+        size = min(len(clip.samples), max(RATE, round(self.rng.uniform(0.35, 1) * len(clip.samples))))
+        other = self.others[int(self.rng.integers(len(self.others)))].samples
+        start, at = (
+            int(self.rng.integers(max(1, len(other) - size))),
+            int(self.rng.integers(len(clip.samples) - size + 1)),
+        )
+        part, samples = np.resize(other[start:], size), clip.samples.copy()
+        samples[at : at + size] += part * _gain(clip.samples, part, float(self.rng.uniform(0, 10)))
+        return replace(clip, samples=samples)
 
     def doubled(self, clip: Clip) -> Clip:
         joint = "" if clip.language in UNSPACED else " "
@@ -313,6 +338,11 @@ class Found:
     rejected: int = 0
     seconds: float = 0.0
     lost: float = 0.0
+
+    def add(self, other: Found) -> None:
+        """Count those of other mixes with these."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 def by_everything(items: Sequence[Any]) -> list[tuple[float, bool]]:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.signal import fftconvolve
 
 from voiceclone.assets import open_asset
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.sound.clean import TRAINING_RATE, Judge, clean_speaker, clean_take, verdict
 from voiceclone.sound.denoisers import SpectralGate, checked, make_denoiser
+from voiceclone.sound.dereverb import WeightedPrediction, reverberation_time
 from voiceclone.sound.io import Waveform, read_audio, read_mono, resample, write_flac
 from voiceclone.sound.loudness import loudness, true_peak_dbtp
+from voiceclone.sound.spool import Spool
 from voiceclone.stages.clean import CleanSettings, open_judge
 
 RATE = 24_000
@@ -212,3 +215,58 @@ def test_a_gate_that_eats_the_voice_is_undone_on_real_speech(asset: Callable[[st
     judge = open_judge({name: open_asset(asset(name)) for name in ("dnsmos", "campplus")})
     _, cells = clean_take(speech, rate, settings, make_denoiser(settings, None), judge)
     assert cells["denoised"] is False and "undone" in cells["note"]
+
+
+def in_room(samples: Waveform, seconds: float) -> Waveform:
+    """Sound in a room whose echoes are as strong as the sound and fall by 60 dB in so many seconds."""
+    time = np.arange(round(1.3 * seconds * RATE)) / RATE
+    echoes = np.random.default_rng(1).normal(size=len(time)) * 10 ** (-3 * time / seconds)
+    echoes /= np.sqrt(np.square(echoes).sum())
+    echoes[0] = 1.0
+    return fftconvolve(samples, echoes)[: len(samples)].astype(np.float32)
+
+
+def voiced(seconds: float) -> Waveform:
+    """Bursts of half a second of a gliding pitch, with pauses of a quarter."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    phase = 2 * np.pi * np.cumsum(120 + 40 * np.sin(2 * np.pi * 0.9 * time)) / RATE
+    buzz = sum(np.sin(place * phase + place) / place for place in range(1, 30))
+    return (0.1 * buzz * (time % 0.75 < 0.5) * np.hanning(9)[((time % 0.1) * 80).astype(int)]).astype(np.float32)
+
+
+def error_of(dry: Waveform, samples: Waveform) -> float:
+    """Power of what is no copy of the dry sound, over that of the copy."""
+    copy = dry * (dry @ samples) / (dry @ dry)
+    return float(np.square(samples - copy).sum() / np.square(copy).sum())
+
+
+def test_late_echoes_are_predicted_out(tmp_path: Path) -> None:
+    dry = voiced(8)
+    wet = in_room(dry, 0.7)
+    result = WeightedPrediction().denoise(wet, RATE)
+    assert result.shape == wet.shape and error_of(dry, result) < 0.8 * error_of(dry, wet)
+    assert reverberation_time(result, RATE) < reverberation_time(wet, RATE)  # type: ignore[operator]
+    long = np.tile(wet, 5)  # more than a block
+    spooled = WeightedPrediction().denoise(Spool([long], tmp_path), RATE)
+    assert isinstance(spooled, Spool)
+    assert np.array_equal(spooled[:], WeightedPrediction().denoise(long, RATE))
+    for short in (np.zeros(0, np.float32), wet[:500], np.zeros(RATE, np.float32)):
+        assert np.array_equal(WeightedPrediction().denoise(short, RATE), short)
+
+
+def test_echoes_are_taken_out_by_measure_and_left_where_that_harms() -> None:
+    auto, dry = CleanSettings(dereverb="auto", denoise="never"), voiced(6)
+    wet = in_room(dry, 0.9)
+    limits = [reverberation_time(samples, RATE) for samples in (dry, wet)]
+    between = auto.model_copy(update={"dereverb_rt60_s": sum(limits) / 2})  # type: ignore[arg-type]
+    _, left = clean_take(dry, RATE, between, None, Judge())
+    _, freed = clean_take(wet, RATE, between, None, Judge())
+    assert left["dereverberated"] is False and freed["dereverberated"] is True and freed["denoised"] is False
+    assert left["rt60_s"] < between.dereverb_rt60_s < freed["rt60_s"]
+    plain, unasked = clean_take(wet, RATE, CleanSettings(denoise="never"), None, Judge())
+    assert unasked["rt60_s"] is None and unasked["dereverberated"] is False
+    final, undone = clean_take(wet, RATE, between, None, Opinion(before=3.0, after=2.5))
+    assert undone["dereverberated"] is False and "dereverberation undone: DNSMOS OVRL fell" in undone["note"]
+    assert np.array_equal(final, plain)
+    _, both = clean_take(wet, RATE, between.model_copy(update={"denoise": "always"}), HALVED, Judge())
+    assert both["dereverberated"] is True and both["denoised"] is True

@@ -121,7 +121,7 @@ elif stage == "separate":
     settings = SeparateSettings(mode="never")
     separate_speaker(take.parent, root / "takes.tsv", root / "separated" / "manifest.tsv", settings)
 else:
-    settings = CleanSettings(denoise="always")
+    settings = CleanSettings(denoise="always", dereverb="always")
     clean_speaker(root / "separated" / "manifest.tsv", root / "clean" / "manifest.tsv", settings)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
 """
@@ -129,7 +129,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("minutes", [10])
+@pytest.mark.parametrize("minutes", [10, 60])
 def test_peak_memory_does_not_follow_the_length(tmp_path: Path, minutes: int) -> None:
     megabytes = {}
     for stage in ("make", "separate", "clean"):
@@ -138,4 +138,5 @@ def test_peak_memory_does_not_follow_the_length(tmp_path: Path, minutes: int) ->
         megabytes[stage] = float(done.stdout.split()[-1])
     print(megabytes)
     # All that an hour has more than ten minutes is its FLAC, which is encoded in memory: at most 0.3 GB.
-    assert megabytes["separate"] < 800 and megabytes["clean"] < 1000, megabytes
+    more = 0 if minutes == 10 else 300
+    assert megabytes["separate"] < 800 + more and megabytes["clean"] < 1000 + more, megabytes

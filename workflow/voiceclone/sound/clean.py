@@ -1,4 +1,4 @@
-"""The cleaning stage: denoised where that helps, at one loudness, at the training rate."""
+"""The cleaning stage: echoes and noise out where that helps, at one loudness, at the training rate."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns
 from voiceclone.sound.accompaniment import excerpt_slices
 from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
+from voiceclone.sound.dereverb import WeightedPrediction, reverberation_time
 from voiceclone.sound.each_take import each_take
 from voiceclone.sound.io import Waveform, write_flac
 from voiceclone.sound.loudness import loudness, set_loudness, true_peak_dbtp
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 TRAINING_RATE = 32_000
 PIECE_SECONDS = 9.5  # a little more than the window of DNSMOS
 COLUMNS = table_columns("clean")
+DEREVERBERATION, DENOISING = "dereverberation", "denoising"  # what is done to a take, in this order
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Judge:
 def clean_take(
     samples: Samples, rate: int, settings: CleanSettings, denoiser: Denoiser | None, judge: Judge
 ) -> tuple[Samples, dict[str, Any]]:
-    """Clean one take: denoise (kept only if the judge agrees), resample, set loudness and peak.
+    """Clean one take: echoes out, then noise (each kept only if the judge agrees); resample, set loudness and peak.
 
     Args:
         samples: float32 (frames,).
@@ -87,27 +89,30 @@ def clean_take(
         judge: scores before and after.
 
     Returns:
-        float32 (frames at 32 kHz,) and the row's cells from ``lufs_before`` to ``note``.
+        float32 (frames at 32 kHz,) and the row's cells from ``rt60_s`` to ``note``.
     """
+    snr_before, quality_before = estimate_snr(samples, rate), judge.quality(samples, rate)
+    echo = None if settings.dereverb == "never" else reverberation_time(samples, rate)
+    wanted: dict[str, Denoiser] = {}
+    if settings.dereverb == "always" or (echo is not None and echo >= settings.dereverb_rt60_s):
+        wanted[DEREVERBERATION] = WeightedPrediction()
     notes: list[str] = []
-    snr_before = estimate_snr(samples, rate)
-    quality_before = judge.quality(samples, rate)
-    current, quality, similarity = samples, quality_before, None
     if denoiser is not None and settings.denoise == "auto" and snr_before >= settings.clean_snr_db:
         notes.append(f"not denoised: signal-to-noise ratio {snr_before:.0f} dB")
     elif denoiser is not None:
+        wanted[DENOISING] = denoiser
+    current, quality, similarity, kept = samples, quality_before, None, set[str]()
+    for name, processor in wanted.items():
         try:
-            result = checked(denoiser, samples, rate)
-            quality, similarity = judge.quality(result, rate), judge.similarity(samples, result, rate)
-            fault = verdict(quality_before, quality, similarity, settings)
-            if fault:
-                notes.append(f"denoising undone: {fault}")
-                quality = quality_before
-            else:
-                current = result
+            result = checked(processor, current, rate)
+            found, similarity = judge.quality(result, rate), judge.similarity(samples, result, rate)
+            if fault := verdict(quality, found, similarity, settings):
+                notes.append(f"{name} undone: {fault}")
+            elif result is not current:
+                current, quality = result, found
+                kept.add(name)
         except DataError as error:
-            notes.append(f"denoising undone: {error.message}")
-            quality = quality_before
+            notes.append(f"{name} undone: {error.message}")
     final = resampled(current, rate, TRAINING_RATE)
     try:
         final, note = set_loudness(final, TRAINING_RATE, settings.target_lufs, settings.true_peak_dbtp)
@@ -116,6 +121,7 @@ def clean_take(
         notes.append(f"loudness left as it was: {error.message}")
         final = mapped(final, lambda block: np.clip(np.nan_to_num(block), -1.0, 1.0).astype(np.float32))
     return final, {
+        "rt60_s": _rounded(echo, 3),
         "lufs_before": _rounded(loudness(samples, rate)),
         "lufs_after": _rounded(loudness(final, TRAINING_RATE)),
         "true_peak_dbtp": _rounded(true_peak_dbtp(final, TRAINING_RATE)),
@@ -124,7 +130,8 @@ def clean_take(
         "dnsmos_before": _rounded(quality_before),
         "dnsmos_after": _rounded(quality),
         "similarity": _rounded(similarity, 3),
-        "denoised": current is not samples,
+        "dereverberated": DEREVERBERATION in kept,
+        "denoised": DENOISING in kept,
         "note": "; ".join(note for note in notes if note),
     }
 

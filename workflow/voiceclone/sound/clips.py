@@ -60,7 +60,7 @@ def measure_clip(samples: Waveform, rate: int) -> dict[str, float | None]:
     wave = resample(samples, rate, RATE)
     levels = frame_levels(wave, RATE)
     loud = loud_level(levels)
-    powers = _spectra(wave, WINDOW, STEP)
+    powers = spectra(wave, WINDOW, STEP)
     return {
         "snr_db": whole.snr_db,
         "bandwidth_hz": whole.bandwidth_hz,
@@ -208,7 +208,7 @@ def hum_levels(wave: Waveform) -> dict[str, float | None]:
     if len(slow) < HUM_WINDOW:
         return dict.fromkeys(LINES_HZ)
     hertz = HUM_RATE / HUM_WINDOW
-    powers = _spectra(slow, HUM_WINDOW, HUM_STEP) + 10 ** ((loud_level(frame_levels(wave, RATE)) - HUM_FLOOR_DB) / 10)
+    powers = spectra(slow, HUM_WINDOW, HUM_STEP) + 10 ** ((loud_level(frame_levels(wave, RATE)) - HUM_FLOOR_DB) / 10)
     found: dict[str, float | None] = {}
     for name, (low, high) in LINES_HZ.items():
         first, last = round(low / hertz), round(high / hertz) + 1
@@ -217,7 +217,7 @@ def hum_levels(wave: Waveform) -> dict[str, float | None]:
     return found
 
 
-def _spectra(wave: Waveform, size: int, step: int) -> Array:
+def spectra(wave: Waveform, size: int, step: int) -> Array:
     """Power spectra (frames, size // 2 + 1) under a Hann window, which add up to the mean power of a frame."""
     if len(wave) < size:
         return np.zeros((0, size // 2 + 1))

@@ -155,17 +155,17 @@ def make_denoiser(settings: CleanSettings, deepfilter: Asset | None) -> Denoiser
 
 
 def checked(denoiser: Denoiser, samples: Samples, rate: int) -> Samples:
-    """Denoise and verify the result.
+    """Denoise, or take echoes out, and verify the result.
 
     Raises:
         DataError: the result has another length, holds values that are not numbers, or nothing is left of the signal.
     """
     result = denoiser.denoise(samples, rate)
     if result.shape != samples.shape:
-        raise DataError(f"denoising changed the length from {len(samples)} to {len(result)} samples")
+        raise DataError(f"it changed the length from {len(samples)} to {len(result)} samples")
     if not all(np.isfinite(block).all() for block in blocks(result)):
-        raise DataError("denoising gave values that are not numbers")
+        raise DataError("it gave values that are not numbers")
     before, after = (sum(float(np.square(block).sum()) for block in blocks(each)) for each in (samples, result))
     if after < 1e-4 * before:
-        raise DataError("denoising left less than a hundredth of the signal's level")
+        raise DataError("it left less than a hundredth of the signal's level")
     return result

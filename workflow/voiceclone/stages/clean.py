@@ -22,7 +22,16 @@ JUDGES = ("dnsmos", "campplus")
 
 
 class CleanSettings(Block):
-    """Denoising and loudness of whole takes, with a check that the result is better."""
+    """Echoes, noise and loudness of whole takes, with a check that the result is better."""
+
+    dereverb: Literal["never", "auto", "always"] = Field(
+        "never",
+        description="Late echoes out, without a model (weighted prediction error); auto: of takes with much "
+        "reverberation. Undone like denoising.",
+    )
+    dereverb_rt60_s: float = Field(
+        0.27, ge=0.05, le=2, description="auto: estimated reverberation time in s from which echoes are taken out."
+    )
 
     denoise: Literal["auto", "always", "never"] = Field(
         "auto", description="auto: leave takes alone whose signal-to-noise ratio is already high."

@@ -46,7 +46,7 @@ def each_take(
         # Some channels only, or inverted ones, are another sound; all of them are what they always were.
         mix = [row["mix"]] if row.get("mix") and row.get("note") else []
         record = cache.get(row["take"], (row["sha256"], assets, *mix), partial(make, row, target), [target])
-        result.append(record)
+        result.append(dict.fromkeys(columns) | record)  # an earlier record may lack a column that came later
         log.info("%s: %s %s; %s", row["take"], done, str(record[done]).lower(), record["note"])
         progress.update(note=row["take"])
     log.info("%s: %s", stage, cache.summary())

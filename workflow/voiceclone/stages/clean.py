@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from voiceclone.stage import Stage
 from voiceclone.stages.settings import Block, RuntimeSettings
@@ -67,6 +67,13 @@ class CleanSettings(Block):
         description="Loudness of every take in LUFS; at -23 most speech keeps its peaks under the ceiling.",
     )
     true_peak_dbtp: float = Field(-1.0, ge=-20, le=0, description="Ceiling of the true peak in dBTP.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that came later while they are off: keys of earlier results stay what they were."""
+        values: dict[str, Any] = write(self)
+        off = values.get("dereverb") == "never"
+        return {name: value for name, value in values.items() if not off or name not in ("dereverb", "dereverb_rt60_s")}
 
 
 def arguments(parser: ArgumentParser) -> None:

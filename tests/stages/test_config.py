@@ -20,7 +20,7 @@ from voiceclone.stages.settings import REMOVED, Block
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = REPOSITORY / "config" / "presets"
-NAMES = ("demo", "nano", "small", "few-shot", "full", "zero-shot", "zero-shot-small")
+NAMES = ("demo", "nano", "small", "few-shot", "few-shot-plus", "full", "zero-shot", "zero-shot-small")
 
 
 def message(values: dict[str, Any]) -> str:
@@ -148,7 +148,10 @@ def test_an_empty_block_means_defaults() -> None:
         ({"slice": 5}, ["slice: 5", "block"]),
         ({"separate": {"mode": "maybe"}}, ["separate.mode: 'maybe'", "auto | always | never"]),
         ({"gpt": {"epochs": 2.5}}, ["gpt.epochs: 2.5", "whole number, >= 1"]),
-        ({"preset": "huge"}, ["preset: 'huge'", "demo | few-shot | full | nano | small | zero-shot | zero-shot-small"]),
+        (
+            {"preset": "huge"},
+            ["preset: 'huge'", "demo | few-shot | few-shot-plus | full | nano | small | zero-shot | zero-shot-small"],
+        ),
         ({"language": "english"}, ["language: 'english'", "auto or an ISO code"]),
         ({"offline": "perhaps"}, ["offline: 'perhaps'", "true or false"]),
         ({"seed": -1}, ["seed: -1", ">= 0"]),
@@ -243,7 +246,9 @@ def test_encoders_are_those_that_a_voice_needs() -> None:
 
     public = ["chinese-hubert-base", "eres2netv2", "chinese-roberta-wwm-ext-large"]
     found = {name: resolve({"preset": name}, PRESETS).encoders() for name in NAMES}
-    assert found == {name: public if name in ("few-shot", "full", "zero-shot") else ["campplus"] for name in NAMES}
+    assert found == {
+        name: public if name in ("few-shot", "few-shot-plus", "full", "zero-shot") else ["campplus"] for name in NAMES
+    }
     assert {name for names in found.values() for name in names} <= set(EXPORTERS)
     assert resolve({"preset": "few-shot", "export": {"encoders": False}}, PRESETS).encoders() == []
     v2 = {"preset": "few-shot", "sovits": {"architecture": "v2"}, "features": {"bert": "", "polyphones": ""}}

@@ -76,7 +76,7 @@ def test_presets_are_valid_and_need_registered_models(name: str) -> None:
 
 def test_presets_differ_where_they_should() -> None:
     every = [resolve({"preset": name}, PRESETS) for name in NAMES]
-    demo, nano, small, few_shot, full, zero_shot, zero_shot_small = every
+    demo, nano, small, few_shot, few_shot_plus, full, zero_shot, zero_shot_small = every
     assert (demo.speakers_dir, demo.language) == ("resources/demo", "en")
     assert nano.gpt.architecture == nano.sovits.architecture == "nano"
     assert (nano.gpt.base, nano.sovits.base, nano.tokenizer.base) == ("", "", "base-tokenizer")
@@ -90,7 +90,10 @@ def test_presets_differ_where_they_should() -> None:
     assert base <= set(few_shot.assets("evaluate")) and not base & set(zero_shot.assets("evaluate"))
     assert not zero_shot.gpt.train and not zero_shot.sovits.train
     assert {few_shot.gpt.base, few_shot.sovits.base} == {zero_shot.gpt.base, zero_shot.sovits.base}
-    assert [config.corpus.tier for config in every] == ["small", *NAMES[1:]]
+    assert [config.corpus.tier for config in every] == ["small", *NAMES[1:4], "few-shot", *NAMES[5:]]
+    assert few_shot_plus.sovits.architecture == "v2ProPlus" and few_shot_plus.gpt == few_shot.gpt
+    wider = {f"gpt-sovits-v2proplus-sovits-{part}" for part in "gd"}
+    assert set(few_shot_plus.all_assets()) - set(few_shot.all_assets()) == wider
     for config in (demo, small, zero_shot_small):
         assert (config.tokenizer.base, config.gpt.base, config.sovits.base) == (
             "base-tokenizer",

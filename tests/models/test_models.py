@@ -62,8 +62,8 @@ def recording():
 
 @pytest.mark.parametrize(
     "config",
-    [GPTConfig(), GPTConfig.nano(), GPTConfig.small(), SoVITSConfig.v2(), SoVITSConfig.v2pro(), SoVITSConfig.nano(),
-     DiscriminatorConfig.v2pro()],
+    [GPTConfig(), GPTConfig.nano(), GPTConfig.small(), SoVITSConfig.v2(), SoVITSConfig.v2pro(),
+     SoVITSConfig.v2proplus(), SoVITSConfig.nano(), DiscriminatorConfig.v2pro()],
 )  # fmt: skip
 def test_configuration_survives_json(config):
     assert type(config).from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -7,6 +7,7 @@ import shutil
 import sys
 import types
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ GPT = GPTConfig(dim=32, layers=2, heads=2, feed_forward=48)
 SMALL = {"inter_channels": 32, "hidden_channels": 32, "filter_channels": 32, "layers": 2, "decoder_channels": 32}
 V2 = SoVITSConfig(**SMALL)
 V2PRO = SoVITSConfig(**SMALL, dropout=0.0, gin_channels=1024, speaker_vector_size=20480)
+V2PROPLUS = replace(V2PRO, decoder_channels=768, upsample_kernels=(20, 16, 8, 2, 2))  # the public decoder
 State = dict[str, Tensor]
 
 
@@ -58,7 +60,7 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 def states() -> dict[str, State]:
     """Weights of small networks with the public keys."""
     torch.manual_seed(0)
-    networks = {"gpt": TextToSemantic(GPT), "v2": SoVITS(V2), "v2Pro": SoVITS(V2PRO)}
+    networks = {"gpt": TextToSemantic(GPT), "v2": SoVITS(V2), "v2Pro": SoVITS(V2PRO), "v2ProPlus": SoVITS(V2PROPLUS)}
     return {name: network.state_dict() for name, network in networks.items()}
 
 
@@ -97,13 +99,14 @@ def settings_bag(monkeypatch: pytest.MonkeyPatch, **values: Any) -> Callable[[di
 def small_sovits(path: Path, state: State, version: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """As the public program shares a SoVITS: no posterior encoder, a settings object, from v2Pro on a mark."""
     weights = {key: value for key, value in half(state).items() if not key.startswith(POSTERIOR)}
-    save = settings_bag(monkeypatch, version=version, p_dropout=0.0, n_layers=2, upsample_initial_channel=32)
+    channels = 768 if version == "v2ProPlus" else 32
+    save = settings_bag(monkeypatch, version=version, p_dropout=0.0, n_layers=2, upsample_initial_channel=channels)
     data = save({"weight": weights, "info": "8epoch_400iteration"})
-    path.write_bytes(data if version == "v2" else b"05" + data[2:])
+    path.write_bytes({"v2": b"PK", "v2Pro": b"05", "v2ProPlus": b"06"}[version] + data[2:])
     return path
 
 
-@pytest.mark.parametrize("version", ["v2", "v2Pro"])
+@pytest.mark.parametrize("version", ["v2", "v2Pro", "v2ProPlus"])
 def test_public_files_come_back_bit_for_bit(
     tmp_path: Path, states: dict[str, State], version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,7 +241,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
         import_voice(tmp_path / "a.ckpt", tmp_path / "a.pth", tmp_path)
 
 
-@pytest.mark.parametrize("version", ["v2", "v2Pro"])
+@pytest.mark.parametrize("version", ["v2", "v2Pro", "v2ProPlus"])
 def test_an_imported_voice_is_one_of_the_workflow(
     tmp_path: Path, states: dict[str, State], version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ async function until(what, seconds = 60) {
 }
 const stages = () => Object.fromEntries([...$("stages").children].map((one) =>
   [one.querySelector(".name").firstChild.textContent, one.dataset.state]));
-const state = (...wanted) => until(() => wanted.includes($("state").textContent.split(",")[0]), 900);
+const state = (...wanted) => until(() => wanted.includes($("state").textContent.split(",")[0]), 3000);
 async function drop(...names) {
   const data = new frame.contentWindow.DataTransfer();
   for (const name of names) {
@@ -206,7 +206,7 @@ def test_from_an_empty_folder_to_a_spoken_sentence(
     project = Project(tmp_path / "project")
     studio = Studio(project, given)
     try:
-        seen = studio.drive("whole", tmp_path / "profile", 3000)
+        seen = studio.drive("whole", tmp_path / "profile", 3300)
         assert "error" not in seen, seen
         client = OpenAI(base_url=f"{seen['speaks']}v1", api_key="none")
         sound = client.audio.speech.create(

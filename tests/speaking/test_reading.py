@@ -15,6 +15,8 @@ from tests.support.toy_voice import ToyEncoders, toy_voice
 
 from voiceclone.errors import DataError
 from voiceclone.files import read_tsv, sha256_file
+from voiceclone.languages import LANGUAGES
+from voiceclone.marks.labels import tone
 from voiceclone.sound.io import read_mono
 from voiceclone.sound.loudness import loudness
 from voiceclone.speaking.batch import Defaults
@@ -24,7 +26,7 @@ from voiceclone.speaking.reference import ClipReader
 from voiceclone.speaking.result import Finish
 from voiceclone.speaking.voices import Voice
 from voiceclone.text import books
-from voiceclone.text.books import Chapter, read_book, read_subtitles
+from voiceclone.text.books import Chapter, TimedText, read_book, read_subtitles
 from voiceclone.text.lexicon import Lexicon
 
 OPTIONS = SpeechOptions(top_k=0, attempts=1, pause_seconds=0.3)
@@ -128,6 +130,34 @@ def test_only_what_changed_is_spoken_again(tmp_path: Path) -> None:
     assert reader(tmp_path / "out").read(longer)["chapters"] == 1
     assert sha256_file(tmp_path / "out/01.flac") == before["01.flac"]
     assert sha256_file(tmp_path / "out/02.flac") != before["02.flac"]
+
+
+def test_each_chapter_begins_with_the_notice(tmp_path: Path) -> None:
+    def read(notice: str, output: str) -> list[dict[str, str]]:
+        reader(tmp_path / output, ReadingSettings(notice=notice)).read(BOOK)
+        return read_tsv(tmp_path / output / "sentences.tsv")
+
+    plain, spoken, marked = read("none", "a"), read("spoken", "b"), read("tone", "c")
+    assert [row["text"] for row in spoken if row["start"] == "0.0"] == [LANGUAGES["en"].notice] * 2
+    assert [row["text"] for row in spoken if row["start"] != "0.0"] == [row["text"] for row in plain]
+    lead = tone("tone", 32_000)
+    assert [float(row["start"]) for row in marked] == pytest.approx(
+        [float(row["start"]) + len(lead) / 32_000 for row in plain], abs=2e-3
+    )
+    for name in ("01.flac", "02.flac"):
+        samples, _ = read_mono(tmp_path / "c" / name)
+        assert np.corrcoef(samples[: len(lead)], lead)[0, 1] > 0.95
+    again = reader(tmp_path / "a", ReadingSettings(notice="tone")).read(BOOK)
+    assert again == {"ok": 0, "kept": 4, "failed": 0, "chapters": 2}  # other chapters of the same sentences
+
+
+@pytest.mark.parametrize("notice", ["spoken", "tone"])
+def test_subtitles_wait_for_the_notice(tmp_path: Path, notice: str) -> None:
+    subtitles = [TimedText(0.0, 2.0, "Good morning."), TimedText(60.0, 62.0, "Yes.")]
+    reader(tmp_path / "out", ReadingSettings(notice=notice, title="a")).dub(subtitles)
+    *opening, first, last = read_tsv(tmp_path / "out/sentences.tsv")
+    assert len(opening) == (notice == "spoken") and float(first["late"]) >= 1.0
+    assert (last["start"], last["late"]) == ("60.0", "0.0")
 
 
 def test_a_sentence_that_cannot_be_spoken_stops_no_other(tmp_path: Path) -> None:

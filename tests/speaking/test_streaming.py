@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.support.toy_voice import ChanceBackend, toy_voice
 
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.speaking.options import SpeechOptions
-from voiceclone.speaking.streaming import Streaming, stream
+from voiceclone.speaking.streaming import Streaming, sentences, stream
 from voiceclone.speaking.timing import Word
 
 
@@ -54,6 +55,30 @@ def test_sound_comes_before_the_sentence_ends() -> None:
     synthesizer.decode = lambda *arguments: (drawn.append(token) or token for token in decode(*arguments))
     first = next(stream(synthesizer, "One two three four.", options=SpeechOptions(top_k=0, attempts=1)))
     assert len(drawn) == Streaming().first_tokens and 0 <= 640 * 2 * (15 - 3) - len(first) <= 0.072 * 32_000
+
+
+@pytest.mark.parametrize("speak", [stream, sentences])
+def test_the_next_sentence_is_read_while_this_one_sounds(speak: Any) -> None:
+    synthesizer = voice()
+    options = SpeechOptions(top_k=0, attempts=1, max_tokens_per_phone=3.0)
+    parts = speak(synthesizer, "One two three four. Five six. Seven.", seed=1, options=options)
+    next(parts)
+    assert speak is sentences or synthesizer.text_cache.asked == 1  # nothing delays the first sound
+    if speak is stream:
+        next(parts)
+    end = time.monotonic() + 20
+    while synthesizer.text_cache.asked < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert synthesizer.text_cache.asked == 2
+    whole = [part for part in parts if len(part)]
+    assert whole and (synthesizer.text_cache.asked, synthesizer.text_cache.found) == (3, 0)
+
+
+def test_a_sentence_that_cannot_be_read_fails_in_its_turn() -> None:
+    parts = stream(voice(), "One two three four. Привет. Five.", options=SpeechOptions(top_k=0, attempts=1))
+    assert len(next(parts))
+    with pytest.raises(DataError, match="a script that the front end cannot read"):
+        list(parts)
 
 
 def test_a_stream_tells_its_words() -> None:

@@ -20,7 +20,7 @@ from voiceclone.stages.settings import REMOVED, Block
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = REPOSITORY / "config" / "presets"
-NAMES = ("demo", "nano", "small", "few-shot", "full", "zero-shot", "zero-shot-small")
+NAMES = ("demo", "nano", "small", "few-shot", "few-shot-plus", "full", "zero-shot", "zero-shot-small")
 
 
 def message(values: dict[str, Any]) -> str:
@@ -76,7 +76,7 @@ def test_presets_are_valid_and_need_registered_models(name: str) -> None:
 
 def test_presets_differ_where_they_should() -> None:
     every = [resolve({"preset": name}, PRESETS) for name in NAMES]
-    demo, nano, small, few_shot, full, zero_shot, zero_shot_small = every
+    demo, nano, small, few_shot, few_shot_plus, full, zero_shot, zero_shot_small = every
     assert (demo.speakers_dir, demo.language) == ("resources/demo", "en")
     assert nano.gpt.architecture == nano.sovits.architecture == "nano"
     assert (nano.gpt.base, nano.sovits.base, nano.tokenizer.base) == ("", "", "base-tokenizer")
@@ -90,7 +90,10 @@ def test_presets_differ_where_they_should() -> None:
     assert base <= set(few_shot.assets("evaluate")) and not base & set(zero_shot.assets("evaluate"))
     assert not zero_shot.gpt.train and not zero_shot.sovits.train
     assert {few_shot.gpt.base, few_shot.sovits.base} == {zero_shot.gpt.base, zero_shot.sovits.base}
-    assert [config.corpus.tier for config in every] == ["small", *NAMES[1:]]
+    assert [config.corpus.tier for config in every] == ["small", *NAMES[1:4], "few-shot", *NAMES[5:]]
+    assert few_shot_plus.sovits.architecture == "v2ProPlus" and few_shot_plus.gpt == few_shot.gpt
+    wider = {f"gpt-sovits-v2proplus-sovits-{part}" for part in "gd"}
+    assert set(few_shot_plus.all_assets()) - set(few_shot.all_assets()) == wider
     for config in (demo, small, zero_shot_small):
         assert (config.tokenizer.base, config.gpt.base, config.sovits.base) == (
             "base-tokenizer",
@@ -148,7 +151,10 @@ def test_an_empty_block_means_defaults() -> None:
         ({"slice": 5}, ["slice: 5", "block"]),
         ({"separate": {"mode": "maybe"}}, ["separate.mode: 'maybe'", "auto | always | never"]),
         ({"gpt": {"epochs": 2.5}}, ["gpt.epochs: 2.5", "whole number, >= 1"]),
-        ({"preset": "huge"}, ["preset: 'huge'", "demo | few-shot | full | nano | small | zero-shot | zero-shot-small"]),
+        (
+            {"preset": "huge"},
+            ["preset: 'huge'", "demo | few-shot | few-shot-plus | full | nano | small | zero-shot | zero-shot-small"],
+        ),
         ({"language": "english"}, ["language: 'english'", "auto or an ISO code"]),
         ({"offline": "perhaps"}, ["offline: 'perhaps'", "true or false"]),
         ({"seed": -1}, ["seed: -1", ">= 0"]),
@@ -243,7 +249,9 @@ def test_encoders_are_those_that_a_voice_needs() -> None:
 
     public = ["chinese-hubert-base", "eres2netv2", "chinese-roberta-wwm-ext-large"]
     found = {name: resolve({"preset": name}, PRESETS).encoders() for name in NAMES}
-    assert found == {name: public if name in ("few-shot", "full", "zero-shot") else ["campplus"] for name in NAMES}
+    assert found == {
+        name: public if name in ("few-shot", "few-shot-plus", "full", "zero-shot") else ["campplus"] for name in NAMES
+    }
     assert {name for names in found.values() for name in names} <= set(EXPORTERS)
     assert resolve({"preset": "few-shot", "export": {"encoders": False}}, PRESETS).encoders() == []
     v2 = {"preset": "few-shot", "sovits": {"architecture": "v2"}, "features": {"bert": "", "polyphones": ""}}

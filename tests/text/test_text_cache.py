@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.support.feature_fixture import random_bert
 from voiceclone.assets import Asset
 from voiceclone.errors import DataError
 from voiceclone.listeners.bert import BertEncoder, LazyBert
+from voiceclone.text import cache
 from voiceclone.text.cache import CachedFrontend
 from voiceclone.text.frontend import Phones, to_phones
 from voiceclone.text.lexicon import Lexicon
@@ -167,3 +169,76 @@ def test_nothing_is_loaded_before_the_first_chinese_text(tmp_path: Path) -> None
     assert lazy.encode_all([]) == [] and "encoder" not in vars(lazy)
     phones = to_phones("你好。", "zh")
     np.testing.assert_array_equal(lazy(phones), lazy.encode_all([phones])[0])
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "texts"
+
+
+def test_what_one_process_read_another_finds(shared: Path, tmp_path: Path) -> None:
+    texts = ["你好，世界 on the 3rd, ☃。", "Yes.", "你好 again."]
+    encode = CountingBert(random_bert(tmp_path / "bert", CHARACTERS))
+    first = CachedFrontend(encode=encode, folder=shared)
+    made = first.prepare(texts, "auto")
+    again = CachedFrontend(encode=encode, folder=shared)
+    for text, expected in zip(texts, made, strict=True):
+        found = again.read(text, "auto")
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        assert repr(found) == repr(expected)
+        for vectors in again.features(found), first.features(found):
+            np.testing.assert_array_equal(vectors, first.features(expected))
+    assert (
+        encode.calls == [2]
+        and again.summary() == "text: 3 of 3 sentences from the cache (100.0 %), 3 of them from disk"
+    )
+    assert all(folder.stat().st_mode & 0o077 == 0 for folder in shared.iterdir())
+
+
+def test_another_reading_is_another_entry(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(text: str, language: str = "en", **words: tuple[str, ...]) -> int:
+        frontend = CachedFrontend(Lexicon({"en": words} if words else {}), folder=shared)
+        frontend.read(text, language)
+        return frontend.found
+
+    assert [found("A gif."), found("A gif."), found("A gif.", "auto"), found("A gif.", other=("AH0",))] == [0, 1, 0, 1]
+    assert [found("A gif.", gif=("JH", "IH1", "F")), found("A gif.", gif=("G", "IH1", "F"))] == [0, 0]
+    monkeypatch.setattr(cache, "revisions", lambda: {"text": "other code", "text_features": 1})
+    assert [found("A gif."), found("A gif.")] == [0, 1]
+    monkeypatch.setattr(cache, "versions", lambda: ["other packages"])
+    assert found("A gif.") == 0
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "emptied"])
+def test_a_damaged_entry_is_read_again(shared: Path, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    made = CachedFrontend(folder=shared).read("Hello there.", "en")
+    (entry,) = (shared / "phones").iterdir()
+    data = bytearray(entry.read_bytes())
+    data[-2] ^= 1
+    entry.write_bytes({"cut": entry.read_bytes()[:-5], "flipped": data, "emptied": b""}[how])
+    again = CachedFrontend(folder=shared)
+    assert again.read("Hello there.", "en").symbols == made.symbols and again.found == 0
+    assert f"{entry}: damaged" in caplog.text
+    whole = CachedFrontend(folder=shared)
+    assert whole.read("Hello there.", "en").symbols == made.symbols and whole.found == 1
+
+
+def test_characters_left_out_are_told_in_every_process(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        frontend = CachedFrontend(folder=shared)
+        frontend.read("A snowman ☃.", "en")
+        frontend.read("A snowman ☃.", "en")
+    assert caplog.text.count("left out, as nobody can read it") == 2
+
+
+def test_half_a_character_is_no_reason_to_fail(shared: Path) -> None:
+    read = CachedFrontend(folder=shared).read("Yes \ud83d.", "en")
+    assert read.symbols == CachedFrontend().read("Yes \ud83d.", "en").symbols
+
+
+def test_two_threads_read_a_text_once(shared: Path) -> None:
+    encode = CountingBert(random_bert(shared.parent / "bert", CHARACTERS))
+    frontend = CachedFrontend(encode=encode, folder=shared)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: frontend.prepare(["你好。"], "zh"), range(8)))
+    assert encode.calls.count(1) == 1 and len(list((shared / "phones").iterdir())) == 1

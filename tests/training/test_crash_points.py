@@ -47,7 +47,7 @@ from voiceclone.models.gpt import GPTConfig
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.progress import Progress
 from voiceclone.report.page import build_report
-from voiceclone.speaking.reference import ClipReader, ReferenceCache
+from voiceclone.speaking.reference import ClipReader, reference_cache
 from voiceclone.stage import Stage
 from voiceclone.stages.features import FeaturesSettings
 from voiceclone.stages.report import ReportSettings
@@ -220,7 +220,7 @@ def clips(root: Path) -> None:
 
 
 def read_clips(root: Path) -> None:
-    reader = ClipReader(ToyEncoders(), cache=ReferenceCache(root / "cache" / "references"))
+    reader = ClipReader(ToyEncoders(), cache=reference_cache(root / "cache" / "references"))
     write_json(root / "found.json", [reader.read(root / f"{number}.wav", "Some words", "en").digest for number in "01"])
 
 

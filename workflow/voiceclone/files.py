@@ -38,8 +38,12 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a path of the same name in a temporary folder; on success the file is synced and renamed to ``target``.
+
+    Args:
+        target: the file.
+        durable: false saves the syncs: after a loss of power it may be gone or torn, which its reader has to notice.
 
     Raises:
         OSError: the disk is full or the folder cannot be written, whichever library met it; it names ``target``.
@@ -50,10 +54,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary = folder / target.name
             yield temporary
             temporary.chmod(0o644)
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
+            if durable:
+                with temporary.open("rb") as handle:
+                    os.fsync(handle.fileno())
             temporary.replace(target)
-            fsync_folder(target.parent)
+            if durable:
+                fsync_folder(target.parent)
     except Exception as error:
         number, named = storage_errno(error), getattr(error, "filename", None)
         if number is None or (named and target.parent not in Path(named).parents):

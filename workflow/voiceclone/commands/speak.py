@@ -211,12 +211,14 @@ def read(
     options: SpeechOptions,
     check: CheckOption = "tokens",
     detector: DetectorOption = None,
+    notice: NoticeOption = "auto",
     machine: MachineOptions,
 ) -> None:
     """Read a book aloud, a file for each chapter, or speak subtitles at their times. Exits with 1 if a sentence failed.
 
     Run again, it speaks only what is new, has changed, or is pronounced otherwise.
     """
+    from voiceclone.marks.labels import notice_of
     from voiceclone.speaking.batch import Defaults, check_free
     from voiceclone.speaking.reading import Reader, ReadingSettings
     from voiceclone.speaking.result import Finish
@@ -227,9 +229,10 @@ def read(
     subtitles = read_subtitles(book) if book.suffix.lower() == ".srt" else []
     chapters = [] if subtitles else read_book(book)
     ending = "" if whole == "none" else f".{whole}"
-    settings = ReadingSettings(f".{format}", ending, Finish(loudness), fastest, book.stem)
     voice = _voice(model, clip, styles, machine)
     voice.check_use("private")
+    heard_first = notice_of(notice, voice.rights)
+    settings = ReadingSettings(f".{format}", ending, Finish(loudness), fastest, book.stem, heard_first)
     listener, name = _listener(check, options.detector, machine)
     defaults = Defaults(language, seed, options, styles.any_length)
     reader = Reader(voice, output_dir, defaults, settings, listener, name)

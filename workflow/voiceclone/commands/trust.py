@@ -102,6 +102,7 @@ def withdraw(
 ) -> None:
     """List all that was made of a voice, or of one recording of it; --delete removes it and refuses it from then on."""
     from voiceclone.assets.fetch import human_size
+    from voiceclone.lineage.user_cache import cache_folder
     from voiceclone.lineage.withdrawal import (
         TOMBSTONES,
         affected_voices,
@@ -111,13 +112,13 @@ def withdraw(
         shared_files,
         withdrawal_of,
     )
-    from voiceclone.speaking.reference import cache_folder
+    from voiceclone.speaking.voices import REFERENCES
     from voiceclone.training.housekeeping import Garbage, find_runs, folder_size, remove_all
 
     gone = withdrawal_of(root, name, recording)
     voices = affected_voices(gone)
     items = [(path, why) for voice, why in voices.items() for path in derived_files(root / "results" / voice, gone)]
-    items += shared_files(root, cache_folder())
+    items += shared_files(root, cache_folder(REFERENCES))
     found = [Garbage(path, why, folder_size(path) if path.is_dir() else path.lstat().st_size) for path, why in items]
     for item in found:
         typer.echo(f"{human_size(item.size):>8}  {item.path}  ({item.why})")

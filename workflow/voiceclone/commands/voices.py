@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     gpt: Annotated[Path, typer.Option(help="GPT file, .ckpt.", exists=True, dir_okay=False)],
-    sovits: Annotated[Path, typer.Option(help="SoVITS file of v2 or v2Pro, .pth.", exists=True, dir_okay=False)],
+    sovits: Annotated[
+        Path, typer.Option(help="SoVITS file of v2, v2Pro or v2ProPlus, .pth.", exists=True, dir_okay=False)
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of models to make, to speak with.")
     ] = None,

@@ -34,13 +34,16 @@ class Shared(Block):
         def __getattr__(self, block: str) -> Any:
             """The blocks of the stages are not known before the stages are."""
 
-    preset: Literal["demo", "small", "zero-shot-small", "nano", "zero-shot", "few-shot", "full", "base"] = Field(
+    preset: Literal[
+        "demo", "small", "zero-shot-small", "nano", "zero-shot", "few-shot", "few-shot-plus", "full", "base"
+    ] = Field(
         "small",
         description="Values that the other keys start from. No GPU, no hub, English: demo (minutes, on a made "
         "speaker), small (the base voice that comes with the program, fine-tuned on half a minute and more), "
         "zero-shot-small (the same without training, after one clip of 3 to 10 s), nano (models from scratch, for "
         "experiments). With the public v2Pro models from the hub: zero-shot (one clip), few-shot (fine-tunes on half a "
-        "minute to three hours; GPU), full (on more; GPU). base: training of a base voice on many people's speech, by "
+        "minute to three hours; GPU), few-shot-plus (the same of v2ProPlus, whose vocoder is wider), full (v2Pro on "
+        "more; GPU). base: training of a base voice on many people's speech, by "
         "the target base_voice.",
     )
     speakers_dir: str = Field(
@@ -104,8 +107,10 @@ class Config(Blocks, Shared):
         names = [teacher.name for teacher in self.teachers]
         if double := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"teachers: the names {double} come twice")
-        if self.sovits.architecture == "v2Pro" and not self.features.verification_encoder:
-            raise ValueError("sovits.architecture v2Pro needs features.verification_encoder eres2netv2")
+        if self.sovits.architecture in ("v2Pro", "v2ProPlus") and not self.features.verification_encoder:
+            raise ValueError(
+                f"sovits.architecture {self.sovits.architecture} needs features.verification_encoder eres2netv2"
+            )
         if self.sovits.architecture == "small" and not self.features.pitch:
             raise ValueError("sovits.architecture small needs features.pitch praat")
         if self.preset != "base" and not self.features.spectrogram:
@@ -147,6 +152,7 @@ class Config(Blocks, Shared):
             "nano": SPEAKER_ENCODER,
             "small": SPEAKER_ENCODER,
             "v2Pro": self.features.verification_encoder,
+            "v2ProPlus": self.features.verification_encoder,
         }
         content = self.features.content if self.gpt.base and self.gpt.architecture != "small" else ""  # for prompts
         return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]

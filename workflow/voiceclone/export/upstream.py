@@ -110,7 +110,7 @@ def register_voice(
     with atomic_folder(folder) as made:
         for file, name in ((text, "gpt.ckpt"), (speech, "sovits.pth")):
             shutil.copyfile(file.path, made / name)
-        version = "v2Pro" if config.speaker_vector_size else "v2"
+        version = sovits_version(config)
         write_text(made / VOICE_FILE, _SETTINGS.format(gpt=f"{speaker}-gpt", sovits=f"{speaker}-sovits-g",
                    version=version, encoder="eres2netv2" if config.speaker_vector_size else '""'))  # fmt: skip
     entries = [

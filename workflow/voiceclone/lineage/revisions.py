@@ -33,11 +33,14 @@ RECORD = Path(__file__).with_suffix(".json")
 #: Python 3.11 parses in one thread alone: in two at once it raises SystemError now and then.
 _ONE_AT_A_TIME = threading.Lock()
 KEPT = 8  # stored derivations, one a checkout
-#: What speaking keeps outside a run, and the module that makes it: references of clips, rows of ``batch``, engines.
+#: What speaking keeps outside a run, and the module that makes it: references of clips, rows of ``batch``, engines,
+#: phones and BERT features of texts.
 CACHES = {
     "clip": "voiceclone.speaking.reference",
     "batch": "voiceclone.speaking.batch",
     "engine": "voiceclone.tensorrt.engines",
+    "text": "voiceclone.text.frontend",
+    "text_features": "voiceclone.listeners.bert",
 }
 #: Shared ground: how results are written, never what is in them.
 GROUND = ("errors", "files", "progress", "stage", "interrupts", "lineage", "assets")

@@ -196,16 +196,19 @@ def notice_of(asked: AskedNotice, rights: Mapping[str, Any] | None) -> Notice:
 
 
 def with_notice(text: str, notice: Notice, language: str) -> str:
-    """The text after the spoken notice in the language of most of it, if that is asked for.
+    """The text after the spoken notice, if that is asked for; raises as :func:`spoken_notice`."""
+    return f"{spoken_notice(text, language)}\n{text}" if notice == "spoken" else text
+
+
+def spoken_notice(text: str, language: str) -> str:
+    """The words of the notice, in the language of most of a text.
 
     Raises:
         DataError: there is no such language.
     """
-    if notice != "spoken":
-        return text
     runs = split(text, check_mode(language)) or [(MODES[language], "")]
     said = max(LANGUAGES, key=lambda code: sum(len(part) for found, part in runs if found == code))
-    return f"{LANGUAGES[said].notice}\n{text}"
+    return LANGUAGES[said].notice
 
 
 def tone(notice: Notice, rate: int) -> Floats:

@@ -582,6 +582,11 @@ class SoVITSConfig(Architecture):
         return cls(dropout=0.0, gin_channels=1024, speaker_vector_size=20480)
 
     @classmethod
+    def v2proplus(cls) -> SoVITSConfig:
+        """The public v2ProPlus: v2Pro with a wider vocoder."""
+        return replace(cls.v2pro(), decoder_channels=768, upsample_kernels=(20, 16, 8, 2, 2))
+
+    @classmethod
     def nano(cls, ssl_dim: int = 512, codes: int = 256) -> SoVITSConfig:
         """A size that trains from scratch on a laptop, with a speaker vector of 192."""
         return cls(

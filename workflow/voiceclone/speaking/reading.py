@@ -22,7 +22,7 @@ from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import atomic_path, digest, read_tsv, sha256_file, table_columns, write_text, write_tsv
 from voiceclone.lineage.items import read_sidecar, write_sidecar
 from voiceclone.lineage.rights import consent_of
-from voiceclone.marks.labels import tag, write_generated, write_record
+from voiceclone.marks.labels import Notice, spoken_notice, tag, tone, write_generated, write_record
 from voiceclone.progress import Progress
 from voiceclone.speaking.batch import Defaults, Job, speak_table
 from voiceclone.speaking.result import Finish, Listener
@@ -52,6 +52,7 @@ class ReadingSettings:
         finish: loudness and silence at the ends of a chapter.
         fastest: highest speed at which a subtitle is spoken.
         title: of the book.
+        notice: what is heard first in each chapter.
     """
 
     ending: str = ".flac"
@@ -59,11 +60,13 @@ class ReadingSettings:
     finish: Finish = field(default_factory=lambda: Finish(loudness=-18.0))
     fastest: float = 1.5
     title: str = ""
+    notice: Notice = "none"
 
 
 @dataclass(frozen=True)
 class Line:
-    """A sentence and its place: chapter from 1, paragraph, seconds at which it is due (-1: after the one before)."""
+    """A sentence and its place: chapter from 1, paragraph (-1: the notice before all), seconds at which it is due (-1:
+    after the one before)."""
 
     chapter: int
     paragraph: int
@@ -102,19 +105,30 @@ class Reader:
         Raises:
             Interrupted: a signal came; the same command continues.
         """
-        options, language = self._defaults.options, self._defaults.language or self._voice.synthesizer.language
-        lines = [
-            Line(number, place, sentence, options.speed)
-            for number, chapter in enumerate(chapters, start=1)
-            for place, paragraph in enumerate(chapter.paragraphs)
-            for sentence in pieces_of(paragraph, options.split, language)
-        ]
+        options = self._defaults.options
+        lines = []
+        for number, chapter in enumerate(chapters, start=1):
+            lines += self._notice(number, chapter.paragraphs)
+            for place, paragraph in enumerate(chapter.paragraphs):
+                sentences = pieces_of(paragraph, options.split, self._language)
+                lines += [Line(number, place, sentence, options.speed) for sentence in sentences]
         return self._finish(lines, [chapter.title for chapter in chapters])
+
+    @property
+    def _language(self) -> str:
+        return self._defaults.language or self._voice.synthesizer.language
+
+    def _notice(self, chapter: int, texts: Sequence[str], due: float = -1.0) -> list[Line]:
+        """The spoken notice before a chapter of these texts, if it is asked for."""
+        if self._settings.notice != "spoken":
+            return []
+        words = spoken_notice("\n".join(texts), self._language)
+        return [Line(chapter, -1, words, self._defaults.options.speed, due)]
 
     def dub(self, subtitles: Sequence[TimedText]) -> dict[str, int]:
         """Speak subtitles at their times: those that are too long for theirs faster, up to the limit.
 
-        One that is too long even so begins late the next one; the table says by how much.
+        One that is too long even so begins late the next one; the table says by how much. So does a notice.
         """
         speed = self._defaults.options.speed
         lines = [Line(1, place, one.text, speed, one.start) for place, one in enumerate(subtitles)]
@@ -127,7 +141,8 @@ class Reader:
             needed = speed * float(row["seconds"] or 0) / max(room, 0.1)
             faster = min(self._settings.fastest, SPEED_STEP * np.ceil(needed / SPEED_STEP))
             fitted.append(replace(line, speed=round(max(speed, float(faster)), 2)))
-        return self._finish(fitted, [self._settings.title])
+        opening = self._notice(1, [one.text for one in subtitles], due=0.0)
+        return self._finish([*opening, *fitted], [self._settings.title])
 
     def _job(self, number: int, line: Line) -> Job:
         defaults = self._defaults
@@ -180,17 +195,21 @@ class Reader:
             "sentence": row["audio"],
         }  # fmt: skip
 
+    @property
+    def _tone(self) -> Floats:
+        return tone(self._settings.notice, self._voice.synthesizer.sample_rate)
+
     def _starts(self, lines: Sequence[Line]) -> list[float | None]:
         """Seconds in its chapter at which each sentence begins; None: it could not be spoken."""
         starts: list[float | None] = []
-        at, before = 0.0, None
+        at, before = len(self._tone) / self._voice.synthesizer.sample_rate, None
         for line in lines:
             row = self._row(line)
             if row["status"] == "failed":
                 starts.append(None)
                 continue
             if line.due >= 0:
-                at = max(line.due, at + LEAST_GAP if before is not None else 0.0)
+                at = max(line.due, at + LEAST_GAP if before is not None else at)
             elif before is not None:
                 at += self._defaults.options.pause_seconds if before == line.paragraph else PARAGRAPH_PAUSE
             starts.append(at)
@@ -204,11 +223,12 @@ class Reader:
         folder, number = self._output / SENTENCES, self._voice.synthesizer.number
         state = self._output / ".state" / f"{path.name}.json"
         sounds = [sha256_file(folder / name) for name, _ in heard]
-        key = digest([heard, sounds, self._settings.finish.key, number])
+        key = digest([heard, sounds, self._settings.finish.key, number, *(["tone"] if len(self._tone) else [])])
         if path.is_file() and read_sidecar(state, key) is not None:
             return False
         samples, rate = _joined(folder, heard, self._voice.synthesizer.sample_rate)
         samples, _ = self._settings.finish.apply(samples, rate)
+        samples[: len(self._tone)] += self._tone  # before the first sentence
         consent = consent_of(self._voice.rights)
         write_generated(path, samples, rate, number, consent)
         write_record(path, number, seconds=round(len(samples) / rate, 3),

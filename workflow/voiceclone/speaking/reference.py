@@ -8,26 +8,23 @@ that sounds most like the speaker.
 from __future__ import annotations
 
 import logging
-import os
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load, save
 
 from voiceclone.backends.bundle import Reference
 from voiceclone.corpus.tiers import CLIP_SECONDS
 from voiceclone.errors import DataError
 from voiceclone.features.store import open_store
-from voiceclone.files import Row, atomic_path, digest, read_tsv, sha256_file
+from voiceclone.files import Row, digest, read_tsv, sha256_file
 from voiceclone.languages import IN_LATIN, WITH_BERT
 from voiceclone.lineage.revisions import revisions
+from voiceclone.lineage.user_cache import UserCache
 from voiceclone.sound.channels import read_voice
 from voiceclone.sound.io import Waveform, resample
 from voiceclone.sound.spectra import magnitudes
@@ -41,108 +38,24 @@ if TYPE_CHECKING:
     from voiceclone.listeners.bert import LazyEncoder
 
 log = logging.getLogger(__name__)
-#: Another folder than the default; empty: nothing is kept on disk.
-VARIABLE = "VOICECLONE_CACHE"
 #: Entries that are kept in memory and on disk.
 IN_MEMORY, ON_DISK = 64, 500
 
 
-def cache_folder() -> Path | None:
-    """Folder of cached references: ``$VOICECLONE_CACHE``, else ``voiceclone`` in the user's cache; None: no cache."""
-    given = os.environ.get(VARIABLE)
-    if given is not None:
-        return Path(given) / "references" if given else None
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voiceclone" / "references"
+def reference_cache(folder: Path | None = None) -> UserCache[Reference]:
+    """References by key; ``folder``: of those that processes share, None: memory alone."""
+    return UserCache(folder, _content, _reference, IN_MEMORY, ON_DISK)
 
 
-class ReferenceCache:
-    """References by key.
-
-    Args:
-        folder: of the entries on disk; None: memory alone.
-
-    Attributes:
-        asked: requests.
-        in_memory: hits in memory.
-        on_disk: hits on disk.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
-        self._recent: OrderedDict[str, Reference] = OrderedDict()
-        self.asked = self.in_memory = self.on_disk = 0
-
-    def get(self, key: str, make: Callable[[], Reference]) -> Reference:
-        """The reference of a key; a missing one is made and stored."""
-        self.asked += 1
-        found = self._recent.get(key)
-        if found is not None:
-            self.in_memory += 1
-        elif (found := self._read(key)) is not None:
-            self.on_disk += 1
-        else:
-            found = make()
-            self._write(key, found)
-        self._recent[key] = found
-        self._recent.move_to_end(key)
-        if len(self._recent) > IN_MEMORY:
-            self._recent.popitem(last=False)
-        return found
-
-    def summary(self) -> str:
-        """The hit rate, for the log: ``references: 3 of 4 from the cache (75.0 %), 1 of them from disk``."""
-        found = self.in_memory + self.on_disk
-        share = 100 * found / max(self.asked, 1)
-        return f"references: {found} of {self.asked} from the cache ({share:.1f} %), {self.on_disk} of them from disk"
-
-    def _path(self, key: str) -> Path | None:
-        return None if self._folder is None else self._folder / f"{key}.safetensors"
-
-    def _read(self, key: str) -> Reference | None:
-        path = self._path(key)
-        if path is None or not path.is_file():
-            return None
-        try:
-            with safe_open(str(path), framework="numpy") as file:
-                notes, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            reference = Reference(
-                tensors["tokens"], tensors["phones"], tensors["style"], tensors.get("bert"), notes["text"]
-            )
-            if _digest(reference) != notes["digest"]:
-                raise ValueError("its digest differs")
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            log.warning("%s: damaged (%s), the clip is read again", path, error)
-            return None
-        with suppress(OSError):
-            path.touch()  # the oldest entries go first
-        return reference
-
-    def _write(self, key: str, reference: Reference) -> None:
-        path = self._path(key)
-        if path is None:
-            return
-        notes = {"text": reference.text, "digest": _digest(reference)}
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # how somebody sounds is nobody else's business
-            with atomic_path(path) as temporary:
-                save_file(reference.tensors(), temporary, metadata=notes)
-            for old in sorted(path.parent.glob("*.safetensors"), key=_time)[:-ON_DISK]:
-                old.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("%s: cannot be written (%s), references are kept in memory alone", path, error)
-            self._folder = None
+def _content(reference: Reference) -> bytes:
+    words = np.frombuffer(reference.text.encode(), np.uint8)
+    return bytes(save({**reference.tensors(), "text": words}))
 
 
-def _time(entry: Path) -> float:
-    """Time of the last use of an entry; 0 if another process has just removed it."""
-    try:
-        return entry.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _digest(reference: Reference) -> str:
-    return digest([reference.digest, reference.text])
+def _reference(content: bytes) -> Reference:
+    tensors = load(content)
+    words = tensors["text"].tobytes().decode()
+    return Reference(tensors["tokens"], tensors["phones"], tensors["style"], tensors.get("bert"), words)
 
 
 def choose_reference(features_dir: Path) -> Row:
@@ -250,10 +163,10 @@ class ClipReader:
         encoders: Encoders,
         lexicon: Lexicon | None = None,
         encode_text: LazyEncoder | None = None,
-        cache: ReferenceCache | None = None,
+        cache: UserCache[Reference] | None = None,
     ) -> None:
         self._encoders, self._lexicon, self._encode_text = encoders, lexicon, encode_text
-        self.cache = cache or ReferenceCache()
+        self.cache = cache or reference_cache()
 
     def read(
         self, clip: Path, text: str = "", language: str = "", styles: Sequence[Path] = (), any_length: bool = False

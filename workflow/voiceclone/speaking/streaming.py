@@ -9,6 +9,7 @@ if the latent did not change, the parts would be the whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def stream(
         raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
     pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
 
-    def unmarked() -> Iterator[Floats]:
+    def unmarked(ahead: Executor) -> Iterator[Floats]:
         begin = 0
         for index, piece in enumerate(pieces):
             if index:
@@ -91,14 +92,19 @@ def stream(
             sentence = synthesizer.sentence(piece, language, options, reference)
             parts = _SentenceStream(synthesizer, sentence, [seed, index], streaming or Streaming())
             timer = _WordTimer(parts, piece, language, begin) if on_words is not None else None
+            following = pieces[index + 1 : index + 2]
             for part in parts.parts():
                 if timer is not None and on_words is not None:
                     on_words(timer.words_until(part))
                 yield part
                 begin += len(part)
+                if following:  # is read while this sentence sounds, and not before its first sound
+                    ahead.submit(synthesizer.text_cache.prepare, following, language)
+                    following = []
 
     marker = Marker(synthesizer.number, synthesizer.sample_rate)
-    yield from (part for part in map(marker.push, unmarked()) if len(part))
+    with ThreadPoolExecutor(1, "reads-ahead") as ahead:  # what it cannot read is an error when it is spoken
+        yield from (part for part in map(marker.push, unmarked(ahead)) if len(part))
     yield marker.flush()
 
 
@@ -130,16 +136,19 @@ def sentences(
     pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
 
     marker, begin = Marker(synthesizer.number, synthesizer.sample_rate), 0
-    for index, piece in enumerate(pieces):
-        if index:
-            yield marker.push(pause)
-            begin += len(pause)
-        spoken = synthesizer.say(piece, language, seed=seed + index, options=options, reference=reference)
-        if on_words is not None:
-            words = synthesizer.words_of(spoken, language, begin / synthesizer.sample_rate)
-            on_words([word for sentence in words for word in sentence])
-        yield marker.push(spoken.samples)
-        begin += len(spoken.samples)
+    synthesizer.text_cache.prepare(pieces[:1], language)
+    with ThreadPoolExecutor(1, "reads-ahead") as ahead:
+        for index, piece in enumerate(pieces):
+            if index:
+                yield marker.push(pause)
+                begin += len(pause)
+            ahead.submit(synthesizer.text_cache.prepare, pieces[index + 1 : index + 2], language)
+            spoken = synthesizer.say(piece, language, seed=seed + index, options=options, reference=reference)
+            if on_words is not None:
+                words = synthesizer.words_of(spoken, language, begin / synthesizer.sample_rate)
+                on_words([word for sentence in words for word in sentence])
+            yield marker.push(spoken.samples)
+            begin += len(spoken.samples)
     yield marker.flush()
 
 

@@ -66,6 +66,7 @@ class Synthesizer:
         fingerprint: identifies this voice and its default reference.
         number: that the watermark of its speech carries.
         styles: further references of the voice by the names of their styles.
+        texts: folder of read texts that processes share; None: they are kept in memory alone.
 
     Attributes:
         text_cache: phones of earlier texts, with its hit rate.
@@ -87,9 +88,10 @@ class Synthesizer:
         fingerprint: str = "",
         number: int = 0,
         styles: Mapping[str, Reference] | None = None,
+        texts: Path | None = None,
     ) -> None:
         self._bert_lacks = trained_with_bert and encode_text is None
-        self.text_cache = CachedFrontend(lexicon, encode_text)
+        self.text_cache = CachedFrontend(lexicon, encode_text, folder=texts)
         self.backend, self.reference, self.sample_rate = backend, reference, sample_rate
         self.prior_channels, self.end_token, self.language, self.lexicon = prior_channels, end_token, language, lexicon
         self.rates, self.fingerprint, self.number = dict(rates or {}), fingerprint, number
@@ -105,6 +107,7 @@ class Synthesizer:
         encode_text: Callable[[Phones], npt.NDArray[Any]] | None = None,
         device: str = "auto",
         engine: str = "auto",
+        texts: Path | None = None,
     ) -> Synthesizer:
         """A synthesiser over an exported bundle (folder or ``bundle.json``).
 
@@ -117,6 +120,7 @@ class Synthesizer:
                 working folder.
             device: and
             engine: see :func:`voiceclone.speaking.runtimes.open_backend`.
+            texts: see the class.
         """
         from voiceclone.speaking.encoders import WRITTEN, EncoderFiles
 
@@ -137,6 +141,7 @@ class Synthesizer:
             fingerprint=fingerprint if reference is None else digest([fingerprint, reference.digest]),
             number=voice_number(description),
             styles=read_styles(folder, description),
+            texts=texts,
         )
 
     @classmethod

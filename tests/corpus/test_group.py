@@ -14,7 +14,7 @@ from voiceclone.corpus.group import join_members
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import digest, read_json, read_tsv, sha256_file, table_columns, write_json, write_tsv
 from voiceclone.lineage.rights import NONE_GIVEN, Rights, load_rights, narrowest
-from voiceclone.lineage.withdrawal import affected_voices, withdrawal_of
+from voiceclone.lineage.withdrawal import affected_voices, derived_files, withdrawal_of
 from voiceclone.speaking.styles import style_of
 from voiceclone.training.data import BatchOrder, Utterance, WeightedOrder, epochs
 
@@ -110,6 +110,9 @@ def test_the_corpus_of_a_group_is_that_of_its_members(tmp_path: Path) -> None:
     for recording in ("", "day/ben.wav"):
         assert affected_voices(withdrawal_of(tmp_path, "ben", recording))["duo"] == "made with the recording"
     assert "duo" in affected_voices(withdrawal_of(tmp_path, "anna"))
+    gone = {path.relative_to(duo).as_posix() for path in derived_files(duo, withdrawal_of(tmp_path, "ben"))}
+    takes = {style_of(row["file"]): f"slices/{row['take']}" for row in read_tsv(duo / "takes.tsv")}
+    assert takes["ben"] in gone and not any(path.startswith(takes["anna"]) for path in gone)
 
 
 def test_members_that_cannot_be_joined(tmp_path: Path) -> None:

@@ -131,3 +131,21 @@ def test_a_configuration_in_another_encoding(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml: line 1"):
         as_utf8(str(path), str(copy))
     assert as_utf8(str(tmp_path / "absent.yaml"), str(copy)) == str(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "language"),
+    [
+        ("Don’t go.", "cp1252", "en"),
+        ("a.wav|anna|en|Don’t go.", "cp1252", ""),
+        ("佢哋喺度食嘢，唔該晒。", "big5hkscs", "yue"),
+    ],
+)
+def test_short_texts_are_told_too(text: str, encoding: str, language: str) -> None:
+    assert decode(text.encode(encoding), "x", [language] if language else []) == text
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("It’s a café.", "mac_roman"), ("嗯", "gbk")])
+def test_what_is_not_plain_is_refused(text: str, encoding: str) -> None:
+    with pytest.raises(DataError, match="line 1 is not UTF-8"):
+        decode(text.encode(encoding), "x", ["en"])

@@ -108,6 +108,10 @@ def test_public_methods_lose_no_letter(text, method) -> None:
         "Lt. Col. Sanders and Sgt. Pepper left Ft. Worth for the U.S. Supreme Court.",
         "Look at https://example.com/page?id=3!b and 3.50 or v2.0.1 now",
         "「すごい！」と彼は言った。",
+        "“快跑！”小明喊道。",
+        "“真的吗？”她问。",
+        "그는 “가자!”라고 외쳤다.",
+        "Ask Dr. Who about it.",
         '"Stop!" he said.',
     ],
 )
@@ -145,6 +149,11 @@ def test_abbreviations_end_sentences_too() -> None:
             "他从小就喜欢在河边看船，每天放学以后都要去那里坐上一个小时，一直坐到太阳下山才肯回家吃饭。",
         ),
         (
+            "It was a dark and stormy night, and the rain fell in torrents on the\nold roofs of the town.\n",
+            "It was a dark and stormy night, and the rain fell in torrents on the old roofs of the town.",
+        ),
+        ("Meet Mr.\nSmith at 5 p.m.\nsharp.\n", "Meet Mr. Smith at 5 p.m. sharp."),
+        (
             "- an item of a list that is so long that it goes\n  on in the next line\n- another",
             "- an item of a list that is so long that it goes on in the next line\n- another",
         ),
@@ -160,6 +169,7 @@ def test_lines_of_a_page_are_joined(text: str, joined: str) -> None:
         "Shall I compare thee to a summer's day?\nThou art more lovely and more temperate:\nRough winds do shake",
         "床前明月光，\n疑是地上霜。\n举头望明月，\n低头思故乡。",
         "milk\neggs\nbread",
+        "- pens etc.\n- paper",
         "1. First do this.\n2. Then do that.\n3. Go home.",
         "The Title Of A Long Story About The Sea\nIt was late.",
         "“Where are you going?” asked the old woman.\n“To the market by the sea,” said the boy.",

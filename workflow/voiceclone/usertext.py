@@ -118,9 +118,21 @@ def plausibility(text: str, encoding: str) -> float:
     syllables of KS X 1001); bytes of another code land outside of it soon.
     """
     usual = _USUAL.get(encoding, _western)
-    runs = ["".join(run) for foreign, run in groupby(text, lambda character: not character.isascii()) if foreign]
-    total = sum(map(len, runs))
-    return sum(usual(run) for run in runs) / total if total else 1.0
+    total, found, before = 0, 0.0, ""
+    for ascii_, characters in groupby(text, str.isascii):
+        run = "".join(characters)
+        if not ascii_:
+            total += len(run)
+            found += usual(run) if _may_follow(before, run, encoding) else 0
+        before = run[-1]
+    return found / total if total else 1.0
+
+
+def _may_follow(before: str, run: str, encoding: str) -> bool:
+    """False inside a word, "ItÕs" and "Don稚": a capital letter, or a single eastern character."""
+    if encoding in _USUAL:
+        return not (before.isalpha() and len(run) == 1)
+    return not (before.islower() and run[0].isupper())
 
 
 def _in_rows(encoding: str, *rows: tuple[int, int]) -> Callable[[str], float]:
@@ -135,7 +147,7 @@ def _in_rows(encoding: str, *rows: tuple[int, int]) -> Callable[[str], float]:
 
 def _western(run: str) -> float:
     """Accented letters and typographic marks stand alone or in twos between plain letters."""
-    if len(run) > 2:
+    if len(run) > 2 or (run[0].islower() and run[-1].isupper()):
         return 0.0
     usual = [character for character in run if character.isalpha() or character in "‘’“”–—…€£°§«»¿¡·"]
     return len(usual) * (1.0 if len(run) == 1 else 0.8)
@@ -147,7 +159,7 @@ _USUAL = {
     "euc_jp": _in_rows("euc_jp", (0xA1, 0xA1), (0xA3, 0xA5), (0xB0, 0xCF)),
     "cp949": _in_rows("euc_kr", (0xA1, 0xA1), (0xA3, 0xA3), (0xB0, 0xC8)),
     "big5": _in_rows("big5", (0xA1, 0xA3), (0xA4, 0xC6)),
-    "big5hkscs": _in_rows("big5hkscs", (0x87, 0x8B), (0xA1, 0xA3), (0xA4, 0xC6)),
+    "big5hkscs": _in_rows("big5hkscs", (0x87, 0xA0), (0xA1, 0xA3), (0xA4, 0xC6)),
 }
 
 

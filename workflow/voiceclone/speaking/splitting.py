@@ -8,7 +8,7 @@ from itertools import pairwise
 from textwrap import dedent
 
 from voiceclone.errors import AssetError, ConfigError
-from voiceclone.languages import IN_LATIN
+from voiceclone.languages import HAN, IN_LATIN
 from voiceclone.text.english_abbreviations import ends_sentence
 from voiceclone.text.english_g2p import dictionary
 from voiceclone.text.inline import protect, restore
@@ -20,6 +20,9 @@ _SENTENCE_END = re.compile(
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
 _CLAUSE_END = re.compile(r"(?<=[,，、:：])(?!\d)")
 _SPOKEN = re.compile(r"\w")
+
+_SPEAKER = re.compile(rf"\s?[a-z]|[ぁ-ヿ가-힣]|[{HAN}]{{0,8}}?[说說问問道喊叫答嚷骂罵吼叹嘆][道着著了]?[，。,.！：]")
+"""What follows a quotation that it belongs to: a small letter, a particle, or who said it."""
 
 AUTO = "auto"
 #: Marks at which GPT-SoVITS ends a clause.
@@ -76,7 +79,7 @@ def _sentences(text: str) -> list[str]:
 def _mark_ends(text: str, match: re.Match[str]) -> bool:
     """True: a mark ends the sentence; false if the speaker follows the quotation that it ends."""
     quoted = match.end() > match.end("mark")
-    return not (quoted and re.match(r"\s?[a-z]|[ぁ-ヿ]", text[match.end() : match.end() + 2]))
+    return not (quoted and _SPEAKER.match(text, match.end()))
 
 
 _EAST = r"\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
@@ -91,7 +94,7 @@ def joined_lines(text: str) -> str:
     Blank lines part paragraphs. In one of prose the lines are about as long as the longest, which has at least 30
     columns (a character of Chinese or Japanese has two): a line that is much shorter ends what it is part of.
     """
-    blocks = re.split(r"\n[^\S\n]*(?:\n[^\S\n]*)+", re.sub(r"\r\n?|[\f\v\u2028\u2029]", "\n", text))
+    blocks = re.split(r"\n[^\S\n]*(?:\n[^\S\n]*)+", re.sub(r"\r\n?|[\f\v\u2028\u2029]", "\n", text).strip("\n"))
     return "\n\n".join(_joined_block(block.split("\n")) for block in blocks)
 
 
@@ -141,8 +144,10 @@ def _is_title(before: str, line: str) -> bool:
 
 
 def _is_parted(before: str, line: str) -> bool:
-    """True: a word is broken at the end of a line."""
-    return bool(_BREAK.search(before) and re.match(r"\s*[a-z]", line))
+    """True: a word, or a title and its name, is broken at the end of a line."""
+    if _BREAK.search(before):
+        return bool(re.match(r"\s*[a-z]", line))
+    return bool(re.search(r"[A-Za-z]\.$", before) and re.match(r"\w", line)) and not ends_sentence(before, f" {line}")
 
 
 def _width(line: str) -> int:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from voiceclone.errors import DataError
+from voiceclone.text import short_dates
 from voiceclone.text.mandarin_normalise import HAN, digits, write_out
 from voiceclone.text.packages import table
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS
@@ -99,6 +100,7 @@ def normalise(text: str) -> str:
     text = re.sub(
         rf"(?<![A-Z])(?:HK)?[$＄]\s*({_N})(?:(\s*[-–~～至到]\s*)(?:HK)?[$＄]?\s*({_N}))?{_SCALE}", _dollars, text
     )
+    text = short_dates.write_out(text, "yue", lambda month, day: f"{month}月{day}號", "到")
     text = _TELEPHONE.sub(lambda m: ",".join(map(digits, re.split("[- ]", m[0]))), text)
     text = write_out(text, simplify=False).replace("幺", "一")
     text = text.translate(_WRITTEN) if traditional else text

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from voiceclone.text import english_quantities as quantities
+from voiceclone.text import short_dates
 from voiceclone.text.english_abbreviations import STARTERS, expand
 from voiceclone.text.english_g2p import is_stressed, pronounce_all
 from voiceclone.text.english_quantities import cardinal, decimal, digits, ordinal, plural, roman, year
@@ -201,6 +202,19 @@ _STATES = (
     "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA"
     "|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC"
 )
+_NAMED = re.compile(
+    r"\b(?:[Rr]ooms?|[Ss]uites?|[Aa]partments?|[Ff]lights?|Highway|Route|Interstate|Boeing|Airbus|Porsche|Peugeot|Ferrari"
+    r"|Volvo|Lotus|Fiat|Nokia|Extension)\s[1-9]\d\d(?:-[1-9]\d\d)?(?!-?\w|[.,:/]\d)"
+)
+
+
+def _named(match: re.Match[str]) -> str:
+    """Three digits that are a name, said in two parts as years are: Room 302, the Boeing 737-400."""
+    name, number, *second = re.split("[ -]", match[0])
+    to = [" " if name in ("Boeing", "Airbus") else " to ", *map(year, second)]
+    return f"{name} {year(number)}{''.join(to) if second else ''}"
+
+
 _COMPASS = {"N": "north", "E": "east", "S": "south", "W": "west"}
 _ARITHMETIC = re.compile(r"[\d\s.,−–-]+[.?!]?")
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -231,6 +245,8 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\w.,])([-−])?(\d+(?:\.\d+)?)[eE]([-−+])?(\d{1,3})(?!\w|\.\d)"), _scientific),
     (re.compile(r"\b(?:pp|[Vv]ols?|[Ff]igs?|[Cc]h)(?= \d)"), r"\g<0>."),
     (re.compile(r"\bvs\b(?!\.)"), "versus"),
+    (quantities.WEEKDAY, quantities.weekday),
+    (re.compile(r"(?<![\w&])([A-Z]{1,3})&([A-Z]{1,3})(?![\w&])"), lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}"),
     (re.compile(r"\b(?:St|Mt|Prof|Dr)\b(?=\s+[A-Z])"),
      lambda m: {"St": "Saint", "Mt": "Mount", "Prof": "Professor", "Dr": "Doctor"}[m[0]]),
 ]  # fmt: skip
@@ -242,6 +258,9 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (quantities.MONTH_DAY, quantities.month_day),
     (quantities.DAY_MONTH, quantities.day_month),
     (quantities.TIMES, quantities.times),
+    (quantities.OF_24_HOURS, quantities.of_24_hours),
+    (quantities.DURATION, quantities.duration),
+    (_NAMED, _named),
     (re.compile(r"(?<=\bin )(\d{1,2}):(0)?([0-5]?\d)(?![\d:]|\s?[ap]\.?\s?m\b)", re.I),  # how long it took
      lambda m: f"{cardinal(m[1])} {'oh ' if m[2] else ''}{cardinal(m[3])}"),
     (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
@@ -306,7 +325,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(r"(?<=[\w)])\^(\d+)"),
      lambda m: _POWERS.get({"2": "²", "3": "³"}.get(m[1], ""), f" to the power of {cardinal(m[1])}")),
     (re.compile(r"(?<![\w)%°])[-−](?=\.?\d)"), "negative "),
-    (re.compile(r"(?:(?<=[A-Z])-|(?<=[A-Za-z]))(\d{3,})(?!\d)"), lambda m: f" {digits(m[1])}"),
+    (re.compile(r"(?:(?<=[A-Z])-|(?<=[A-Za-z]))(\d{3,})(?!\d)"), lambda m: f" {digits(m[1])} "),
     (re.compile(r"(?<![A-Za-z'])([a-z])-?(?=\d)|(?<=\d)-?([a-z])(?![A-Za-z'])"),
      lambda m: f" {(m[1] or m[2]).upper()} "),
     (re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])"), " "),
@@ -373,7 +392,7 @@ def normalise(text: str) -> str:
     text = _VULGAR.sub(_vulgar, text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
-    text = expand(text)
+    text = short_dates.write_out_english(expand(text), quantities.month_and_day)
     for pattern, replacement in _AFTER_ABBREVIATIONS:
         text = pattern.sub(replacement, text)
     for symbol, words in _SYMBOLS.items():

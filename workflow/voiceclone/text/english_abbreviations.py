@@ -114,7 +114,7 @@ def ends_sentence(before: str, after: str) -> bool:
     if not found:
         return not _goes_on(before, next_word)
     word, head = found[1], before[: found.start()]
-    if word == "St" or (word == "Dr" and _is_street(head, next_word)):
+    if word == "St" or (word == "Dr" and _is_drive(head, next_word)):
         return next_word in STARTERS and _after_name(head)
     if _stands_before(word, head, next_word):
         return False
@@ -170,6 +170,11 @@ def _is_street(head: str, next_word: str) -> bool:
     return _after_name(head) and (not next_word[:1].isupper() or next_word in STARTERS)
 
 
+def _is_drive(head: str, next_word: str) -> bool:
+    """A street, but not "Ask Dr. Who": the word that begins a sentence is no name."""
+    return len(head.split()) > 1 and _is_street(head, next_word)
+
+
 def expand(text: str) -> str:
     """English text with its abbreviations in words; their stops stay where they end a sentence."""
     return _SHORT.sub(_written_out, text)
@@ -189,7 +194,7 @@ def _words(word: str, head: str, next_word: str) -> str | None:
     """Reading of an abbreviation; None: the word is none."""
     if word == "St":
         return "Street" if _is_street(head, next_word) else "Saint"
-    if word == "Dr" and _is_street(head, next_word):
+    if word == "Dr" and _is_drive(head, next_word):
         return "Drive"
     if word in _UNITS and _NUMBER_BEFORE.search(head):
         return _UNITS[word] + ("es" if word == "in" and not re.search(r"(?<![\d.])1\s?$", head) else "")

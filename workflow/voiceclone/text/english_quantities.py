@@ -343,6 +343,31 @@ def _clock(
     return words if minutes or half_after else f"{words} o'clock"
 
 
+OF_24_HOURS = re.compile(
+    r"(?<![\w.,:-])0([1-9])([0-5]\d)(?=\s(?:hours|hrs)\b)|(?<=\b[Aa]t )0([1-9])([0-5]\d)(?![\w:-]|[.,]\d)"
+)
+
+
+def of_24_hours(match: re.Match[str]) -> str:
+    """ "at 0630", "0800 hours"."""
+    hour, minute = match[1] or match[3], match[2] or match[4]
+    return f"oh {cardinal(hour)} " + (
+        "hundred" if minute == "00" else ("oh " if minute < "10" else "") + cardinal(minute)
+    )
+
+
+DURATION = re.compile(
+    r"(?<![\w.])(?:(?P<h>\d+)\s?h(?:rs?)?\s?(?P<m>\d{1,2})\s?m(?:ins?)?(?:\s?(?P<s>\d{1,2})\s?s(?:ecs?)?)?"
+    r"|(?P<m2>\d+)\s?m(?:ins?)?\s?(?P<s2>\d{1,2})\s?s(?:ecs?)?)\b"
+)
+
+
+def duration(match: re.Match[str]) -> str:
+    """ "2h 15m", "1h30m", "5m 30s": here m is no meter."""
+    parts = {"hour": match["h"], "minute": match["m"] or match["m2"], "second": match["s"] or match["s2"]}
+    return " ".join(f"{cardinal(number)} {counted(unit, number)}" for unit, number in parts.items() if number)
+
+
 _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
@@ -377,6 +402,14 @@ TO = re.compile(rf"(?<=(?:st|nd|rd|th| M)){DASH}(?=(?:{'|'.join(_MONTHS)}|noon|m
 """A dash between two days or times of day that are in words already."""
 
 
+WEEKDAY = re.compile(rf"\b({_any_of(_SHORT_DAYS)})\.?(?=,?\s\d{{1,2}}/\d)")
+
+
+def weekday(match: re.Match[str]) -> str:
+    """ "Fri" before 2/14."""
+    return _SHORT_DAYS[match[1]]
+
+
 def names(match: re.Match[str]) -> str:
     """Weekdays or months: "Mon-Fri"."""
     return f"{_CALENDAR[match['low']]} to {_CALENDAR[match['high']]}"
@@ -396,8 +429,13 @@ def short_date(match: re.Match[str]) -> str:
     return _spoken_date(month, day, century if len(century) == 4 else ("19" if int(century) > 50 else "20") + century)
 
 
+def month_and_day(month: int, day: int) -> str:
+    """ "February fourteenth"."""
+    return f"{_MONTHS[month - 1]} {ordinal(str(day))}"
+
+
 def _spoken_date(month: int, day: int, of_year: str) -> str:
-    return f"{_MONTHS[month - 1]} {ordinal(str(day))}, {year(of_year)}"
+    return f"{month_and_day(month, day)}, {year(of_year)}"
 
 
 def _days(match: re.Match[str]) -> str:
@@ -417,7 +455,7 @@ def day_month(match: re.Match[str]) -> str:
     return f"the {_days(match)} of {_CALENDAR[match['month']]}{of_year}"
 
 
-_SPECIAL_FRACTIONS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "7/7": "seven seven"}
+_SPECIAL_FRACTIONS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "7/11": "seven eleven", "7/7": "seven seven"}
 SHARE = re.compile(r"(?<![\w./])(\d+\.\d+)/(\d{1,3})(?![\w/]|\.\d)")
 FRACTION = re.compile(
     rf"(?<![\w./])(?:(?P<whole>\d+)\s)?(?P<above>\d{{1,3}})[/⁄](?P<below>\d{{1,3}})"

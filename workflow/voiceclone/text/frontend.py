@@ -177,10 +177,14 @@ _CODE = re.compile(
 def _label(language: str, match: re.Match[str]) -> str:
     """The number of a label as the language reads it, however it is joined: long ones are codes."""
     whole, *parts = match["number"].split(".")
-    if re.match(f"[{HAN}{KANA}{HANGUL}]", match.string[match.end() :]) and (match["gap"] == " " or language == "ja"):
+    code = language in ("ja", "ko") and match["gap"] != " " and re.fullmatch(r"\d\d[1-9]", whole) and not parts
+    counted = re.match(f"[{HAN}{KANA}{HANGUL}]", match.string[match.end() :])
+    if counted and (match["gap"] == " " or (language == "ja" and not code)):
         return match[0]  # may be counted: Google 3月
     if re.fullmatch(MONEY_LETTERS, match["word"]):
         return match[0]  # a sum
+    if code:
+        return match["word"] + _code_digits(whole, language)
     if language in ("ja", "ko") and len(whole) > 2:
         return match[0]
     spoken = [_numeral(whole, language, not parts), *(_digits(part, language) for part in parts)]
@@ -191,11 +195,11 @@ def _numeral(number: str, language: str, code: bool = True) -> str:
     """A number in characters; a long one, or one with a zero before it, digit by digit if it is a code."""
     from voiceclone.text import japanese
     from voiceclone.text.korean_normalise import sino
-    from voiceclone.text.mandarin_normalise import cardinal, digits
+    from voiceclone.text.mandarin_normalise import cardinal
 
     if code and (len(number) > 2 or (number[0] == "0" and len(number) > 1)):
         year = re.fullmatch(r"(?:19|20)\d\d", number)
-        return digits(number) if language in ("zh", "yue") and not year else _digits(number, language)
+        return _digits(number, language) if year else _code_digits(number, language)
     if language == "ja":
         return japanese.numeral(number)
     return sino(number) if language == "ko" else cardinal(number)
@@ -205,6 +209,33 @@ def _digits(number: str, language: str) -> str:
     from voiceclone.text import korean_normalise, mandarin_normalise
 
     return korean_normalise.digits(number) if language == "ko" else mandarin_normalise.digits(number, "一")
+
+
+def _code_digits(number: str, language: str) -> str:
+    """Digits as those of codes are said: in Chinese 1 is 幺, in Japanese each has two moras."""
+    from voiceclone.text import japanese, mandarin_normalise
+
+    if language in ("zh", "yue"):
+        return mandarin_normalise.digits(number)
+    return japanese.digits(number) if language == "ja" else _digits(number, language)
+
+
+_STANDARD = re.compile(
+    rf"(?<![{LATIN}\d])(?P<letters>[A-Z]{{2,5}})(?P<place>\d{{2}})?(?P<kind>/[TZ])?\s?(?P<number>\d{{2,6}})(?P<part>\.\d+)?"
+    rf"(?P<year>\s?[-‐–—:](?:19|20)\d\d)?(?![{LATIN}\d]|[-./:]\d)"
+)
+"""The number of a standard: GB/T 19001-2016, ISO 9001:2015, DB11/T 1234."""
+
+
+def _standard(language: str, match: re.Match[str]) -> str:
+    """Digits one by one and, after a pause, the year."""
+    if not (match["kind"] or match["year"]) or match["letters"] in ("AD", "BC", "CE"):
+        return match[0]
+    place = _code_digits(match["place"], language) if match["place"] else ""
+    part = f"点{_code_digits(match['part'][1:], language)}" if match["part"] else ""
+    year = f"，{_digits(match['year'].lstrip()[1:], language)}" if match["year"] else ""
+    letters = match["letters"] + place + (match["kind"] or "").replace("/", " ")
+    return f"{letters}{_code_digits(match['number'], language)}{part}{year}"
 
 
 def _respell(text: str, mode: str, lexicon: Lexicon) -> str:
@@ -220,6 +251,8 @@ def _respell(text: str, mode: str, lexicon: Lexicon) -> str:
                 text = re.sub(rf"(?<![{LATIN}]){re.escape(word)}(?![{LATIN}])", spoken, text, flags=re.IGNORECASE)
     script = {"en": "", "ja": HAN + KANA, "ko": HANGUL}.get(language, f"{HAN}、，。；！？")
     if script and re.search(f"[{script}]", text):
+        if language in ("zh", "yue"):
+            text = _STANDARD.sub(partial(_standard, language), text)
         text = _CODE.sub(lambda m: re.sub(r"-?(\d+)-?", lambda n: _numeral(n[1], language), m[0]), text)
         return _LABEL.sub(partial(_label, language), text)
     return text

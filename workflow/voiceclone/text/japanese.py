@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
+from voiceclone.text import short_dates
 from voiceclone.text.english_quantities import roman
 from voiceclone.text.symbols import SYMBOL_IDS, UNKNOWN
 
@@ -70,8 +71,15 @@ _FRACTIONS = {
     "⅕": "5分の1",
     "⅛": "8分の1",
 }
-_READINGS = {"声高々": "こわだかだか"}
-"""Words that Open JTalk takes apart."""
+_READINGS = [
+    (re.compile(written), kana)
+    for written, kana in (
+        ("声高々", "こわだかだか"), ("俄か", "にわか"), ("強か(?![っろれ])", "したたか"),
+        ("喧し(?=[いくけさ])", "やかまし"),
+        ("蒲公英", "たんぽぽ"), ("(?<![一-鿿])鋸(?![一-鿿])", "のこぎり"), ("(?<![一-鿿])鉋(?![一-鿿])", "かんな"),
+    )
+]  # fmt: skip
+"""Words that Open JTalk takes apart, or reads as hardly anybody does."""
 _VARIANTS = str.maketrans(
     "𠮟嗤剝塡噓繫蟬瘦麵搔醬摑簞禱蠟顚鹼屢瀆潑囊焰萊攪俠嚙軀俱驒吞頰",
     "叱笑剥填嘘繋蝉痩麺掻醤掴箪祷蝋顛鹸屡涜溌嚢焔莱撹侠噛躯倶騨呑頬",
@@ -98,8 +106,13 @@ def numeral(number: str) -> str:
     return head + (last if ones or not tens else "")
 
 
+def digits(number: str) -> str:
+    """Digits one by one, in kana."""
+    return "".join(_DIGITS[digit] for digit in number)
+
+
 def _telephone(match: re.Match[str]) -> str:
-    return "、".join("".join(_DIGITS[digit] for digit in group) for group in re.findall(r"\d+", match[0]))
+    return "、".join(map(digits, re.findall(r"\d+", match[0])))
 
 
 _DASH = r"\s?[-‐–—−~～〜]\s?"
@@ -107,7 +120,7 @@ _QUANTITY = rf"(?<=\d)(?P<unit>{'|'.join(sorted(set(_UNITS.values()), key=len, r
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<=〒)(\d{3})-(\d{4})(?![\d-])"),
-     lambda m: f"、{''.join(map(_DIGITS.__getitem__, m[1]))}の{''.join(map(_DIGITS.__getitem__, m[2]))}"),
+     lambda m: f"、{digits(m[1])}の{digits(m[2])}"),
     (re.compile("〒"), "郵便番号"),
     (re.compile(r"(?<![\d-])0\d{1,3}-\d{2,4}-\d{3,4}(?![\d-])"), _telephone),
     (re.compile(r"(?<!\d)(\d{4})[-/](0?[1-9]|1[0-2])[-/](0?[1-9]|[12]\d|3[01])(?!\d)"),
@@ -157,13 +170,14 @@ def normalise(text: str) -> str:
     text = text.replace("⁄", "/")
     text = re.sub("[Ⅰ-Ⅻⅰ-ⅻ]", lambda m: str(int(unicodedata.numeric(m[0]))), text)
     text = re.sub("(?<=第)[IVX]+(?![A-Za-z])", lambda m: str(roman(m[0]) or m[0]), text)
+    text = short_dates.write_out(text, "ja", lambda month, day: f"{month}月{day}日", "から")
     for pattern, reading in _RULES:
         text = pattern.sub(reading, text)
     for symbol, words in _WORDS.items():
         text = text.replace(symbol, words)
     text = text.translate(_VARIANTS)
-    for word, reading in _READINGS.items():
-        text = text.replace(word, reading)
+    for word, kana in _READINGS:
+        text = word.sub(kana, text)
     text = _with_rare_words_in_kana(text)
     text = re.sub(r"([!?…,.-])[!?…,.-]+", r"\1", text)
     return re.sub(r"\s+", " ", text).strip()
@@ -176,17 +190,37 @@ def _is_rare(character: str) -> bool:
 
 
 def _with_rare_words_in_kana(text: str) -> str:
-    """Verbs and adjectives with a rare character that Open JTalk does not know, in the kana that Sudachi reads."""
+    """Words with a rare character and kana that Open JTalk does not know, in the kana that Sudachi reads.
+
+    Characters in the forms of before 1946 get those of today, with which the words are in the dictionaries.
+    """
     if not any(map(_is_rare, text)):
         return text
+    text = "".join(_modern(character) if _is_rare(character) else character for character in text)
     parts = []
     for word in _words()(text):
         surface, kind = word.surface(), word.part_of_speech()[0]
-        read = kind in ("動詞", "形容詞") and not word.is_oov() and any(map(_is_rare, surface))
+        inflected = kind in ("動詞", "形容詞")
+        written = inflected or (kind in ("名詞", "形状詞", "副詞") and re.search(f"{_HAN}[ぁ-ん]", surface))
+        read = written and not word.is_oov() and any(map(_is_rare, surface))
         if read and not _is_known(word.dictionary_form(), kind):
             surface = "".join(chr(ord(kana) - 0x60) if "ァ" <= kana <= "ヶ" else kana for kana in word.reading_form())
         parts.append(surface)
     return "".join(parts)
+
+
+@lru_cache(maxsize=8192)
+def _modern(character: str) -> str:
+    """The form of a character in today's Japanese: 黑 → 黒."""
+    modern = str(_modernizer().convert(character))
+    return character if _is_rare(modern) else modern
+
+
+@cache
+def _modernizer() -> Any:
+    from opencc import OpenCC
+
+    return OpenCC("t2jp")
 
 
 @cache

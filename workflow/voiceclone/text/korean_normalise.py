@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from voiceclone.text import short_dates
 from voiceclone.text.english_quantities import roman
 
 _SINO = dict(zip("0123456789", "영일이삼사오육칠팔구", strict=True))
@@ -21,14 +22,19 @@ _COUNTED = (
     "달(?!러)|대|덩어리|덩이|두름|마디|마리|명|모금|묶음|뭉치|바퀴|박스|발짝|방울|"
     "배(?=[가나는로를의이]|[^가-힣]|$)|번|벌|병|보루|봉지|뿌리|사람|사발|살|상자|송이|숟가락|스푼|시간|시|쌍|"
     "알(?![가-힣])|움큼|자루|자리(?=\\s?(?:수|숫자|비밀|번호))|작은술|잔|장|접시|조각|줄(?![가-힣])|차례|채|척|칸|캔|컵|켤레|큰술|토막|톨|통|판|"
-    "팩|팀|편(?=[을이의도에]|[^가-힣]|$)|포기|필(?![가-힣])"
+    "팩|팀|포대|편(?=[을이의도에]|[^가-힣]|$)|포기|필(?![가-힣])"
 )
-"""Words before which numbers are native, up to 99 before the first kind, below ten before others."""
+"""Words before which numbers are native, up to 99 before those that always are, up to 20 before others."""
 _ALWAYS_NATIVE = frozenset(
     ["군데", "권", "개", "그루", "대", "마리", "모금", "발", "발짝", "번", "벌", "보루", "살", "시", "움큼",
      "채", "척", "켤레", "통", "시간", "달", "가지", "장", "차례", "배", "컵", "잔", "조각", "사람", "송이",
      "줄", "칸", "팀"]
 )  # fmt: skip
+_MACHINES = (
+    "차|버스|트럭|택시|컴퓨터|노트북|카메라|자전거|비행기|로봇|전화기|에어컨|세탁기|냉장고"
+    "|기계|헬기|드론|탱크|바이크|승용차"
+)
+"""What 대 counts."""
 _NUMBERED = (
     "버스|출구|문제|선수|타자|투수|트랙|채널|국도|버튼|방|홈|게이트|승강장|창구|좌석|자리|교향곡|염색체|주자|"
     "레인|카드|항목|칸|차|기차|열차|길|도로|답|보기|사진|그림|예제|선|노선|척추|마을버스|테이블|손님|환자|"
@@ -135,8 +141,9 @@ def _roman(match: re.Match[str]) -> str:
 def _counted(match: re.Match[str]) -> str:
     number, word = match["number"], match["word"]
     value = int(number.replace(",", ""))
-    decade = word == "대" and value % 10 == 0 and value < 100  # 20대: in one's twenties
-    if decade or (word == "시" and value > 12) or (value > 9 and word not in _ALWAYS_NATIVE):
+    machines = re.search(rf"(?:{_MACHINES})[가-힣]?\s?$", match.string[: match.start()])
+    decade = word == "대" and value % 10 == 0 and value < 100 and not machines  # 20대: in one's twenties
+    if decade or (word == "시" and value > 12) or (value > 20 and word not in _ALWAYS_NATIVE):
         return sino(number) + match["blank"] + word
     return native(number) + match["blank"] + word
 
@@ -152,7 +159,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])"),
      lambda m: (native(m[1]) if 0 < int(m[1]) <= 12 else sino(m[1])) + "시"
      + (f" {sino(m[2])}분" if int(m[2]) else "")),
-    (re.compile(r"(?<![\d-])0\d{1,2}[- )]\d{3,4}[- ]\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"), _telephone),
+    (re.compile(r"(?<![\d-])0\d{1,2}[-. )]\d{3,4}[-. ]\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"), _telephone),
     (re.compile(r"(?<![\d.,-])(\d+)장(?=\s?\d+\s?절)"), lambda m: sino(m[1]) + "장"),
     (re.compile(rf"(?<=제)(\d+){_DASH}(?=\d+\s?[가-힣])(\d+)"), lambda m: f"{sino(m[1])}에서 {sino(m[2])}"),
     (re.compile(r"(?<=제)(\s?)(\d+)"), lambda m: m[1] + sino(m[2])),
@@ -166,6 +173,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+\s?=)"), lambda m: " 빼기 "),
     (re.compile(rf"([₩￦$€£¥￥])\s*({_N}){_DASH}(?:\1\s*)?({_N})([만억천백조]*)"),
      lambda m: f"{_number(m[2])}에서 {_number(m[3])}{m[4]}{_CURRENCIES[m[1]]}"),
+    (re.compile(r"(?<![\d.])(\d+)대(\d+)(?![\d.,])"), lambda m: f"{sino(m[1])} 대 {sino(m[2])}"),
+    (re.compile(r"(?<![\d.])(\d+)대(?=\s(?:대통령|사장|회장|총리|국왕|왕|황제|교황|총장|의장))"),
+     lambda m: sino(m[1]) + "대"),
     (re.compile(r"(?<![\d.])(\d+)\s?대(?=\s?\d+\s?(?:으?로|[^\w\s]|$|의))"), lambda m: f"{sino(m[1])} 대"),
     (re.compile(rf"(?<=\d)(?P<unit>{_UNIT_NAMES}|{_SINO_COUNTERS}|{_COUNTED})?{_DASH}(?=(?:{_OF_DAY}\s?|[-−])?\d)(?!\d+-)"),
      _range),
@@ -216,6 +226,7 @@ def normalise(text: str) -> str:
     text = re.sub("[Ⅰ-Ⅻⅰ-ⅻ]", lambda m: sino(str(int(unicodedata.numeric(m[0])))), text)
     text = re.sub("[①-⑳]", lambda m: str(ord(m[0]) - 0x245F), text)
     text = re.sub(r"(?<![A-Za-z])[IVX]+(?=\s?(?:장|부|권|편|세|형|절|차|막)(?![가-힣]{2}))", _roman, text)
+    text = short_dates.write_out(text, "ko", lambda month, day: f"{_month(str(month))} {sino(str(day))}일", "에서 ")
     for pattern, reading in _RULES:
         text = pattern.sub(reading, text)
     for symbol, words in (_SYMBOLS | _MARKS).items():

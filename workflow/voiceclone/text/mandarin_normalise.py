@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from voiceclone.text import short_dates
+
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af"
 """Chinese characters, as the inside of a regular expression's set."""
 
@@ -167,7 +169,7 @@ def _year(number: str) -> str:
 
 
 _YEAR_FOLLOWED = re.compile(
-    r"\s*年\s*(?:\d{1,2}\s*月|[春夏秋冬初末底款]|出生|毕业|入学|入伍|结婚|高考|世界杯|奥运|生[人的，。,.]|生$)"
+    rf"\s*年\s*(?:\d{{1,2}}\s*月|[{HAN}]{{0,4}}(?:世界杯|奥运|亚运|欧洲杯)|[春夏秋冬初末底款]|出生|毕业|入学|入伍|结婚|高考|生[人的，。,.]|生$)"
 )
 _SPAN_BEFORE = re.compile(
     r"(?:[近约超过整长共花这满每大了有]|长达|足足|差不多|前后|经历|工作|奋斗|坚持|干了|等了|民国"
@@ -191,10 +193,6 @@ def _short_year(match: re.Match[str]) -> str:
 def _date(match: re.Match[str]) -> str:
     month, day = match["month"], match["day"]
     return f"{_year(match['year'])}年{cardinal(month)}月{cardinal(day)}{match['called'] or '日'}"
-
-
-def _short_date(match: re.Match[str]) -> str:
-    return f"{cardinal(match['month'])}月{cardinal(match['day'])}日"
 
 
 def _time(match: re.Match[str]) -> str:
@@ -332,18 +330,11 @@ _AFTER_SCORES = _any(
     "戰勝 擊敗 戰平 打平 落後 領先 獲勝 險勝 大勝 完勝 贏 輸 勝"
 )
 """A hyphen between the points of two sides: 结果是2-1, 3-1战胜."""
-_DATED = (
-    rf"\s*[(（]?(?:是[{HAN}]{{0,8}}?(?:节|生日|纪念日|周年|星期|周[一二三四五六日]|最后)|当天|当日|那天|之前|之后|前后|早上|上午|中午"
-    rf"|下午|晚上|晚|凌晨|星期|礼拜|周[一二三四五六日]|截止|到期|出发|放假|开学|开会|考试|上映|发布|发售|上线)"
-)
-"""What follows a day in short form: 2/14是情人节."""
 _HOURS = "(?:上午|下午|晚上|早上|中午|凌晨|傍晚|夜里|夜晚|清晨|次日|第二天|当天|下晝|上晝|夜晚)?"
 _HAN_NUMBER = "零一二三四五六七八九十百千万亿两半"
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(?P<year>\d{4})\s*[-/.年]\s*(?P<month>0?[1-9]|1[0-2])\s*[-/.月]\s*"
                 r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d)(?P<called>[日号號])?"), _date),
-    (re.compile(rf"(?<![\d/.])(?P<month>1[0-2]|0?[1-9])/(?P<day>3[01]|[12]\d|0?[1-9])(?![\d/.%]|\s*=)(?={_DATED})"),
-     _short_date),
     (re.compile(rf"(?<![\d{HAN}A-Za-z%‰°℃℉.)）])[~～]\s*(?=[-−]?\d)"), lambda m: "约"),
     (re.compile(rf"(?<![A-Za-z\d.])({_N})[eE]([-−+]?\d{{1,3}})(?![A-Za-z\d.])"),
      lambda m: f"{_number(m[1])}乘十{_raised(m[2])}"),
@@ -471,6 +462,7 @@ def write_out(text: str, simplify: bool = True) -> str:
     text = re.sub(r"(?<=[一二三四五六七八九零〇])○+", lambda m: "零" * len(m[0]), text)
     if simplify:
         text = _simplifier().convert(text)
+    text = short_dates.write_out(text, "zh", lambda month, day: f"{cardinal(str(month))}月{cardinal(str(day))}日", "到")
     for pattern, reading in _RULES:
         text = pattern.sub(reading, text)
     for symbol, words in _SYMBOLS.items():

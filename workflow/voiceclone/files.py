@@ -356,7 +356,8 @@ def pattern_of(names: Collection[str], others: Iterable[str] = ()) -> str:
         names: names of voices.
         others: names of which those that are not among ``names`` are not matched.
     """
-    apart, parts = {*others, *FOLDERS}.difference(names), []
+    apart = {*others, *FOLDERS}.difference(names)
+    parts: list[str] = []
     for sign, student in (("<!", False), ("<=", True)):
         alike = sorted(name for name in names if name.endswith(STUDENT) == student)
         if len(alike) <= LISTED:

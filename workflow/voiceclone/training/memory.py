@@ -10,7 +10,7 @@ that a step makes are counted while they live, which leaves out what kernels tak
 
 from __future__ import annotations
 
-import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,7 +25,6 @@ from voiceclone.training.checkpoints import Stateful, pack, unpack
 from voiceclone.training.data import Order
 from voiceclone.training.step import OptimizerStep, SkippedUpdate, release_memory
 
-log = logging.getLogger(__name__)
 SHARE = 0.9  # of the free memory: the rest is for fragments, for kernels and for whatever else runs
 
 
@@ -94,9 +93,9 @@ def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that this process can still take."""
+    """Bytes that this process can still take; on the processor its share of what all on this machine can."""
     if device.type != "cuda":
-        return int(psutil.virtual_memory().available)
+        return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 

@@ -329,14 +329,15 @@ def test_two_nodes_make_the_model_of_two_processes_on_one(
                 "--rdzv-backend", "c10d", "--rdzv-id", "test",
                 "--rdzv-endpoint", f"{two_nodes[0][1]}:29400"]  # fmt: skip
     nodes = [
-        subprocess.Popen(
-            [*within, *torchrun, "--local-addr", address, *command(tmp_path / "two", 1)],
+        subprocess.Popen(  # the name of this machine is that of neither namespace, so each is told which it is
+            [*within, *torchrun, "--local-addr", address, "--rdzv-conf", f"is_host={number == 0},read_timeout=600",
+             *command(tmp_path / "two", 1)],
             cwd=tmp_path / "two", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        for within, address in two_nodes
+        for number, (within, address) in enumerate(two_nodes)
     ]  # fmt: skip
     said = [node.communicate() for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said
+    assert [node.returncode for node in nodes] == [0, 0], "\n".join(err[-3000:] for _, err in said)
     report = read_json(tmp_path / "two" / "models" / "gpt.json")
     assert report["versions"]["processes"] == "2"
     weights = [(tmp_path / name / "models" / "gpt.safetensors").read_bytes() for name in ("one", "two")]

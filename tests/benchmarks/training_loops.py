@@ -77,22 +77,31 @@ SIZES = {
 
 
 def make_recipe(
-    kind: str, folder: Path, runtime: RuntimeSettings, precision: Any, size: Size = SIZES["v2"], batch: int = 0
+    kind: str,
+    folder: Path,
+    runtime: RuntimeSettings,
+    precision: Any,
+    size: Size = SIZES["v2"],
+    batch: int = 0,
+    **options: Any,
 ) -> Recipe:
-    """The recipe of a size with random weights, on random features of public shapes; batches as public by default."""
+    """The recipe of a size with random weights, on random features of public shapes; batches as public by default.
+
+    ``options``: further settings of the training.
+    """
     device, batch = prepare_device(runtime), batch or BATCH[kind]
     make_features(
         folder / "features", folder / "tokenizer", 24, 1, size.frames, content_size=size.sovits.ssl_dim,
         codes=size.gpt.codes, speaker_size=size.sovits.speaker_vector_size or 192,
     )  # fmt: skip
     if kind == "gpt":
-        settings = GPTSettings(precision=precision)
+        settings = GPTSettings(precision=precision, **options)
         data = GPTData(folder / "features")
         order = BatchOrder([data.semantic.length(row.name) for row in data.train], batch, 0)
         return GPTRecipe(
             data, size.gpt, settings, order, FOREVER, device, optimizer_step=OptimizerStep(settings, runtime, device)
         )
-    adversarial = SoVITSSettings(precision=precision)
+    adversarial = SoVITSSettings(precision=precision, **options)
     sovits = SoVITSData(folder / "features", adversarial.segment_frames, vectors=size.vectors)
     order = BatchOrder([row.frames for row in sovits.train], batch, 0)
     optimizer_step = OptimizerStep(adversarial, runtime, device)

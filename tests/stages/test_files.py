@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voiceclone import files
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_path, check_speaker, contained_path, digest, read_tsv, write_tsv
 
@@ -55,3 +58,21 @@ def test_speaker_names_are_checked(name) -> None:
 def test_digest_knows_no_order_of_keys() -> None:
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+@given(st.sets(st.from_regex(r"[ab]{1,3}(-student)?", fullmatch=True)), st.data(), st.sampled_from([0, 2, 50]))
+def test_a_pattern_matches_its_names_and_no_other_that_exists(
+    everybody: set[str], data: st.DataObject, listed: int
+) -> None:
+    names = data.draw(st.sets(st.sampled_from(sorted(everybody)))) if everybody else set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "LISTED", listed)  # above it names are told from others by their form
+        pattern = re.compile(f"results/(?P<speaker>{files.pattern_of(names, everybody)})/takes.tsv$")
+    assert {name for name in [*everybody, *files.FOLDERS] if pattern.match(f"results/{name}/takes.tsv")} == names
+
+
+def test_the_pattern_of_a_thousand_speakers_is_short() -> None:
+    speakers = [f"s{number:04d}" for number in range(1000)]
+    students = [f"{name}-student" for name in speakers]
+    for names in (speakers, students, [*speakers, *students]):
+        assert len(files.pattern_of(names, [*speakers, *students])) < 600

@@ -93,6 +93,26 @@ def test_no_ffmpeg(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.next_step == "install ffmpeg, for example: apt install ffmpeg"
 
 
+def test_a_compiler_that_is_needed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(project))
+    monkeypatch.delenv("CXX", raising=False)
+    assert row(inspect(config(), project), "compiler").state == GOOD
+    missing = row(inspect(config(runtime={"compile": True}), project), "compiler")
+    assert missing.state == BAD and "install a C++ compiler" in missing.todo
+    (project / "g++").write_text("#!/bin/sh\n")
+    (project / "g++").chmod(0o755)
+    found = row(inspect(config(runtime={"compile": True}), project), "compiler")
+    assert (found.state, found.detail) == (GOOD, str(project / "g++"))
+
+
+def test_the_driver_names_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address, text in (("0000:01:00.0", "Model: \t\t NVIDIA L4\nIRQ:   \t\t 42\n"), ("0000:02:00.0", "")):
+        (tmp_path / address).mkdir()
+        (tmp_path / address / "information").write_text(text)
+    monkeypatch.setattr(preflight, "DRIVER", tmp_path)
+    assert preflight.gpus_here() == ["NVIDIA L4", "0000:02:00.0"]
+
+
 def test_a_full_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12, 10**6))
@@ -112,7 +132,7 @@ def test_the_table_shows_every_line_and_the_next_step(project: Path) -> None:
     console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(preflight_table(config(), project))
     text = console.export_text()
-    assert all(name in text for name in (*MODELS, "ffmpeg", "disk", "memory", "processor", "GPU"))
+    assert all(name in text for name in (*MODELS, "ffmpeg", "compiler", "disk", "memory", "processor", "GPU"))
     assert "next: ready; 35 B" in text
 
 
@@ -131,7 +151,7 @@ def test_it_neither_imports_torch_nor_takes_long() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(REPOSITORY)], capture_output=True, text=True, check=True)
     rows, seconds, torch, numpy = json.loads(done.stdout)
-    assert rows == len(load_config(root=REPOSITORY).all_assets()) + 5
+    assert rows == len(load_config(root=REPOSITORY).all_assets()) + 6
     assert (torch, numpy) == (False, False)
     assert seconds < 0.5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tests.support.synthetic_features import make_features
@@ -50,7 +50,7 @@ class Speaker:
         kind: str,
         steps: int = 0,
         save_every: int = 3,
-        micro_batch: int = 0,
+        micro_batch: int | Literal["auto"] = 0,
         process_timeout: float = 60,
         compiled: bool = False,
         asset: Asset | None = None,

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +285,60 @@ def test_the_script_starts_its_processes_stops_with_75_and_equals_torchrun(tmp_p
     models = [tmp_path / name / "models" for name in ("stopped", "torchrun")]
     assert read_json(models[0] / "gpt.json")["versions"]["processes"] == "2"
     assert (models[0] / "gpt.safetensors").read_bytes() == (models[1] / "gpt.safetensors").read_bytes()
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[list[tuple[list[str], str]]]:
+    """Two network namespaces with a cable between them: what a command begins with there, and the address."""
+    tag = f"vc{os.getpid() % 10**6}"
+    names = [f"{tag}a", f"{tag}b"]
+    addresses = ["192.0.2.11", "192.0.2.12"]
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", names[0], "netns", names[0], "type", "veth", "peer", "name", names[1], "netns", names[1])
+        for name, address in zip(names, addresses, strict=True):
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "address", "add", f"{address}/24", "dev", name)
+            ip("-n", name, "link", "set", name, "up")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no network namespaces here: {getattr(error, 'stderr', '') or error}")
+    else:
+        within = [["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={name}"] for name in names]
+        yield list(zip(within, addresses, strict=True))
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_nodes_make_the_model_of_two_processes_on_one(
+    tmp_path: Path, two_nodes: list[tuple[list[str], str]]
+) -> None:
+    """torchrun on either node, meeting at the first; they share the folder and nothing else."""
+    Speaker(tmp_path / "one"), Speaker(tmp_path / "two")
+    script = [sys.executable, *command(tmp_path / "one", 2)]
+    alone = subprocess.run(script, cwd=tmp_path / "one", capture_output=True, text=True, check=False)
+    assert alone.returncode == 0, alone.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
+                "--rdzv-backend", "c10d", "--rdzv-id", "test",
+                "--rdzv-endpoint", f"{two_nodes[0][1]}:29400"]  # fmt: skip
+    nodes = [
+        subprocess.Popen(  # the name of this machine is that of neither namespace, so each is told which it is
+            [*within, *torchrun, "--local-addr", address, "--rdzv-conf", f"is_host={number == 0},read_timeout=600",
+             *command(tmp_path / "two", 1)],
+            cwd=tmp_path / "two", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number, (within, address) in enumerate(two_nodes)
+    ]  # fmt: skip
+    said = [node.communicate() for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], "\n".join(err[-3000:] for _, err in said)
+    report = read_json(tmp_path / "two" / "models" / "gpt.json")
+    assert report["versions"]["processes"] == "2"
+    weights = [(tmp_path / name / "models" / "gpt.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]

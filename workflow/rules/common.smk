@@ -20,7 +20,7 @@ from voiceclone.corpus.corrections import record_cuts
 from voiceclone.corpus.inventory import find_files, take_inventory
 from voiceclone.corpus.gather import index_files
 from voiceclone.errors import VoiceCloneError, explain
-from voiceclone.files import FOLDERS, check_speaker
+from voiceclone.files import FOLDERS, STUDENT, check_speaker, pattern_of
 from voiceclone.lineage.handover import record_times, restore_times
 from voiceclone.lineage.handover import Handover
 from voiceclone.lineage.explain import Job, record_graph
@@ -120,7 +120,7 @@ ASSETS = REGISTRY.names()
 GATHERED = [CONFIG.corpora.voice] if CONFIG.corpora.sources else []
 SPEAKERS = find_speakers()
 # A student is made where it is asked for; a speaker of that name has a voice of its own.
-STUDENTS = {f"{name}-student": name for name in SPEAKERS if f"{name}-student" not in SPEAKERS}
+STUDENTS = {f"{name}{STUDENT}": name for name in SPEAKERS if f"{name}{STUDENT}" not in SPEAKERS}
 VOICES = own_configs() | student_configs()
 GROUPS = or_stop(groups_of, CONFIG, {name: VOICES[name] for name in SPEAKERS if name in VOICES}, SPEAKERS)
 RECORDED = [name for name in SPEAKERS if name not in GROUPS]
@@ -151,8 +151,8 @@ def candidates(wildcards):
 
 
 def alternatives(names):
-    """Regular expression that matches exactly these names (and nothing, where there are none)."""
-    return "|".join(map(re.escape, names)) or "(?!)"
+    """Regular expression that matches these names and no other of the workflow."""
+    return pattern_of(list(names), [*SPEAKERS, *GATHERED, *STUDENTS])
 
 
 def settings(stage):
@@ -162,10 +162,10 @@ def settings(stage):
     before.
     """
     files = {
-        name: HANDOVER.settings(f"{stage}-{revision(stage)}", json.loads(one.settings(stage)))
-        for name, one in {"": CONFIG, **VOICES}.items()
+        id(one): HANDOVER.settings(f"{stage}-{revision(stage)}", json.loads(one.settings(stage)))
+        for one in {id(one): one for one in [CONFIG, *VOICES.values()]}.values()  # most students share one
     }
-    return lambda wildcards: files.get(getattr(wildcards, "speaker", ""), files[""])
+    return lambda wildcards: files[id(config_of(wildcards))]
 
 
 def revision(stage):

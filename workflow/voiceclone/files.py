@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -345,6 +345,33 @@ def check_speaker(name: str) -> str:
             + (re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "speaker-1"),
         )
     return name
+
+
+STUDENT = "-student"  # ending of the names of students
+LISTED = 50  # names: a pattern of more tells them from others by their form
+
+
+def pattern_of(names: Collection[str], others: Iterable[str] = ()) -> str:
+    """Regular expression that matches these names and none of the others; nothing, where there are none.
+
+    The workflow engine goes through the text of a pattern for every file of every job, so that a thousand names written
+    out take more time than the rest of a plan. Many are told from the others by their form, and then a name that nobody
+    has matches too.
+
+    Args:
+        names: names of voices.
+        others: names of which those that are not among ``names`` are not matched.
+    """
+    apart = {*others, *FOLDERS}.difference(names)
+    parts: list[str] = []
+    for sign, student in (("<!", False), ("<=", True)):
+        alike = sorted(name for name in names if name.endswith(STUDENT) == student)
+        if len(alike) <= LISTED:
+            parts += map(re.escape, alike)
+            continue
+        left_out = "|".join(sorted(re.escape(name) for name in apart if name.endswith(STUDENT) == student))
+        parts.append(f"(?!(?:{left_out or '(?!)'})(?![a-z0-9_-])){_SPEAKER.pattern}(?{sign}{STUDENT})")
+    return "|".join(parts) or "(?!)"
 
 
 def escape(name: str) -> str:

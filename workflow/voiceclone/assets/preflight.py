@@ -75,7 +75,7 @@ def inspect(
     result = Preflight()
     for name in dict.fromkeys(name for one in (config, *voices) for name in one.all_assets()):
         result.rows.append(_model(name, registry.get(name), config, root))
-    result.rows.append(_ffmpeg())
+    result.rows += [_ffmpeg(), _compiler(config.runtime.compile)]
     result.rows += _machine(result, root)
     result.rows.append(_gpu([config, *voices], gpu_through_torch, here))
     return result
@@ -108,6 +108,14 @@ def _ffmpeg() -> Row:
     return Row("tool", "ffmpeg", GOOD, words[2] if done.returncode == 0 and len(words) > 2 else found)
 
 
+def _compiler(needed: bool) -> Row:
+    found = shutil.which(os.environ.get("CXX", "")) or shutil.which("c++") or shutil.which("g++")
+    if found:
+        return Row("tool", "compiler", GOOD, found)
+    todo = "install a C++ compiler, for example: apt install g++; or set runtime.compile to false"
+    return Row("tool", "compiler", BAD if needed else GOOD, "not found; runtime.compile needs one", todo * needed)
+
+
 def _machine(result: Preflight, root: Path) -> list[Row]:
     import psutil
 
@@ -132,9 +140,24 @@ def _machine(result: Preflight, root: Path) -> list[Row]:
     ]
 
 
+DRIVER = Path("/proc/driver/nvidia/gpus")
+
+
 def gpus_here() -> list[str]:
-    """The GPUs of this machine: the driver has a folder for each; asking it takes seconds on some machines."""
-    return sorted(path.name for path in Path("/proc/driver/nvidia/gpus").glob("*"))
+    """The GPUs of this machine: the driver has a folder for each; asking it takes seconds on some machines.
+
+    Models as far as the driver says them, else addresses.
+    """
+    return [_model_of(path) for path in sorted(DRIVER.glob("*"))]
+
+
+def _model_of(folder: Path) -> str:
+    try:
+        lines = (folder / "information").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    values = dict(line.split(":", 1) for line in lines if ":" in line)
+    return values.get("Model", "").strip() or folder.name
 
 
 def _gpu(configs: Sequence[Config], through_torch: bool, here: bool) -> Row:
@@ -148,9 +171,10 @@ def _gpu(configs: Sequence[Config], through_torch: bool, here: bool) -> Row:
     if through_torch:
         import torch
 
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        names = [f"{card.name}, {human_size(card.total_memory)}" for card in cards]
     if names:
-        return Row("machine", "GPU", GOOD, ", ".join(names))
+        return Row("machine", "GPU", GOOD, "; ".join(names))
     presets = sorted({one.corpus.tier for one in configs} & NEED_GPU)
     if device == "cuda":
         return Row("machine", "GPU", BAD, "none found", "set runtime.device to auto or cpu")

@@ -7,7 +7,7 @@ import types
 import typing
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -159,12 +159,11 @@ class RuntimeSettings(Block):
     keep_checkpoints: int = Field(
         3, ge=2, description="Training: newest checkpoints kept (at least 2: one may be damaged)."
     )
-    micro_batch: int = Field(
+    micro_batch: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = Field(
         0,
-        ge=0,
-        le=1024,
-        description="Training: most utterances that go through the network together; 0: the whole batch. Gradients are "
-        "added up, so the batch stays batch_size. Halved automatically when memory runs out.",
+        description="Training: most utterances that go through the network together; 0: the whole batch; auto: as many "
+        "as fit, measured on trial steps before the first one. Gradients are added up, so the batch stays batch_size. "
+        "Halved automatically when memory runs out.",
     )
     compile: bool = Field(
         False,

@@ -41,6 +41,7 @@ def seed_step(seed: int, step: int | str, rank: int = 0) -> None:
 class Order(Protocol):
     """The items of each step's batch, a function of the step alone."""
 
+    lengths: npt.NDArray[np.float64]  # of the items, in any unit
     steps_per_epoch: int
 
     def epoch(self, step: int) -> int:

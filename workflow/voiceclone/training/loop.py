@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -229,6 +229,7 @@ class Trainer:
         label: prefix of the progress lines.
         warm_start: start a new training from the weights of the one before it.
         processes: the processes of this training; the first one alone writes.
+        fit: called before the first step, when the state is as it will be: fits the training into memory, and says how.
     """
 
     def __init__(
@@ -240,9 +241,10 @@ class Trainer:
         label: str,
         warm_start: bool = False,
         processes: Processes | None = None,
+        fit: Callable[[], str] = str,
     ) -> None:
         self.recipe, self.plan, self.folder, self.runtime, self.label = recipe, plan, folder, runtime, label
-        self.warm_start, self.processes = warm_start, processes or Processes()
+        self.warm_start, self.processes, self.fit = warm_start, processes or Processes(), fit
         self.counters, self.best = Counters(), Best()
         self.state: dict[str, Stateful] = {**recipe.state, "counters": self.counters, "best": self.best}
         self.store = CheckpointStore(
@@ -274,6 +276,7 @@ class Trainer:
             self.folder.check_not_fatal()
             try:
                 self._start(back)
+                self._fit()
                 with self._progress() as progress:
                     self._loop(stop, progress)
                 self._save_and_wait(stop)
@@ -345,6 +348,13 @@ class Trainer:
         announce(f"{self.label}  continues at step {step}/{self.plan.steps}: {reason}")
         log.info("resumed at step %d of %d: %s", step, self.plan.steps, reason)
         self.history.begin(step, checkpoint.history, {"event": "resumed", "step": step, "reason": reason})
+
+    def _fit(self) -> None:
+        """Fit the training into memory, unless no step is left."""
+        if not self._complete() and (found := self.fit()):
+            announce(f"{self.label}  {found}")
+            log.info("%s", found)
+            self.history.add({"event": "memory", "step": self.counters.step, "reason": found})
 
     # -- loop ------------------------------------------------------------------------------------------------------
 

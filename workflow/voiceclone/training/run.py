@@ -29,6 +29,7 @@ from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.data import Order, Utterance
 from voiceclone.training.finetuning import recompute_activations, trained_parameters
 from voiceclone.training.loop import Best, Plan, Recipe, Result, Trainer, write_weights
+from voiceclone.training.memory import fit_micro_batch
 from voiceclone.training.processes import versions
 from voiceclone.training.state import StateFolder
 from voiceclone.training.step import OptimizerStep
@@ -286,7 +287,8 @@ def run_training(
     state = StateFolder(state_dir, fingerprint)
     warm = settings.warm_start == "previous"
     plan = Plan.of(settings, steps, files.candidates)
-    result = Trainer(recipe, plan, state, runtime, label, warm, processes).run()
+    fit = partial(fit_micro_batch, recipe, optimizer_step, steps)
+    result = Trainer(recipe, plan, state, runtime, label, warm, processes, fit).run()
     if processes.leads:
         notes: dict[str, Any] = {"padding_share": round(padding, 4), "trained_parameters": trained}
         notes |= {"precision": precision} if precision else {}

@@ -280,22 +280,27 @@ class Accumulator:
     """Processes global batches in micro-batches that fit into memory. A stateful part of the training.
 
     Args:
-        micro_batch: max. items that go through the network together; 0: the whole batch.
+        micro_batch: max. items that go through the network together; 0: the whole batch; auto: ``size`` is None until
+            :func:`voiceclone.training.memory.fit_micro_batch` has found it.
         describe: name of an item, for messages.
     """
 
     optional = True  # older states lack it: their batches were whole
 
     def __init__(
-        self, micro_batch: int = 0, describe: Callable[[int], str] = str, processes: Processes | None = None
+        self,
+        micro_batch: int | Literal["auto"] = 0,
+        describe: Callable[[int], str] = str,
+        processes: Processes | None = None,
     ) -> None:
-        self.setting = self.size = micro_batch
+        self.setting = micro_batch
+        self.size = None if micro_batch == "auto" else micro_batch
         self.describe, self.processes = describe, processes or Processes()
         self.events: list[str] = []  # of the current step
 
     def split(self, batch: Sequence[int]) -> list[MicroBatch]:
         """This process's micro-batches of a global batch, at the size that is known to fit."""
-        return micro_batches(batch, self.size, *self.processes.share(batch))
+        return micro_batches(batch, self.size or 0, *self.processes.share(batch))
 
     def at_most(self, count: int) -> int:
         """``count``, or what is known to fit if that is less."""

@@ -180,14 +180,15 @@ def test_the_evaluation_reads_every_sentence_as_say_does(tmp_path: Path) -> None
     for target, voice in said.items():
         place = bundle if target == "onnx-fp32" else None
         lexicon = target_lexicon(target, features, place, [table], {})
-        evaluated = Source(target, features, models, place, lexicon=lexicon).synthesizer()
+        source = Source(target, features, models, place, lexicon=lexicon)
+        evaluated = source.synthesizer()
         plain = Source(target, features, models, place).synthesizer()
         for text in texts:
             phones = voice.synthesizer.sentence(text, "en").phones.tolist()
             assert evaluated.sentence(text, "en").phones.tolist() == phones, text
             assert (plain.sentence(text, "en").phones.tolist() != phones) == (text in changed), text
         items = [Item(str(number), "fixed", "en", text) for number, text in enumerate(texts)]
-        before, after = (item_inputs(items, "source", {}, each) for each in (Lexicon(), lexicon))
+        before, after = (item_inputs(items, source, {}, each) for each in (Lexicon(), lexicon))
         assert changed and [item.text for item in items if before[item.id] != after[item.id]] == changed
 
 

@@ -235,12 +235,13 @@ def test_say_and_the_evaluation_read_with_it_where_it_is(
     ):
         at = bundle if target == "onnx-fp32" else None
         lexicon = target_lexicon(target, features, at, [], assets)
-        evaluated = Source(target, features, root / "models", at, lexicon=lexicon).synthesizer()
+        source = Source(target, features, root / "models", at, lexicon=lexicon)
+        evaluated = source.synthesizer()
         for synthesizer in (opened.synthesizer, evaluated):
             assert synthesizer.sentence("我很行。", "zh").phones.tolist() == wanted
         without = target_lexicon(target, features, at, [], {})
         inputs = [
-            item_inputs([Item("a", "fixed", "zh", "我很行。"), Item("b", "fixed", "en", "Yes.")], "source", {}, each)
+            item_inputs([Item("a", "fixed", "zh", "我很行。"), Item("b", "fixed", "en", "Yes.")], source, {}, each)
             for each in (lexicon, without)
         ]
         assert inputs[0]["a"] != inputs[1]["a"] and inputs[0]["b"] == inputs[1]["b"]

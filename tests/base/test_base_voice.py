@@ -109,6 +109,13 @@ def test_networks_come_back_with_their_sizes_in_half_precision(models, packed, a
     assert (packed / FILES[asset]).stat().st_size < 0.55 * (models / FILES[asset]).stat().st_size
 
 
+def test_the_same_models_are_packed_to_the_same_bytes(models, packed, tmp_path) -> None:
+    for attempt in range(8):  # metadata of two and more keys came in an order of chance
+        pack_base(models, tmp_path / str(attempt))
+        for name in FILES.values():
+            assert (tmp_path / str(attempt) / name).read_bytes() == (packed / name).read_bytes(), name
+
+
 def test_trainings_start_from_the_packed_files_as_assets(packed, tmp_path) -> None:
     project = project_with(packed, tmp_path / "project")
     for name, read in READERS.items():

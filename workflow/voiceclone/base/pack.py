@@ -6,14 +6,14 @@ import lzma
 import re
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from voiceclone.errors import DataError
 from voiceclone.features.tokenizer import Tokenizer
 from voiceclone.files import atomic_path, canonical_json, read_json, sha256_file, write_text
 from voiceclone.models.discriminators import DiscriminatorConfig
 from voiceclone.models.gpt import GPTConfig
-from voiceclone.models.packed import half, write_packed
+from voiceclone.models.packed import half, write_halves, write_packed
 from voiceclone.models.sovits import SoVITSConfig
 from voiceclone.training.checkpoints import CheckpointStore
 from voiceclone.training.state import FINGERPRINT
@@ -113,8 +113,7 @@ def pack_tokenizer(source: Path, target: Path) -> None:
     tensors = load_file(source)
     codes, size = Tokenizer.load(source).size, int(tensors["ssl_proj.bias"].shape[0])
     metadata = {"kind": "tokenizer", "architecture": canonical_json({"codes": codes, "ssl_dim": size})}
-    with atomic_path(target) as temporary:
-        save_file({name: half(value).contiguous() for name, value in tensors.items()}, temporary, metadata)
+    write_halves(target, {name: half(value) for name, value in tensors.items()}, metadata)
 
 
 def install_base(packed: Path, project: Path) -> list[str]:

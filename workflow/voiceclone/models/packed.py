@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from voiceclone.errors import AssetError, VoiceCloneError
@@ -53,13 +53,23 @@ def write_packed(
         AssetError: the weights are not those of a network of these sizes, or have no place in float16.
     """
     faults = layout_faults({name: tuple(value.shape) for name, value in state.items()}, network_of(kind, config))
-    halves = {name: half(value).contiguous() for name, value in state.items() if not name.startswith(TOKENIZER)}
+    halves = {name: half(value) for name, value in state.items() if not name.startswith(TOKENIZER)}
     faults += [f"not finite in float16: {name}" for name, value in halves.items() if not value.isfinite().all()]
     if faults:
         raise AssetError(f"{path}: cannot be packed; {'; '.join(faults)}")
     metadata = {**(notes or {}), "kind": kind, "architecture": canonical_json(config.to_dict())}
+    write_halves(path, halves, metadata)
+
+
+def write_halves(path: Path, halves: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors so that the same ones are the same bytes: safetensors writes metadata in an order of chance."""
+    data = save({name: value.contiguous() for name, value in halves.items()}, dict(metadata))
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(start - 8)
     with atomic_path(path) as temporary:
-        save_file(halves, temporary, metadata)
+        temporary.write_bytes(data[:8] + ordered + data[start:])
 
 
 def read_packed(path: Path, kind: str) -> tuple[Any, State]:

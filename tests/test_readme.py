@@ -35,7 +35,7 @@ MANUAL = sorted((REPOSITORY / "docs").glob("*.md"))
 PAGES = [README, KEYS, *MANUAL]
 DEVELOPERS = "code.md"
 #: Programs of other people, as a shell has them.
-OTHERS = {"aplay", "cp", "mkdir", "tensorboard"}
+OTHERS = {"aplay", "apptainer", "cp", "docker", "mkdir", "tensorboard", "torchrun"}
 
 
 def blocks(page: Path, kind: str = "bash") -> Iterator[str]:

@@ -70,6 +70,8 @@ async function begin(...names) {
   consent.who.value = "Anna"; $("consent").requestSubmit();
   await until(() => inside.querySelector("[data-of=purposes]").textContent);
   seen.wrong = [...inside.querySelectorAll("[data-of]")].filter((one) => one.textContent).map((one) => one.dataset.of);
+  await new Promise((after) => setTimeout(after, 2500));  // the page has looked again
+  seen.kept = [consent.who.value, inside.querySelector("[data-of=purposes]").textContent !== ""];
   consent.myself.click(); $("consent").requestSubmit();
   await until(() => $("terms").textContent.includes("scope"));
   seen.consent = $("command-consent").querySelector("code").textContent;
@@ -178,6 +180,7 @@ def test_a_person_drops_a_recording_and_starts_stops_and_continues(interruptible
     finally:
         studio.close()
     assert "error" not in seen, seen
+    assert seen["kept"] == ["Anna", True]  # what was typed, and what is wrong with it
     assert not seen["overflow"] and seen["named"] and seen["focusable"]
     assert seen["made"] == "mkdir -p resources/speakers/anna" and seen["recordings"] == ["one.wav"]
     assert "junk.wav" in seen["problem"] and "cannot be decoded" in seen["problem"]

@@ -173,7 +173,6 @@ async function saveConsent(event) {
     catch (error) {
       if (!error.fields) throw error;
       wrong = error.fields;
-      shown = "";
     } finally {
       for (const place of document.querySelectorAll("[data-of]")) place.textContent = wrong[place.dataset.of] || "";
     }

@@ -250,14 +250,15 @@ def test_the_command_ends_as_its_processes_do(tmp_path: Path, codes: list[int], 
 SETTINGS = {"architecture": "nano", "steps": 8, "batch_size": 4, "validate_every": 8, "log_every": 1}
 
 
-def command(folder: Path, processes: int) -> list[str]:
+def command(folder: Path, processes: int, threads: int = 2) -> list[str]:
     """The training script as the rule calls it."""
     runtime = folder / "runtime.json"
     runtime.write_text(RuntimeSettings(device="cpu", processes=processes).model_dump_json())
     return [
-        str(REPOSITORY / "scripts" / "train_gpt.py"), "--speaker", "anna", "--threads", "2", "--runtime", str(runtime),
-        "--features-dir", "features", "--state-dir", "state/gpt", "--output", "models/gpt.safetensors",
-        "--report", "models/gpt.json", "--history", "models/gpt.history.jsonl", "--settings", json.dumps(SETTINGS),
+        str(REPOSITORY / "scripts" / "train_gpt.py"), "--speaker", "anna", "--threads", str(threads),
+        "--runtime", str(runtime), "--features-dir", "features", "--state-dir", "state/gpt",
+        "--output", "models/gpt.safetensors", "--report", "models/gpt.json",
+        "--history", "models/gpt.history.jsonl", "--settings", json.dumps(SETTINGS),
     ]  # fmt: skip
 
 
@@ -331,7 +332,7 @@ def test_two_nodes_make_the_model_of_two_processes_on_one(
     nodes = [
         subprocess.Popen(  # the name of this machine is that of neither namespace, so each is told which it is
             [*within, *torchrun, "--local-addr", address, "--rdzv-conf", f"is_host={number == 0},read_timeout=600",
-             *command(tmp_path / "two", 1)],
+             *command(tmp_path / "two", 1, threads=1)],
             cwd=tmp_path / "two", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for number, (within, address) in enumerate(two_nodes)

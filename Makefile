@@ -51,8 +51,9 @@ fuzz: ffmpeg setup ## 10,000 damaged files for each reader of files from elsewhe
 test-kill: ffmpeg setup ## killed, or out of space, at every operation on files, and 1,000 kills of whole runs (many hours)
 	$(BIN)/python -m pytest -m kill -s
 
-test-slurm: setup ## what ends jobs on a cluster, on a throw-away SLURM (needs root and slurmctld, slurmd, munge)
-	tests/slurm/cluster.sh $(BIN)/python -m pytest -m slurm; status=$$?; [ $$status -eq 77 ] || exit $$status
+ROUNDS ?= 1
+test-slurm: setup ## what ends jobs on a cluster, on a throw-away SLURM (needs root and slurmctld, slurmd, munge); ROUNDS=6: 54 ends
+	SLURM_TEST_ROUNDS=$(ROUNDS) tests/slurm/cluster.sh $(BIN)/python -m pytest -m slurm; status=$$?; [ $$status -eq 77 ] || exit $$status
 
 benchmark: ffmpeg setup ## throughput and peak memory of every stage; speed of exported voices
 	$(BIN)/python -m pytest -m benchmark -s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slurm)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each interruption as often as ROUNDS of 'make test-slurm' says, at other moments of the training."""
+    if "moment" in metafunc.fixturenames:
+        rounds = int(os.environ.get("SLURM_TEST_ROUNDS", "1"))
+        metafunc.parametrize("moment", [2, *(random.Random(number).randint(1, 8) for number in range(1, rounds))])
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cluster() -> None:
     """Skip where no cluster answers; 'make test-slurm' starts one."""
@@ -27,9 +35,9 @@ def cluster() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Run]:
-    """An empty project; whatever a test leaves of it is ended."""
-    made = Run(tmp_path / "project")
+def project(tmp_path: Path, moment: int) -> Iterator[Run]:
+    """An empty project, interrupted from a step on; whatever a test leaves of it is ended."""
+    made = Run(tmp_path / "project", moment)
     yield made
     left = [number for number, _, state, _ in made.jobs() if state in ("PENDING", "RUNNING")]
     if left:

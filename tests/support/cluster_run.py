@@ -30,10 +30,11 @@ def slurm(*command: str, check: bool = True) -> str:
 class Run(Project):
     """A project with random features of one speaker, whose trainings are jobs of the cluster."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, moment: int = 2) -> None:
         super().__init__(
             root, ["--configfile", str(HERE / "trainings.yaml"), "--allowed-rules", "train_gpt", "train_sovits"]
         )
+        self.moment = moment
         (root / "resources" / "speakers" / "anna").mkdir()
         Speaker(self.results / "anna", utterances=8)
 
@@ -70,9 +71,10 @@ class Run(Project):
         return [(number, note, state, node) for number, note, state, node, folder in rows if folder == str(self.root)]
 
     def half_way(self, run: subprocess.Popen[bytes], kind: str = "gpt") -> tuple[str, str]:
-        """Wait until a training has a checkpoint; number and node of its job."""
+        """Wait until a training has a checkpoint of the step ``moment`` or later; number and node of its job."""
         deadline = time.monotonic() + 300
-        while not list((self.results / "anna" / "state" / kind).glob("*/step-*")):
+        states = self.results / "anna" / "state" / kind
+        while max((int(path.name[5:]) for path in states.glob("*/step-*")), default=0) < self.moment:
             assert run.poll() is None, self.said()
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.05)

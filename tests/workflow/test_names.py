@@ -44,7 +44,7 @@ def listed_cases() -> list[str]:
     return [line.split("\t")[0] for line in lines if line and not line.startswith("#")]
 
 
-@pytest.fixture(params=["local", "slurm"])
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
 def options(request: pytest.FixtureRequest) -> list[str]:
     """Arguments of a run on this machine and of one through a cluster."""
     if request.param == "local":

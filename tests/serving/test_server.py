@@ -138,7 +138,7 @@ def test_notices_are_heard(server: Running) -> None:
         ({"temperature": -1}, "temperature"),
         ({"language": "../en"}, "language"),
         ({"split": "no such method"}, "split"),
-        ({"pitch": 3}, "pitch"),
+        ({"pitch": 99}, "pitch"),
         ({"input": ""}, "input"),
         ({"input": 7}, "input"),
         ({"input": "a" * 5000}, "longer than 4096 characters"),

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.toy_voice import NOTHING, toy_voice
+from tests.support.toy_voice import NOTHING, ChanceBackend, toy_voice
 
 from voiceclone.backends.bundle import Reference
 from voiceclone.errors import ConfigError
+from voiceclone.features.spectrogram import track_pitch
 from voiceclone.speaking.detector import Finding, score
 from voiceclone.speaking.options import DetectorSettings, SpeechOptions
 
@@ -128,3 +129,21 @@ def test_values_out_of_range_are_named(field: str, value: object) -> None:
 def test_the_detector_of_an_empty_prompt_sees_no_leak() -> None:
     assert toy_voice().reference.tokens is NOTHING
     assert toy_voice().say(TEXT, seed=3, **EVERYTHING).findings == []
+
+
+def test_a_voice_without_pulses_changes_the_pitch_of_its_finished_sound() -> None:
+    """A decoder that hums at 150 Hz, whatever it is asked."""
+    voice = toy_voice()
+
+    class Humming(ChanceBackend):
+        def decode(self, codes: Any, phones: Any, style: Any, noise: Any, source: Any = None) -> Any:
+            assert source is None
+            times = np.arange(noise.shape[2] * 640) / 32_000
+            return sum(np.sin(2 * np.pi * 150 * k * times) / k for k in range(1, 12)).astype(np.float32) / 10
+
+    voice.backend = Humming(end=0.02)
+    text = "One two three four five."
+    plain, high = (voice.say(text, attempts=1, pitch=pitch).samples for pitch in (0.0, 5.0))
+    assert len(plain) == len(high) > 16_000
+    heard = [np.median(hertz[hertz > 0]) for hertz in (track_pitch(plain, 32_000), track_pitch(high, 32_000))]
+    assert heard == pytest.approx([150, 150 * 2 ** (5 / 12)], rel=0.02)

@@ -69,7 +69,7 @@ def track_pitch(samples: Waveform, rate: int) -> npt.NDArray[np.float32]:
         samples: mono (N,).
         rate: in Hz.
     """
-    import parselmouth  # its own 7 MB are for this alone
+    import parselmouth  # 7 MB
 
     count = len(samples) // (HOP * rate // 32000) * PER_FRAME
     sound = parselmouth.Sound(np.asarray(samples, np.float64), rate)

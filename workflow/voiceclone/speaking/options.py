@@ -91,8 +91,8 @@ class SpeechOptions(Options):
     )
     speed: float = option(1.0, "Above 1 faster.", (0.25, 4.0))
     noise_scale: float = option(None, "Liveliness of the sound.", (0.0, 2.0))
-    pitch: float = option(0.0, "Semitones higher; for voices of the architecture small.", (-24.0, 24.0))
-    pitch_range: float = option(1.0, "Above 1 more melody, 0 none; for voices of the architecture small.", (0.0, 4.0))
+    pitch: float = option(0.0, "Semitones higher.", (-24.0, 24.0))
+    pitch_range: float = option(1.0, "Above 1 more melody, 0 none.", (0.0, 4.0))
     pause_seconds: float = option(0.3, "Silence between sentences.", (0.0, 60.0))
     split: str = option(
         AUTO,

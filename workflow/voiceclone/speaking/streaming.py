@@ -77,7 +77,11 @@ def stream(
     options, language = replace(options or SpeechOptions(), attempts=1), language or synthesizer.language
     if options.speed != 1.0:
         raise ConfigError(f"speed {options.speed:g}: a stream has the speed 1", "speak without streaming")
-    synthesizer.check_pitch(options)
+    if options.moves_pitch and not synthesizer.backend.pitched:
+        raise ConfigError(
+            "pitch, pitch_range: this voice has a HiFi-GAN decoder, whose pitch is changed in finished sound alone",
+            "speak without streaming, or use a voice of the architecture small, which has a source-filter decoder",
+        )
     pieces = pieces_of(text, options.split, language)
     if not pieces:
         raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from voiceclone.backends.backend import Backend, Floats, Tokens, frames_at
 from voiceclone.backends.bundle import REFERENCE, Reference, read_bundle, read_reference, read_styles, voice_number
 from voiceclone.backends.waveform import Source
-from voiceclone.errors import ConfigError, DataError
+from voiceclone.errors import DataError
 from voiceclone.files import digest
 from voiceclone.languages import WITH_BERT
+from voiceclone.sound.repitch import repitched
 from voiceclone.speaking.detector import Finding, find_detours, find_faults, score
 from voiceclone.speaking.guidance import Guide, PointingBackend, is_pointing
 from voiceclone.speaking.options import SpeechOptions
@@ -262,7 +263,7 @@ class Synthesizer:
 
         Raises:
             DataError: nothing in the text can be spoken.
-            ConfigError: a value out of its range, or another pitch for a voice that cannot change it.
+            ConfigError: a value out of its range, or another pitch for a HiFi-GAN without Praat's library.
         """
         options = replace(options or SpeechOptions(), **changes)
         return self.run(self.task(text, language, seed, options, reference, listener, on_piece))
@@ -291,7 +292,6 @@ class Synthesizer:
 
         So several texts can be decoded together, see :func:`voiceclone.speaking.tokens.decode_together`.
         """
-        self.check_pitch(options)
         language = language or self.language
         pieces = pieces_of(text, options.split, language)
         if not pieces:
@@ -313,18 +313,6 @@ class Synthesizer:
         with speech.timed("post_ms"):
             speech.samples = joined(waves, pause)
         return speech
-
-    def check_pitch(self, options: SpeechOptions) -> None:
-        """Check that the decoder can change the pitch, if the options do.
-
-        Raises:
-            ConfigError: it cannot.
-        """
-        if options.moves_pitch and not self.backend.pitched:
-            raise ConfigError(
-                "pitch, pitch_range: this voice has a HiFi-GAN decoder, whose pitch cannot be changed",
-                "omit them, or use a voice of the architecture small, which has a source-filter decoder",
-            )
 
     def source(self, options: SpeechOptions, rng: np.random.Generator) -> Source | None:
         """Pulses and noise of a sentence; None: the decoder needs none."""
@@ -420,7 +408,11 @@ class Synthesizer:
             noise = attempt.rng.standard_normal((1, self.prior_channels, frames), np.float32)
             noise *= np.float32(options.noise_scale)
             source = self.source(options, attempt.rng)
-            return self.backend.decode(attempt.codes, sentence.phones, sentence.reference.style, noise, source)
+            style = sentence.reference.style
+            wave = self.backend.decode(attempt.codes, sentence.phones, style, noise, source)
+            if options.moves_pitch and source is None:
+                wave = repitched(wave, self.sample_rate, options.pitch, options.pitch_range)
+            return wave
 
     def _features_of(self, text: Phones) -> Floats | None:
         """BERT features of a text; None: zeros, as all text but Chinese has."""

@@ -22,7 +22,7 @@ from voiceclone.features.tokenizer import (
     usage,
 )
 from voiceclone.files import read_json, sha256_file, write_tsv
-from voiceclone.models.sovits import Quantizer
+from voiceclone.models.conditioning import Quantizer
 from voiceclone.stages.fit_tokenizer import TokenizerSettings
 
 

@@ -14,18 +14,11 @@ from safetensors.torch import load_file
 
 from voiceclone.errors import AssetError, ConfigError
 from voiceclone.models import losses, public_files
+from voiceclone.models.conditioning import Quantizer, from_band, to_band
 from voiceclone.models.discriminators import DiscriminatorConfig, MultiPeriodDiscriminator
 from voiceclone.models.gpt import GPTConfig, TextToSemantic, attention_mask
 from voiceclone.models.mel import mel_spectrogram, spectrogram
-from voiceclone.models.sovits import (
-    Quantizer,
-    SoVITS,
-    SoVITSConfig,
-    from_band,
-    random_starts,
-    take_slices,
-    to_band,
-)
+from voiceclone.models.sovits import SoVITS, SoVITSConfig, random_starts, take_slices
 from voiceclone.stages.train_sovits import SoVITSSettings
 
 

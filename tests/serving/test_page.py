@@ -104,3 +104,5 @@ def test_the_page_is_closed_to_others(server: Running) -> None:
     assert answer.status_code == 200 and "default-src 'self'" in answer.headers["content-security-policy"]
     assert "http" not in answer.text.replace("http-equiv", "")  # nothing comes from elsewhere
     assert server.client.get("/page.js").headers["content-type"].startswith("text/javascript")
+    for path in ("/", "/page.js"):  # a query names no other file
+        assert server.client.get(path, params={"name": "/etc/passwd"}).content == server.client.get(path).content

@@ -95,6 +95,7 @@ def test_it_answers_its_own_page_alone(project: Project) -> None:
     cookie = first.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie
     answer = client.get("/")
+    assert client.get("/", params={"name": "/etc/passwd"}).content == answer.content  # a query names no other file
     assert answer.status_code == 200 and "default-src 'self'" in answer.headers["content-security-policy"]
     assert "http" not in answer.text  # nothing comes from elsewhere
     for wrong in ({"host": "evil.example:8765"}, {"origin": "http://evil.example"}, {"origin": "http://127.0.0.1:80"}):

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from voiceclone.serving.web import content_length
+
 
 @dataclass(frozen=True)
 class ConnectionLimits:
@@ -96,7 +98,7 @@ class BoundedBody:
             await self._app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        came = int(length) if length.isdigit() and len(length) < 20 else 0
+        came = content_length(length)
 
         async def bounded() -> Message:
             nonlocal came

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.exceptions import HTTPException
@@ -35,23 +35,16 @@ from voiceclone.serving.catalogue import Catalogue, OfferedVoice
 from voiceclone.serving.connections import BoundedBody, ConnectionLimits
 from voiceclone.serving.encoding import MEDIA_TYPES
 from voiceclone.serving.pool import Job, Pool, QueueFull
+from voiceclone.serving.web import add_file, invalid_fields
 from voiceclone.serving.worker import DAMAGED, REFUSED, RENEWED, SOUND, Order
 from voiceclone.speaking.options import SpeechOptions, callers_options
 from voiceclone.speaking.styles import check_style
 
 log = logging.getLogger(__name__)
 MODEL = "voiceclone"
-HERE = Path(__file__).parent
 Format = Literal["mp3", "opus", "flac", "wav", "pcm"]
 #: Names by which a machine without keys may be called: a page of another name is not its own.
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]"]
-PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 @dataclass(frozen=True)
@@ -374,7 +367,8 @@ def create_app(catalogue: Catalogue, pool: Pool, settings: ServerSettings) -> Fa
     _add_errors(app)
     _add_speech(app, speaking)
     _add_lists(app, speaking)
-    _add_page(app)
+    add_file(app, "/", "page.html")
+    add_file(app, "/page.js", "page.js")
     return app
 
 
@@ -394,9 +388,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # What was sent is not repeated: it may be anything.
-        told = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:5])
-        return ApiError(400, told.encode("ascii", "replace").decode()[:1000], "invalid_value").response()
+        message = invalid_fields(error).encode("ascii", "replace").decode()[:1000]
+        return ApiError(400, message, "invalid_value").response()
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
@@ -465,12 +458,3 @@ def _add_lists(app: FastAPI, speaking: Speaking) -> None:
     async def metrics(key: Key = caller) -> Response:
         """For Prometheus."""
         return Response(generate_latest(speaking.metrics.registry), media_type="text/plain; version=0.0.4")
-
-
-def _add_page(app: FastAPI) -> None:
-    for path, name in (("/", "page.html"), ("/page.js", "page.js")):
-
-        def sent(name: str = name) -> FileResponse:
-            return FileResponse(HERE / name, headers=PAGE_HEADERS)
-
-        app.get(path, include_in_schema=False)(sent)

@@ -25,10 +25,9 @@ from voiceclone.errors import DataError, VoiceCloneError, explain
 from voiceclone.files import check_speaker
 from voiceclone.lineage.rights import Consent
 from voiceclone.serving import workflow_run
-from voiceclone.serving.server import PAGE_HEADERS
+from voiceclone.serving.web import PAGE_HEADERS, add_file, content_length, invalid_fields
 from voiceclone.serving.working_folder import LONGEST_NAME, WorkingFolder, check_name, is_speaker
 
-HERE = Path(__file__).parent
 #: A report is a page of its own, which gets nothing of this one's.
 REPORT_HEADERS = {**PAGE_HEADERS, "Content-Security-Policy": "sandbox allow-scripts allow-popups allow-downloads"}
 
@@ -139,7 +138,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return told("; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:5]))
+        return told(invalid_fields(error))
 
 
 def _add_voices(app: FastAPI, work: WorkingFolder) -> None:
@@ -173,8 +172,7 @@ def _add_voices(app: FastAPI, work: WorkingFolder) -> None:
 
 def declared_size(request: Request) -> int:
     """Bytes of a body, by its header."""
-    told = request.headers.get("content-length", "0")
-    return int(told) if told.isdigit() and len(told) < 20 else 0
+    return content_length(request.headers.get("content-length", ""))
 
 
 def _add_files(app: FastAPI, work: WorkingFolder) -> None:
@@ -216,12 +214,8 @@ def _add_runs(app: FastAPI, work: WorkingFolder) -> None:
 
 
 def _add_pages(app: FastAPI, work: WorkingFolder) -> None:
-    for path, name in (("/", "studio.html"), ("/studio.js", "studio.js")):
-
-        def sent(name: str = name) -> FileResponse:
-            return FileResponse(HERE / name, headers=PAGE_HEADERS)
-
-        app.get(path)(sent)
+    add_file(app, "/", "studio.html")
+    add_file(app, "/studio.js", "studio.js")
 
     @app.get("/report/{name}")
     def report(name: str) -> Response:

@@ -21,7 +21,6 @@ from voiceclone.backends.bundle import BUNDLE_FILE, verify_bundle
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_folder, atomic_path, canonical_json, sha256_file
 
-ENDING = ".voice"
 LIST = "PACKED.json"
 #: Most files, and bytes of their list.
 MOST_FILES, LARGEST_LIST = 200, 1_000_000

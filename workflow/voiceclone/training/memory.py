@@ -41,6 +41,11 @@ class Trained(Protocol):
         """Make the update of a step."""
 
 
+def _storages(values: object) -> list[torch.UntypedStorage]:
+    """Memory of the tensors in nested values."""
+    return [item.untyped_storage() for item in tree_leaves(values) if isinstance(item, torch.Tensor)]
+
+
 class LivingTensors(TorchDispatchMode):
     """Counts the bytes of the tensors that operations make, while they live; ``peak`` is the most at a time."""
 
@@ -54,13 +59,8 @@ class LivingTensors(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count what it has made; views and operations in place make nothing."""
         result = func(*args, **(kwargs or {}))
-        given = {
-            item.untyped_storage()._cdata for item in tree_leaves((args, kwargs)) if isinstance(item, torch.Tensor)
-        }
-        for item in tree_leaves(result):
-            if not isinstance(item, torch.Tensor):
-                continue
-            storage = item.untyped_storage()
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        for storage in _storages(result):
             key = storage._cdata
             if key not in self._known and key not in given:
                 self._known[key] = storage.nbytes()
@@ -71,11 +71,6 @@ class LivingTensors(TorchDispatchMode):
 
     def _forget(self, key: int) -> None:
         self._now -= self._known.pop(key, 0)
-
-
-def _storages(values: object) -> list[torch.UntypedStorage]:
-    """Memory of the tensors in nested values."""
-    return [item.untyped_storage() for item in tree_leaves(values) if isinstance(item, torch.Tensor)]
 
 
 def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:

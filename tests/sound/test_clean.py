@@ -13,12 +13,13 @@ from scipy.signal import fftconvolve
 from voiceclone.assets import open_asset
 from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
-from voiceclone.sound.clean import TRAINING_RATE, Judge, clean_speaker, clean_take, verdict
+from voiceclone.sound.clean import TRAINING_RATE, clean_speaker, clean_take
 from voiceclone.sound.denoisers import SpectralGate, checked, make_denoiser
 from voiceclone.sound.dereverb import WeightedPrediction, reverberation_time
 from voiceclone.sound.io import Waveform, read_audio, read_mono, resample, write_flac
 from voiceclone.sound.loudness import loudness, true_peak_dbtp
 from voiceclone.sound.spool import Spool
+from voiceclone.sound.verdict import Judge, verdict
 from voiceclone.stages.clean import CleanSettings, open_judge
 
 RATE = 24_000

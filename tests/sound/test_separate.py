@@ -16,9 +16,9 @@ from voiceclone.errors import AssetError, DataError
 from voiceclone.files import read_tsv, sha256_file, write_tsv
 from voiceclone.sound import accompaniment
 from voiceclone.sound.accompaniment import Accompaniment, moving_tones
-from voiceclone.sound.clean import Judge
 from voiceclone.sound.io import Waveform, read_audio, resample
 from voiceclone.sound.separate import Toolbox, apply_chain, separate_speaker, separate_take
+from voiceclone.sound.verdict import Judge
 from voiceclone.stages.clean import JUDGES, open_judge
 from voiceclone.stages.separate import SeparateSettings
 

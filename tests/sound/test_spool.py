@@ -11,11 +11,12 @@ import pytest
 import soundfile
 
 from voiceclone.sound import denoisers, spool
-from voiceclone.sound.clean import Judge, clean_take
+from voiceclone.sound.clean import clean_take
 from voiceclone.sound.denoisers import SpectralGate
 from voiceclone.sound.io import Waveform, read_audio, write_flac
 from voiceclone.sound.separate import Toolbox, separate_take
 from voiceclone.sound.spool import Spool, read_take, resampled
+from voiceclone.sound.verdict import Judge
 from voiceclone.stages.clean import CleanSettings
 from voiceclone.stages.separate import SeparateSettings
 

@@ -5,76 +5,31 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from voiceclone.errors import DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns
-from voiceclone.sound.accompaniment import excerpt_slices
 from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
 from voiceclone.sound.dereverb import WeightedPrediction, reverberation_time
 from voiceclone.sound.each_take import each_take
-from voiceclone.sound.io import Waveform, write_flac
+from voiceclone.sound.io import write_flac
 from voiceclone.sound.loudness import loudness, set_loudness, true_peak_dbtp
 from voiceclone.sound.snr import estimate_snr
 from voiceclone.sound.spool import Samples, mapped, read_take, resampled
+from voiceclone.sound.verdict import Judge, verdict
 from voiceclone.stages.clean import CleanSettings
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
-    from voiceclone.listeners.campplus import SpeakerEncoder
-    from voiceclone.listeners.mos import Dnsmos
 
 log = logging.getLogger(__name__)
 TRAINING_RATE = 32_000
-PIECE_SECONDS = 9.5  # a little more than the window of DNSMOS
 COLUMNS = table_columns("clean")
 DEREVERBERATION, DENOISING = "dereverberation", "denoising"  # what is done to a take, in this order
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Says whether a processed take is better than it was; without models it can only compare levels."""
-
-    dnsmos: Dnsmos | None = None
-    encoder: SpeakerEncoder | None = None
-    seconds: float = 20.0
-
-    def quality(self, samples: Samples, rate: int) -> float | None:
-        """DNSMOS OVRL over pieces spread over float32 (frames,), or None without the model."""
-        if self.dnsmos is None:
-            return None
-        scores = [
-            self.dnsmos.score(self._audible(samples[place]), rate)["ovrl"] for place in self._places(samples, rate)
-        ]
-        return float(np.mean(scores))
-
-    def similarity(self, before: Samples, after: Samples, rate: int) -> float | None:
-        """Cosine of the speaker embeddings of the same pieces before and after, or None without the model."""
-        if self.encoder is None:
-            return None
-        places = self._places(before, rate)
-        one, other = (
-            self.encoder.embed(np.concatenate([samples[place] for place in places]), rate)
-            for samples in (before, after)
-        )
-        return float(np.dot(one, other))
-
-    def _places(self, samples: Samples, rate: int) -> list[slice]:
-        return excerpt_slices(len(samples), rate, max(1, round(self.seconds / PIECE_SECONDS)), PIECE_SECONDS)
-
-    @staticmethod
-    def _audible(samples: Waveform) -> Waveform:
-        """The piece at a root mean square of -26 dBFS: predictors of quality are not invariant to level."""
-        level = float(np.sqrt(np.square(samples, dtype=np.float64).mean()))
-        if level < 1e-7:
-            return samples
-        gain = min(10 ** (-26 / 20) / level, 1.0 / max(float(np.abs(samples).max()), 1e-9))
-        return (samples * np.float32(gain)).astype(np.float32)
 
 
 def clean_take(
@@ -138,27 +93,6 @@ def clean_take(
 
 def _rounded(value: float | None, digits: int = 2) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
-
-
-class Limits(Protocol):
-    """The most that a processed take may lose."""
-
-    @property
-    def dnsmos_loss(self) -> float:
-        """DNSMOS OVRL."""
-
-    @property
-    def similarity(self) -> float:
-        """CAM++ cosine between before and after that must remain."""
-
-
-def verdict(before: float | None, after: float | None, similarity: float | None, settings: Limits) -> str:
-    """Reason why a processed take is worse than before, or ""."""
-    if before is not None and after is not None and after < before - settings.dnsmos_loss:
-        return f"DNSMOS OVRL fell from {before:.2f} to {after:.2f}"
-    if similarity is not None and similarity < settings.similarity:
-        return f"speaker similarity {similarity:.2f} is below {settings.similarity:.2f}"
-    return ""
 
 
 def clean_speaker(

@@ -15,10 +15,10 @@ from voiceclone.errors import AssetError, DataError
 from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file, table_columns, unescape
 from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments, measure
 from voiceclone.sound.channels import Mix, mix_of
-from voiceclone.sound.clean import Judge, verdict
 from voiceclone.sound.each_take import each_take
 from voiceclone.sound.io import Waveform, write_flac
 from voiceclone.sound.spool import Samples, blocks, mapped, read_take, resampled
+from voiceclone.sound.verdict import Judge, verdict
 from voiceclone.stages.separate import SeparateSettings
 
 if TYPE_CHECKING:

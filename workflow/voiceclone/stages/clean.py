@@ -14,8 +14,7 @@ from voiceclone.stages.settings import Block, RuntimeSettings
 
 if TYPE_CHECKING:
     from voiceclone.assets import Asset
-    from voiceclone.sound.clean import Judge
-
+    from voiceclone.sound.verdict import Judge
 
 #: Models that say if a processed take is better than it was.
 JUDGES = ("dnsmos", "campplus")
@@ -83,10 +82,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def open_judge(assets: Mapping[str, Asset]) -> Judge:
-    """The judge with those of DNSMOS and CAM++ that are given; without them it compares levels only."""
+    """The judge with those of DNSMOS and CAM++ that are given."""
     from voiceclone.listeners.campplus import SpeakerEncoder
     from voiceclone.listeners.mos import Dnsmos
-    from voiceclone.sound.clean import Judge
+    from voiceclone.sound.verdict import Judge
 
     dnsmos = Dnsmos(assets["dnsmos"]) if "dnsmos" in assets else None
     encoder = SpeakerEncoder(assets["campplus"]) if "campplus" in assets else None

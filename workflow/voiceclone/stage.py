@@ -49,6 +49,11 @@ def speaker_folder(args: argparse.Namespace) -> Path:
     return Path(read_json(args.config)["speakers_dir"]) / args.speaker
 
 
+def label(args: argparse.Namespace, work: str) -> str:
+    """Prefix of the progress lines: the speaker, if one is named, and the work."""
+    return f"{args.speaker} · {work}" if args.speaker else work
+
+
 def limit_threads(threads: int) -> None:
     """Bound the threads of numerical libraries; effective for those that are imported later."""
     if threads > 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -42,7 +42,7 @@ def run(args: Namespace, settings: AlignSettings, runtime: RuntimeSettings) -> N
         args.table,
         settings,
         base=next(iter(open_assets(args.assets).values()), None),
-        label=f"{args.speaker} · align",
+        label=label(args, "align"),
     )
 
 

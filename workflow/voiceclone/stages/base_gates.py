@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -54,7 +54,7 @@ def run(args: Namespace, settings: GatesSettings, runtime: RuntimeSettings) -> N
     from voiceclone.base.gates import open_ears, run_gates
 
     ears = open_ears(list(open_assets(args.assets).values()), settings.beam_size, args.threads)
-    run_gates(args.packed, args.results, args.sentences, ears, settings, args.output_dir, f"{args.speaker} · gates")
+    run_gates(args.packed, args.results, args.sentences, ears, settings, args.output_dir, label(args, "gates"))
 
 
 STAGE = Stage(
@@ -73,7 +73,7 @@ def pack(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     from voiceclone.progress import announce
 
     sizes = pack_base(args.models_dir, args.output_dir)
-    announce(f"{args.speaker} · pack  {sum(sizes.values()) / 1e6:.1f} MB in {args.output_dir}")
+    announce(f"{label(args, 'pack')}  {sum(sizes.values()) / 1e6:.1f} MB in {args.output_dir}")
 
 
 PACK = Stage("pack_base", pack_arguments, pack)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def run(args: Namespace, settings: CleanSettings, runtime: RuntimeSettings) -> N
         lambda: open_judge(models),
         [models[name] for name in JUDGES if name in models],
         deepfilter=models.get("deepfilternet3"),
-        label=f"{args.speaker} · clean",
+        label=label(args, "clean"),
     )
 
 

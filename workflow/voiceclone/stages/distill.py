@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings, training_arguments
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
@@ -182,13 +182,13 @@ def _speak_texts(args: Namespace, settings: SpokenSettings, runtime: RuntimeSett
         args.output_dir,
         settings,
         threads=max(1, args.threads),
-        label=f"{args.speaker} · teacher speaks",
+        label=label(args, "teacher speaks"),
     )
 
 
 def _gpt_arguments(parser: ArgumentParser) -> None:
     training_arguments(parser)
-    parser.add_argument("--alignment", type=Path, nargs="*", default=[], help="table of the phones' tokens")
+    parser.add_argument("--alignment", type=Path, nargs="?", help="table of the phones' tokens")
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher's models")
 
 
@@ -197,7 +197,7 @@ def _distill_gpt(args: Namespace, settings: DistillGPTSettings, runtime: Runtime
 
     launch(runtime)
     from voiceclone.training.distill import distill_gpt
-    from voiceclone.training.run import label, output_files
+    from voiceclone.training.run import output_files
 
     distill_gpt(
         args.features_dir,
@@ -208,7 +208,7 @@ def _distill_gpt(args: Namespace, settings: DistillGPTSettings, runtime: Runtime
         runtime,
         threads=args.threads,
         label=label(args, "student GPT"),
-        alignment=next(iter(args.alignment), None),
+        alignment=args.alignment,
     )
 
 
@@ -224,7 +224,7 @@ def _distill_sovits(args: Namespace, settings: DistillSoVITSSettings, runtime: R
     launch(runtime)
     from voiceclone.training.distill import distill_sovits
     from voiceclone.training.finetuning import choose_asset
-    from voiceclone.training.run import label, output_files
+    from voiceclone.training.run import output_files
 
     distill_sovits(
         args.features_dir,
@@ -252,7 +252,7 @@ def _joint_finetune(args: Namespace, settings: JointFinetuneSettings, runtime: R
 
     launch(runtime)
     from voiceclone.training.distill import joint_finetune
-    from voiceclone.training.run import label, output_files
+    from voiceclone.training.run import output_files
 
     joint_finetune(
         args.features_dir,

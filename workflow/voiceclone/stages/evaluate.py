@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -77,16 +77,14 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--features-dir", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, required=True, help="corpus.tsv")
     parser.add_argument("--models-dir", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, nargs="*", default=[], help="bundle.json; none for a baseline")
+    parser.add_argument("--bundle", type=Path, nargs="?", help="bundle.json; none for a baseline")
     parser.add_argument(
-        "--baseline", type=Path, nargs="*", default=[], help="metrics.tsv of the trained model; none for a baseline"
+        "--baseline", type=Path, nargs="?", help="metrics.tsv of the trained model; none for a baseline"
     )
     parser.add_argument(
         "--sentences", type=Path, nargs="*", default=[], help="LANGUAGE.txt and mixed.txt with 'id<TAB>text' lines"
     )
-    parser.add_argument(
-        "--recordings", type=Path, nargs="*", default=[], help="metrics.tsv of the recordings; none for a baseline"
-    )
+    parser.add_argument("--recordings", type=Path, nargs="?", help="metrics.tsv of the recordings; none for a baseline")
     parser.add_argument("--lexicons", type=Path, nargs="*", default=[], help="pronunciation tables, LANGUAGE.tsv")
     parser.add_argument(
         "--assets",
@@ -106,14 +104,13 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
     from voiceclone.evaluation.target import BASE_KINDS, Source, target_lexicon
 
     assets = {asset.name: asset for asset in map(open_asset, args.assets)}
-    bundle = args.bundle[0] if args.bundle else None
     source = Source(
         args.target,
         args.features_dir,
         args.models_dir,
-        bundle,
+        args.bundle,
         bert=next((asset for asset in assets.values() if asset.kind == "bert"), None),
-        lexicon=target_lexicon(args.target, args.features_dir, bundle, args.lexicons, assets),
+        lexicon=target_lexicon(args.target, args.features_dir, args.bundle, args.lexicons, assets),
         threads=max(1, args.threads),
         base=[asset for asset in assets.values() if asset.kind in BASE_KINDS],
         references=args.references,
@@ -125,9 +122,9 @@ def run(args: Namespace, settings: EvaluateSettings, runtime: RuntimeSettings) -
         meter_assets(list(assets.values())),
         args.output_dir,
         settings,
-        label=f"{args.speaker} · evaluate {args.target}",
-        baseline=args.baseline[0] if args.baseline else None,
-        recordings=args.recordings[0] if args.recordings else None,
+        label=label(args, f"evaluate {args.target}"),
+        baseline=args.baseline,
+        recordings=args.recordings,
     )
 
 

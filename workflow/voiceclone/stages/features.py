@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 #: Encoder of who speaks, one vector.
@@ -72,7 +72,7 @@ def run(args: Namespace, settings: FeaturesSettings, runtime: RuntimeSettings) -
         read_lexicon(args.lexicons),
         device=choose_device(runtime.device, args.threads),
         threads=args.threads,
-        label=f"{args.speaker} · features",
+        label=label(args, "features"),
         progress_seconds=runtime.progress_seconds,
     )
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -53,7 +53,7 @@ def run(args: Namespace, settings: TokenizerSettings, runtime: RuntimeSettings) 
         args.output,
         settings,
         base=open_assets(args.assets).get(settings.base),
-        label=f"{args.speaker} · tokenizer",
+        label=label(args, "tokenizer"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 EVERYBODY = "*"
@@ -104,7 +104,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace, settings: CorporaSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.corpus.gather import gather_corpus
 
-    gather_corpus(settings, args.results, args.threads, f"{args.speaker} · gather")
+    gather_corpus(settings, args.results, args.threads, label(args, "gather"))
 
 
 STAGE = Stage(
@@ -122,7 +122,7 @@ def group_arguments(parser: ArgumentParser) -> None:
 def join_group(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     from voiceclone.corpus.group import join_members
 
-    join_members(args.members, args.output_dir, f"{args.speaker} · group")
+    join_members(args.members, args.output_dir, label(args, "group"))
 
 
 JOIN = Stage("join_group", group_arguments, join_group)

@@ -31,7 +31,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--provenance", type=Path, required=True, help="provenance.json")
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration of the run, JSON")
     parser.add_argument("--targets", nargs="*", default=[], help="evaluated targets in the order of the columns")
-    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="results/NAME that a student learnt from")
+    parser.add_argument("--teacher", type=Path, nargs="?", help="results/NAME that a student learnt from")
     parser.add_argument(
         "--assets", type=Path, nargs="*", help="asset.json files; left out: those the configuration names"
     )
@@ -54,7 +54,7 @@ def run(args: Namespace, settings: ReportSettings, runtime: RuntimeSettings) -> 
         assets,
         settings,
         repository=Path(sys.argv[0]).resolve().parents[1],
-        teacher=next(iter(args.teacher), None),
+        teacher=args.teacher,
     )
 
 

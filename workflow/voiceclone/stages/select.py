@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.evaluate import models as measuring
 from voiceclone.stages.settings import Block, RuntimeSettings
 
@@ -65,7 +65,7 @@ def run(args: Namespace, settings: SelectSettings, runtime: RuntimeSettings) -> 
         next((asset for asset in assets.values() if asset.kind == "bert"), None),
         target_lexicon(TRAINED, args.features_dir, None, args.lexicons, assets) if assets else None,
         args.threads,
-        f"{args.speaker} · select" if args.speaker else "select",
+        label(args, "select"),
         args.consent,
     )
 

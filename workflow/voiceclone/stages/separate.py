@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from voiceclone.stage import Stage, speaker_folder
+from voiceclone.stage import Stage, label, speaker_folder
 from voiceclone.stages.clean import JUDGES, open_judge
 from voiceclone.stages.settings import Block, RuntimeSettings
 
@@ -73,7 +73,7 @@ def run(args: Namespace, settings: SeparateSettings, runtime: RuntimeSettings) -
         device=choose_device(runtime.device, args.threads),
         open_judge=lambda: open_judge(judges),
         judges=list(judges.values()),
-        label=f"{args.speaker} · separate",
+        label=label(args, "separate"),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -59,9 +59,9 @@ def run(args: Namespace, settings: SliceSettings, runtime: RuntimeSettings) -> N
     from voiceclone.sound.slice import slice_speaker
 
     given = given_spans(args.given, args.takes)
-    label = f"{args.speaker} · slice" if args.speaker else "slice"
-    cuts = read_cuts(args.cuts)
-    slice_speaker(args.clean, args.takes, args.output, args.timeline, settings, label=label, given=given, cuts=cuts)
+    slice_speaker(
+        args.clean, args.takes, args.output, args.timeline, settings, label(args, "slice"), given, read_cuts(args.cuts)
+    )
 
 
 STAGE = Stage("slice", arguments, run, block="slice", settings=SliceSettings, about="Cutting into utterances.")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings, TrainingSettings, training_arguments
 
 
@@ -139,7 +139,7 @@ class GPTSettings(TrainingSettings):
 
 def arguments(parser: ArgumentParser) -> None:
     training_arguments(parser)
-    parser.add_argument("--alignment", type=Path, nargs="*", default=[], help="table of the phones' tokens, for small")
+    parser.add_argument("--alignment", type=Path, nargs="?", help="table of the phones' tokens, for small")
 
 
 def run(args: Namespace, settings: GPTSettings, runtime: RuntimeSettings) -> None:
@@ -149,7 +149,7 @@ def run(args: Namespace, settings: GPTSettings, runtime: RuntimeSettings) -> Non
         launch(runtime)
     from voiceclone.training.finetuning import choose_asset
     from voiceclone.training.gpt import train_gpt
-    from voiceclone.training.run import label, output_files
+    from voiceclone.training.run import output_files
 
     train_gpt(
         args.features_dir,
@@ -160,7 +160,7 @@ def run(args: Namespace, settings: GPTSettings, runtime: RuntimeSettings) -> Non
         base=choose_asset(settings.base, args.assets),
         threads=args.threads,
         label=label(args, "GPT"),
-        alignment=next(iter(args.alignment), None),
+        alignment=args.alignment,
     )
 
 

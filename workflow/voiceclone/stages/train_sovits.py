@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings, TrainingSettings, training_arguments
 
 #: Parts of the generator, but for the quantiser; names within them are checked when the network is there.
@@ -134,7 +134,7 @@ def run(args: Namespace, settings: SoVITSSettings, runtime: RuntimeSettings) -> 
     if settings.train:
         launch(runtime)
     from voiceclone.training.finetuning import choose_asset
-    from voiceclone.training.run import label, output_files
+    from voiceclone.training.run import output_files
     from voiceclone.training.sovits import train_sovits
 
     train_sovits(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from voiceclone.stage import Stage
+from voiceclone.stage import Stage, label
 from voiceclone.stages.settings import Block, RuntimeSettings
 
 
@@ -69,7 +69,7 @@ def run(args: Namespace, settings: TranscribeSettings, runtime: RuntimeSettings)
         settings,
         runtime,
         threads=args.threads,
-        label=f"{args.speaker} · transcribe",
+        label=label(args, "transcribe"),
         given=by_take(args.given, args.takes),
     )
 

@@ -61,11 +61,6 @@ def output_files(args: Namespace) -> OutputFiles:
     return OutputFiles(args.output, args.report, args.history, args.suspects, args.candidates)
 
 
-def label(args: Namespace, model: str) -> str:
-    """Prefix of the progress lines."""
-    return f"{args.speaker} · {model}" if args.speaker else model
-
-
 COLUMNS = table_columns("suspects")
 MAX_SCORE = 3.5  # above it an utterance is a suspect, as the source advises
 MIN_UTTERANCES = 8  # without which nothing is usual

@@ -369,6 +369,7 @@ def create_app(catalogue: Catalogue, pool: Pool, settings: ServerSettings) -> Fa
     _add_lists(app, speaking)
     add_file(app, "/", "page.html")
     add_file(app, "/page.js", "page.js")
+    add_file(app, "/theme.css", "theme.css")
     return app
 
 

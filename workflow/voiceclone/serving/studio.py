@@ -216,6 +216,7 @@ def _add_runs(app: FastAPI, work: WorkingFolder) -> None:
 def _add_pages(app: FastAPI, work: WorkingFolder) -> None:
     add_file(app, "/", "studio.html")
     add_file(app, "/studio.js", "studio.js")
+    add_file(app, "/theme.css", "theme.css")
 
     @app.get("/report/{name}")
     def report(name: str) -> Response:

@@ -287,6 +287,12 @@ def read_tsv(path: Path, required: Sequence[str] = ()) -> list[Row]:
     return rows
 
 
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a table in Markdown; cells are written as they are."""
+    lines: list[Sequence[object]] = [columns, ["---"] * len(columns), *rows]
+    return ["|" + "".join(f" {cell} |" if cell != "" else " |" for cell in cells) for cells in lines]
+
+
 def sha256_file(path: Path) -> str:
     """Hexadecimal sha256 of a file's content."""
     with Path(path).open("rb") as handle:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from voiceclone.assets import Asset
 from voiceclone.backends.bundle import Reference
+from voiceclone.base.card import gates_text, percent
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.evaluation.measure import centroid, cosine, text_measures
@@ -49,12 +50,6 @@ MANNER = ("temperature", "top_k", "repetition_penalty", "noise_scale", "seed")
 COUNTED = 2000  # training utterances whose alignment gives the phone of each token
 OTHERS = 8  # recordings that represent a person
 CORPUS_COLUMNS = ("utterance", "path", "language", "text", "split", "speaker", "source")
-#: Metrics of a group: key, heading, shown in per cent.
-SHOWN = (
-    ("wer", "WER % (95 %)", True), ("wer_recording", "recording", True), ("mos", "DistillMOS", False),
-    ("mos_recording", "recording", False), ("similarity", "CAM++", False), ("similarity_recording", "recording", False),
-    ("pointer", "pointer ±1 % (95 %)", True), ("phone_errors", "phone errors %", True),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -273,10 +268,8 @@ def run_gates(
     report["wanted"] = wanted(report, settings)
     report["passed"] = all(item["passed"] for item in report["wanted"])
     write_json(output / "gates.json", report)
-    write_text(output / "gates.md", as_markdown(report))
-    verdicts = ", ".join(
-        f"{item['measure']} {_shown(item['value'], True)} % ({item['lines']})" for item in report["wanted"]
-    )
+    write_text(output / "gates.md", gates_text(report))
+    verdicts = ", ".join(f"{item['measure']} {percent(item['value'])} % ({item['lines']})" for item in report["wanted"])
     announce(f"{label}  {'passed' if report['passed'] else 'NOT passed'}: {verdicts}")
     return report
 
@@ -459,66 +452,6 @@ def wanted(report: Mapping[str, Any], settings: GatesSettings) -> list[dict[str,
         for measure, key, limit, enough in measures
         for group in teachers
     ]  # fmt: skip
-
-
-def as_markdown(report: Mapping[str, Any]) -> str:
-    """The report as tables: wanted, trained beside held-out people, speech from text."""
-    lines = [
-        "# Gates of the base voice",
-        "",
-        "Wanted on each teacher's held-out sentences, which are trained on in no voice:",
-        "",
-    ]
-    lines += ["| measure | lines | utterances | wanted | measured % (95 %) | |", "| --- |" + " --- |" * 5]
-    for item in report["wanted"]:
-        cells = [item["measure"], item["lines"], item["utterances"], item["wanted"]]
-        cells += [_with_interval(item["value"], item["interval"]), "passed" if item["passed"] else "**missed**"]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    lines += ["", "Resynthesis from own tokens, and reading, on held-out utterances; the figures of the recordings are "
-              "what nothing can better. A dash: not measured.", ""]  # fmt: skip
-    headings = [heading for _, heading, _ in SHOWN]
-    lines += ["| who | utterances | " + " | ".join(headings) + " |", "| --- |" + " --- |" * (len(headings) + 1)]
-    for title, choose in (
-        ("teachers", lambda group: group["teacher"]),
-        ("trained people", lambda group: not group["teacher"] and not group["held_out_person"]),
-        ("held-out people", lambda group: group["held_out_person"]),
-    ):
-        chosen = [group for group in report["groups"] if choose(group)]
-        if chosen:
-            lines.append(f"| **{title}** |" + " |" * (len(headings) + 1))
-        for group in chosen:
-            cells = [
-                _with_interval(group[key], group.get(f"{key}_interval"))
-                if "(95 %)" in heading
-                else _shown(group[key], percent)
-                for key, heading, percent in SHOWN
-            ]
-            lines.append(f"| {group['name']} | {group['utterances']} | " + " | ".join(cells) + " |")
-    if report["speech"]:
-        lines += ["", "Speech from text, in the voice of a teacher:", ""]
-        lines += [
-            "| texts | language | decoding | lines | WER % (95 %) | CER % | DistillMOS | cut off |",
-            "| --- |" + " --- |" * 7,
-        ]
-        lines += [_speech_line(item) for item in report["speech"]]
-    return "\n".join(lines) + "\n"
-
-
-def _speech_line(item: Mapping[str, Any]) -> str:
-    cells = [item["set"], item["language"], item["decoding"], item["lines"],
-             _with_interval(item["wer"], item["wer_interval"]), _shown(item["cer"], True),
-             _shown(item["mos"], False), item["truncated"]]  # fmt: skip
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def _shown(value: float | None, percent: bool) -> str:
-    return "–" if value is None else f"{100 * value:.1f}" if percent else f"{value:.2f}"
-
-
-def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    """A share in per cent with its interval, where that is known."""
-    shown = _shown(value, True)
-    return f"{shown} ({_shown(interval[0], True)} to {_shown(interval[1], True)})" if interval else shown
 
 
 def _describe(group: Group) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from voiceclone import __version__
 from voiceclone.evaluation.metrics import METRICS
-from voiceclone.files import read_json, sha256_file, write_json, write_text
+from voiceclone.files import markdown_table, read_json, sha256_file, write_json, write_text
 from voiceclone.lineage.explain import Job, read_graph
 from voiceclone.lineage.rights import GENERATED_NOTICE, NONE_GIVEN, in_words
 from voiceclone.report.trends import figures_of, main_part
@@ -76,6 +76,7 @@ def datasheet(provenance: Mapping[str, Any]) -> str:
     """The datasheet of the corpus, Markdown; recordings by their digest, their names stay in ``takes.tsv``."""
     corpus, rights = provenance["corpus"], provenance["rights"]
     seconds = sum(take["seconds"] or 0 for take in provenance["inputs"])
+    splits = [(name, one["utterances"], f"{one['seconds'] / 60:.1f}") for name, one in corpus["splits"].items()]
     people = "several people" if provenance.get("config", {}).get("group") else "one person"
     lines = [
         f"# Corpus of {provenance['speaker']}", "",
@@ -85,11 +86,8 @@ def datasheet(provenance: Mapping[str, Any]) -> str:
         "## What it is made of", "",
         f"{len(provenance['inputs'])} recordings of {seconds / 60:.1f} minutes; {corpus['utterances']} utterances of "
         f"{corpus['shortest']:.1f} to {corpus['longest']:.1f} s, {corpus['seconds'] / 60:.1f} minutes.", "",
-        "| language | utterances |", "| --- | --- |",
-        *(f"| {code} | {count} |" for code, count in corpus["languages"]), "",
-        "| split | utterances | minutes |", "| --- | --- | --- |",
-        *(f"| {name} | {one['utterances']} | {one['seconds'] / 60:.1f} |" for name, one in corpus["splits"].items()),
-        "",
+        *markdown_table(("language", "utterances"), corpus["languages"]), "",
+        *markdown_table(("split", "utterances", "minutes"), splits), "",
         "## How it was made", "",
         "Separated from music, cleaned, brought to one loudness, sliced and transcribed by networks (below); texts "
         f"that a person corrected: {corpus['corrected']}. What was left out stands in `rejected.tsv` and "
@@ -99,8 +97,8 @@ def datasheet(provenance: Mapping[str, Any]) -> str:
         "## To whom it may go", "",
         "To nobody beyond the consent above. `voiceclone withdraw` removes a recording with all that was made of it.",
         "",
-        "## Recordings", "", "| sha256 | seconds |", "| --- | --- |",
-        *(f"| {take['sha256']} | {take['seconds']} |" for take in provenance["inputs"]),
+        "## Recordings", "",
+        *markdown_table(("sha256", "seconds"), [(take["sha256"], take["seconds"]) for take in provenance["inputs"]]),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -116,11 +114,11 @@ def _measured(target: str, evaluations: Mapping[str, Mapping[str, Any]]) -> list
         return ["Not measured."]
     parts = {name: main_part(evaluations[name]) for name in shown}
     figures = {name: figures_of(part) for name, part in parts.items()}
-    lines = [f"| | {' | '.join(shown)} |", f"| --- |{' --- |' * len(shown)}"]
-    for metric in figures[target]:
-        cells = [_cell(figures[name][metric]) for name in shown]
-        lines.append(f"| {_TITLES.get(metric, metric)} | {' | '.join(cells)} |")
-    return [*lines, "", f"{parts[target].get('sentences')} sentences; intervals of 95 %."]
+    rows = [
+        (_TITLES.get(metric, metric), *(_cell(figures[name][metric]) for name in shown)) for metric in figures[target]
+    ]
+    sentences = parts[target].get("sentences")
+    return [*markdown_table(("", *shown), rows), "", f"{sentences} sentences; intervals of 95 %."]
 
 
 def _cell(value: Mapping[str, float] | None) -> str:
@@ -129,14 +127,12 @@ def _cell(value: Mapping[str, float] | None) -> str:
 
 def _made_with(assets: Iterable[Mapping[str, Any]]) -> list[str]:
     """The models that touched it, with their licences; those that want care before publishing are marked."""
-    lines = ["| model | kind | licence | revision or digest |", "| --- | --- | --- | --- |"]
+    rows = []
     for asset in assets:
         licence = str(asset["licence"])
         care = " **(clear before you publish)**" if "none stated" in licence or "GPL" in licence else ""
-        lines.append(
-            f"| {asset['name']} | {asset['kind']} | {licence}{care} | {asset['revision'] or asset['digest']} |"
-        )
-    return lines
+        rows.append((asset["name"], asset["kind"], licence + care, asset["revision"] or asset["digest"]))
+    return markdown_table(("model", "kind", "licence", "revision or digest"), rows)
 
 
 def _training(kind: str, model: Mapping[str, Any]) -> str:

@@ -43,12 +43,11 @@ from voiceclone.training.data import Utterance, derive_seed, seed_step
 from voiceclone.training.finetuning import read_base
 from voiceclone.training.gpt import VALIDATION_BATCH, GPTData, GPTRecipe, Lessons, pointed, training_order
 from voiceclone.training.loop import Result
-from voiceclone.training.processes import Processes, prepare_device
-from voiceclone.training.run import Finished, OutputFiles, chosen_weights, run_training
+from voiceclone.training.run import Finished, Job, OutputFiles, chosen_weights, run_training
 from voiceclone.training.sovits import check_fit, run_networks
 from voiceclone.training.staged import StagedRecipe, WindowData, windows_order
 from voiceclone.training.state import training_fingerprint
-from voiceclone.training.step import MicroBatch, OptimizerStep
+from voiceclone.training.step import MicroBatch
 
 State = dict[str, Tensor]
 SMALLEST = 1e-9  # probability below which attention is not told apart
@@ -229,10 +228,10 @@ def distill_gpt(
         Interrupted: stopped by a signal or the time budget, saved.
         DataError, ConfigError: see the message.
     """
-    device = prepare_device(runtime, threads)
-    processes = Processes.join(device, runtime.process_timeout)
-    teacher = load_gpt(teacher_dir).to(device)
+    teacher = load_gpt(teacher_dir)
     training = settings.training.model_copy(update={"architecture": "small" if teacher.config.pointer_layer else "v2"})
+    job = Job.start(training, runtime, state_dir, files, label, threads)
+    teacher = teacher.to(job.device)
     config, layers = student_gpt(teacher.config, settings.student)
     data = GPTData(features_dir, aligned=training.architecture == "small")
     if teacher.config.codes != data.codes:
@@ -247,14 +246,14 @@ def distill_gpt(
         [*data.train, *data.heldout],
         data.digests(),
     )
-    optimizer_step = OptimizerStep(training, runtime, device, processes, lambda item: data.train[item].describe())
+    optimizer_step = job.optimizer_step(data.train)
     seed_step(training.seed, "projections")
     lesson = Lesson(teacher, config, layers, settings.student)
 
     def start(model: nn.Module) -> None:
         model.load_state_dict(inherited(model.state_dict(), teacher.state_dict(), layers))
 
-    recipe = StudentRecipe(lesson, data, config, training, order, steps, device, start, optimizer_step)
+    recipe = StudentRecipe(lesson, data, config, training, order, steps, job.device, start, optimizer_step)
     if alignment is not None and config.pointer_layer:
         recipe.model.pointer.emission.copy_(load_file(alignment)["emission"])
 
@@ -262,10 +261,7 @@ def distill_gpt(
         sizes, weights, notes = pointed(config, chosen_weights(result), features_dir, alignment, training, label)
         return Finished(sizes.to_dict(), {**notes, "layer_map": layers}, weights, dict if sizes == config else None)
 
-    run_training(
-        recipe, data.train, data.heldout, order, steps, fingerprint, training, optimizer_step, state_dir, files, label,
-        (Layer,), finish,
-    )  # fmt: skip
+    run_training(job, recipe, optimizer_step, data.train, data.heldout, fingerprint, (Layer,), finish)
 
 
 def _training(settings: SoVITSSettings, **changes: Any) -> SoVITSSettings:
@@ -304,10 +300,8 @@ def distill_sovits(
     if base_discriminator is not None:
         discriminator, weights["discriminator"] = read_base(base_discriminator, read_discriminator)
     base = {"teacher": sha256_file(teacher_dir / "sovits.safetensors")}
-    _run(
-        "distill_sovits", data, config, discriminator, weights, tokenizer, base, training, state_dir, files, label,
-        runtime, threads,
-    )  # fmt: skip
+    job = Job.start(training, runtime, state_dir, files, label, threads)
+    _run(job, "distill_sovits", data, config, discriminator, weights, tokenizer, base)
 
 
 class JointRecipe(StagedRecipe):
@@ -385,13 +379,14 @@ def joint_finetune(
         "discriminator": load_file(distilled.with_name("discriminator.safetensors")),
     }
     base = {"distilled": sha256_file(distilled), "gpt": sha256_file(gpt)}
-    _run(
-        "joint_finetune", data, config, judge, weights, tokenizer, base, training, state_dir, files, label, runtime,
-        threads, partial(JointRecipe, own, joint.own_tokens) if own else StagedRecipe, {"own_tokens": joint.own_tokens},
-    )  # fmt: skip
+    recipe = partial(JointRecipe, own, joint.own_tokens) if own else StagedRecipe
+    job = Job.start(training, runtime, state_dir, files, label, threads)
+    notes = {"own_tokens": joint.own_tokens}
+    _run(job, "joint_finetune", data, config, judge, weights, tokenizer, base, recipe, notes)
 
 
 def _run(
+    job: Job[SoVITSSettings],
     stage: str,
     data: WindowData,
     config: SoVITSConfig,
@@ -399,24 +394,11 @@ def _run(
     weights: Mapping[str, State],
     tokenizer: Path,
     base: Mapping[str, str],
-    training: SoVITSSettings,
-    state_dir: Path,
-    files: OutputFiles,
-    label: str,
-    runtime: RuntimeSettings,
-    threads: int,
     recipe: Callable[..., StagedRecipe] = StagedRecipe,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a student's SoVITS; see :func:`voiceclone.training.sovits.run_networks`."""
-    device = prepare_device(runtime, threads)
-    processes = Processes.join(device, runtime.process_timeout)
     frozen = load_file(tokenizer)
     check_fit(config, frozen, data)
-    order = windows_order(data, training)
-    steps = training.total_steps(len(data.train), order.steps_per_epoch)
-    run_networks(
-        stage, data, order, steps, config, discriminator, weights, frozen, base, training, state_dir, files, label,
-        OptimizerStep(training, runtime, device, processes, lambda item: data.train[item].describe()),
-        windows=recipe, notes=notes,
-    )  # fmt: skip
+    order = windows_order(data, job.settings)
+    run_networks(job, stage, data, order, config, discriminator, weights, frozen, base, windows=recipe, notes=notes)

@@ -47,9 +47,9 @@ from voiceclone.training.finetuning import (
 from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import ScaledAdam
 from voiceclone.training.pointer import add_pointer
-from voiceclone.training.processes import Processes, prepare_device
 from voiceclone.training.run import (
     Finished,
+    Job,
     OutputFiles,
     chosen_weights,
     judged,
@@ -452,8 +452,7 @@ def train_gpt(
         Interrupted: stopped by a signal or the time budget, saved.
         DataError, ConfigError: see the message.
     """
-    device = prepare_device(runtime, threads)
-    processes = Processes.join(device, runtime.process_timeout)
+    job = Job.start(settings, runtime, state_dir, files, label, threads)
     data = GPTData(features_dir, aligned=settings.train and settings.architecture == "small")
     order = training_order(data, settings)
     steps = settings.total_steps(len(data.train), order.steps_per_epoch)
@@ -470,8 +469,8 @@ def train_gpt(
     fingerprint = training_fingerprint(
         "train_gpt", settings, config.to_dict(), base_digests(gpt=base), rows, data.digests()
     )
-    optimizer_step = OptimizerStep(settings, runtime, device, processes, lambda item: data.train[item].describe())
-    recipe = GPTRecipe(data, config, settings, order, steps, device, load_base, optimizer_step)
+    optimizer_step = job.optimizer_step(data.train)
+    recipe = GPTRecipe(data, config, settings, order, steps, job.device, load_base, optimizer_step)
     if alignment is not None and config.pointer_layer:
         recipe.model.pointer.emission.copy_(load_file(alignment)["emission"])
 
@@ -483,21 +482,7 @@ def train_gpt(
         # A pointer is fitted to the exported weights alone.
         return Finished(sizes.to_dict(), notes, weights, merged if sizes == config else None)
 
-    run_training(
-        recipe,
-        data.train,
-        data.heldout,
-        order,
-        steps,
-        fingerprint,
-        settings,
-        optimizer_step,
-        state_dir,
-        files,
-        label,
-        (Layer,),
-        finish,
-    )
+    run_training(job, recipe, optimizer_step, data.train, data.heldout, fingerprint, (Layer,), finish)
 
 
 def pointed(

@@ -16,21 +16,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from voiceclone.files import table_columns, write_json, write_jsonl, write_tsv
 from voiceclone.lineage.fingerprint import Fingerprint
 from voiceclone.progress import announce
+from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_gpt import GPTSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
-from voiceclone.training.data import Order, Utterance
+from voiceclone.training.data import Utterance
 from voiceclone.training.finetuning import recompute_activations, trained_parameters
 from voiceclone.training.loop import Best, Plan, Recipe, Result, Trainer, write_weights
 from voiceclone.training.memory import fit_micro_batch
-from voiceclone.training.processes import versions
+from voiceclone.training.processes import Processes, prepare_device, versions
 from voiceclone.training.state import StateFolder
 from voiceclone.training.step import OptimizerStep
 
@@ -214,6 +216,53 @@ def write_outputs(
     write_weights(files.weights, weights)
 
 
+Settings = TypeVar("Settings", GPTSettings, SoVITSSettings)
+
+
+@dataclass(frozen=True)
+class Job(Generic[Settings]):
+    """A training of a stage: its settings, where it runs, what it writes.
+
+    Attributes:
+        settings: of the training.
+        runtime: save intervals, micro-batch, time budget.
+        state_dir: folder of the states of this kind, one folder per fingerprint.
+        files: to write.
+        label: for the progress lines.
+        device: where to train.
+        processes: that share each batch.
+    """
+
+    settings: Settings
+    runtime: RuntimeSettings
+    state_dir: Path
+    files: OutputFiles
+    label: str
+    device: torch.device
+    processes: Processes
+
+    @classmethod
+    def start(
+        cls,
+        settings: Settings,
+        runtime: RuntimeSettings,
+        state_dir: Path,
+        files: OutputFiles,
+        label: str,
+        threads: int,
+    ) -> Job[Settings]:
+        """Prepare device and CPU threads (0: what torch chooses), and join the other processes."""
+        device = prepare_device(runtime, threads)
+        processes = Processes.join(device, runtime.process_timeout)
+        return cls(settings, runtime, state_dir, files, label, device, processes)
+
+    def optimizer_step(self, train: Sequence[Utterance]) -> OptimizerStep:
+        """How losses of these utterances become an update."""
+        return OptimizerStep(
+            self.settings, self.runtime, self.device, self.processes, lambda item: train[item].describe()
+        )
+
+
 @dataclass(frozen=True)
 class Finished:
     """A recipe's part of the outputs.
@@ -232,41 +281,32 @@ class Finished:
 
 
 def run_training(
+    job: Job[Any],
     recipe: Recipe,
+    optimizer_step: OptimizerStep,
     train: Sequence[Utterance],
     heldout: Sequence[Utterance],
-    order: Order,
-    steps: int,
     fingerprint: Fingerprint,
-    settings: GPTSettings | SoVITSSettings,
-    optimizer_step: OptimizerStep,
-    state_dir: Path,
-    files: OutputFiles,
-    label: str,
     recomputed: tuple[type[nn.Module], ...],
     finish: Callable[[Result], Finished],
 ) -> None:
     """Run a recipe to its end, or continue it, and write model, report and history.
 
     Args:
+        job: the training.
         recipe: with the network in ``model``.
+        optimizer_step: of the recipe.
         train: utterances of the training split.
         heldout: utterances that it is validated on.
-        order: of the batches.
-        steps: to make in all.
         fingerprint: of the training.
-        settings: of the training.
-        optimizer_step: of the recipe; has the runtime block and the processes.
-        state_dir: folder of the states of this kind, one folder per fingerprint.
-        files: to write.
-        label: for the progress lines.
         recomputed: modules whose activations are computed again where the runtime block asks for less memory.
         finish: called with the result where files are written.
 
     Raises:
         Interrupted: stopped by a signal or the time budget, saved.
     """
-    runtime, processes = optimizer_step.runtime, optimizer_step.processes
+    settings, runtime, files, label, order = job.settings, job.runtime, job.files, job.label, recipe.order
+    steps = settings.total_steps(len(train), order.steps_per_epoch)
     precision = optimizer_step.precision.describe() if optimizer_step.precision.reason else ""
     if precision:
         announce(f"{label}  precision {precision}")
@@ -277,14 +317,14 @@ def run_training(
         "%d training and %d held-out utterances, %d steps per epoch, %d steps, %.1f %% padding, %d parameters, %d of "
         "them trained, %s",
         len(train), len(heldout), order.steps_per_epoch, steps, 100 * padding,
-        sum(parameter.numel() for parameter in recipe.model.parameters()), trained, optimizer_step.device,
+        sum(parameter.numel() for parameter in recipe.model.parameters()), trained, job.device,
     )  # fmt: skip
-    state = StateFolder(state_dir, fingerprint)
+    state = StateFolder(job.state_dir, fingerprint)
     warm = settings.warm_start == "previous"
     plan = Plan.of(settings, steps, files.candidates)
     fit = partial(fit_micro_batch, recipe, optimizer_step, steps)
-    result = Trainer(recipe, plan, state, runtime, label, warm, processes, fit).run()
-    if processes.leads:
+    result = Trainer(recipe, plan, state, runtime, label, warm, job.processes, fit).run()
+    if job.processes.leads:
         notes: dict[str, Any] = {"padding_share": round(padding, 4), "trained_parameters": trained}
         notes |= {"precision": precision} if precision else {}
         notes |= judge_utterances(result, recipe.metric, train, files.suspects)
@@ -293,4 +333,4 @@ def run_training(
         given = files if done.complete is not None else replace(files, candidates=0)
         notes["candidates"] = write_candidates(given, result, done.complete or dict)
         write_outputs(files, result, fingerprint, done.architecture, notes, done.weights)
-    processes.leave()
+    job.processes.leave()

@@ -52,9 +52,9 @@ from voiceclone.training.finetuning import (
 )
 from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import adamw, generator_groups, set_rate, whole_group
-from voiceclone.training.processes import Processes, prepare_device
 from voiceclone.training.run import (
     Finished,
+    Job,
     OutputFiles,
     judged,
     run_training,
@@ -426,12 +426,10 @@ def train_sovits(
         Interrupted: stopped by a signal or the time budget, saved.
         DataError, ConfigError: see the message.
     """
-    device = prepare_device(runtime, threads)
-    processes = Processes.join(device, runtime.process_timeout)
+    job = Job.start(settings, runtime, state_dir, files, label, threads)
     frozen = load_file(tokenizer)
     config, discriminator, weights = networks(settings, frozen, base, base_discriminator)
     data, order = open_data(features_dir, config, settings)
-    steps = settings.total_steps(len(data.train), order.steps_per_epoch)
     check_fit(config, frozen, data)
     digests = base_digests(generator=base, discriminator=base_discriminator)
     digests["tokenizer"] = tensor_digest(torch.cat([value.float().flatten() for _, value in sorted(frozen.items())]))
@@ -446,28 +444,20 @@ def train_sovits(
         write_untrained(files, model.state_dict(), SoVITSRecipe.metric, made_from, architecture)
         announce(f"{label}  {settings.base} is used as it is")
         return
-    run_networks(
-        "train_sovits", data, order, steps, config, discriminator, weights, frozen, digests, settings, state_dir, files,
-        label, OptimizerStep(settings, runtime, device, processes, lambda item: data.train[item].describe()),
-        {"model": base, "discriminator": base_discriminator},
-    )  # fmt: skip
+    assets = {"model": base, "discriminator": base_discriminator}
+    run_networks(job, "train_sovits", data, order, config, discriminator, weights, frozen, digests, assets)
 
 
 def run_networks(
+    job: Job[SoVITSSettings],
     stage: str,
     data: SoVITSData | WindowData,
     order: Order,
-    steps: int,
     config: SoVITSConfig,
     discriminator: DiscriminatorConfig,
     weights: Mapping[str, dict[str, Tensor]],
     frozen: Mapping[str, Tensor],
     digests: Mapping[str, str],
-    settings: SoVITSSettings,
-    state_dir: Path,
-    files: OutputFiles,
-    label: str,
-    optimizer_step: OptimizerStep,
     assets: Mapping[str, Asset | None] | None = None,
     windows: Callable[..., StagedRecipe] = StagedRecipe,
     notes: Mapping[str, Any] | None = None,
@@ -475,25 +465,20 @@ def run_networks(
     """Train a generator and its discriminators, or continue to, and write model, report and history.
 
     Args:
+        job: the training.
         stage: whose revision counts.
         data: the utterances.
         order: of the batches.
-        steps: in all.
         config: sizes of the generator.
         discriminator: sizes of the discriminators.
         weights: that ``model`` and ``discriminator`` start from; what is missing is drawn.
         frozen: tensors of the tokenizer.
         digests: role -> digest of what the training starts from.
-        settings: of the training.
-        state_dir: folder of the states of this kind.
-        files: to write.
-        label: for the progress lines.
-        optimizer_step: how losses become an update.
         assets: where weights are from, for messages.
         windows: makes the recipe for windows.
         notes: what else decides the training, for the fingerprint.
     """
-    architecture = config.to_dict()
+    settings, device, architecture = job.settings, job.device, config.to_dict()
     fingerprint = training_fingerprint(
         stage,
         settings,
@@ -502,7 +487,7 @@ def run_networks(
         [*data.train, *data.heldout],
         data.digests(),
     )
-    device = optimizer_step.device
+    steps, optimizer_step = settings.total_steps(len(data.train), order.steps_per_epoch), job.optimizer_step(data.train)
     recipe = (
         windows(data, config, discriminator, settings, order, steps, device, optimizer_step)
         if isinstance(data, WindowData)
@@ -518,10 +503,8 @@ def run_networks(
 
     def finish(result: Result) -> Finished:
         if settings.keep_discriminator:
-            write_weights(files.weights.with_name("discriminator.safetensors"), recipe.discriminator.state_dict())
+            write_weights(job.files.weights.with_name("discriminator.safetensors"), recipe.discriminator.state_dict())
         return Finished(architecture, {"discriminator": discriminator.to_dict()})
 
-    run_training(
-        recipe, data.train, data.heldout, order, steps, fingerprint, settings, optimizer_step, state_dir, files, label,
-        (ResidualBlock, ConvNeXtBlock, GatedStack), finish,
-    )  # fmt: skip
+    recomputed = ResidualBlock, ConvNeXtBlock, GatedStack
+    run_training(job, recipe, optimizer_step, data.train, data.heldout, fingerprint, recomputed, finish)

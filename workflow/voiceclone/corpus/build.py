@@ -76,23 +76,16 @@ def build_corpus(
     Raises:
         DataError: a correction is wrong or finds no place, an input is damaged, or too little is left.
     """
-    flags = {row["take"]: tuple(filter(None, row["flags"].split(","))) for row in read_tsv(takes, ("take", "flags"))}
     rows = read_tsv(slices, SLICE_COLUMNS)
     records: Records = read_transcripts(transcripts)
-    placed: Mapping[str, list[Correction]] = {}
-    if corrections is not None:
-        placed = place_corrections(corrections, read_corrections(corrections), (row["utterance"] for row in rows))
     folder = Path(os.path.relpath(slices.parent, output_dir.parent))
-    candidates = [
-        _candidate(row, folder, records, flags.get(row["take"], ()), placed.get(row["utterance"], ()), settings)
-        for row in rows
-    ]
+    candidates = _candidates(takes, rows, folder, records, corrections, settings)
     (output_dir / JUDGEMENTS).unlink(missing_ok=True)
     if judge is not None:
         candidates, records = _judged(candidates, records, judge, output_dir, f"{speaker} · corpus")
     kept, rejected = _judge(candidates, settings)
     _check_sums(candidates, kept, rejected)
-    log.info("corpus: %d kept, %d rejected, %d corrections", len(kept), len(rejected), sum(map(len, placed.values())))
+    log.info("corpus: %d kept, %d rejected", len(kept), len(rejected))
     _require_enough(candidates, kept, rejected, records, settings, output_dir, speaker)
     check_clip(settings.tier, [item.seconds for item in kept], speaker)
 
@@ -111,16 +104,35 @@ def build_corpus(
     write_json(output_dir / "summary.json", summary)
     write_tsv(output_dir / "corpus.tsv", COLUMNS, (_corpus_row(item, split[item.sha256]) for item in kept))
     (output_dir / FAILED_PAGE).unlink(missing_ok=True)
-    seconds = summary["seconds"]
-    announce(
-        f"{speaker} · corpus  {len(kept)} utterances, {seconds['kept']:.0f} s kept "
-        f"({summary['utterances'][HELDOUT]} held out), {len(rejected)} utterances, {seconds['rejected']:.0f} s left out"
-    )
+    _announce(speaker, len(kept), len(rejected), summary)
     if texts is not None:
         spoken = coverage.measure(output_dir / "corpus.tsv", texts)
         for line in [*str(spoken).split("\n"), *expected(settings.tier, spoken.seconds)]:
             log.info("%s", line)
             announce(f"{speaker} · corpus  {line}")
+
+
+def _candidates(
+    takes: Path, rows: Sequence[Row], folder: Path, records: Records, corrections: Path | None, settings: CorpusSettings
+) -> list[Candidate]:
+    """All utterances, corrected; ``folder``: of the slices, from that of the results."""
+    flags = {row["take"]: tuple(filter(None, row["flags"].split(","))) for row in read_tsv(takes, ("take", "flags"))}
+    placed: Mapping[str, list[Correction]] = {}
+    if corrections is not None:
+        placed = place_corrections(corrections, read_corrections(corrections), (row["utterance"] for row in rows))
+        log.info("corpus: %d corrections", sum(map(len, placed.values())))
+    return [
+        _candidate(row, folder, records, flags.get(row["take"], ()), placed.get(row["utterance"], ()), settings)
+        for row in rows
+    ]
+
+
+def _announce(speaker: str, kept: int, rejected: int, summary: Mapping[str, Any]) -> None:
+    seconds = summary["seconds"]
+    announce(
+        f"{speaker} · corpus  {kept} utterances, {seconds['kept']:.0f} s kept "
+        f"({summary['utterances'][HELDOUT]} held out), {rejected} utterances, {seconds['rejected']:.0f} s left out"
+    )
 
 
 def _judged(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,30 @@ def speak_for_student(
     recordings = read_tsv(teacher / "corpus" / "corpus.tsv", ("utterance", "path", "sha256", "seconds", "split"))
     chosen = choose_texts(texts, held_out, {row["language"] for row in recordings}, settings)
     cache = ItemCache("distill_texts", None, output / "spoken")
+    rows = _speak(voice, chosen, cache, settings, label)
+    kept = [row for row in rows if not row["reason"]]
+    if rows and not kept:
+        raise DataError(
+            f"{label}: none of {len(rows)} sentences was let through; the first: {rows[0]['reason']}",
+            "see spoken/manifest.tsv; raise student.speech.max_error_rate, or take a better teacher",
+        )
+    for file in SAME:
+        if (teacher / file).is_file():  # copies: a linked output of a stage would be as old as the teacher's
+            with atomic_path(output / file) as temporary:
+                shutil.copyfile(teacher / file, temporary)
+    reasons = Counter(str(row["reason"]).partition(":")[0] for row in rows if row["reason"])
+    counts = {"recordings": len(recordings), "spoken": len(kept), "left_out": dict(sorted(reasons.items()))}
+    corpus = [_recorded(row, teacher, output) for row in recordings]
+    corpus += [_taught(row, teacher.name, output, settings.weight) for row in kept]
+    write_json(output / "corpus" / "summary.json", counts)
+    write_tsv(output / "corpus" / "corpus.tsv", CORPUS, corpus)
+    announce(f"{label}: {len(kept)} of {len(rows)} sentences, {cache.summary()}")
+
+
+def _speak(
+    voice: TeacherVoice, chosen: Sequence[tuple[str, str]], cache: ItemCache, settings: SpokenSettings, label: str
+) -> list[dict[str, Any]]:
+    """Rows of ``spoken/manifest.tsv``, which it writes; sentences in the cache are not spoken again."""
     cache.folder.mkdir(parents=True, exist_ok=True)
     progress, rows = Progress(label, len(chosen)), []
     for language, text in chosen:
@@ -165,31 +189,9 @@ def speak_for_student(
         row = {"utterance": name, "path": path, "text": text, "language": language, **record}
         rows.append(row | {"reason": left_out(record, settings)})
         progress.update()
-    kept = [row for row in rows if not row["reason"]]
     cache.prune({str(row["utterance"]) for row in rows if row["path"]})
     write_tsv(cache.folder / "manifest.tsv", COLUMNS, rows)
-    if rows and not kept:
-        raise DataError(
-            f"{label}: none of {len(rows)} sentences was let through; the first: {rows[0]['reason']}",
-            "see spoken/manifest.tsv; raise student.speech.max_error_rate, or take a better teacher",
-        )
-    for file in SAME:
-        if (teacher / file).is_file():  # copies: a linked output of a stage would be as old as the teacher's
-            with atomic_path(output / file) as temporary:
-                shutil.copyfile(teacher / file, temporary)
-    corpus = [_recorded(row, teacher, output) for row in recordings] + [
-        {
-            **{column: row[column] for column in ("utterance", "path", "seconds", "language", "text")},
-            "sha256": sha256_file(output / str(row["path"])), "split": "train", "speaker": teacher.name,
-            "source": SPOKEN, "bandwidth": 0, "weight": settings.weight, "use": "gpt sovits",
-        }
-        for row in kept
-    ]  # fmt: skip
-    reasons = Counter(str(row["reason"]).partition(":")[0] for row in rows if row["reason"])
-    counts = {"recordings": len(recordings), "spoken": len(kept), "left_out": dict(sorted(reasons.items()))}
-    write_json(output / "corpus" / "summary.json", counts)
-    write_tsv(output / "corpus" / "corpus.tsv", CORPUS, corpus)
-    announce(f"{label}: {len(kept)} of {len(rows)} sentences, {cache.summary()}")
+    return rows
 
 
 def left_out(record: dict[str, Any], settings: SpokenSettings) -> str:
@@ -205,3 +207,12 @@ def _recorded(row: Row, teacher: Path, output: Path) -> dict[str, object]:
     link(contained_path(teacher, row["path"]), output / row["path"])
     usual = {"speaker": teacher.name, "source": "recordings", "bandwidth": "0", "weight": "1", "use": "gpt sovits"}
     return {column: row.get(column) or usual.get(column, "") for column in CORPUS}
+
+
+def _taught(row: Mapping[str, Any], speaker: str, output: Path, weight: float) -> dict[str, object]:
+    """A spoken sentence's row in the student's corpus."""
+    return {
+        **{column: row[column] for column in ("utterance", "path", "seconds", "language", "text")},
+        "sha256": sha256_file(output / str(row["path"])), "split": "train", "speaker": speaker,
+        "source": SPOKEN, "bandwidth": 0, "weight": weight, "use": "gpt sovits",
+    }  # fmt: skip

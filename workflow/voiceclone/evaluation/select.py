@@ -25,7 +25,7 @@ from voiceclone.evaluation.sentences import Item, by_hash, read_set, without_tra
 from voiceclone.evaluation.statistics import bootstrap_mean, bootstrap_ratio
 from voiceclone.evaluation.target import trained_voice
 from voiceclone.features.store import open_store
-from voiceclone.files import atomic_path, digest, read_json, read_jsonl, read_tsv, sha256_file, write_json
+from voiceclone.files import Row, atomic_path, digest, read_json, read_jsonl, read_tsv, sha256_file, write_json
 from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import load_rights
 from voiceclone.progress import Progress, announce
@@ -376,16 +376,12 @@ def select_checkpoints(
         for reason in left_out:
             log.warning("%s", reason)
     if items and assets is not None:
-        audio = open_store(features_dir / "audio.safetensors")
-        digests = {
-            row["utterance"]: row["sha256"] for row in rows if row["split"] == "train" and row["utterance"] in audio
-        }
-        training = {name: digests[name] for name in by_hash(digests, settings.centroid_utterances)}
-        folder = output.parent
+        training = _representatives(features_dir, rows, settings.centroid_utterances)
         progress = Progress(label, len(pairs) * len(items))
-        meters = Meters(assets, settings.beam_size, max(1, threads))
-        words = lexicon or Lexicon()
-        listen = Listening(trained, features_dir, training, items, meters, folder, bert, words, settings.seed, progress)
+        meters, words = Meters(assets, settings.beam_size, max(1, threads)), lexicon or Lexicon()
+        listen = Listening(
+            trained, features_dir, training, items, meters, output.parent, bert, words, settings.seed, progress
+        )
         choice = choose_by_ear(pairs, [best, last], len(items), settings.first, listen)
         chosen = choice.pair
         found |= {"grid": grid(choice), "rounds": choice.rounds, "sentences": len(items), "weights": WEIGHTS}
@@ -394,3 +390,10 @@ def select_checkpoints(
     write_choice(trained, models, chosen, by, load_rights(consent).as_notes() if consent else {})
     write_json(output, found)
     announce(f"{label}: GPT {chosen[0].name} (step {chosen[0].step}), SoVITS {chosen[1].name} (step {chosen[1].step})")
+
+
+def _representatives(features_dir: Path, rows: Sequence[Row], count: int) -> dict[str, str]:
+    """Training utterances that stand for the speaker, chosen by hash, with the digests of their sound."""
+    audio = open_store(features_dir / "audio.safetensors")
+    digests = {row["utterance"]: row["sha256"] for row in rows if row["split"] == "train" and row["utterance"] in audio}
+    return {name: digests[name] for name in by_hash(digests, count)}

@@ -164,50 +164,71 @@ def crate(results: Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
             },
         )
     )
-    known: dict[str, Any] = {}
-
-    def entity(file: str, properties: Mapping[str, Any]) -> Any:
-        """The entity of a file below the results, or of one outside that is only named."""
-        path = results.parent.parent / file
-        if file not in known and path.is_relative_to(results):
-            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            told = {"sha256": sha256_file(path), "contentSize": str(path.stat().st_size), "encodingFormat": kind}
-            known[file] = made.add_file(path, path.relative_to(results).as_posix(), properties={**told, **properties})
-        elif file not in known:
-            about = {"@type": "CreativeWork", "name": path.name, **properties}
-            known[file] = made.add(ContextEntity(made, f"#{file.replace('/', '-')}", about))
-        return known[file]
-
+    files = _Files(made, results)
     for take in provenance["inputs"]:
-        about = {"@type": "CreativeWork", "name": "recording", "sha256": take["sha256"]}
-        known[take["take"]] = made.add(ContextEntity(made, f"#recording-{take['sha256']}", about))
+        files.name_recording(take["take"], take["sha256"])
     actions = []
-    for job in read_graph(results.parent.parent):
+    for job in read_graph(files.root):
         outputs = [file for file in job.outputs if _is_here(results, file)]
         if not outputs:
             continue
-        objects = [
-            entity(file, _about(results, file)) for file in job.inputs if (results.parent.parent / file).is_file()
-        ]
+        objects = [files.entity(file, _about(results, file)) for file in job.inputs if (files.root / file).is_file()]
         if job.stage == "takes":
-            objects += [known[take["take"]] for take in provenance["inputs"]]
-        properties = {
-            "name": job.stage,
-            **_times(results, job, outputs),
-            "description": f"revision {job.revision or '-'}",
-        }
+            objects += [files.known[take["take"]] for take in provenance["inputs"]]
         action = made.add_action(
             program,
             identifier=f"#{job.stage}-{outputs[0].replace('/', '-')}",
             object=objects,
-            result=[entity(file, {}) for file in outputs],
-            properties=properties,
+            result=[files.entity(file, {}) for file in outputs],
+            properties={
+                "name": job.stage,
+                **_times(results, job, outputs),
+                "description": f"revision {job.revision or '-'}",
+            },
         )
         actions.append(action)
     made.root_dataset["mentions"] = actions
     for path in sorted(results.glob("export/*/bundle.json")):
-        entity(path.relative_to(results.parent.parent).as_posix(), {})
+        files.entity(path.relative_to(files.root).as_posix(), {})
     return dict(made.metadata.generate())
+
+
+class _Files:
+    """Entities of the files of a crate.
+
+    Args:
+        crate: an ``ROCrate``.
+        results: ``results/NAME``, whose files go into it.
+
+    Attributes:
+        root: the working folder, from which files are named.
+        known: file or take -> its entity.
+    """
+
+    def __init__(self, crate: Any, results: Path) -> None:
+        self._crate, self._results, self.root = crate, results, results.parent.parent
+        self.known: dict[str, Any] = {}
+
+    def name_recording(self, take: str, sha256: str) -> None:
+        """A recording, by its digest alone."""
+        self.known[take] = self._outside(f"recording-{sha256}", {"name": "recording", "sha256": sha256})
+
+    def entity(self, file: str, properties: Mapping[str, Any]) -> Any:
+        """The entity of a file below the results, or of one outside that is only named."""
+        path = self.root / file
+        if file not in self.known and path.is_relative_to(self._results):
+            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            about = {"sha256": sha256_file(path), "contentSize": str(path.stat().st_size), "encodingFormat": kind}
+            place = path.relative_to(self._results).as_posix()
+            self.known[file] = self._crate.add_file(path, place, properties={**about, **properties})
+        elif file not in self.known:
+            self.known[file] = self._outside(file.replace("/", "-"), {"name": path.name, **properties})
+        return self.known[file]
+
+    def _outside(self, name: str, about: Mapping[str, Any]) -> Any:
+        from rocrate.model import ContextEntity
+
+        return self._crate.add(ContextEntity(self._crate, f"#{name}", {"@type": "CreativeWork", **about}))
 
 
 def _is_here(results: Path, file: str) -> bool:

@@ -13,7 +13,7 @@ import torch
 from tests.support.voice_fixture import CODES
 
 from voiceclone.base.card import write_card
-from voiceclone.base.gates import BaseUnderTest, Ears, phone_edits, run_gates
+from voiceclone.base.gates import BaseUnderTest, Listeners, phone_edits, run_gates
 from voiceclone.base.pack import FILES
 from voiceclone.corpus.gather import COLUMNS, LICENCE_COLUMNS
 from voiceclone.errors import DataError
@@ -49,8 +49,8 @@ class Quality:
         return 3.0
 
 
-def ears(heard: str = TEXT) -> Ears:
-    return Ears(Recogniser(heard), Speaker(), Quality())
+def listeners(heard: str = TEXT) -> Listeners:
+    return Listeners(Recogniser(heard), Speaker(), Quality())
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def sentences(tmp_path: Path) -> list[Path]:
 
 
 def test_trained_and_held_out_people_stand_side_by_side(packed, results, sentences, tmp_path) -> None:
-    report = run_gates(packed, results, sentences, ears(), SETTINGS, tmp_path / "gates")
+    report = run_gates(packed, results, sentences, listeners(), SETTINGS, tmp_path / "gates")
     groups = {group["name"]: group for group in report["groups"]}
     assert list(groups) == ["hibari", "anna", "ls84"]
     assert [group["held_out_person"] for group in groups.values()] == [False, False, True]
@@ -118,11 +118,11 @@ def test_a_sentence_that_is_trained_on_in_another_voice_is_not_measured(packed, 
     table = results / "corpus" / "corpus.tsv"
     table.write_text(table.read_text().replace("Line 3.", "the harbour was QUIET"))
     with pytest.raises(DataError, match="nothing is held out"):
-        run_gates(packed, results, sentences, ears(), SETTINGS, tmp_path / "gates")
+        run_gates(packed, results, sentences, listeners(), SETTINGS, tmp_path / "gates")
 
 
 def test_samples_say_that_they_are_generated(packed, results, sentences, tmp_path) -> None:
-    run_gates(packed, results, sentences, ears(), SETTINGS, tmp_path / "gates")
+    run_gates(packed, results, sentences, listeners(), SETTINGS, tmp_path / "gates")
     for path in (tmp_path / "gates" / "samples").glob("*.flac"):
         with soundfile.SoundFile(path) as sound:
             assert sound.comment.startswith(GENERATED_NOTICE), path
@@ -138,7 +138,7 @@ def test_every_teacher_must_reach_what_is_wanted_and_intervals_stand_beside(pack
     licences = read_tsv(results / "corpus" / "licences.tsv")
     write_tsv(results / "corpus" / "licences.tsv", LICENCE_COLUMNS, [*licences, licences[0] | {"source": "talk"}])
     settings = SETTINGS.model_copy(update={"lines": 0, "pointer": 0.0})
-    report = run_gates(packed, results, [], ears(), settings, tmp_path / "gates")
+    report = run_gates(packed, results, [], listeners(), settings, tmp_path / "gates")
     verdicts = {item["lines"]: item["passed"] for item in report["wanted"] if item["measure"] == "resynthesis WER"}
     assert verdicts == {"hibari": True, "talk": False} and not report["passed"]
     text = (tmp_path / "gates" / "gates.md").read_text()
@@ -146,8 +146,8 @@ def test_every_teacher_must_reach_what_is_wanted_and_intervals_stand_beside(pack
 
 
 def test_a_second_run_measures_nothing_again(packed, results, sentences, tmp_path) -> None:
-    first = run_gates(packed, results, sentences, ears(), SETTINGS, tmp_path / "gates")
-    deaf = Ears(None, None, None)
+    first = run_gates(packed, results, sentences, listeners(), SETTINGS, tmp_path / "gates")
+    deaf = Listeners(None, None, None)
     assert run_gates(packed, results, sentences, deaf, SETTINGS, tmp_path / "gates") == first
 
 
@@ -166,7 +166,7 @@ def test_the_pointer_is_held_against_the_alignment(packed, results) -> None:
 @pytest.mark.parametrize(("heard", "passed"), [(TEXT, True), ("The harbour is quiet.", False), ("", False)])
 def test_what_is_wanted_passes_or_is_missed(packed, results, tmp_path, heard, passed) -> None:
     settings = SETTINGS.model_copy(update={"lines": 0, "pointer": 0.0})
-    report = run_gates(packed, results, [], ears(heard), settings, tmp_path / "gates")
+    report = run_gates(packed, results, [], listeners(heard), settings, tmp_path / "gates")
     verdicts = {item["measure"]: item["passed"] for item in report["wanted"]}
     assert verdicts == {"resynthesis WER": passed, "pointer within one phone": True}
     assert report["passed"] is passed and report["speech"] == []
@@ -175,7 +175,7 @@ def test_what_is_wanted_passes_or_is_missed(packed, results, tmp_path, heard, pa
 
 def test_without_alignment_nothing_is_read_and_the_gate_is_missed(packed, results, tmp_path) -> None:
     (results / "features" / "align.safetensors").unlink()
-    report = run_gates(packed, results, [], ears(), SETTINGS.model_copy(update={"lines": 0}), tmp_path / "gates")
+    report = run_gates(packed, results, [], listeners(), SETTINGS.model_copy(update={"lines": 0}), tmp_path / "gates")
     assert all(group["pointer"] is None and group["phone_errors"] is None for group in report["groups"])
     assert not report["passed"]
 
@@ -194,11 +194,11 @@ def test_a_corpus_without_held_out_lines_is_an_error(packed, results, tmp_path) 
     text = (results / "corpus" / "corpus.tsv").read_text().replace("heldout", "train")
     (results / "corpus" / "corpus.tsv").write_text(text)
     with pytest.raises(DataError, match="nothing is held out"):
-        run_gates(packed, results, [], ears(), SETTINGS, tmp_path / "gates")
+        run_gates(packed, results, [], listeners(), SETTINGS, tmp_path / "gates")
 
 
 def test_the_card_names_data_licences_hours_figures_and_command(packed, results, tmp_path) -> None:
-    run_gates(packed, results, [], ears(), SETTINGS.model_copy(update={"lines": 0}), tmp_path / "gates")
+    run_gates(packed, results, [], listeners(), SETTINGS.model_copy(update={"lines": 0}), tmp_path / "gates")
     write_json(results / "corpus" / "summary.json", {
         "utterances": {"train": 2, "heldout": 4}, "hours": {"train": 1.5, "heldout": 0.25}, "speakers": 4,
         "heldout_people": ["ls84"],

@@ -17,7 +17,7 @@ from tests.support.voice_fixture import make_styles, make_voice
 
 from voiceclone.export.bundle import export_voice
 from voiceclone.serving.catalogue import Catalogue
-from voiceclone.serving.listen import Address, configuration, opening_orders
+from voiceclone.serving.listen import Address, configuration, warm_up_orders
 from voiceclone.serving.pool import Pool
 from voiceclone.serving.server import ServerSettings, create_app
 from voiceclone.serving.worker import WorkerSettings
@@ -30,16 +30,16 @@ class Running:
     """A server in a thread, and a client of it."""
 
     def __init__(
-        self, folders: list[Path], settings: ServerSettings | None = None, workers: int = 1, most_waiting: int = 64,
-        most_seconds: float = 120.0,
+        self, folders: list[Path], settings: ServerSettings | None = None, workers: int = 1, max_waiting: int = 64,
+        max_seconds: float = 120.0,
     ) -> None:  # fmt: skip
         settings = settings or ServerSettings()
         self.catalogue = Catalogue(folders)
         worker_settings = WorkerSettings(engine="onnxruntime")
-        first = opening_orders(self.catalogue.all(), 1)
-        self.pool = Pool(workers, most_waiting, most_seconds, worker_settings, first)
+        first = warm_up_orders(self.catalogue.all(), 1)
+        self.pool = Pool(workers, max_waiting, max_seconds, worker_settings, first)
         self.app = create_app(self.catalogue, self.pool, settings)
-        self.speaking = self.app.state.speaking
+        self.speaking = self.app.state.service
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(configuration(self.app, Address(), settings))

@@ -53,7 +53,7 @@ def head(length: int | None) -> bytes:
 
 
 def busy(server: Running) -> bool:
-    return any(use.running for use in server.speaking.quotas._uses.values())
+    return any(use.running for use in server.service.quotas._uses.values())
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -139,7 +139,7 @@ def test_a_client_that_takes_no_sound_is_cut_off_and_holds_no_worker(serve: Serv
 @pytest.mark.parametrize("form", ["wav", "flac"])
 def test_who_leaves_frees_its_place(serve: Serve, made_bundle: Path, form: str) -> None:
     """Also while it waits for the first sound, and in the queue."""
-    server = serve([made_bundle], most_waiting=4)
+    server = serve([made_bundle], max_waiting=4)
     body = json.dumps({"input": LONG, "response_format": form}).encode()
     for _ in range(3):
         connection = opened(server)
@@ -153,7 +153,7 @@ def test_who_leaves_frees_its_place(serve: Serve, made_bundle: Path, form: str) 
 
 
 def test_a_full_queue_says_when_to_come_again(serve: Serve, made_bundle: Path) -> None:
-    server = serve([made_bundle], most_waiting=2)
+    server = serve([made_bundle], max_waiting=2)
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: server.speak(), range(8)))
     refused = [answer for answer in answers if answer.status_code == 503]
@@ -168,7 +168,7 @@ def test_ten_thousand_opens_are_bounded(serve: Serve, made_bundle: Path) -> None
     if soft < 2 * opens and hard >= 2 * opens:
         resource.setrlimit(resource.RLIMIT_NOFILE, (2 * opens, hard))
     opens = min(opens, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 500)
-    server = serve([made_bundle], ServerSettings(connections=ConnectionLimits(most=most, request_seconds=5.0)))
+    server = serve([made_bundle], ServerSettings(connections=ConnectionLimits(connections=most, request_seconds=5.0)))
     held, largest = [], 0
     for number in range(opens):
         try:
@@ -194,7 +194,7 @@ def test_silence_without_end_is_cut(serve: Serve, made_bundle: Path) -> None:
 
 
 def test_computing_has_an_end(serve: Serve, made_bundle: Path) -> None:
-    server = serve([made_bundle], most_seconds=1.0)
+    server = serve([made_bundle], max_seconds=1.0)
     with pytest.raises(httpx2.TransportError):
         server.speak(LONG, response_format="pcm")
     assert server.speak("Yes.").status_code == 200

@@ -20,7 +20,7 @@ from voiceclone.backends.bundle import SUMS
 from voiceclone.cli import app
 from voiceclone.errors import ConfigError, DataError
 from voiceclone.files import read_json, sha256_file, write_json
-from voiceclone.serving.access import AuditLog, Key, KeyFile, Quotas, TooMany
+from voiceclone.serving.access import AuditLog, Key, KeyFile, QuotaExceeded, Quotas
 from voiceclone.serving.listen import Address
 from voiceclone.serving.server import ServerSettings
 
@@ -94,7 +94,7 @@ def test_quotas_hold_whatever_comes(
             running -= 1
         try:
             quotas.admit(key, length)
-        except TooMany as error:
+        except QuotaExceeded as error:
             assert error.seconds >= 1
             continue
         times, running = [*times, now], running + 1
@@ -111,7 +111,7 @@ def test_a_restart_does_not_give_characters_back(tmp_path: Path) -> None:
         handle.write("{damaged\n[]\n")
     quotas = Quotas()
     quotas.restore(log.records())
-    with pytest.raises(TooMany, match="characters per day"):
+    with pytest.raises(QuotaExceeded, match="characters per day"):
         quotas.admit(key, 3)
     quotas.admit(key, 2)
 

@@ -22,7 +22,7 @@ from voiceclone.serving.pool import FairQueue, QueueFull
 from voiceclone.serving.server import ServerSettings
 
 Serve = Callable[..., Running]
-OFTEN = ServerSettings(look_seconds=0.2)
+OFTEN = ServerSettings(rescan_seconds=0.2)
 
 
 def rename(bundle: Path, **changes: object) -> None:

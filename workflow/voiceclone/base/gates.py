@@ -62,19 +62,19 @@ class Group:
     rows: tuple[Row, ...]
 
 
-class Ears:
-    """The listeners: a recogniser, CAM++ and DistillMOS, each ``(samples, Hz)`` to a result, and their digest."""
+class Listeners:
+    """The networks that measure: a recogniser, CAM++ and DistillMOS, and the digest of all."""
 
     def __init__(self, recogniser: Any, speaker: Any, quality: Any, digest: str = "") -> None:
         self.recogniser, self.speaker, self.quality, self.digest = recogniser, speaker, quality, digest
 
     def words(self, samples: Waveform, text: str, language: str) -> dict[str, Any]:
-        """Word and character errors of a sound at 32 kHz against its text, and what was heard."""
+        """Word and character errors of float32 (N,) at 32 kHz against its text, and the recognised text."""
         heard = self.recogniser.transcribe(samples, RATE, language)
         return {"hypothesis": heard, **text_measures(text, heard, language)}
 
 
-def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears:
+def open_listeners(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Listeners:
     """The listeners, from the assets ``campplus``, ``distillmos`` and a recogniser."""
     from voiceclone.listeners.campplus import SpeakerEncoder
     from voiceclone.listeners.mos import DistillMos
@@ -84,7 +84,9 @@ def open_ears(assets: Sequence[Asset], beam_size: int, threads: int = 1) -> Ears
     known = digest([beam_size, *(by_name[name].digest for name in sorted(by_name))])
     speaker, quality = by_name.pop("campplus"), by_name.pop("distillmos")
     (recogniser,) = by_name.values()
-    return Ears(ScoringRecogniser(recogniser, threads, beam_size), SpeakerEncoder(speaker), DistillMos(quality), known)
+    return Listeners(
+        ScoringRecogniser(recogniser, threads, beam_size), SpeakerEncoder(speaker), DistillMos(quality), known
+    )
 
 
 class BaseUnderTest:
@@ -225,7 +227,7 @@ def run_gates(
     packed: Path,
     results: Path,
     sentences: Sequence[Path],
-    ears: Ears,
+    listeners: Listeners,
     settings: GatesSettings,
     output: Path,
     label: str = "gates",
@@ -236,7 +238,7 @@ def run_gates(
         packed: folder of the packed base.
         results: ``results/NAME``, whose corpus and features it is measured on.
         sentences: files of fixed sentences, ``LANGUAGE.txt``.
-        ears: what listens.
+        listeners: the networks that measure.
         settings: of the gates.
         output: folder to write to.
         label: for progress.
@@ -255,13 +257,13 @@ def run_gates(
     progress = Progress(label, sum(len(group.rows) for group in groups) + len(items))
     phone_of = base.phone_of_token()
     metrics = [
-        {**_describe(group), **summarise_group([_measure(base, row, ears, phone_of, output, progress)
+        {**_describe(group), **summarise_group([_measure(base, row, listeners, phone_of, output, progress)
                                                 for row in group.rows])}
         for group in groups
     ]  # fmt: skip
     report: dict[str, Any] = {
         "groups": metrics,
-        "speech": speech_from_text(base, items, ears, output, progress) if items else [],
+        "speech": speech_from_text(base, items, listeners, output, progress) if items else [],
         "files": {path.name: sha256_file(path) for path in sorted(packed.glob("*.safetensors"))},
         "settings": settings.model_dump(mode="json"),
     }
@@ -275,20 +277,25 @@ def run_gates(
 
 
 def _measure(
-    base: BaseUnderTest, row: Row, ears: Ears, phone_of: npt.NDArray[np.int64] | None, output: Path, progress: Progress
+    base: BaseUnderTest,
+    row: Row,
+    listeners: Listeners,
+    phone_of: npt.NDArray[np.int64] | None,
+    output: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Everything that is measured of one held-out utterance."""
     name, cache = row["utterance"], output / "cache"
     person = [other for other in base.rows if other["speaker"] == row["speaker"] and other is not row]
     others = _by_hash(person, OTHERS)
     vectors = [np.asarray(base.stores["speaker"][other["utterance"]]) for other in others]
-    content = [row["sha256"], row["text"], ears.digest, *(other["utterance"] for other in others)]
+    content = [row["sha256"], row["text"], listeners.digest, *(other["utterance"] for other in others)]
 
     def hear(sound: Waveform) -> dict[str, Any]:
-        own = ears.speaker.embed(sound, RATE)
+        own = listeners.speaker.embed(sound, RATE)
         return {
-            "heard": ears.words(sound, row["text"], row["language"]),
-            "mos": ears.quality.score(sound, RATE),
+            "heard": listeners.words(sound, row["text"], row["language"]),
+            "mos": listeners.quality.score(sound, RATE),
             "similarity": cosine(own, centroid(vectors)) if vectors else None,
         }
 
@@ -393,7 +400,7 @@ def spoken_items(base: BaseUnderTest, sentences: Sequence[Path]) -> list[Line]:
 
 
 def speech_from_text(
-    base: BaseUnderTest, items: Sequence[Line], ears: Ears, output: Path, progress: Progress
+    base: BaseUnderTest, items: Sequence[Line], listeners: Listeners, output: Path, progress: Progress
 ) -> list[dict[str, Any]]:
     """Error rates and quality of speech from text, by set and language."""
     synthesizer, settings = base.synthesizer(), base.settings
@@ -415,14 +422,14 @@ def speech_from_text(
             sound, truncated = np.zeros(RATE, np.float32), 0
         sample = output / "samples" / f"text-{item.id}-{decoding}.flac"
         write_generated(sample, np.clip(sound, -1, 1), RATE, base.models.number)
-        heard = ears.words(sound, item.text, item.language)
-        return {"line": item.id, "truncated": truncated, "mos": ears.quality.score(sound, RATE), **heard}
+        heard = listeners.words(sound, item.text, item.language)
+        return {"line": item.id, "truncated": truncated, "mos": listeners.quality.score(sound, RATE), **heard}
 
     cache = ItemCache("base_gates", base.manner, output / "cache")
     by_set: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for item in items:
         for decoding in base.decodings():
-            inputs = (base.digest, synthesizer.fingerprint, item.text, ears.digest)
+            inputs = (base.digest, synthesizer.fingerprint, item.text, listeners.digest)
             line = cache.get(f"text-{item.id}-{decoding}", inputs, partial(speak, item, decoding))
             by_set[item.kind, item.language, decoding].append(line)
         progress.update(note="speaking")

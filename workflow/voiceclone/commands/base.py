@@ -47,7 +47,7 @@ def gates(
 ) -> None:
     """Measure a packed base on held-out lines and held-out people; exits with 1 if a gate is missed."""
     from voiceclone.assets import fetch_asset, open_asset
-    from voiceclone.base.gates import open_ears, run_gates
+    from voiceclone.base.gates import open_listeners, run_gates
     from voiceclone.base.pack import open_base
     from voiceclone.config.load import load_config
 
@@ -57,8 +57,8 @@ def gates(
                  for name in config.assets("base_gates")]  # fmt: skip
     folder = output or results / "gates"
     sentences = sorted((root / "resources" / "sentences").glob("*.txt"))
-    ears = open_ears([open_asset(path) for path in manifests], config.gates.beam_size, threads)
-    report = run_gates(open_base(packed, results / "packed"), results, sentences, ears, config.gates, folder)
+    listeners = open_listeners([open_asset(path) for path in manifests], config.gates.beam_size, threads)
+    report = run_gates(open_base(packed, results / "packed"), results, sentences, listeners, config.gates, folder)
     typer.echo((folder / "gates.md").read_text(encoding="utf-8"))
     if not report["passed"]:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Who may ask for what: keys, of which only hashes are kept; what each may do, how much of it, and the record of it."""
+"""Access to a server: keys, of which only hashes are kept, their quotas, and the audit log."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True)
 class Key:
-    """A caller.
+    """A key and its limits.
 
     Attributes:
         id: names it in logs; the first part of the key.
         name: for people.
-        sha256: of the key, whose 256 random bits no list of words contains.
+        sha256: of the key; its 256 random bits need no salt.
         voices: that it may use; empty: all.
         formats: that it may ask for; empty: all.
         per_minute: requests; 0: no limit.
@@ -58,12 +58,12 @@ class Key:
 
 
 _KEYS = TypeAdapter(list[Key])
-#: Who asks where no keys are needed: everybody on this machine.
+#: The caller where no keys are needed.
 LOCAL = Key("local", "this machine")
 
 
 class KeyFile:
-    """The file of keys; changes count at once, without a restart.
+    """The file of keys; changes take effect without a restart.
 
     Args:
         path: JSON, made with the first key.
@@ -80,10 +80,10 @@ class KeyFile:
         self._keys: dict[str, Key] = {}
 
     def all(self) -> list[Key]:
-        """All keys, by id; those of before while the file is damaged.
+        """All keys, by id; those read last while the file is damaged.
 
         Raises:
-            DataError: it was never in order.
+            DataError: it is damaged and was never read.
         """
         try:
             stat = self.path.stat()
@@ -97,7 +97,7 @@ class KeyFile:
                 if self._stamp is None:
                     why = str(error).splitlines()[0]
                     raise DataError(f"{self.path}: no file of keys ({why})", "restore it, or make another") from error
-                log.error("%s: damaged, the keys of before count: %s", self.path, error)
+                log.error("%s: damaged, the keys read before stay valid: %s", self.path, error)
                 return list(self._keys.values())
             self._keys, self._stamp = {key.id: key for key in entries}, stamp
         return [self._keys[id] for id in sorted(self._keys)]
@@ -110,10 +110,10 @@ class KeyFile:
         return key if same and key is not None and not key.revoked else None
 
     def add(self, key: Key) -> str:
-        """Make a key with the limits of ``key``; returns what its owner has to keep, which is written nowhere.
+        """Make a key with the limits of ``key``; returns the key itself, which is stored nowhere.
 
         Raises:
-            ConfigError: its name is none for a log.
+            ConfigError: its name is not printable, or too long.
         """
         if not key.name.isprintable() or len(key.name) > LONGEST_NAME:
             raise ConfigError(f"key {key.name[:80]!r}: expected a printable name of at most {LONGEST_NAME} characters")
@@ -124,7 +124,7 @@ class KeyFile:
         return token
 
     def revoke(self, id: str) -> None:
-        """End a key.
+        """Revoke a key.
 
         Raises:
             ConfigError: there is none of this id.
@@ -157,12 +157,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class TooMany(Exception):
-    """A quota is used up.
+class QuotaExceeded(Exception):
+    """A quota is exceeded.
 
     Args:
         message: which one.
-        seconds: after which it is worth another try.
+        seconds: until the next try may succeed.
     """
 
     def __init__(self, message: str, seconds: float) -> None:
@@ -179,7 +179,7 @@ class _Use:
 
 
 class Quotas:
-    """What each key has used.
+    """Use of each key, by which quotas are enforced.
 
     Args:
         clock: seconds since 1970.
@@ -192,7 +192,7 @@ class Quotas:
         """Count a request, which :meth:`release` ends.
 
         Raises:
-            TooMany: it would be more than the key may.
+            QuotaExceeded: it would be more than the key may.
         """
         now, use = self._clock(), self._uses.setdefault(key.id, _Use())
         if use.day != (day := int(now // DAY)):
@@ -200,11 +200,11 @@ class Quotas:
         while use.times and use.times[0] <= now - 60:
             use.times.popleft()
         if key.concurrent and use.running >= key.concurrent:
-            raise TooMany(f"{key.concurrent} requests at a time", 1)
+            raise QuotaExceeded(f"{key.concurrent} requests at a time", 1)
         if key.per_minute and len(use.times) >= key.per_minute:
-            raise TooMany(f"{key.per_minute} requests per minute", use.times[0] + 60 - now)
+            raise QuotaExceeded(f"{key.per_minute} requests per minute", use.times[0] + 60 - now)
         if key.characters_per_day and use.characters + characters > key.characters_per_day:
-            raise TooMany(f"{key.characters_per_day} characters per day", (day + 1) * DAY - now)
+            raise QuotaExceeded(f"{key.characters_per_day} characters per day", (day + 1) * DAY - now)
         if key.per_minute:
             use.times.append(now)
         use.characters += characters
@@ -239,7 +239,7 @@ class AuditLog:
         self._path, self._with_text, self.failed = path, with_text, 0
 
     def write(self, key: Key, text: str, **more: Any) -> None:
-        """Add a line; a full disk is told in the log and the metrics, and stops nobody from speaking."""
+        """Append a line; if that fails it is logged and counted, and the request goes on."""
         if self._path is None:
             return
         record = {"time": _now(), "key": key.id, "characters": len(text), **more}
@@ -255,7 +255,7 @@ class AuditLog:
             log.error("%s: a request was not recorded: %s", self._path, error.strerror)
 
     def records(self) -> list[dict[str, Any]]:
-        """What was written, without damaged lines."""
+        """All records; damaged lines are left out."""
         import json
 
         found: list[dict[str, Any]] = []

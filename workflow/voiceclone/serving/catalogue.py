@@ -96,7 +96,7 @@ class Catalogue:
         if self._voices[voice.name].version == voice.version:
             self._voices[voice.name] = replace(voice, problem=problem)
 
-    def look(self) -> None:
+    def rescan(self) -> None:
         """Take over new versions; a voice whose files are damaged is out when a second look finds the same."""
         for name, voice in list(self._voices.items()):
             if _stamp(voice.folder) == voice.stamp:

@@ -18,13 +18,13 @@ class ConnectionLimits:
     """Limits of connections.
 
     Attributes:
-        most: connections at a time; more are closed at once.
+        connections: at a time; more are closed at once.
         request_seconds: in which a request must have come whole, and between two of a connection.
         stalled_seconds: that a client may take no sound while some is ready.
         body_bytes: length of a request's body.
     """
 
-    most: int = 512
+    connections: int = 512
     request_seconds: float = 20.0
     stalled_seconds: float = 60.0
     body_bytes: int = 65_536
@@ -39,7 +39,7 @@ def bounded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
         _refused = False
 
         def connection_made(self, transport: Any) -> None:
-            if len(self.connections) >= limits.most:
+            if len(self.connections) >= limits.connections:
                 self._refused = True
                 transport.abort()
                 return
@@ -89,8 +89,8 @@ def bounded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
 class BoundedBody:
     """Refuses bodies that are too long, those of unknown length as soon as they are."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -102,12 +102,12 @@ class BoundedBody:
 
         async def bounded() -> Message:
             nonlocal came
-            if came > self._most:
-                raise HTTPException(413, f"the body is longer than {self._most} bytes")
+            if came > self._max_bytes:
+                raise HTTPException(413, f"the body is longer than {self._max_bytes} bytes")
             message = await receive()
             came += len(message.get("body", b"")) if not length.strip(b"0") else 0
-            if came > self._most:
-                raise HTTPException(413, f"the body is longer than {self._most} bytes")
+            if came > self._max_bytes:
+                raise HTTPException(413, f"the body is longer than {self._max_bytes} bytes")
             return message
 
         await self._app(scope, bounded, send)

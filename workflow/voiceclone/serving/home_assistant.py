@@ -16,12 +16,12 @@ from wyoming.tts import Synthesize
 from voiceclone import __version__
 from voiceclone.serving.access import Key
 from voiceclone.serving.encoding import PCM_RATE
-from voiceclone.serving.server import ApiError, Speaking, SpeechRequest
+from voiceclone.serving.server import ApiError, Service, SpeechRequest
 
 log = logging.getLogger(__name__)
 CALLER = Key("wyoming", "Home Assistant")
-#: Bytes of a part of an event, connections at a time, seconds without an event.
-LONGEST, MOST, PATIENCE = 65_536, 32, 300.0
+#: Bytes of a part of an event; connections at a time; seconds without an event after which one is closed.
+MAX_BYTES, MAX_CONNECTIONS, IDLE_SECONDS = 65_536, 32, 300.0
 FORMAT = {"rate": PCM_RATE, "width": 2, "channels": 1}
 
 
@@ -32,62 +32,62 @@ class _BoundedReader:
         self.readline, self._reader = reader.readline, reader
 
     async def readexactly(self, count: int) -> bytes:
-        if count > LONGEST:
+        if count > MAX_BYTES:
             raise ConnectionError(f"an event of {count} bytes")
         return await self._reader.readexactly(count)
 
 
-async def start_wyoming(speaking: Speaking, host: str, port: int) -> asyncio.Server:
+async def start_wyoming(service: Service, host: str, port: int) -> asyncio.Server:
     """Listen until the server is closed."""
-    here: set[asyncio.Task[Any] | None] = set()
+    open_now: set[asyncio.Task[Any] | None] = set()
 
-    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         try:
-            if len(here) < MOST:
-                here.add(task)
-                await _converse(speaking, _BoundedReader(reader), writer)
+            if len(open_now) < MAX_CONNECTIONS:
+                open_now.add(task)
+                await _converse(service, _BoundedReader(reader), writer)
         except (OSError, EOFError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.info("wyoming: a connection ended: %s", error or type(error).__name__)
         finally:
-            here.discard(task)
+            open_now.discard(task)
             writer.close()
 
-    return await asyncio.start_server(meet, host, port, limit=LONGEST)
+    return await asyncio.start_server(handle, host, port, limit=MAX_BYTES)
 
 
-async def _converse(speaking: Speaking, reader: Any, writer: asyncio.StreamWriter) -> None:
-    while (event := await asyncio.wait_for(async_read_event(reader), PATIENCE)) is not None:
+async def _converse(service: Service, reader: Any, writer: asyncio.StreamWriter) -> None:
+    while (event := await asyncio.wait_for(async_read_event(reader), IDLE_SECONDS)) is not None:
         if Describe.is_type(event.type):
-            await async_write_event(_voices(speaking).event(), writer)
+            await async_write_event(_voices(service).event(), writer)
         elif Synthesize.is_type(event.type):
             try:
-                await _speak(speaking, Synthesize.from_event(event), writer)
+                await _speak(service, Synthesize.from_event(event), writer)
             except (ApiError, ValidationError) as error:
                 code = error.code if isinstance(error, ApiError) else "invalid_value"
                 await async_write_event(Error(str(error)[:500], code).event(), writer)
 
 
-def _voices(speaking: Speaking) -> Info:
+def _voices(service: Service) -> Info:
     """What there is, as Home Assistant wants to know it."""
     by = Attribution("voiceclone", "")
     voices = [
         TtsVoice(voice.name, by, True, f"{voice.name}, AI-generated", __version__, list(voice.description["languages"]))
-        for voice in speaking.catalogue.all()
+        for voice in service.catalogue.all()
         if not voice.problem
     ]
     return Info(tts=[TtsProgram("voiceclone", by, True, "Cloned voices", __version__, voices)])
 
 
-async def _speak(speaking: Speaking, asked: Synthesize, writer: asyncio.StreamWriter) -> None:
+async def _speak(service: Service, asked: Synthesize, writer: asyncio.StreamWriter) -> None:
     name = asked.voice.name if asked.voice is not None else ""
     request = SpeechRequest(input=asked.text, voice=name or "", response_format="pcm")
-    begun, first = await speaking.begin(CALLER, request, asyncio.Event().wait)
+    begun, first = await service.begin(CALLER, request, asyncio.Event().wait)
     try:
         await async_write_event(AudioStart(**FORMAT).event(), writer)
         async for data in begun.sounds(first):
             event: Event = AudioChunk(**FORMAT, audio=data).event()
-            await asyncio.wait_for(async_write_event(event, writer), PATIENCE)
+            await asyncio.wait_for(async_write_event(event, writer), IDLE_SECONDS)
         await async_write_event(AudioStop().event(), writer)
     finally:
         begun.end()

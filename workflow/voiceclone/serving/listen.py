@@ -18,7 +18,7 @@ from voiceclone.serving.server import ServerSettings, create_app
 from voiceclone.serving.worker import Order, WorkerSettings
 
 #: Seconds that requests have to end when the server does.
-FAREWELL = 30
+SHUTDOWN_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Address:
             )
 
 
-def opening_orders(voices: list[OfferedVoice], most: int) -> list[Order]:
+def warm_up_orders(voices: list[OfferedVoice], count: int) -> list[Order]:
     """Orders that open the first voices and their language's lexicon, so that the first request need not wait."""
-    speaking = [voice for voice in voices if not voice.problem][:most]
-    return [Order(voice.folder, voice.version, voice.description["smoke_text"]) for voice in speaking]
+    available = [voice for voice in voices if not voice.problem][:count]
+    return [Order(voice.folder, voice.version, voice.description["smoke_text"]) for voice in available]
 
 
 def usable_cores() -> int:
@@ -88,8 +88,8 @@ def listen(
     address: Address,
     settings: ServerSettings,
     workers: int = 0,
-    most_waiting: int = 64,
-    most_seconds: float = 600.0,
+    max_waiting: int = 64,
+    max_seconds: float = 600.0,
     worker_settings: WorkerSettings | None = None,
 ) -> None:
     """Serve voices until a signal comes; requests that are running then have some seconds to end.
@@ -99,8 +99,8 @@ def listen(
         address: where to listen.
         settings: how to answer.
         workers: processes that speak; 0: one for each core.
-        most_waiting: requests in the queue.
-        most_seconds: of computing for a request.
+        max_waiting: requests in the queue.
+        max_seconds: of computing for a request.
         worker_settings: how workers open voices.
 
     Raises:
@@ -110,8 +110,8 @@ def listen(
     address.check(settings.keys, settings.wyoming is not None)
     worker_settings = worker_settings or WorkerSettings()
     catalogue = Catalogue(folders)
-    first = opening_orders(catalogue.all(), worker_settings.kept)
-    pool = Pool(workers or usable_cores(), most_waiting, most_seconds, worker_settings, first)
+    first = warm_up_orders(catalogue.all(), worker_settings.kept)
+    pool = Pool(workers or usable_cores(), max_waiting, max_seconds, worker_settings, first)
     try:
         uvicorn.Server(configuration(create_app(catalogue, pool, settings), address, settings)).run()
     finally:
@@ -131,6 +131,6 @@ def configuration(app: object, address: Address, settings: ServerSettings) -> uv
         server_header=False,
         proxy_headers=False,
         access_log=False,
-        timeout_graceful_shutdown=FAREWELL,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         log_level="warning",
     )

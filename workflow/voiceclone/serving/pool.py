@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 #: Seconds between looks for a cancellation, and those that a worker has to obey one before it is killed.
-LOOK, GRACE = 0.1, 10.0
+POLL_SECONDS, GRACE_SECONDS = 0.1, 10.0
 
 
 class QueueFull(Exception):
@@ -34,11 +34,11 @@ class FairQueue(Generic[Item]):
     """Keys take turns; what one key asks for is answered in its order.
 
     Args:
-        most: items that may wait.
+        max_size: items that may wait.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self._waiting = most, OrderedDict[str, deque[Item]]()
+    def __init__(self, max_size: int) -> None:
+        self._max_size, self._waiting = max_size, OrderedDict[str, deque[Item]]()
         self._changed, self._closed = threading.Condition(), False
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class FairQueue(Generic[Item]):
             QueueFull: as many wait already, or the queue is closed.
         """
         with self._changed:
-            if self._closed or sum(map(len, self._waiting.values())) >= self._most:
+            if self._closed or sum(map(len, self._waiting.values())) >= self._max_size:
                 raise QueueFull
             self._waiting.setdefault(key, deque()).append(item)
             self._changed.notify()
@@ -144,8 +144,8 @@ class Pool:
 
     Args:
         workers: number of processes, each on one core.
-        most_waiting: orders that may wait.
-        most_seconds: of computing for an order.
+        max_waiting: orders that may wait.
+        max_seconds: of computing for an order.
         settings: of the workers.
         first: orders whose sound nobody hears, by which every worker opens its voices before it takes others.
     """
@@ -153,13 +153,13 @@ class Pool:
     def __init__(
         self,
         workers: int,
-        most_waiting: int,
-        most_seconds: float,
+        max_waiting: int,
+        max_seconds: float,
         settings: WorkerSettings,
         first: Iterable[Order] = (),
     ) -> None:
-        self.queue: FairQueue[Job] = FairQueue(most_waiting)
-        self._workers = [_Worker(self.queue, most_seconds, settings, list(first)) for _ in range(workers)]
+        self.queue: FairQueue[Job] = FairQueue(max_waiting)
+        self._workers = [_Worker(self.queue, max_seconds, settings, list(first)) for _ in range(workers)]
 
     @property
     def ready(self) -> int:
@@ -197,10 +197,8 @@ class Pool:
 class _Worker:
     """A process and the thread that gives it orders; another process takes its place when it dies."""
 
-    def __init__(
-        self, queue: FairQueue[Job], most_seconds: float, settings: WorkerSettings, first: list[Order]
-    ) -> None:
-        self._queue, self._most_seconds, self._settings, self._first = queue, most_seconds, settings, first
+    def __init__(self, queue: FairQueue[Job], max_seconds: float, settings: WorkerSettings, first: list[Order]) -> None:
+        self._queue, self._most_seconds, self._settings, self._first = queue, max_seconds, settings, first
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self.ready, self._closed = False, False
@@ -234,7 +232,7 @@ class _Worker:
                 connection.send(order)
                 kind = SOUND
                 while kind == SOUND and not self._closed:
-                    if connection.poll(LOOK):
+                    if connection.poll(POLL_SECONDS):
                         kind, _ = connection.recv()
             self.ready = not self._closed
         except (EOFError, OSError) as error:
@@ -248,13 +246,13 @@ class _Worker:
         connection.send(job.order)
         asked_to_end = 0.0
         while True:
-            while not connection.poll(LOOK):
+            while not connection.poll(POLL_SECONDS):
                 now = time.monotonic()
                 late = now - job.began > self._most_seconds
                 if (late or job.cancelled or self._closed) and not asked_to_end:
                     asked_to_end = now
                     connection.send(None)
-                if asked_to_end and (now - asked_to_end > GRACE or self._closed):
+                if asked_to_end and (now - asked_to_end > GRACE_SECONDS or self._closed):
                     raise TimeoutError("it did not end when it was asked to")
             kind, value = connection.recv()
             if kind in (SOUND, WORDS):
@@ -294,4 +292,4 @@ class _Worker:
     def close(self) -> None:
         """End the thread and the process."""
         self._closed = True
-        self._thread.join(timeout=GRACE)
+        self._thread.join(timeout=GRACE_SECONDS)

@@ -1,6 +1,6 @@
-"""The HTTP interface: speech as OpenAI's clients ask for it, voices, health, metrics, and the page.
+"""The HTTP interface: OpenAI's speech endpoint, voices, health, metrics, and the page.
 
-Nothing is computed here: workers speak (:mod:`voiceclone.serving.pool`), this passes on what they send.
+Nothing is computed here: workers speak (:mod:`voiceclone.serving.pool`), their sound is passed on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from voiceclone.files import canonical_json
 from voiceclone.languages import MODES
 from voiceclone.lineage.rights import GENERATED_NOTICE
 from voiceclone.marks.labels import AskedNotice, voice_id
-from voiceclone.serving.access import LOCAL, AuditLog, Key, KeyFile, Quotas, TooMany
+from voiceclone.serving.access import LOCAL, AuditLog, Key, KeyFile, QuotaExceeded, Quotas
 from voiceclone.serving.catalogue import Catalogue, OfferedVoice
 from voiceclone.serving.connections import BoundedBody, ConnectionLimits
 from voiceclone.serving.encoding import MEDIA_TYPES
@@ -43,24 +43,24 @@ from voiceclone.speaking.styles import check_style
 log = logging.getLogger(__name__)
 MODEL = "voiceclone"
 Format = Literal["mp3", "opus", "flac", "wav", "pcm"]
-#: Names by which a machine without keys may be called: a page of another name is not its own.
+#: Host names that a server without keys answers to; others may be those of a page elsewhere (DNS rebinding).
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How requests are answered.
+    """Limits and logs of a server.
 
     Attributes:
-        keys: file of keys; None: everybody may ask.
+        keys: file of keys; None: none is needed.
         audit: log of requests; None: none.
-        audit_text: with the texts.
-        characters: of a text.
-        speech_seconds: of sound for a request.
-        notice: what is heard first, if a request does not ask for more.
-        look_seconds: between two looks at the bundles.
-        local: answer only to the names of this machine.
-        wyoming: address and port of that protocol; None: it is not spoken.
+        audit_text: the log has the texts too.
+        characters: most of a text.
+        speech_seconds: longest sound of a request.
+        notice: audible notice, if a request does not ask for more.
+        rescan_seconds: between two checks of the bundles for changes.
+        local: answer only requests to :data:`LOCAL_NAMES`.
+        wyoming: address and port of the Wyoming protocol; None: off.
         connections: limits of connections.
     """
 
@@ -70,21 +70,28 @@ class ServerSettings:
     characters: int = 4096
     speech_seconds: float = 900.0
     notice: AskedNotice = "auto"
-    look_seconds: float = 2.0
+    rescan_seconds: float = 2.0
     local: bool = True
     wyoming: tuple[str, int] | None = None
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 class ApiError(Exception):
-    """An answer in OpenAI's form of errors."""
+    """An error in OpenAI's format.
+
+    Args:
+        status: of HTTP.
+        message: for people.
+        code: for programs.
+        retry_after: seconds; None: the header is left out.
+    """
 
     def __init__(self, status: int, message: str, code: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
 
     def response(self) -> JSONResponse:
-        """The answer."""
+        """The error as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"message": self.message, "type": kind, "param": None, "code": self.code}
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
@@ -98,7 +105,7 @@ class _VoiceId(BaseModel):
 
 
 class _Request(BaseModel):
-    """A text to speak: OpenAI's fields, and ours."""
+    """A text to speak: the fields of OpenAI's API, and further ones."""
 
     model_config = ConfigDict(extra="ignore")
     input: Annotated[str, Field(min_length=1, description="Text to speak.")]
@@ -129,7 +136,7 @@ SpeechRequest: Any = create_model("SpeechRequest", __base__=_Request, **_option_
 
 
 class Metrics:
-    """What Prometheus reads."""
+    """Metrics for Prometheus."""
 
     def __init__(self, catalogue: Catalogue, pool: Pool, audit: AuditLog) -> None:
         self.registry = registry = CollectorRegistry()
@@ -156,8 +163,8 @@ class Metrics:
             gauge.set_function(value)  # type: ignore[no-untyped-call,unused-ignore]
 
 
-class Speaking:
-    """What the requests of a server share."""
+class Service:
+    """State shared by the requests of a server."""
 
     def __init__(self, catalogue: Catalogue, pool: Pool, settings: ServerSettings) -> None:
         self.catalogue, self.pool, self.settings = catalogue, pool, settings
@@ -167,7 +174,11 @@ class Speaking:
         self.metrics = Metrics(catalogue, pool, self.audit)
 
     def caller(self, request: Request) -> Key:
-        """Who asks."""
+        """The key of a request.
+
+        Raises:
+            ApiError: it is missing or not valid.
+        """
         if self.keys is None:
             return LOCAL
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -181,7 +192,11 @@ class Speaking:
         return [voice for voice in self.catalogue.all() if not key.voices or voice.name in key.voices]
 
     def voice(self, key: Key, name: str) -> OfferedVoice:
-        """The voice of a request."""
+        """The voice of a request; without a name the first that is available.
+
+        Raises:
+            ApiError: there is none, or it is not available now.
+        """
         voices = self.voices_of(key)
         found = next((voice for voice in voices if voice.name == name or (not name and not voice.problem)), None)
         if found is None:
@@ -192,7 +207,11 @@ class Speaking:
         return found
 
     def order(self, key: Key, asked: Any) -> tuple[OfferedVoice, Order]:
-        """The order of a request that its key allows."""
+        """Voice and order of a request.
+
+        Raises:
+            ApiError: the key does not allow it, or a value is not valid.
+        """
         if len(asked.input) > self.settings.characters:
             raise ApiError(400, f"input: longer than {self.settings.characters} characters", "text_too_long")
         voice = self.voice(key, asked.voice if isinstance(asked.voice, str) else asked.voice.id)
@@ -211,21 +230,24 @@ class Speaking:
             asked.response_format, self.settings.speech_seconds, asked.timestamps, style,
         )  # fmt: skip
 
-    async def begin(self, key: Key, asked: Any, gone: Callable[[], Any]) -> tuple[Begun, bytes]:
+    async def begin(self, key: Key, asked: Any, gone: Callable[[], Any]) -> tuple[RunningRequest, bytes]:
         """Wait for the first sound of a request.
 
         Args:
             key: of the caller.
             asked: the request.
-            gone: waits until the caller has gone.
+            gone: waits until the client has disconnected.
+
+        Raises:
+            ApiError: refused, over a quota, not available, failed, or the client has disconnected.
         """
         voice, order = self.order(key, asked)
         try:
             self.quotas.admit(key, len(order.text))
-        except TooMany as error:
+        except QuotaExceeded as error:
             self.metrics.requests.labels(voice.name, "too_many").inc()
             raise ApiError(429, f"this key may make {error.message}", "rate_limit_exceeded", error.seconds) from None
-        begun = Begun(self, key, voice, order)
+        begun = RunningRequest(self, key, voice, order)
         try:
             return begun, await begun.first_sound(gone)
         except BaseException as error:
@@ -233,34 +255,34 @@ class Speaking:
             raise
 
 
-class Begun:
-    """A request that counts, from its place in the queue to its line in the log."""
+class RunningRequest:
+    """An admitted request, from the queue to its line in the audit log."""
 
-    def __init__(self, speaking: Speaking, key: Key, voice: OfferedVoice, order: Order) -> None:
-        self.speaking, self.key, self.voice, self.order = speaking, key, voice, order
+    def __init__(self, service: Service, key: Key, voice: OfferedVoice, order: Order) -> None:
+        self.service, self.key, self.voice, self.order = service, key, voice, order
         self.asked, self._ended, self._complete = time.monotonic(), False, False
         self.job: Job | None = None
 
     async def first_sound(self, gone: Callable[[], Any]) -> bytes:
-        """The first sound, once more if a worker found a newer version of the voice."""
+        """The first bytes of sound; retried if a worker found a newer version of the voice."""
         for _ in range(3):
             try:
-                job = self.job = self.speaking.pool.submit(self.key.id, self.order)
+                job = self.job = self.service.pool.submit(self.key.id, self.order)
             except QueueFull:
                 raise ApiError(503, "too many requests wait", "overloaded", 5) from None
             kind, value = await self._first_of(job, gone)
             if kind == SOUND:
-                self.speaking.metrics.first.observe(time.monotonic() - self.asked)
+                self.service.metrics.first.observe(time.monotonic() - self.asked)
                 return bytes(value)
             if kind == REFUSED:
                 raise ApiError(400, str(value), "invalid_value")
             if kind not in (RENEWED, DAMAGED):
                 break
-            await asyncio.to_thread(self.speaking.catalogue.look)
-            found = self.speaking.catalogue.get(self.voice.name)
+            await asyncio.to_thread(self.service.catalogue.rescan)
+            found = self.service.catalogue.get(self.voice.name)
             if found is None or found.problem or (kind == DAMAGED and found.version == self.voice.version):
                 if found is not None and not found.problem:
-                    self.speaking.catalogue.withdraw(found, f"a worker cannot open it: {value}")
+                    self.service.catalogue.withdraw(found, f"a worker cannot open it: {value}")
                 raise ApiError(503, f"voice {self.voice.name} cannot speak now", "voice_unavailable", 30)
             self.voice = found
             self.order = replace(self.order, version=found.version)
@@ -284,10 +306,10 @@ class Begun:
         async for data in self.job.sounds():
             yield data
         self._complete = True
-        self.end()  # before the caller hears of the end, and asks again
+        self.end()  # before the client sees the end, so that its next request finds the quota released
 
     async def events(self, first: bytes) -> AsyncIterator[str]:
-        """All sound as OpenAI's server-sent events, and of ours the words, if they were asked for."""
+        """All sound as OpenAI's server-sent events, with events of word times if they were asked for."""
         assert self.job is not None
         words = self.job.words
         async for data in self.sounds(first):
@@ -299,23 +321,23 @@ class Begun:
         yield _event({"type": "speech.audio.done", "usage": usage})
 
     def end(self, outcome: str = "") -> None:
-        """Give back what the request held, and record it; the first call counts."""
+        """Release the quota and the worker, and record the request; only the first call has an effect."""
         if self._ended:
             return
         self._ended, job = True, self.job
         outcome = outcome or ("spoken" if self._complete else "broken_off")
-        self.speaking.quotas.release(self.key)
+        self.service.quotas.release(self.key)
         seconds, spent = 0.0, 0.0
         if job is not None:
-            self.speaking.pool.cancel(job)
+            self.service.pool.cancel(job)
             seconds, spent = job.seconds, time.monotonic() - job.began if job.began else 0.0
-        name, metrics = self.voice.name, self.speaking.metrics
+        name, metrics = self.voice.name, self.service.metrics
         metrics.requests.labels(name, outcome).inc()
         metrics.characters.labels(name).inc(len(self.order.text))
         metrics.speech.labels(name).inc(seconds)
         if self._complete and seconds:
             metrics.factor.observe(spent / seconds)
-        self.speaking.audit.write(
+        self.service.audit.write(
             self.key, self.order.text, voice=name, mark=voice_id(self.voice.number), seconds=round(seconds, 2),
             format=self.order.form, outcome=outcome,
         )  # fmt: skip
@@ -326,9 +348,9 @@ def _event(value: dict[str, Any]) -> str:
 
 
 class _SpeechResponse(StreamingResponse):
-    """A response that ends its request however it ends itself."""
+    """Ends its request however the response ends."""
 
-    def __init__(self, begun: Begun, content: Any, media_type: str, headers: dict[str, str]) -> None:
+    def __init__(self, begun: RunningRequest, content: Any, media_type: str, headers: dict[str, str]) -> None:
         super().__init__(content, media_type=media_type, headers=headers)
         self._begun = begun
 
@@ -341,17 +363,17 @@ class _SpeechResponse(StreamingResponse):
 
 def create_app(catalogue: Catalogue, pool: Pool, settings: ServerSettings) -> FastAPI:
     """The application; it closes the pool when it ends."""
-    speaking = Speaking(catalogue, pool, settings)
+    service = Service(catalogue, pool, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        looking = asyncio.create_task(_look_again_and_again(catalogue, settings.look_seconds))
+        looking = asyncio.create_task(_rescan_regularly(catalogue, settings.rescan_seconds))
         if settings.wyoming is None:
             yield
         else:
             from voiceclone.serving.home_assistant import start_wyoming
 
-            async with await start_wyoming(speaking, *settings.wyoming):
+            async with await start_wyoming(service, *settings.wyoming):
                 yield
         looking.cancel()
         await asyncio.to_thread(pool.close)
@@ -360,24 +382,24 @@ def create_app(catalogue: Catalogue, pool: Pool, settings: ServerSettings) -> Fa
         title="voiceclone", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
-    app.add_middleware(BoundedBody, most=settings.connections.body_bytes)
+    app.add_middleware(BoundedBody, max_bytes=settings.connections.body_bytes)
     if settings.local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_NAMES, www_redirect=False)
-    app.state.speaking = speaking
+    app.state.service = service
     _add_errors(app)
-    _add_speech(app, speaking)
-    _add_lists(app, speaking)
+    _add_speech(app, service)
+    _add_lists(app, service)
     add_file(app, "/", "page.html")
     add_file(app, "/page.js", "page.js")
     add_file(app, "/theme.css", "theme.css")
     return app
 
 
-async def _look_again_and_again(catalogue: Catalogue, seconds: float) -> None:
+async def _rescan_regularly(catalogue: Catalogue, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:
-            await asyncio.to_thread(catalogue.look)
+            await asyncio.to_thread(catalogue.rescan)
         except Exception:
             log.exception("the bundles could not be looked at")
 
@@ -398,11 +420,11 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return ApiError(500, "a fault of this server; its log says more", "server_error").response()
+        return ApiError(500, "internal error, see the log of the server", "server_error").response()
 
 
-def _add_speech(app: FastAPI, speaking: Speaking) -> None:
-    caller: Any = Depends(speaking.caller)
+def _add_speech(app: FastAPI, service: Service) -> None:
+    caller: Any = Depends(service.caller)
 
     @app.post("/v1/audio/speech", response_class=Response)
     async def speech(request: Request, asked: SpeechRequest, key: Key = caller) -> Response:
@@ -412,7 +434,7 @@ def _add_speech(app: FastAPI, speaking: Speaking) -> None:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
 
-        begun, first = await speaking.begin(key, asked, gone)
+        begun, first = await service.begin(key, asked, gone)
         mark = voice_id(begun.voice.number)
         headers = {
             "X-Voice": begun.voice.name,
@@ -426,8 +448,8 @@ def _add_speech(app: FastAPI, speaking: Speaking) -> None:
         return _SpeechResponse(begun, begun.sounds(first), MEDIA_TYPES[asked.response_format], headers)
 
 
-def _add_lists(app: FastAPI, speaking: Speaking) -> None:
-    caller: Any = Depends(speaking.caller)
+def _add_lists(app: FastAPI, service: Service) -> None:
+    caller: Any = Depends(service.caller)
     model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "voiceclone"}
 
     @app.get("/v1/models")
@@ -445,17 +467,17 @@ def _add_lists(app: FastAPI, speaking: Speaking) -> None:
     @app.get("/v1/voices")
     async def voices(key: Key = caller) -> dict[str, Any]:
         """The voices of the caller's key, and whether each can speak."""
-        return {"object": "list", "data": [voice.as_entry() for voice in speaking.voices_of(key)]}
+        return {"object": "list", "data": [voice.as_entry() for voice in service.voices_of(key)]}
 
     @app.get("/health")
     async def health() -> Response:
         """200 once a worker can speak."""
-        ready, all_voices = speaking.pool.ready, speaking.catalogue.all()
-        degraded = any(voice.problem for voice in all_voices) or bool(speaking.audit.failed)
+        ready, all_voices = service.pool.ready, service.catalogue.all()
+        degraded = any(voice.problem for voice in all_voices) or bool(service.audit.failed)
         status = "starting" if not ready else "degraded" if degraded else "ok"
         return JSONResponse({"status": status}, 200 if ready else 503)
 
     @app.get("/metrics")
     async def metrics(key: Key = caller) -> Response:
         """For Prometheus."""
-        return Response(generate_latest(speaking.metrics.registry), media_type="text/plain; version=0.0.4")
+        return Response(generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4")

@@ -32,25 +32,25 @@ from voiceclone.serving.working_folder import LONGEST_NAME, WorkingFolder, check
 REPORT_HEADERS = {**PAGE_HEADERS, "Content-Security-Policy": "sandbox allow-scripts allow-popups allow-downloads"}
 
 
-class Named(BaseModel):
+class NewSpeaker(BaseModel):
     """The name of a new speaker."""
 
     name: Annotated[str, Field(max_length=100)]
 
 
-class Chosen(BaseModel):
+class PresetChoice(BaseModel):
     """A preset."""
 
     preset: Annotated[str, Field(max_length=100)]
 
 
-class Wanted(BaseModel):
+class RunRequest(BaseModel):
     """How far a run goes: to the corpus, which people proof-read, or to the end."""
 
     until: Literal["corpus", "voice"] = "voice"
 
 
-class Agreed(BaseModel):
+class ConsentForm(BaseModel):
     """The fields of ``consent.yaml`` as a form sends them, unchecked."""
 
     myself: bool = False
@@ -147,7 +147,7 @@ def _add_voices(app: FastAPI, work: WorkingFolder) -> None:
         return work.names()
 
     @app.post("/api/voices")
-    def add(asked: Named) -> dict[str, str]:
+    def add(asked: NewSpeaker) -> dict[str, str]:
         return {"command": work.add_speaker(asked.name)}
 
     @app.get("/api/voices/{name}")
@@ -159,11 +159,11 @@ def _add_voices(app: FastAPI, work: WorkingFolder) -> None:
         return work.presets(name)
 
     @app.put("/api/voices/{name}/preset")
-    def choose(name: str, asked: Chosen) -> dict[str, str]:
+    def choose(name: str, asked: PresetChoice) -> dict[str, str]:
         return {"command": work.choose(work.speaker(name), asked.preset)}
 
     @app.put("/api/voices/{name}/consent")
-    def consent(name: str, asked: Agreed) -> Response:
+    def consent(name: str, asked: ConsentForm) -> Response:
         try:
             return JSONResponse({"command": work.give_consent(work.speaker(name), asked.values())})
         except DataError as error:
@@ -196,7 +196,7 @@ def _add_files(app: FastAPI, work: WorkingFolder) -> None:
 
 def _add_runs(app: FastAPI, work: WorkingFolder) -> None:
     @app.post("/api/voices/{name}/run")
-    def start(name: str, asked: Wanted) -> dict[str, str]:
+    def start(name: str, asked: RunRequest) -> dict[str, str]:
         return {"command": work.start(name, asked.until)}
 
     @app.post("/api/stop")

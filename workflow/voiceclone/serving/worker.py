@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 SOUND, WORDS, END = "sound", "words", "end"
 REFUSED, DAMAGED, RENEWED, FAILED = "refused", "damaged", "renewed", "failed"
 #: Seconds until a bundle that cannot be opened is tried once more.
-AGAIN = 0.5
+RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Order:
         options: with one attempt and the speed 1 the sound comes while a sentence is computed, else by sentence.
         notice: what is heard first, see :func:`voiceclone.marks.labels.notice_of`.
         form: of the sound, see :data:`voiceclone.serving.encoding.MEDIA_TYPES`.
-        most_seconds: length at which it is cut.
+        max_seconds: length at which it is cut.
         timestamps: tell when each word is heard.
         style: of the voice; empty: its own clip.
     """
@@ -82,7 +82,7 @@ class Order:
     options: SpeechOptions = field(default_factory=SpeechOptions)
     notice: AskedNotice = "auto"
     form: str = "wav"
-    most_seconds: float = 600.0
+    max_seconds: float = 600.0
     timestamps: bool = False
     style: str = ""
 
@@ -138,7 +138,7 @@ def _answers(voices: _OpenVoices, order: Order) -> Iterator[tuple[str, Any]]:
                 log.exception("%s: cannot be opened", order.folder)
                 yield DAMAGED, str(error)
                 return
-            time.sleep(AGAIN)  # a new version may be on its way
+            time.sleep(RETRY_SECONDS)  # a new version may be on its way
     if voice is None:
         yield RENEWED, ""
         return
@@ -162,8 +162,8 @@ def _spoken(voice: Voice, order: Order) -> Iterator[tuple[str, Any]]:
             yield WORDS, list(words)
             words.clear()
         count += len(part)
-        if count > order.most_seconds * rate:
-            raise DataError(f"the speech is longer than {order.most_seconds:g} s")
+        if count > order.max_seconds * rate:
+            raise DataError(f"the speech is longer than {order.max_seconds:g} s")
         yield SOUND, (encoder.push(part), count / rate)  # perhaps nothing yet, but a moment to be cancelled
     yield SOUND, (encoder.push(np.zeros(0, np.float32), last=True), count / rate)
     yield END, count / rate

@@ -51,10 +51,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, settings: GatesSettings, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_assets
-    from voiceclone.base.gates import open_ears, run_gates
+    from voiceclone.base.gates import open_listeners, run_gates
 
-    ears = open_ears(list(open_assets(args.assets).values()), settings.beam_size, args.threads)
-    run_gates(args.packed, args.results, args.sentences, ears, settings, args.output_dir, label(args, "gates"))
+    listeners = open_listeners(list(open_assets(args.assets).values()), settings.beam_size, args.threads)
+    run_gates(args.packed, args.results, args.sentences, listeners, settings, args.output_dir, label(args, "gates"))
 
 
 STAGE = Stage(

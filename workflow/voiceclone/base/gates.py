@@ -27,7 +27,7 @@ from voiceclone.base.card import gates_text, percent
 from voiceclone.corpus.split import HELDOUT, TRAIN, sentence_key
 from voiceclone.errors import DataError
 from voiceclone.evaluation.measure import centroid, cosine, text_measures
-from voiceclone.evaluation.sentences import read_sentences
+from voiceclone.evaluation.sentences import Item, read_sentences
 from voiceclone.evaluation.statistics import Interval, bootstrap_ratio
 from voiceclone.features.spectrogram import magnitudes, training_audio
 from voiceclone.features.store import Store, open_store
@@ -376,31 +376,21 @@ def error_rates(heard: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, 
     }
 
 
-@dataclass(frozen=True)
-class Line:
-    """A text that the voice speaks: its id, its set, its language."""
-
-    id: str
-    kind: str
-    language: str
-    text: str
-
-
-def spoken_items(base: BaseUnderTest, sentences: Sequence[Path]) -> list[Line]:
+def spoken_items(base: BaseUnderTest, sentences: Sequence[Path]) -> list[Item]:
     """Held-out lines of teachers (of all, where there is no teacher) and fixed sentences of their languages."""
     rows = [row for row in base.held_out if row["source"] in base.teachers] or base.held_out
-    items = [Line(row["utterance"], "held-out lines", row["language"], row["text"])
+    items = [Item(row["utterance"], "held-out lines", row["language"], row["text"])
              for row in _by_hash(rows, base.settings.lines)]  # fmt: skip
     languages = {row["language"] for row in base.rows if row["split"] == TRAIN}
     for path in sorted(sentences):
         if path.stem in languages:
             fixed = read_sentences(path)[: base.settings.fixed]
-            items += [Line(name, "fixed sentences", path.stem, text) for name, text in fixed]
+            items += [Item(name, "fixed sentences", path.stem, text) for name, text in fixed]
     return items
 
 
 def speech_from_text(
-    base: BaseUnderTest, items: Sequence[Line], listeners: Listeners, output: Path, progress: Progress
+    base: BaseUnderTest, items: Sequence[Item], listeners: Listeners, output: Path, progress: Progress
 ) -> list[dict[str, Any]]:
     """Error rates and quality of speech from text, by set and language."""
     synthesizer, settings = base.synthesizer(), base.settings
@@ -412,7 +402,7 @@ def speech_from_text(
         attempts=1,
     )
 
-    def speak(item: Line, decoding: str) -> dict[str, Any]:
+    def speak(item: Item, decoding: str) -> dict[str, Any]:
         guidance = 0.0 if decoding == PLAIN else None
         try:
             speech = synthesizer.say(item.text, item.language, seed=settings.seed, options=options, guidance=guidance)

@@ -13,8 +13,9 @@ from typing import Any
 
 from voiceclone.corpus import coverage
 from voiceclone.corpus.corrections import Correction, place_corrections, read_corrections
-from voiceclone.corpus.filters import AGREEMENT, Candidate, Heard, Rejection, Text, reject
+from voiceclone.corpus.filters import AGREEMENT, Candidate, Heard, Text, reject
 from voiceclone.corpus.given import Given, by_take, group
+from voiceclone.corpus.inventory import Rejection
 from voiceclone.corpus.judge import COLUMNS as JUDGED_COLUMNS
 from voiceclone.corpus.judge import ClipJudge, judge_all
 from voiceclone.corpus.listfile import ListEntry, write_list

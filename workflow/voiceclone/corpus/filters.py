@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from voiceclone.corpus.inventory import Rejection
 from voiceclone.languages import BY_CHARACTER, SUPPORTED, UNSPACED
 from voiceclone.stages.corpus import CorpusSettings
 
@@ -61,14 +62,6 @@ class Candidate:
     given: Text | None = None
     suspicion: float = 0.0  # how unlike the speaker's others it is; 1 is the limit
     suspects: str = ""  # what about it, the worst first
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Reason to leave an utterance out: a short code and a sentence."""
-
-    reason: str
-    detail: str
 
 
 AGREEMENT = 0.6  # share of a given text that must be heard, where somebody listened

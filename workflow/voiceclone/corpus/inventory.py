@@ -58,7 +58,7 @@ COMPANION_NAMES = re.compile(
 
 @dataclass(frozen=True)
 class Rejection:
-    """Reason to refuse a file: a short code, and a sentence that says what it is and what was expected."""
+    """Why a file is refused or an utterance left out: a short code, and a sentence that says what was expected."""
 
     reason: str
     detail: str

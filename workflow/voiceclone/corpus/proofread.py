@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from voiceclone.corpus.filters import Candidate, Rejection
+from voiceclone.corpus.filters import Candidate
+from voiceclone.corpus.inventory import Rejection
 from voiceclone.files import write_text
 
 LOW, VERY_LOW = 0.6, 0.3  # word probabilities below which a word is marked

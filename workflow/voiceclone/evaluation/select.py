@@ -23,13 +23,13 @@ from voiceclone.evaluation.evaluate import TRAINING_RATE, Spoken, recording, spe
 from voiceclone.evaluation.measure import MeterAssets, Meters, text_measures
 from voiceclone.evaluation.sentences import Item, by_hash, read_set, without_trained
 from voiceclone.evaluation.statistics import bootstrap_mean, bootstrap_ratio
-from voiceclone.evaluation.target import trained_voice
 from voiceclone.features.store import open_store
 from voiceclone.files import Row, atomic_path, digest, read_json, read_jsonl, read_tsv, sha256_file, write_json
 from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import load_rights
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.io import read_mono
+from voiceclone.speaking.synthesizer import Synthesizer
 from voiceclone.stages.select import SelectSettings
 from voiceclone.text.lexicon import Lexicon
 
@@ -269,7 +269,8 @@ class Listening:
             for kind, file in zip(KINDS, files, strict=True):
                 (folder / f"{kind}.safetensors").symlink_to(file.resolve())
                 (folder / f"{kind}.json").symlink_to((self._trained / f"{kind}.json").resolve())
-            self._open = (pair, self._speaks(trained_voice(self._features, folder, self._bert, self._lexicon)))
+            voice = Synthesizer.from_models(folder, self._features, self._lexicon, self._bert)
+            self._open = (pair, self._speaks(voice))
         return self._open[1]
 
     def _speaks(self, synthesizer: Any) -> Callable[[Item], Spoken]:

@@ -146,8 +146,10 @@ class Source:
         return Synthesizer.from_bundle(self.bundle, self.threads, self.lexicon)
 
     def _in_torch(self, models: Path | VoiceModels, device: str = "cpu", precision: str = "fp32") -> Synthesizer:
-        return trained_voice(
-            self.features_dir, models, self.bert, self.lexicon, device, precision, references=self.references
+        from voiceclone.speaking.synthesizer import Synthesizer
+
+        return Synthesizer.from_models(
+            models, self.features_dir, self.lexicon, self.bert, device, precision, self.references
         )
 
     def _base(self) -> VoiceModels:
@@ -211,21 +213,6 @@ def open_voice(source: Source, settings: EvaluateSettings) -> Voice:
     if source.target == "resynthesis":
         return _resynthesis(voice, source.features_dir, settings.seed)
     return _speaker(voice, settings, partial(own_limits, source.features_dir, source.references))
-
-
-def trained_voice(
-    features_dir: Path,
-    models: Path | VoiceModels,
-    bert: Asset | None,
-    lexicon: Lexicon | None = None,
-    device: str = "cpu",
-    precision: str = "fp32",
-    references: Path | None = None,
-) -> Synthesizer:
-    """Models in torch, trained or a base's, with the voice's reference clip."""
-    from voiceclone.speaking.synthesizer import Synthesizer
-
-    return Synthesizer.from_models(models, features_dir, lexicon, bert, device, precision, references)
 
 
 def target_lexicon(

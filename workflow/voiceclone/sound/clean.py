@@ -16,7 +16,6 @@ from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file,
 from voiceclone.sound.denoisers import Denoiser, checked, make_denoiser
 from voiceclone.sound.dereverb import WeightedPrediction, reverberation_time
 from voiceclone.sound.each_take import each_take
-from voiceclone.sound.io import write_flac
 from voiceclone.sound.loudness import loudness, set_loudness, true_peak_dbtp
 from voiceclone.sound.snr import estimate_snr
 from voiceclone.sound.spool import Samples, mapped, read_take, resampled
@@ -125,29 +124,15 @@ def clean_speaker(
     denoiser = None if settings.denoise == "never" else make_denoiser(settings, deepfilter)
     judge = cache(open_judge)
 
-    def make(row: Row, target: Path) -> dict[str, Any]:
-        return _make(separated.parent, row, target, settings, denoiser, judge())
+    def make(row: Row) -> tuple[Samples, int, dict[str, Any]]:
+        source = contained_path(separated.parent, row["path"])
+        if not source.is_file() or sha256_file(source) != row["sha256"]:
+            raise DataError(
+                f"{source}: missing or changed since the separation stage", f"delete {separated} and run again"
+            )
+        channels, rate = read_take(source, output.parent)
+        samples = mapped(channels, lambda block: block.mean(axis=1, dtype=np.float32))
+        final, cells = clean_take(samples, rate, settings, denoiser, judge())
+        return final, TRAINING_RATE, cells
 
     each_take("clean", rows, output, COLUMNS, settings, assets, make, "denoised", label)
-
-
-def _make(
-    folder: Path, row: Row, target: Path, settings: CleanSettings, denoiser: Denoiser | None, judge: Judge
-) -> dict[str, Any]:
-    source = contained_path(folder, row["path"])
-    if not source.is_file() or sha256_file(source) != row["sha256"]:
-        raise DataError(
-            f"{source}: missing or changed since the separation stage", f"delete {folder}/manifest.tsv and run again"
-        )
-    channels, rate = read_take(source, target.parent)
-    samples = mapped(channels, lambda block: block.mean(axis=1, dtype=np.float32))
-    final, cells = clean_take(samples, rate, settings, denoiser, judge)
-    write_flac(target, final, TRAINING_RATE)
-    return {
-        "take": row["take"],
-        "path": target.name,
-        "sha256": sha256_file(target),
-        "seconds": len(final) / TRAINING_RATE,
-        "sample_rate": TRAINING_RATE,
-        **cells,
-    }

@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from voiceclone.files import Row, write_tsv
+from voiceclone.files import Row, sha256_file, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress
+from voiceclone.sound.io import write_flac
+from voiceclone.sound.spool import Samples
 from voiceclone.stages.settings import Block
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ def each_take(
     columns: Sequence[str],
     settings: Block,
     assets: str,
-    make: Callable[[Row, Path], dict[str, Any]],
+    make: Callable[[Row], tuple[Samples, int, dict[str, Any]]],
     done: str,
     label: str,
 ) -> None:
@@ -36,16 +38,25 @@ def each_take(
         columns: of the manifest.
         settings: of the stage.
         assets: digest of the models.
-        make: writes the sound of a row to a path and returns its record.
+        make: sound of a row, float32 (frames,), its rate in Hz, and the cells that are the stage's own.
         done: column that says if the take was processed, for the log.
         label: for progress.
     """
+
+    def record_of(row: Row, target: Path) -> dict[str, Any]:
+        samples, rate, cells = make(row)
+        write_flac(target, samples, rate)
+        return {
+            "take": row["take"], "path": target.name, "sha256": sha256_file(target), "seconds": len(samples) / rate,
+            "sample_rate": rate, **cells,
+        }  # fmt: skip
+
     cache, progress, result = ItemCache(stage, settings, output.parent), Progress(label, len(rows)), []
     for row in rows:
         target = output.parent / f"{row['take']}.flac"
         # Some channels only, or inverted ones, are another sound; all of them are what they always were.
         mix = [row["mix"]] if row.get("mix") and row.get("note") else []
-        record = cache.get(row["take"], (row["sha256"], assets, *mix), partial(make, row, target), [target])
+        record = cache.get(row["take"], (row["sha256"], assets, *mix), partial(record_of, row, target), [target])
         result.append(dict.fromkeys(columns) | record)  # an earlier record may lack a column that came later
         log.info("%s: %s %s; %s", row["take"], done, str(record[done]).lower(), record["note"])
         progress.update(note=row["take"])

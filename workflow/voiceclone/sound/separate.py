@@ -16,7 +16,7 @@ from voiceclone.files import Row, contained_path, digest, read_tsv, sha256_file,
 from voiceclone.sound.accompaniment import Accompaniment, Splitter, in_segments, measure
 from voiceclone.sound.channels import Mix, mix_of
 from voiceclone.sound.each_take import each_take
-from voiceclone.sound.io import Waveform, write_flac
+from voiceclone.sound.io import Waveform
 from voiceclone.sound.spool import Samples, blocks, mapped, read_take, resampled
 from voiceclone.sound.verdict import Judge, verdict
 from voiceclone.stages.separate import SeparateSettings
@@ -206,8 +206,17 @@ def separate_speaker(
     tools = cache(lambda: open_toolbox(settings, spleeter, separators or {}, device))
     judge = cache(open_judge)
 
-    def make(row: Row, target: Path) -> dict[str, Any]:
-        return _make(folder, row, target, settings, tools(), judge)
+    def make(row: Row) -> tuple[Samples, int, dict[str, Any]]:
+        source = contained_path(folder, unescape(row["file"]))
+        if not source.is_file():
+            raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is remade")
+        if sha256_file(source) != row["sha256"]:
+            raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
+        samples, rate = read_take(source, output.parent)
+        mix = replace(Mix.parse(row["mix"]), why=row.get("note", "")) if row.get("mix") else None
+        mono, target_rate, cells = separate_take(samples, rate, settings, tools(), mix, judge)
+        chain = " > ".join(settings.chain) if cells["separated"] else ""
+        return mono, target_rate, {"mode": settings.mode, "chain": chain, **cells}
 
     each_take("separate", rows, output, COLUMNS, settings, assets, make, "separated", label)
 
@@ -222,32 +231,3 @@ def _asset_digests(
     gauges = settings.mode == "auto" or "spleeter" in settings.chain
     used += [spleeter.digest] if spleeter is not None and gauges else []
     return used + [asset.digest for asset in judges]
-
-
-def _make(
-    folder: Path,
-    row: Row,
-    target: Path,
-    settings: SeparateSettings,
-    tools: Toolbox,
-    open_judge: Callable[[], Judge],
-) -> dict[str, Any]:
-    source = contained_path(folder, unescape(row["file"]))
-    if not source.is_file():
-        raise DataError(f"{row['file']}: not in {folder} any more", "run again: the table of takes is remade")
-    if sha256_file(source) != row["sha256"]:
-        raise DataError(f"{row['file']}: changed since the table of takes was made", "run again")
-    samples, rate = read_take(source, target.parent)
-    mix = replace(Mix.parse(row["mix"]), why=row.get("note", "")) if row.get("mix") else None
-    mono, target_rate, cells = separate_take(samples, rate, settings, tools, mix, open_judge)
-    write_flac(target, mono, target_rate)
-    return {
-        "take": row["take"],
-        "path": target.name,
-        "sha256": sha256_file(target),
-        "seconds": len(mono) / target_rate,
-        "sample_rate": target_rate,
-        "mode": settings.mode,
-        "chain": " > ".join(settings.chain) if cells["separated"] else "",
-        **cells,
-    }

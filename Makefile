@@ -26,7 +26,7 @@ $(STAMP): requirements.lock.txt pyproject.toml
 	@$(VENV)/bootstrap/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-clean-venv: ## remove .venv, for setup to install it anew
+clean-venv: ## remove .venv, so that setup installs it again
 	rm -rf $(VENV)
 
 ffmpeg:
@@ -94,5 +94,5 @@ generate: setup ## default.yaml, schema and manual from the configuration models
 preflight: setup ## what is present and what is missing on this machine
 	$(BIN)/voiceclone preflight
 
-lock: ## compile requirements.lock.txt anew from the extras of pyproject.toml
+lock: ## compile requirements.lock.txt again from the extras of pyproject.toml
 	$(VENV)/bootstrap/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --override overrides.txt --extra dev -o requirements.lock.txt pyproject.toml

@@ -291,7 +291,7 @@ def test_what_is_written_for_other_programs_is_read_again(folder: Path, tmp_path
     else:
         assert export_corpus(results, "bert", layout, target) == 3
         notice = target / "LICENCE.txt"
-        with pytest.raises(DataError, match="is there already"):
+        with pytest.raises(DataError, match="already exists"):
             export_corpus(results, "bert", layout, target)
     assert notice.read_text().splitlines() == ["CC-BY-4.0", f"consent of the speaker, sha256: {'ab' * 32}"]
     for row in rows if layout in ("list", "lhotse") else []:

@@ -189,7 +189,7 @@ def encoders(wildcards):
 
 
 def teacher_settings(wildcards):
-    """File of one teacher's settings: a change of them speaks anew what it changes."""
+    """File of one teacher's settings: after a change only the speech that depends on it is made again."""
     name = f"teacher_speech-{revision('teacher_speech')}-{wildcards.teacher}"
     return HANDOVER.settings(name, TEACHERS[wildcards.teacher].model_dump(mode="json"))
 

@@ -11,7 +11,7 @@ EXIT_INTERRUPTED = 75  # sysexits EX_TEMPFAIL: interrupted, state saved, run aga
 
 
 class VoiceCloneError(Exception):
-    """Something the user can mend: says what is wrong, what was expected and what to do.
+    """Something the user can fix: says what is wrong, what was expected and what to do.
 
     Args:
         message: names the file, the configuration key or the utterance, and what was expected.
@@ -68,6 +68,6 @@ def explain(error: Exception) -> VoiceCloneError | None:
         where = f"{error.filename}: " if error.filename else ""
         return DataError(
             f"{where}cannot be written or read ({error.strerror})",
-            "free disk space or mend the permissions, then run the same command again: what was finished is kept",
+            "free disk space or fix the permissions, then run the same command again: what was finished is kept",
         )
     return None

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """Where nobody can read any more (a closed terminal, a full disk), the work goes on in silence."""
+    """Where nobody can read any more (a closed terminal, a full disk), the work continues without output."""
     try:
         yield
     except OSError:

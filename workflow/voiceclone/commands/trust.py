@@ -66,7 +66,7 @@ def consent(
     """Write down what the owner of a voice has agreed to; without options it asks."""
     folder = folder_of(name, root, speakers_dir)
     if (folder / CONSENT_FILE).exists() and not replace:
-        raise DataError(f"{folder / CONSENT_FILE}: is there already", "--replace writes it anew")
+        raise DataError(f"{folder / CONSENT_FILE}: already exists", "--replace overwrites it")
     values: dict[str, Any] = {
         "myself": myself, "who": who, "scope": scope, "purposes": purpose, "languages": language, "expires": expires,
     }  # fmt: skip

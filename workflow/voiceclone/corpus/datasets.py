@@ -34,7 +34,7 @@ def export_corpus(results: Path, speaker: str, layout: str, output: Path) -> int
         how many utterances were written.
 
     Raises:
-        DataError: there is no corpus, the folder is there already, or a text cannot be written in the layout.
+        DataError: there is no corpus, the folder exists, or a text cannot be written in the layout.
     """
     rows = [
         row | {"text": plain(row["text"]), "sound": str((results / row["path"]).resolve())}
@@ -47,7 +47,7 @@ def export_corpus(results: Path, speaker: str, layout: str, output: Path) -> int
         _write_notice(output.with_name(f"{output.stem}.{NOTICE}"), rights)
         return len(rows)
     if output.exists():
-        raise DataError(f"{output}: is there already", "name a folder that is to be made")
+        raise DataError(f"{output}: already exists", "name a new folder")
     with atomic_folder(output) as folder:
         WRITERS[layout](folder, rows, speaker, rights)
         _write_notice(folder / NOTICE, rights)

@@ -63,12 +63,12 @@ def hear_consent(evidence: Path, corpus: Path, recogniser: Recogniser, encoder: 
     text, language = transcript(sound, recogniser)
     if not text or np.abs(sound).max() < SILENT:  # in silence the recogniser makes words up
         raise DataError(
-            f"{evidence}: no words were heard in it", "record the consent anew, or name a letter as evidence"
+            f"{evidence}: no words were heard in it", "record the consent again, or name a letter as evidence"
         )
     try:
         spoken = encoder.embed(sound, RATE)
     except DataError as error:
-        raise DataError(f"{evidence}: {error.message}", "record the consent anew") from error
+        raise DataError(f"{evidence}: {error.message}", "record the consent again") from error
     rows = sorted(read_tsv(corpus, ("path", "seconds")), key=lambda row: -float(row["seconds"]))[:COMPARED]
     if not rows:
         raise DataError(f"{corpus}: no utterance to compare the spoken consent with", "see corpus/rejected.tsv")

@@ -222,7 +222,7 @@ def _with_texts(parts: Iterable[tuple[Given | None, list[Row]]], records: Record
 
 
 def _in_own_languages(job: TranscribeJob, rows: Sequence[Row], records: Records, spoken: Spoken) -> Records:
-    """Records of the utterances that are surely in another language than their take, recognised in their own."""
+    """Records of the utterances that are clearly in another language than their take, recognised in their own."""
     others: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         record = records[row["utterance"]]

@@ -3,7 +3,7 @@
 Settings lie in ``results/settings/STAGE-DIGEST.json``. The digest names the content, so a file never changes under a
 job that reads it, and other settings are another file: the stage runs again, and no other.
 
-Time stamps that follow content: a copied project, or a touched file, plans nothing anew.
+Time stamps that follow content: a copied project, or a touched file, plans nothing.
 
 The workflow engine compares the times of files. Copies without times (``cp -r``, a clone, object storage) change them
 all. So at the start and end of every run the digests and times of what the rules read and write are recorded in one

@@ -40,7 +40,7 @@ class VoiceModels:
     Attributes:
         gpt: text to semantic tokens.
         sovits: semantic tokens to waveform.
-        prompt: the GPT goes on after a prompt, as all that come from a public base do.
+        prompt: the GPT continues after a prompt, as all that come from a public base do.
         public: whether these are public weights as they are, imported or not.
         fingerprint: digest of the weights.
         number: that the watermark of the voice carries.
@@ -159,7 +159,7 @@ def load_sovits(models_dir: Path) -> SoVITS:
 
 
 def takes_prompt(models_dir: Path) -> bool:
-    """True if the text-to-semantic model goes on after the words of a clip.
+    """True if the text-to-semantic model continues after the words of a clip.
 
     One that was trained from scratch ends there. Our base voice misses the beginning of the sentence then: 38 % word
     errors instead of 14 (docs/base_voice.md).

@@ -2,7 +2,7 @@
 
 Kinds, after ITU-T P.800 (MOS, CMOS), ITU-R BS.1534 (MUSHRA: hidden reference and a low-pass anchor at 3.5 kHz) and
 Munson and Gardner (1950; ABX). Which system spoke a file is only in the key, which stays with who made the test; the
-order of trials and of the files within one is drawn anew for each listener.
+order of trials and of the files within one is drawn for each listener.
 """
 
 from __future__ import annotations

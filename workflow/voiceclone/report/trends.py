@@ -76,7 +76,7 @@ def read_history(path: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def record_evaluations(history: Path, results: Path, provenance: Mapping[str, Any]) -> None:
-    """Append a line for every target of a voice that was evaluated anew since its last line.
+    """Append a line for every target of a voice that was evaluated again since its last line.
 
     Args:
         history: ``results/evaluations.jsonl``; made if absent.
@@ -120,7 +120,7 @@ def record_evaluations(history: Path, results: Path, provenance: Mapping[str, An
 
 
 def reasons(line: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
-    """What differs from the evaluation before: why trainings began anew, how it was evaluated, and another code."""
+    """Differences from the evaluation before: why trainings started again, settings of the evaluation, the code."""
     if before is None:
         return []
     found = [
@@ -138,7 +138,7 @@ def reasons(line: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[s
 
 
 def significant(history: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Metrics that surely changed in the last evaluation of each voice and target, those that became worse first."""
+    """Metrics that changed significantly in the last evaluation of each voice and target, worse ones first."""
     rows = []
     for (voice, target), lines in history.items():
         line, before = lines[-1], lines[-2] if len(lines) > 1 else None

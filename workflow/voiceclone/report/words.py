@@ -179,7 +179,7 @@ def plain_words(summaries: Mapping[str, Mapping[str, Any]], scratch: bool) -> li
         )
     failures = summaries[target].get("failures", [])
     if failures:
-        sentences.append(f"Sentences that could not be spoken, each counted as wholly wrong: {len(failures)}.")
+        sentences.append(f"Sentences that could not be spoken, each counted as entirely wrong: {len(failures)}.")
     return sentences
 
 

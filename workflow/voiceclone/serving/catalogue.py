@@ -1,4 +1,4 @@
-"""The voices that a server offers: bundles by name, looked at again and again for damage and for new versions."""
+"""The voices that a server offers: bundles by name, checked regularly for damage and for new versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class OfferedVoice:
-    """A voice as it was found.
+    """A voice as it was read last.
 
     Attributes:
         name: by which requests name it.
@@ -27,7 +27,7 @@ class OfferedVoice:
         version: sha256 of its ``bundle.json``.
         description: that file.
         problem: why it does not speak now; empty: it does.
-        stamp: names, times, sizes and inodes of its files, which tell that something was changed.
+        stamp: names, times, sizes and inodes of its files, by which changes are noticed.
     """
 
     name: str
@@ -39,11 +39,11 @@ class OfferedVoice:
 
     @property
     def number(self) -> int:
-        """That its watermark carries."""
+        """The number that its watermark carries."""
         return voice_number(self.description)
 
     def as_entry(self) -> dict[str, Any]:
-        """What callers are told of it."""
+        """Its entry in the list of voices."""
         entry: dict[str, Any] = {"id": self.name, "object": "voice", "available": not self.problem}
         if self.description:
             told = ("languages", "target", "sample_rate", "watermark", "notice")
@@ -92,12 +92,12 @@ class Catalogue:
         return self._voices.get(name)
 
     def withdraw(self, voice: OfferedVoice, problem: str) -> None:
-        """A version of a voice failed in a worker: offer it no more until its files change."""
+        """Offer a version of a voice that failed in a worker no more, until its files change."""
         if self._voices[voice.name].version == voice.version:
             self._voices[voice.name] = replace(voice, problem=problem)
 
     def rescan(self) -> None:
-        """Take over new versions; a voice whose files are damaged is out when a second look finds the same."""
+        """Take over new versions; a voice is withdrawn when two scans in a row find its files damaged."""
         for name, voice in list(self._voices.items()):
             if _stamp(voice.folder) == voice.stamp:
                 continue

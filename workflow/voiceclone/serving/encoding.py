@@ -1,4 +1,4 @@
-"""Sound files that are sent while they are made, with the tags of generated speech."""
+"""Streaming encoders: sound files sent while they are written, with the tags of generated speech."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MEDIA_TYPES = {
 #: Clients of OpenAI play samples without a header at this rate, in Hz.
 PCM_RATE = 24_000
 UNKNOWN = 0xFFFFFFFF
-#: Without its length, that of a file of a constant rate alone can be told: 96 kbit/s at 32 kHz.
+#: A stream has no header with its length; at a constant bit rate (96 kbit/s at 32 kHz) players compute it.
 CONSTANT = {"bitrate_mode": "CONSTANT", "compression_level": 0.8}
 
 
 class _Sink:
-    """A file that libsndfile writes and whose bytes leave at once; what it rewrites after that is dropped."""
+    """A file for libsndfile whose bytes are taken while it writes; later changes of bytes taken are dropped."""
 
     def __init__(self) -> None:
         self._gone, self._place, self._waiting = 0, 0, bytearray()
@@ -59,7 +59,7 @@ class _Sink:
 class Encoder:
     """Encodes speech as it comes.
 
-    The header of WAV says that its length is unknown. That of FLAC has to know it, so that all comes at the end.
+    The header of WAV states an unknown length. That of FLAC needs the length, so all of it comes at the end.
 
     Args:
         form: one of :data:`MEDIA_TYPES`; ``pcm``: 16 bits, little-endian, at :data:`PCM_RATE`, no header, no tags.

@@ -1,4 +1,4 @@
-"""The Wyoming protocol, by which Home Assistant speaks: voices told, texts in, samples out. It knows no keys."""
+"""The Wyoming protocol of Home Assistant: lists voices, takes texts, sends samples. It has no keys."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def _converse(service: Service, reader: Any, writer: asyncio.StreamWriter)
 
 
 def _voices(service: Service) -> Info:
-    """What there is, as Home Assistant wants to know it."""
+    """The available voices in the format of Home Assistant."""
     by = Attribution("voiceclone", "")
     voices = [
         TtsVoice(voice.name, by, True, f"{voice.name}, AI-generated", __version__, list(voice.description["languages"]))

@@ -1,4 +1,4 @@
-"""Opens the doors of a server, if it may: addresses, certificates, both protocols."""
+"""Starts a server, after checks of its address and certificate: HTTP and the Wyoming protocol."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Address:
             return self.host == "localhost"
 
     def check(self, keys: Path | None, wyoming: bool = False) -> None:
-        """Refuse what would let strangers speak with somebody's voice, or read keys on their way.
+        """Refuse addresses that let strangers use a voice, or that send keys unencrypted.
 
         Raises:
             ConfigError: says what is missing.
@@ -119,7 +119,7 @@ def listen(
 
 
 def configuration(app: object, address: Address, settings: ServerSettings) -> uvicorn.Config:
-    """uvicorn's configuration: bounded connections, no word of who we are."""
+    """uvicorn's configuration: bounded connections, no server header."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         host=address.host,

@@ -1,4 +1,4 @@
-"""Worker processes and the queue before them: bounded, and fair to every key, however much one of them asks for."""
+"""Worker processes and their queue, which is bounded and fair: keys take turns."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
-#: Seconds between looks for a cancellation, and those that a worker has to obey one before it is killed.
+#: Seconds between checks for a cancellation, and until a worker that ignores one is killed.
 POLL_SECONDS, GRACE_SECONDS = 0.1, 10.0
 
 
 class QueueFull(Exception):
-    """No more can wait."""
+    """The queue is full or closed."""
 
 
 class FairQueue(Generic[Item]):
@@ -70,7 +70,7 @@ class FairQueue(Generic[Item]):
             return item
 
     def remove(self, key: str, item: Item) -> bool:
-        """Take back what still waits; false: it does not."""
+        """Remove a waiting item; false: it does not wait any more."""
         with self._changed:
             items = self._waiting.get(key)
             if items is None or item not in items:
@@ -81,7 +81,7 @@ class FairQueue(Generic[Item]):
             return True
 
     def close(self) -> list[Item]:
-        """Refuse new items and wake whoever waits; returns what was left."""
+        """Refuse new items and wake all waiting threads; returns the items that were left."""
         with self._changed:
             self._closed = True
             left = [item for items in self._waiting.values() for item in items]
@@ -91,7 +91,7 @@ class FairQueue(Generic[Item]):
 
 
 class Job:
-    """An order on its way: what it answered so far waits here for whoever sends it on.
+    """An order that is queued or spoken; its answers wait here until they are sent.
 
     Attributes:
         seconds: of sound so far.
@@ -147,7 +147,7 @@ class Pool:
         max_waiting: orders that may wait.
         max_seconds: of computing for an order.
         settings: of the workers.
-        first: orders whose sound nobody hears, by which every worker opens its voices before it takes others.
+        first: orders that every worker runs before all others, to open its voices; their sound is dropped.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Pool:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Nobody waits for a job any more."""
+        """Cancel a job, queued or running."""
         job.cancelled = True
         self.queue.remove(job.key, job)
 

@@ -12,7 +12,7 @@ const ABOUT = {
 const RUN = { none: "", running: "running", stopping: "stopping, what was done is being saved", finished: "finished",
   stopped: "stopped", failed: "did not finish" };
 const PERIOD = 1500; // ms between two looks
-const ENDED = "The studio does not answer: was it ended? A run goes on without it.";
+const ENDED = "The studio does not answer. Has it ended? A run continues without it.";
 const $ = (id) => document.getElementById(id);
 const fields = $("consent").elements;
 let name = "", shown = "", heard = "", timer = 0;

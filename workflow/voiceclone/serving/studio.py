@@ -1,7 +1,7 @@
-"""One page for the whole chain, for people who never open a shell: recordings, consent, preset, run, review, speech.
+"""The studio: one page for recordings, consent, preset, run, review and speech, without a shell.
 
-It answers this machine alone, its own page alone, and only who knows the token of this start: requests of other names
-(DNS rebinding), of other pages, and without the cookie that the first address sets are refused.
+It serves this machine alone. Requests to other host names (DNS rebinding), from other pages (CSRF), and without the
+cookie that the first address with its token sets are refused.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _add_files(app: FastAPI, work: WorkingFolder) -> None:
     async def upload(name: str, file: str, request: Request) -> dict[str, str]:
         target = work.speaker(name) / check_name(file)
         if target.exists():
-            raise DataError(f"{file}: is there already", "remove the one that is there, or rename this one")
+            raise DataError(f"{file}: already exists", "remove the existing file, or rename this one")
         return {"command": await work.add_file(target, declared_size(request), request.stream())}
 
     @app.delete("/api/voices/{name}/recordings/{file}")

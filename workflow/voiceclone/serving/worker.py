@@ -1,7 +1,7 @@
 """A process that speaks for a server: it reads orders from a connection and answers with encoded sound.
 
-It opens a bundle when it is first asked for, keeps the most recent ones, and ends when the server does. Who kills it
-loses what it was saying and nothing else.
+It opens a bundle when it is first asked for, keeps the most recent ones, and ends when the server does. Killing it
+loses the order that it was speaking and nothing else.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from voiceclone.speaking.timing import Word, later
 from voiceclone.speaking.voices import Voice, open_bundle
 
 log = logging.getLogger(__name__)
-#: Kinds of answers: sound (bytes, seconds so far); words of the sound that comes next; the end; a fault of the request,
-#: of the voice, a new version, a bug.
+#: Kinds of answers: sound (bytes, seconds so far); words of the next sound; the end; an invalid request, a damaged
+#: voice, a newer version of it, a bug.
 SOUND, WORDS, END = "sound", "words", "end"
 REFUSED, DAMAGED, RENEWED, FAILED = "refused", "damaged", "renewed", "failed"
-#: Seconds until a bundle that cannot be opened is tried once more.
+#: Seconds until a bundle that could not be opened is tried again.
 RETRY_SECONDS = 0.5
 
 
@@ -94,7 +94,7 @@ class _OpenVoices:
         self._settings, self._open = settings, OrderedDict[Path, tuple[str, Voice]]()
 
     def get(self, folder: Path, version: str) -> Voice | None:
-        """The voice of a folder in a version; None: another one lies there.
+        """The voice of a folder in a version; None: the folder has another version.
 
         Raises:
             DataError: its files are damaged.

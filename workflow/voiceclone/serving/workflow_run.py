@@ -1,8 +1,8 @@
-"""The workflow as a process that outlives whoever started it: started, stopped, and how far it is.
+"""The workflow as a process that outlives the studio: start, stop, progress.
 
-It is the command that a person types, in a session of its own; what it says goes to ``results/logs/studio.log``. Which
-process it is stands in ``results/logs/studio.json`` with the time of its start, so that another process that got the
-same number later is not taken for it.
+It is the command that a person types, in a session of its own; its output goes to ``results/logs/studio.log``. Its
+process id is in ``results/logs/studio.json`` with the time of its start, so that a later process with the same id is
+not mistaken for it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FINISHED = re.compile(r"Finished jobid: \d+ \(Rule: ([\w-]+)\)")
 _FAILED = re.compile(r"Error in rule ([\w-]+):")
 _STEP = re.compile(r" {4}(?:\S+ · )?(\w+).*?  (\d+)/(\d+)  ?(.*)")
 _NOTHING = re.compile(r"^Nothing to be done", re.MULTILINE)
-#: Why nothing began after a power cut, or while another run goes on.
+#: Why nothing starts after a power cut, or while another run is running.
 _LOCKED = "LockException"
 
 
@@ -67,7 +67,7 @@ class Run:
 
 @dataclass
 class StageProgress:
-    """How far a stage of a run is: its jobs, and the steps and the time left of the one at work."""
+    """Progress of a stage: its jobs, and steps and time left of the running one."""
 
     planned: int = 0
     running: int = 0

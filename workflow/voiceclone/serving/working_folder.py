@@ -1,7 +1,7 @@
-"""What the page of the whole chain does in a working folder: the files and the commands of a person at the shell.
+"""What the studio does in a working folder: it reads the files and runs the commands that a person at the shell would.
 
-Nothing of a voice is kept here: all that is shown is read from its files. What does something returns the command
-that does the same.
+No state of a voice is kept here: all that is shown is read from its files. Methods that change something return the
+shell command that does the same.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class WorkingFolder:
     # What a voice is, from its files
 
     def voice(self, name: str) -> dict[str, Any]:
-        """All that the page shows of a voice."""
+        """All that the page shows of a voice; its files are read each time."""
         folder, results = self.speaker(name), self.root / "results" / name
         recordings = self.recordings(folder)
         return {
@@ -215,7 +215,7 @@ class WorkingFolder:
         return shlex.join([*command, *(["--replace"] if replaces else [])])
 
     def presets(self, name: str) -> dict[str, Any]:
-        """The presets with what speaks against each, and what the chosen one lacks on this machine."""
+        """The presets with arguments against each, and what the chosen one lacks on this machine."""
         folder = self.speaker(name)
         config = load_voice({}, self.root, name)
         seconds = self.speech(name, self.recordings(folder))["seconds"]
@@ -272,7 +272,7 @@ class WorkingFolder:
         return shlex.join(command)
 
     def unlock(self) -> str:
-        """Take away the lock that a killed run has left; returns the command that does it.
+        """Remove the lock that a killed run has left; returns the command that does it.
 
         Raises:
             DataError: the workflow is running.
@@ -289,7 +289,7 @@ class WorkingFolder:
     # What was made
 
     def made(self, results: Path) -> dict[str, Any]:
-        """What can be opened: pages, and the bundle to speak with."""
+        """Results that can be opened: pages, and the bundle to speak with."""
         bundle, found = self._bundle(results), {"bundle": "", "refusal": "", "say": "", "speaks": ""}
         if bundle is not None:
             notes = read_json(bundle / BUNDLE_FILE)
@@ -359,7 +359,7 @@ class WorkingFolder:
         return ""
 
     def close(self) -> None:
-        """End the servers that speak; a run of the workflow goes on."""
+        """End the servers that speak; a run of the workflow continues."""
         for server, _ in self._speaking.values():
             server.terminate()
         for server, _ in self._speaking.values():

@@ -245,7 +245,7 @@ def speak_table(
     write_tsv(output / RESULTS, RESULT_COLUMNS, _numbered(results), sort_by=("line",))
     if stop.reason:
         raise Interrupted(
-            f"{stop.reason}: {len(results)} of {len(jobs)} rows are done", "the same command goes on with the others"
+            f"{stop.reason}: {len(results)} of {len(jobs)} rows are done", "the same command continues with the others"
         )
     return {status: sum(row["status"] == status for row in results) for status in ("ok", "kept", "failed")}
 

@@ -217,7 +217,7 @@ class Reader:
         return starts
 
     def _write_chapter(self, path: Path, lines: Sequence[Line], starts: Sequence[float | None]) -> bool:
-        """Join a chapter, unless it is there already, of the same sentences."""
+        """Join a chapter, unless the file exists and has the same sentences."""
         heard = [(self._row(line)["audio"], start) for line, start in zip(lines, starts, strict=True)
                  if start is not None]  # fmt: skip
         folder, number = self._output / SENTENCES, self._voice.synthesizer.number

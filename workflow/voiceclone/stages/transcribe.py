@@ -28,7 +28,7 @@ class TranscribeSettings(Block):
     )
     mixed: bool = Field(
         False,
-        description="true: an utterance that is surely in another language than its take is written down in its own.",
+        description="true: an utterance that is clearly in another language than its take is transcribed in its own.",
     )
     second_opinion: bool = Field(
         False,

@@ -51,10 +51,22 @@ BASE_KINDS = {"gpt", "sovits-generator"}
 
 @dataclass(frozen=True)
 class Spoken:
-    """Sound of one item: float32 (frames,), Hz, milliseconds per stage, pieces cut at the length limit, tokens made,
-    milliseconds to the first sound of a stream, what ran the models, what :func:`robustness` finds, milliseconds per
-    step of the text, seconds of what was done beside speaking, of the sentences read the hits in the cache of texts and
-    all, and the voice's number for the watermark (None: a person spoke)."""
+    """Speech of one item, and what it cost.
+
+    Attributes:
+        samples: float32 (frames,).
+        rate: in Hz.
+        timings: ms of each part of the synthesis.
+        truncated: sentences cut at the length limit.
+        tokens: semantic tokens that were generated.
+        first_audio_ms: to the first sound of a stream; None: not measured.
+        engine: that ran the models.
+        robustness: see :func:`robustness`.
+        text_parts: ms of each step of the text front end.
+        cost: seconds spent beside the synthesis, see :data:`voiceclone.evaluation.metrics.PARTS`.
+        read: hits in the cache of texts, and look-ups.
+        number: of the voice, for the watermark; None: a recording.
+    """
 
     samples: Waveform
     rate: int

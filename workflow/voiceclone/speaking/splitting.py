@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from textwrap import dedent
 
-from voiceclone.errors import AssetError, ConfigError
+from voiceclone.errors import AssetError, ConfigError, DataError
 from voiceclone.languages import HAN, IN_LATIN
 from voiceclone.text.english_abbreviations import ends_sentence
 from voiceclone.text.english_g2p import dictionary
@@ -209,6 +209,18 @@ def pieces_of(text: str, method: str = AUTO, language: str = "auto") -> list[str
     text, marks = protect(text)
     pieces = split_text(text) if check_method(method) == AUTO else public_pieces(text, method, language)
     return [restore(piece, marks) for piece in pieces if _SPOKEN.search(piece)]
+
+
+def spoken_pieces(text: str, method: str, language: str) -> list[str]:
+    """:func:`pieces_of` a text that is to be spoken.
+
+    Raises:
+        DataError: nothing in it can be spoken.
+    """
+    pieces = pieces_of(text, method, language)
+    if not pieces:
+        raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
+    return pieces
 
 
 def check_method(method: str) -> str:

@@ -17,11 +17,11 @@ import numpy as np
 
 from voiceclone.backends.backend import Floats
 from voiceclone.backends.bundle import Reference
-from voiceclone.errors import ConfigError, DataError
+from voiceclone.errors import ConfigError
 from voiceclone.marks.watermark import Marker
 from voiceclone.speaking.guidance import PointingBackend
 from voiceclone.speaking.options import SpeechOptions
-from voiceclone.speaking.splitting import pieces_of
+from voiceclone.speaking.splitting import spoken_pieces
 from voiceclone.speaking.timing import Word, spans_of, timed, units_of
 from voiceclone.speaking.tokens import TOKEN_RATE, Sentence, token_request
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from voiceclone.speaking.synthesizer import Synthesizer
 
 FRAMES_PER_TOKEN = 2
-#: Is told words as soon as their times are known.
+#: Called with words as soon as their times are known.
 OnWords = Callable[[list[Word]], None]
 
 
@@ -82,9 +82,7 @@ def stream(
             "pitch, pitch_range: this voice has a HiFi-GAN decoder, whose pitch is changed in finished sound alone",
             "speak without streaming, or use a voice of the architecture small, which has a source-filter decoder",
         )
-    pieces = pieces_of(text, options.split, language)
-    if not pieces:
-        raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
+    pieces = spoken_pieces(text, options.split, language)
     pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
 
     def unmarked(ahead: Executor) -> Iterator[Floats]:
@@ -134,9 +132,7 @@ def sentences(
         ConfigError: another pitch for a voice that cannot change it.
     """
     options, language = options or SpeechOptions(), language or synthesizer.language
-    pieces = pieces_of(text, options.split, language)
-    if not pieces:
-        raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
+    pieces = spoken_pieces(text, options.split, language)
     pause = np.zeros(int(options.pause_seconds * synthesizer.sample_rate), np.float32)
 
     marker, begin = Marker(synthesizer.number, synthesizer.sample_rate), 0
@@ -214,7 +210,7 @@ class _WordTimer:
         self.sound: list[Floats] = []
 
     def words_until(self, part: Floats) -> list[Word]:
-        """The words that ended in a part, or before it and were not told yet; at the end all."""
+        """Words that ended in a part, or before it and were not reported yet; at the end all."""
         self.sound.append(part)
         stream, guide = self.stream, self.stream.request.guide
         phones = stream.sentence.text

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from voiceclone.backends.backend import Backend, Floats, Tokens, frames_at
 from voiceclone.backends.bundle import REFERENCE, Reference, read_bundle, read_reference, read_styles, voice_number
 from voiceclone.backends.waveform import Source
-from voiceclone.errors import DataError
 from voiceclone.files import digest
 from voiceclone.languages import WITH_BERT
 from voiceclone.sound.repitch import repitched
@@ -23,7 +22,7 @@ from voiceclone.speaking.guidance import Guide, PointingBackend, is_pointing
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.result import Listener, Piece, Speech, joined
 from voiceclone.speaking.runtimes import open_backend
-from voiceclone.speaking.splitting import pieces_of
+from voiceclone.speaking.splitting import spoken_pieces
 from voiceclone.speaking.timing import Word, spans_of, timed, units_of
 from voiceclone.speaking.tokens import Sentence, SpeechTask, TokenRequest, decode, token_request
 from voiceclone.text.cache import CachedFrontend
@@ -293,9 +292,7 @@ class Synthesizer:
         So several texts can be decoded together, see :func:`voiceclone.speaking.tokens.decode_together`.
         """
         language = language or self.language
-        pieces = pieces_of(text, options.split, language)
-        if not pieces:
-            raise DataError(f"text {text[:60]!r}: nothing in it can be spoken", "give a text with letters or digits")
+        pieces = spoken_pieces(text, options.split, language)
         speech = Speech(np.zeros(0, np.float32), self.sample_rate, self.number)
         reference = reference or self.reference
         with speech.timed("text_ms"), measuring(speech.text_parts):

@@ -8,12 +8,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from voiceclone.files import canonical_json
 from voiceclone.stages import STAGES
-from voiceclone.stages.distill import (
-    DistillGPTSettings,
-    DistillSoVITSSettings,
-    JointFinetuneSettings,
-    StudentSettings,
-)
+from voiceclone.stages.distill import DistillGPTSettings, DistillSoVITSSettings, JointFinetuneSettings, StudentSettings
 from voiceclone.stages.export import ReferencesSettings
 from voiceclone.stages.features import SPEAKER_ENCODER
 from voiceclone.stages.settings import Block, RuntimeSettings

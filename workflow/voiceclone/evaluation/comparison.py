@@ -13,14 +13,7 @@ from typing import Any
 from voiceclone.errors import VoiceCloneError
 from voiceclone.evaluation.metrics import BY_NAME
 from voiceclone.evaluation.paired import averaged
-from voiceclone.evaluation.statistics import (
-    CONFIDENCE,
-    Interval,
-    bootstrap_median,
-    bootstrap_ratio,
-    holm,
-    paired_test,
-)
+from voiceclone.evaluation.statistics import CONFIDENCE, Interval, bootstrap_median, bootstrap_ratio, holm, paired_test
 from voiceclone.files import Row
 from voiceclone.languages import BY_CHARACTER
 from voiceclone.stages.evaluate import EvaluateSettings

@@ -24,26 +24,9 @@ from voiceclone.evaluation.measure import MeterAssets, Meters, failed_measures
 from voiceclone.evaluation.metrics import PARTS, timed
 from voiceclone.evaluation.sentences import FOREIGN, Item, by_hash, evaluation_items, member_of
 from voiceclone.evaluation.summary import TIMINGS, Rows, floor, summarise_by, summarise_rows, variances
-from voiceclone.evaluation.target import (
-    TRAINING_RATE,
-    Source,
-    Spoken,
-    Voice,
-    cache_gain,
-    open_voice,
-    recording,
-)
+from voiceclone.evaluation.target import TRAINING_RATE, Source, Spoken, Voice, cache_gain, open_voice, recording
 from voiceclone.features.store import Store, open_store
-from voiceclone.files import (
-    digest,
-    read_json,
-    read_tsv,
-    sha256_file,
-    table_columns,
-    write_json,
-    write_text,
-    write_tsv,
-)
+from voiceclone.files import digest, read_json, read_tsv, sha256_file, table_columns, write_json, write_text, write_tsv
 from voiceclone.lineage.items import ItemCache
 from voiceclone.lineage.rights import consent_of
 from voiceclone.marks.labels import write_generated

@@ -50,12 +50,7 @@ from voiceclone.sound.spectra import SOURCE_FILTER
 from voiceclone.speaking.encoders import CONTENT, SPEAKER, TEXT
 from voiceclone.speaking.guidance import GUIDANCE
 from voiceclone.speaking.model_encoders import content_encoder, speaker_encoder
-from voiceclone.speaking.reference import (
-    has_bert,
-    make_reference,
-    spectrogram_and_vector,
-    usual_rates,
-)
+from voiceclone.speaking.reference import has_bert, make_reference, spectrogram_and_vector, usual_rates
 from voiceclone.speaking.styles import clips_of
 from voiceclone.speaking.torch_backend import TorchBackend
 from voiceclone.speaking.voices import BERT, trained_polyphones

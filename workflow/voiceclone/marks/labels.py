@@ -145,12 +145,7 @@ def _warn_once() -> None:
 def _key() -> Any:
     """The key, made where there is none; readable by its user alone."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        load_pem_private_key,
-    )
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
     place = key_path()
     if not place.is_file():

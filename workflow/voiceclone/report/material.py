@@ -25,15 +25,7 @@ from voiceclone.evaluation.metrics import BY_NAME, METRICS
 from voiceclone.evaluation.metrics import PARTS as COSTS
 from voiceclone.files import Row, read_json, read_jsonl, read_tsv
 from voiceclone.lineage.rights import NONE_GIVEN, in_words
-from voiceclone.report.charts import (
-    Bubble,
-    data_uri,
-    histogram,
-    line_chart,
-    spectrogram_png,
-    timeline,
-    trade_off,
-)
+from voiceclone.report.charts import Bubble, data_uri, histogram, line_chart, spectrogram_png, timeline, trade_off
 from voiceclone.report.words import (
     LABELS,
     MODELS,

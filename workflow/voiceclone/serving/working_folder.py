@@ -29,14 +29,7 @@ from voiceclone.corpus.inventory import COMPANION_NAMES, COMPANION_SUFFIXES, che
 from voiceclone.corpus.tiers import TIERS, advice, amount, expected
 from voiceclone.errors import DataError
 from voiceclone.files import FOLDERS, atomic_path, check_speaker, contained_path, read_json, write_text
-from voiceclone.lineage.rights import (
-    CONSENT_FILE,
-    in_words,
-    may_serve,
-    read_consent,
-    rights_files,
-    write_consent,
-)
+from voiceclone.lineage.rights import CONSENT_FILE, in_words, may_serve, read_consent, rights_files, write_consent
 from voiceclone.serving import workflow_run
 from voiceclone.sound.io import header_seconds
 from voiceclone.usertext import read_user_text

@@ -23,16 +23,7 @@ from voiceclone.backends.weights import known_emission
 from voiceclone.models.gpt import TextToSemantic
 from voiceclone.models.sovits import SoVITS
 from voiceclone.models.vocoder import SourceFilterDecoder
-from voiceclone.speaking.guidance import (
-    END_SHARE,
-    END_TOKENS,
-    GUIDANCE,
-    MOVES,
-    UNHEARD,
-    UNSEEN,
-    UNSPOKEN,
-    Guide,
-)
+from voiceclone.speaking.guidance import END_SHARE, END_TOKENS, GUIDANCE, MOVES, UNHEARD, UNSEEN, UNSPOKEN, Guide
 from voiceclone.speaking.options import SpeechOptions
 from voiceclone.speaking.tokens import FIRST_END_STEP, MIN_TEMPERATURE, TokenRequest
 from voiceclone.text_to_semantic.torch_static import StaticDecoder, choose_precision

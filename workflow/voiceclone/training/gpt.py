@@ -37,25 +37,11 @@ from voiceclone.training.data import (
     read_manifest,
     seed_step,
 )
-from voiceclone.training.finetuning import (
-    Adapters,
-    WeightAverage,
-    load_weights,
-    read_base,
-    train_last_layers,
-)
+from voiceclone.training.finetuning import Adapters, WeightAverage, load_weights, read_base, train_last_layers
 from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import ScaledAdam
 from voiceclone.training.pointer import add_pointer
-from voiceclone.training.run import (
-    Finished,
-    Job,
-    OutputFiles,
-    chosen_weights,
-    judged,
-    run_training,
-    write_untrained,
-)
+from voiceclone.training.run import Finished, Job, OutputFiles, chosen_weights, judged, run_training, write_untrained
 from voiceclone.training.state import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.step import Metrics, MicroBatch, OptimizerStep, StepResult
 

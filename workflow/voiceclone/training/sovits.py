@@ -34,33 +34,11 @@ from voiceclone.progress import announce
 from voiceclone.stages.settings import RuntimeSettings
 from voiceclone.stages.train_sovits import SoVITSSettings
 from voiceclone.training.checkpoints import Stateful
-from voiceclone.training.data import (
-    FeatureStore,
-    Loader,
-    Order,
-    Utterance,
-    epochs,
-    pad_last,
-    read_manifest,
-    seed_step,
-)
-from voiceclone.training.finetuning import (
-    WeightAverage,
-    freeze_parts,
-    load_weights,
-    read_base,
-)
+from voiceclone.training.data import FeatureStore, Loader, Order, Utterance, epochs, pad_last, read_manifest, seed_step
+from voiceclone.training.finetuning import WeightAverage, freeze_parts, load_weights, read_base
 from voiceclone.training.loop import Result
 from voiceclone.training.optimizers import adamw, generator_groups, set_rate, whole_group
-from voiceclone.training.run import (
-    Finished,
-    Job,
-    OutputFiles,
-    judged,
-    run_training,
-    write_untrained,
-    write_weights,
-)
+from voiceclone.training.run import Finished, Job, OutputFiles, judged, run_training, write_untrained, write_weights
 from voiceclone.training.staged import PITCH_INPUTS, StagedRecipe, WindowData, windows_order
 from voiceclone.training.state import base_digests, base_fingerprint, tensor_digest, training_fingerprint
 from voiceclone.training.step import Metrics, MicroBatch, OptimizerStep, StepResult

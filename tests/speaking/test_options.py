@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import jsonschema
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -16,7 +15,7 @@ from voiceclone.commands.options import with_groups
 from voiceclone.errors import ConfigError
 from voiceclone.speaking import batch
 from voiceclone.speaking.batch import Defaults, Job, Refused, columns, read_jobs
-from voiceclone.speaking.options import SpeechOptions, json_schema, option
+from voiceclone.speaking.options import SpeechOptions, callers_options, option
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def speak(*, options: MoreOptions) -> None:
     typer.echo(f"{options.whisper} {options.speed}")
 
 
-def test_a_field_is_an_option_a_column_a_check_and_a_property_of_the_schema(tmp_path: Path) -> None:
+def test_a_field_is_an_option_a_column_and_a_check(tmp_path: Path) -> None:
     program = typer.Typer()
     program.command()(with_groups(speak))
     assert "Share of breath." in CliRunner().invoke(program, ["--help"], env={"COLUMNS": "200"}).output
@@ -95,30 +94,12 @@ def test_a_field_is_an_option_a_column_a_check_and_a_property_of_the_schema(tmp_
 
     with pytest.raises(ConfigError, match="whisper -1: out of range, expected 0 to 1"):
         MoreOptions(whisper=-1)
-    expected = {"type": "number", "description": "Share of breath.", "default": 0.25, "minimum": 0.0, "maximum": 1.0}
-    assert json_schema(MoreOptions)["properties"]["whisper"] == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "valid"),
-    [
-        ({}, True),
-        ({"speed": 1, "guidance": None, "split": "cut5", "attempts": 2}, True),
-        ({"speed": 5}, False),
-        ({"attempts": 1.5}, False),
-        ({"top_k": None}, False),
-        ({"split": "cut9"}, False),
-        ({"volume": 1}, False),
-    ],
-)
-def test_the_schema_accepts_what_the_options_accept(given: dict[str, object], valid: bool) -> None:
-    assert jsonschema.Draft202012Validator(json_schema()).is_valid(given) == valid
 
 
 def test_defaults_of_the_command_line_are_those_of_the_library() -> None:
     parameters = typer.main.get_command(app).commands["say"].params  # type: ignore[attr-defined]
     given = {parameter.name: parameter.default for parameter in parameters}
-    for name in json_schema()["properties"]:
+    for name in callers_options(SpeechOptions):
         assert given[name] == getattr(SpeechOptions(), name), name
 
 

@@ -2,7 +2,8 @@
 
 The metadata of a field hold its limits and, if a caller may set it, its help. The check of the values, the options of
 the command line (:mod:`voiceclone.commands.options`), the columns of a table of texts
-(:mod:`voiceclone.speaking.batch`) and :func:`json_schema` are derived from the fields of :class:`SpeechOptions`.
+(:mod:`voiceclone.speaking.batch`) and the fields of a server's requests (:mod:`voiceclone.serving.server`) are derived
+from the fields of :class:`SpeechOptions`.
 """
 
 from __future__ import annotations
@@ -12,22 +13,18 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from voiceclone.errors import ConfigError
-from voiceclone.speaking.splitting import ALIASES, AUTO, METHODS, check_method
-
-#: Names of the types of JSON.
-_JSON = {int: "integer", float: "number", str: "string", type(None): "null"}
+from voiceclone.speaking.splitting import AUTO, check_method
 
 
-def option(default: Any, help: str, limits: tuple[float, float] | None = None, **more: Any) -> Any:
+def option(default: Any, help: str, limits: tuple[float, float] | None = None) -> Any:
     """A field that callers may set.
 
     Args:
         default: its value where none is given.
         help: one sentence for a person.
         limits: smallest and largest value of a number.
-        more: further keywords of JSON schema.
     """
-    return field(default=default, metadata={"help": help, "limits": limits, "schema": more})
+    return field(default=default, metadata={"help": help, "limits": limits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +95,6 @@ class SpeechOptions(Options):
         AUTO,
         "How the text is cut: auto (sentences), or as GPT-SoVITS does: none, four-sentences, fifty-characters, "
         "chinese-period, english-period, punctuation (cut0 to cut5).",
-        enum=[AUTO, *METHODS, *ALIASES],
     )
     attempts: int = option(
         3, "Attempts at a suspicious sentence, each with another seed; the best one is kept.", (1, 100)
@@ -154,18 +150,3 @@ def with_texts(options: Kind, texts: Mapping[str, str]) -> Kind:
             expected = "a whole number" if kind is int else "a number"
             raise ConfigError(f"{name} {text!r}: expected {expected}") from None
     return replace(options, **values)
-
-
-def json_schema(kind: type[Options] = SpeechOptions) -> dict[str, Any]:
-    """JSON schema (2020-12) of an object with the options that a caller may set."""
-    properties = {}
-    for name, (entry, types) in callers_options(kind).items():
-        names = [_JSON[each] for each in types]
-        properties[name] = {
-            "type": names if len(names) > 1 else names[0],
-            "description": entry.metadata["help"],
-            "default": entry.default,
-            **dict(zip(("minimum", "maximum"), entry.metadata["limits"] or (), strict=False)),
-            **entry.metadata["schema"],
-        }
-    return {"type": "object", "properties": properties, "additionalProperties": False}

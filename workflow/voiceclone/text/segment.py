@@ -155,9 +155,9 @@ def _by_script(text: str) -> list[Run]:
     """Runs of Korean, and clauses of Chinese or Japanese; no language where there is no evidence."""
     runs: list[Run] = []
     for run in _SCRIPTS.findall(text):
-        if re.match(f"[{HANGUL}]", run):
+        if re.match(rf"\d*[{HANGUL}]", run):
             runs.append(("ko", run))
-        elif re.match(f"[{HAN}{KANA}]", run):
+        elif re.match(rf"\d*[{HAN}{KANA}]", run):
             runs += [piece for clause in _CLAUSES.findall(run) if clause for piece in _clause(clause)]
         else:
             runs.append(("", run))

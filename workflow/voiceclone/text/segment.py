@@ -122,7 +122,7 @@ def _unit_end(text: str, position: int, start: int, end: int, main: str) -> int:
         return unit.end()
     money = chinese and (
         _CHINESE_MONEY.match(text, start)
-        or (re.search(r"[$€£¥￥]\s?[\d.,]+$", before) and _SCALE_OF_MONEY.match(text, start))
+        or (re.search(r"[$€£¥￥]\s?[\d.,~～–-]+$", text[:start][-20:]) and _SCALE_OF_MONEY.match(text, start))
     )
     return money.end() if money else 0
 

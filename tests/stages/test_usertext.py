@@ -72,7 +72,13 @@ def test_any_bytes_are_text_or_one_error_that_names_file_and_line(data: bytes) -
 @pytest.mark.parametrize("languages", [[], ["zh"]])
 @pytest.mark.parametrize("encoding", ["gbk", "big5"])
 def test_traditional_characters(encoding: str, languages: list[str]) -> None:
-    for line in ["銀行行長說話很快，請大家注意聽。", "a.wav|anna|zh|銀行長", "臺灣的天氣很熱。", "我愛你", "這是測試。"]:
+    for line in [
+        "銀行行長說話很快，請大家注意聽。",
+        "a.wav|anna|zh|銀行長",
+        "臺灣的天氣很熱。",
+        "我愛你",
+        "這是測試。",
+    ]:
         assert decode(line.encode(encoding), "x", languages) == line
 
 

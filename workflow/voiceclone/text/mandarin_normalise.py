@@ -224,7 +224,7 @@ def _code(match: re.Match[str]) -> str:
 
 def _money(match: re.Match[str]) -> str:
     name, scale = _CURRENCIES[match["symbol"]], match["scale"]
-    number = match["n"]
+    number = re.sub(r"\.00?$", "", match["n"])
     if scale in SCALES:
         number, scale = scaled(number, SCALES[scale]), ""
     return _number(number) + scale + (name.removesuffix("元") + match["said"] if match["said"] else name)
@@ -262,7 +262,7 @@ def _degrees(match: re.Match[str]) -> str:
     return f"{scale}{below}{_number(match['n'])}度"
 
 
-_PLAIN_TWO = "日号號级級楼樓届屆两度期代版折成课課毫"
+_PLAIN_TWO = "日号號级級楼樓届屆两兩度期代版折成课課毫"
 """Before these 2 is 二: what they count is numbered, or a unit."""
 
 
@@ -348,7 +348,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<!\d)(?:(?:\+?86[- ]?)?(?:0\d{2,3}[- ]|\(0\d{2,3}\)\s?)\d{3,4}[- ]?\d{4}|[48]00[- ]?\d{3}[- ]?\d{4}"
                 r"|[48]00[- ]\d{4}[- ]\d{3})(?:[-转]\d{1,4})?(?![-\d])"), _telephone),
     (re.compile(r"\d{3,4}(?=\s?(?:室|教室|病房|宿舍|包间|包厢|房间?(?!子|屋|贷|价)))"), lambda m: digits(m[0])),
-    (re.compile(r"(?<![\d.])\d{1,2}\.\d{1,2}(?=晚会|事件|地震|运动|事变|袭击|惨案)"
+    (re.compile(r"(?<![\d.])10\.1(?=国庆)"), lambda m: "十一"),
+    (re.compile(r"[*＊](?=号键|號鍵)"), lambda m: "星"),
+    (re.compile(r"(?<![\d.])\d{1,2}\.\d{1,2}(?=晚会|事件|地震|运动|事变|袭击|惨案|妇女节|劳动节|儿童节)"
                 r"|(?<!\d)\d{1,2}[·•]\d{1,2}(?!\d)"),
      lambda m: digits(m[0], one="一")),
     # Ranges of years.
@@ -366,7 +368,8 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?P<a>\d\s?(?:{_QUANTITY})){_TO}(?=(?P<sign>[-−])?(?:{_HOURS}|第|{_MONEY})\s?\d)"
                 r"(?!\s*[-−]?[\d.]+\s*[%‰]?\s*=)"),
      lambda m: f"{m['a']}{'至' if re.search('[~～]', m[0]) and not re.search('[年月日号元]', m['a'][-1:]) else '到'}"),
-    (re.compile(rf"(?<![A-Za-z0-9.])[-−]({_N}){_TO}(?={_N}\s?(?:°C|℃|度|摄氏度))"), lambda m: f"零下{_number(m[1])}到"),
+    (re.compile(rf"(?<![A-Za-z0-9.])[-−]({_N}){_TO}(?:([-−])(?={_N}\s?(?:°C|℃|度|摄氏度))|(?={_N}\s?(?:°C|℃|度|摄氏度)))"),
+     lambda m: f"零下{_number(m[1])}到{'零下' if m[2] else ''}"),
     (re.compile(rf"(\d+/\d+){_TO}(?=\d+/\d)"), lambda m: f"{m[1]}到"),
     (re.compile(rf"((?:{_BEFORE_SCORES})\s?)(\d+)\s*[-–—]\s*(\d+)(?![\d{_COUNTED_THINGS}])"
                 rf"|(?<![\d.-])(?P<a>\d+)\s*[-–—]\s*(?P<b>\d+)(?=\s*(?:{_AFTER_SCORES}))"

@@ -179,7 +179,11 @@ def _neutral(word: Word, split: Split) -> None:
     for i in range(1, len(text)):
         across = len(text) == 4 and i == 2  # 银行|行长
         named = word.pos == "nr" and len(text) == 3  # 李冰冰
-        if text[i] == text[i - 1] and word.pos[:1] in ("n", "v") and not (full or across or named or keeps_tone(text[: i + 1])):
+        if (
+            text[i] == text[i - 1]
+            and word.pos[:1] in ("n", "v")
+            and not (full or across or named or keeps_tone(text[: i + 1]))
+        ):
             word.tones[i] = 5
     measure = text.find("个")
     must = text[-1] == "得" and (word.tones[-1] == 3 or (text == "得" and word.tones[-1] == 2))  # děi, dé

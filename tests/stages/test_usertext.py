@@ -21,7 +21,7 @@ WESTERN = [
     "£5 or 5€",
 ]
 ENCODINGS = {
-    "zh": ["gbk", "gb18030"], "ja": ["cp932", "euc_jp"], "ko": ["euc_kr", "cp949"], "yue": ["big5hkscs"],
+    "zh": ["gbk", "gb18030"], "ja": ["cp932", "euc_jp"], "ko": ["euc_kr", "cp949"], "yue": ["big5hkscs", "gb18030"],
     "en": ["cp1252"],
 }  # fmt: skip
 CASES = [(language, encoding) for language, encodings in ENCODINGS.items() for encoding in encodings]
@@ -42,7 +42,7 @@ def test_single_sentences_are_told_by_their_characters(language: str, encoding: 
         assert decode(data, "x", [language]) == data.decode(encoding)
 
 
-@pytest.mark.parametrize(("language", "encoding"), [case for case in CASES if case[0] != "yue"])
+@pytest.mark.parametrize(("language", "encoding"), CASES)
 def test_no_sentence_is_read_wrongly_where_the_language_is_unknown(language: str, encoding: str) -> None:
     for line in lines_of(language):
         data = line.encode(encoding, "ignore")
@@ -67,6 +67,19 @@ def test_any_bytes_are_text_or_one_error_that_names_file_and_line(data: bytes) -
         decode(data, "mine.tsv")
     except DataError as error:
         assert "mine.tsv: line " in str(error) and "UTF-8" in str(error)
+
+
+@pytest.mark.parametrize("languages", [[], ["zh"]])
+@pytest.mark.parametrize("encoding", ["gbk", "big5"])
+def test_traditional_characters(encoding: str, languages: list[str]) -> None:
+    for line in [
+        "銀行行長說話很快，請大家注意聽。",
+        "a.wav|anna|zh|銀行長",
+        "臺灣的天氣很熱。",
+        "我愛你",
+        "這是測試。",
+    ]:
+        assert decode(line.encode(encoding), "x", languages) == line
 
 
 def test_an_encoding_can_be_told(tmp_path: Path) -> None:
@@ -139,13 +152,19 @@ def test_a_configuration_in_another_encoding(tmp_path: Path) -> None:
         ("Don’t go.", "cp1252", "en"),
         ("a.wav|anna|en|Don’t go.", "cp1252", ""),
         ("佢哋喺度食嘢，唔該晒。", "big5hkscs", "yue"),
+        ("It’s a café.", "mac_roman", ""),
+        ("Señor Muñoz", "mac_roman", "en"),
+        ("漢字와 한글", "cp949", "ko"),
+        ("ｶﾞﾗｽのｺｯﾌﾟ", "cp932", "ja"),
+        ("東京", "iso2022_jp", ""),
+        ("嗯", "gbk", "zh"),
     ],
 )
 def test_short_texts_are_told_too(text: str, encoding: str, language: str) -> None:
     assert decode(text.encode(encoding), "x", [language] if language else []) == text
 
 
-@pytest.mark.parametrize(("text", "encoding"), [("It’s a café.", "mac_roman"), ("嗯", "gbk")])
+@pytest.mark.parametrize(("text", "encoding"), [("Señor Muñoz", "cp437"), ("瀡滑梯", "big5"), ("안녕하세요", "johab")])
 def test_what_is_not_plain_is_refused(text: str, encoding: str) -> None:
     with pytest.raises(DataError, match="line 1 is not UTF-8"):
         decode(text.encode(encoding), "x", ["en"])

@@ -16,6 +16,15 @@ from voiceclone.text.mandarin import to_pair
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 
 MANDARIN = [
+    ("他是60后，她是95后，孩子是10后。", "他是六零后,她是九五后,孩子是一零后."),
+    ("康熙在位61年，他生于73年。", "康熙在位六十一年,他生于七三年."),
+    ("2024届毕业生，2020级新生，第25届。", "二零二四届毕业生,二零二零级新生,第二十五届."),
+    ("315国道，301医院，3.8妇女节，10.1国庆。", "三幺五国道,三零幺医院,三八妇女节,十一国庆."),
+    ("月薪8k-12k，年薪10-20w。", "月薪八千到一万二千,年薪十万到二十万."),
+    ("3:00pm-5:00pm，9am开会，下午3pm。", "下午三点至下午五点,上午九点开会,下午三点."),
+    ("1980年代-1990年代，-20～-10℃。", "一九八零年代到一九九零年代,零下二十到零下十度."),
+    ("按*号键，价格￥1,999.00，共10 000人。", "按星号键,价格一千九百九十九元,共一万人."),
+    ("I am here at 5 pm.", "I am here at five P M."),
     ("2/14我们见面，10/1放假，5/1-5/3休息。", "二月十四日我们见面,十月一日放假,五月一日到五月三日休息."),
     (
         "今天是1/2，截止12/5。3/4拍，得了3/15，5/13的人。",
@@ -174,6 +183,7 @@ MANDARIN = [
     ("H₂O和CO₂", "H二O和CO二"),
 ]
 CANTONESE = [
+    ("HK$1.5M買咗，$20-30k，2兩茶葉，3pm開會", "一百五十萬蚊買咗,二萬到三萬蚊,二兩茶葉,下午三點開會"),
     ("2/14情人節，3/1-3/5放假，3/4杯", "二月十四號情人節,三月一號到三月五號放假,四分之三杯"),
     ("HK$50，US$100，3-1贏咗。", "五十蚊,一百美元,三比一贏咗."),
     ("$500蚊，$1.5億，$20-30，$50-$60蚊，$5萬。", "五百蚊,一點五億蚊,二十到三十蚊,五十到六十蚊,五萬蚊."),
@@ -266,6 +276,27 @@ def test_polyphones_by_dictionary() -> None:
 
 
 CASE_READINGS = {
+    "他中了解元": "zh ong4 l e5 j ie4 y van2",
+    "我了解元素": "l iao2 j ie3 y van2 s u4",
+    "藏书遗赠": "y i2 z eng4",
+    "唐代的经幢": "j ing1 ch uang2",
+    "奸臣秦桧": "q in2 h ui4",
+    "这箭一语中的": "zh ong4 d i4",
+    "太阳落下山去": "l uo4 x ia4 sh an1",
+    "别落下东西": "l a4 x ia4",
+    "把他当朋友": "d ang4 p eng2",
+    "忙得来得了吗": "l ai2 d e5 l iao3 m a5",
+    "商家囤货": "t un2 h uo4",
+    "冲着我喊": "ch ong4 zh e5",
+    "那个男子": "n an2 z i03",
+    "电子书": "d ian4 z i03",
+    "小孩子": "h ai2 z i05",
+    "孔子曰": "k ong2 z i03",
+    "静静地走": "j ing4 j ing4 d e5",
+    "红红的脸": "h ong2 h ong2 d e5",
+    "看看妈妈": "k an4 k an5 m a1 m a5",
+    "以上的天下": "y i3 sh ang4 d e5 t ian1 x ia4",
+    "李冰冰": "b ing1 b ing1",
     "古书上说那是个千乘之国": "q ian1 sh eng4",
     "妈妈买了一包果脯": "g uo2 f u3",
     "你得早点出门": "n i2 d ei3",
@@ -281,6 +312,10 @@ CASE_READINGS = {
 @pytest.mark.parametrize(("text", "phones"), CASE_READINGS.items())
 def test_readings(text: str, phones: str) -> None:
     assert phones in " ".join(to_phones(text, "zh").symbols)
+
+
+def test_a_character_that_the_models_cannot_say_is_named() -> None:
+    assert to_phones("𰻝𰻝面", "zh").unread == ("𰻝",)
 
 
 def test_cantonese_readings() -> None:

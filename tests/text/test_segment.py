@@ -122,3 +122,11 @@ def test_mixed_text_finds_the_languages(shared_golden: Path) -> None:
         recorded = [language for language, _ in row["segments"]]
         if row["text"] not in wrong and recorded != ["punctuation"]:
             assert [language for language, _ in split(row["text"], "auto")] == recorded, row["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("3月5日は晴れです。", "ja"), ("2024年は暑い", "ja"), ("2024년은 더워요.", "ko"), ("3月5日放假。", "zh")],
+)
+def test_a_number_at_the_beginning_goes_with_what_follows(text: str, language: str) -> None:
+    assert split(text, "auto") == [(language, text)]

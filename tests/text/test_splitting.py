@@ -113,10 +113,29 @@ def test_public_methods_lose_no_letter(text, method) -> None:
         "그는 “가자!”라고 외쳤다.",
         "Ask Dr. Who about it.",
         '"Stop!" he said.',
+        "He was born c. 1850 and died ca. 1900.",
+        "The Rt. Hon. Tony Blair works at Yahoo! and likes it.",
+        "See you on Fri. Jan. 5.",
+        "On Mon. Mr. Smith came.",
+        "彼はDr. Smithだ。",
+        "他是Dr. Wang的学生。",
     ],
 )
 def test_one_sentence_stays_whole(text: str) -> None:
     assert split_text(text) == [text]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ("It was cold in Dec.", "Snow fell."),
+        ("See you on Fri.", "John will come."),
+        ("Rent is due in Aug.", "Pay it."),
+        ("他选A.", "我选B."),
+    ],
+)
+def test_a_month_or_a_weekday_ends_its_sentence(pieces: tuple[str, str]) -> None:
+    assert split_text(" ".join(pieces)) == list(pieces)
 
 
 def test_abbreviations_end_sentences_too() -> None:

@@ -64,7 +64,7 @@ def _sentences(text: str) -> list[str]:
             after = text[match.end("stop") : match.end("stop") + _SIGHT].partition("\n")[0]
             ends = ends_sentence(text[max(start, match.end("stop") - _SIGHT) : match.end("stop")].lstrip(), after)
         elif match["mark"]:
-            ends = _mark_ends(text, match)
+            ends = _mark_ends(text, start, match)
             while addresses and addresses[0][1] <= match.start():
                 del addresses[0]
             ends &= not (addresses and addresses[0][0] < match.start() and match.end() < addresses[0][1])
@@ -76,10 +76,15 @@ def _sentences(text: str) -> list[str]:
     return [*sentences, text[start:]]
 
 
-def _mark_ends(text: str, match: re.Match[str]) -> bool:
-    """True: a mark ends the sentence; false if the speaker follows the quotation that it ends."""
-    quoted = match.end() > match.end("mark")
-    return not (quoted and _SPEAKER.match(text, match.end()))
+def _mark_ends(text: str, start: int, match: re.Match[str]) -> bool:
+    """False if the speaker follows a quotation, or a small letter a mark in a sentence with a capital: "Yahoo! is"."""
+    if match.end() > match.end("mark"):
+        return not _SPEAKER.match(text, match.end())
+    return not (
+        match["mark"] in "!?"
+        and re.match(r"\s+[a-z]", text[match.end() :][:4])
+        and re.match(r"\s*[A-Z]", text[start:][:9])
+    )
 
 
 _EAST = r"\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
@@ -120,7 +125,8 @@ def _is_prose(lines: list[str], widest: int) -> bool:
     """Most lines are full, and not all of them begin or end a sentence as those of verse and dialogue do."""
     full = [_is_full(before, line, widest) for before, line in pairwise(lines)]
     continued = [
-        not re.search(rf"[.!?。！？…][{_CLOSERS}]*$", before) and not re.match(r"\W*[A-Z]", line)
+        not re.search(rf"[.!?。！？…][{_CLOSERS}]*$", before)
+        and not (re.match(r"\W*[A-Z]", line) and not re.search(f"[{_EAST}]", before))
         for before, line in pairwise(lines)
     ]
     items = sum(bool(_ITEM.match(line)) for line in lines)
@@ -131,7 +137,7 @@ def _is_full(before: str, line: str, widest: int) -> bool:
     """True: the first word of the next line would not have fitted, or barely."""
     if not before.strip() or not line.strip() or _is_title(before, line):
         return False
-    first = 2 if re.match(rf"\s*[{_EAST}]", line) else len(line.split()[0]) + 1
+    first = 2 if re.match(rf"\s*[{_EAST}]", line) else _width(line.split()[0]) + 1
     enough = _RAGGED if re.search(r"[\w,]$", before) and re.match(r"\s*[a-z]", line) else _FULL
     return _is_parted(before, line) or _width(before) + first > widest or _width(before) >= enough * widest
 

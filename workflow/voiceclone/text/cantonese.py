@@ -14,7 +14,7 @@ from typing import Any
 
 from voiceclone.errors import DataError
 from voiceclone.text import short_dates
-from voiceclone.text.mandarin_normalise import HAN, digits, write_out
+from voiceclone.text.mandarin_normalise import HAN, SCALES, digits, scaled, write_out
 from voiceclone.text.packages import table
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS
 
@@ -77,14 +77,18 @@ _NEAREST = (
 )  # fmt: skip
 
 
-_N = r"\d[\d,]*(?:\.\d+)?(?![\d.,]*[\dkKmMbB])"
-_SCALE = r"\s?([百千万萬亿億]+)?(?:\s?[蚊元塊])?"
+_N = r"\d[\d,]*(?:\.\d+)?(?![\d.,]*\d)"
+_SCALE = r"\s?([百千万萬亿億]+|[kKmMbB](?![A-Za-z]))?(?:\s?[蚊元塊])?"
 _TELEPHONE = re.compile(r"(?<![\d-])(?!(?:19|20)\d\d-(?:19|20)\d\d)\d{4}[- ]\d{4}(?![\d-]|\s?年)")
 
 
 def _dollars(match: re.Match[str]) -> str:
     """Dollars of Hong Kong are 蚊; of two amounts the second says so."""
-    return match[1] + (f"{match[2]}{match[3]}" if match[3] else "") + (match[4] or "") + "蚊"
+    scale = match[4] or ""
+    amounts = [
+        scaled(amount, SCALES[scale]) if scale in SCALES else amount for amount in (match[1], match[3]) if amount
+    ]
+    return (match[2] or "").join(amounts) + ("" if scale in SCALES else scale) + "蚊"
 
 
 def normalise(text: str) -> str:

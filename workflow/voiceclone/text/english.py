@@ -215,12 +215,27 @@ def _named(match: re.Match[str]) -> str:
     return f"{name} {year(number)}{''.join(to) if second else ''}"
 
 
+_CODE_WORDS = (
+    r"\b(?:[Zz][Ii][Pp](?: [Cc]ode)?|SSN|PIN|[Pp]asscode|[Pp]assword|[Cc]ode(?= is\b| was\b|:)"
+    r"|(?:[Ee]rror|[Aa]rea|[Ss]ecurity|[Vv]erification) code"
+    r"|(?:[Oo]rder|[Aa]ccount|[Ss]erial|[Tt]racking|[Ii]nvoice|[Cc]onfirmation|[Rr]eference|[Cc]ard)"
+    r" (?:[Nn]umber|[Nn]o\.|#))"
+)
+_CODE = re.compile(rf"({_CODE_WORDS}(?: is| was|:)?\s)(\d[\d-]+\d)(?![\w%]|[.,:]\d|\s[a-z]+s\b)")
+
 _COMPASS = {"N": "north", "E": "east", "S": "south", "W": "west"}
 _ARITHMETIC = re.compile(r"[\d\s.,−–-]+[.?!]?")
 _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<![\d.,])(?<!\d )([1-9]\d{0,2})((?: 000)+|(?: \d{3}){2,})(?![ -]?\d)"),
      lambda m: m[0].replace(" ", "")),
+    (re.compile(r"(?<![\w.,])\d{1,3}(?:['’]\d{3})+(?![\w'’])"), lambda m: re.sub("['’]", ",", m[0])),
+    (_CODE, lambda m: m[1] + ", ".join(map(digits, m[2].split("-")))),
+    (re.compile(r"\b(\d+)['′]\s?[x×]\s?(\d+)['′](?!\w)"), lambda m: f"{cardinal(m[1])} foot by {cardinal(m[2])} foot"),
+    (re.compile(r"\b(\d[\d.]*\s?(?:[kcm]?m|in|ft|yd))\s?[x×]\s?(?=\d)"), r"\1 by "),
+    (re.compile(r"\b(\d{3,4})([pi])\b(?=[\s.,;!?)]|$)"), lambda m: f"{year(m[1])} {m[2].upper()}"),  # lines of a screen
+    (re.compile(r"\b([1-9]\d\d)\(([a-z])\)"), lambda m: f"{year(m[1])} {m[2].upper()}"),  # 401(k)
+    (re.compile(r"(?<=\d)\s?°\s(?=(?:angles?|turns?|rotations?|views?|bends?|videos?)\b)"), " degree "),
     (_ADDRESS, _address),
     (re.compile(r"(?<![\w.])[~.]?(?:/[\w.-]+){2,}/?(?<!\.)|\b[A-Z]:(?:\\[\w.-]+)+"), _path),
     (re.compile(r"\b(and|or)/(or|and)\b", re.I), r"\1 \2"),

@@ -14,7 +14,8 @@ _TITLES = {
     "Gen": "General", "Maj": "Major", "Col": "Colonel", "Capt": "Captain", "Cpt": "Captain", "Lt": "Lieutenant",
     "Sgt": "Sergeant", "Cpl": "Corporal", "Pvt": "Private", "Adm": "Admiral", "Cmdr": "Commander",
     "Gov": "Governor", "Sen": "Senator", "Sens": "Senators", "Rep": "Representative", "Reps": "Representatives",
-    "Pres": "President", "Hon": "Honorable", "Supt": "Superintendent", "Det": "Detective", "Insp": "Inspector",
+    "Pres": "President", "Hon": "Honorable", "Rt": "Right",
+    "Supt": "Superintendent", "Det": "Detective", "Insp": "Inspector",
     "Asst": "Assistant", "Assoc": "Associate", "Mt": "Mount", "Ft": "Fort",
     "vs": "versus", "cf": "compare", "viz": "namely", "approx": "approximately", "ca": "circa", "esp": "especially",
     "incl": "including", "excl": "excluding", "govt": "government",
@@ -26,7 +27,7 @@ _NUMBERED = {
     "Eqs": "equations", "Art": "article", "p": "page", "pp": "pages", "para": "paragraph", "Pt": "part",
     "ver": "version", "v": "version", "ext": "extension", "Op": "opus", "Tab": "table", "App": "appendix",
     "Ex": "example", "Ref": "reference", "Refs": "references", "Apt": "apartment",
-    "Rm": "room", "Ste": "suite", "Ep": "episode",
+    "Rm": "room", "Ste": "suite", "Ep": "episode", "c": "circa",
 }  # fmt: skip
 """Abbreviations before a number alone."""
 _MONTHS = {
@@ -62,6 +63,11 @@ _TIMES = """
     Eastern Pacific Central Mountain Greenwich Standard Daylight May
 """
 _NAMES_OF_TIME = frozenset([*_TIMES.split(), *_MONTHS, *_WEEKDAYS, *_MONTHS.values(), *_WEEKDAYS.values()])
+_PARTS_OF_DAY = frozenset(["Morning", "Afternoon", "Evening", "Night", "Mr", "Mrs", "Ms", "Dr", "Prof"])
+_ENDS_WITH_TIME = re.compile(
+    r"(?:^|\S\s+)(?:in|on|since|until|till|by|before|after|last|next|this|every|each|of|late|early|mid)[\s-]+$"
+)
+"""Before a month or a weekday that ends its sentence; one that begins with "In Dec." goes on."""
 _FIRST_WORDS = """
     A After Again All Already Also Although Always An And Another Any Anyone Are As At Be Because Before Both But By
     Can Could Did Do Does Don't During Each Even Every Everybody Everyone Everything Finally First For From Had Has
@@ -86,8 +92,9 @@ _NUMBERED_AND_SMALL = _NUMBERED | {word.lower(): long for word, long in _NUMBERE
 _TRAILING_AND_SMALL = _TRAILING | {word.lower(): long for word, long in _TRAILING.items() if word not in _DATES}
 _DEGREES = "Ph\\.D|B\\.Sc|M\\.Sc|Ed\\.D|D\\.Phil|M\\.Phil"
 _INITIALS = rf"(?:{_DEGREES}|[A-Za-z](?:\.\s?[A-Za-z]){{1,9}}|[A-Z])(?![A-Za-z])"
+_EAST = r"\u3000-\u30ff\u3400-\u9fff\uac00-\ud7a3\uff00-\uffef"
 _SHORT = re.compile(rf"(?<![^\s(\[{{\"“‘'—–/,-])({_INITIALS}|[A-Za-z]+)\.(?!\w)")
-_LAST = re.compile(rf"(?<![^\s(\[{{\"“‘'—–/,-])({_INITIALS}|[^\W_]+)\.$")
+_LAST = re.compile(rf"(?<![^\s(\[{{\"“‘'—–/,{_EAST}-])({_INITIALS}|(?:(?![{_EAST}])[^\W_])+)\.$")
 _NEXT = re.compile(r"[\s\"“‘'(\[]*([^\W_]+(?:['’][a-z]+)?)?")
 _CLOSED = re.compile(r"[\s\"”’')\]}»]*$")
 _LIST_MARK = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})\.$")
@@ -114,6 +121,8 @@ def ends_sentence(before: str, after: str) -> bool:
     if not found:
         return not _goes_on(before, next_word)
     word, head = found[1], before[: found.start()]
+    if re.match(f"[{_EAST}]", next_word) and word not in _TITLES:
+        return True
     if word == "St" or (word == "Dr" and _is_drive(head, next_word)):
         return next_word in STARTERS and _after_name(head)
     if _stands_before(word, head, next_word):
@@ -124,6 +133,8 @@ def ends_sentence(before: str, after: str) -> bool:
         return next_word[:1].isupper() and next_word not in _NAMES_OF_TIME
     if re.fullmatch(_INITIALS, word):
         return next_word in STARTERS or (word == "I" and head.rstrip()[-1:].islower())
+    if word in _DATES and _ENDS_WITH_TIME.search(head) and next_word[:1].isupper():
+        return next_word not in _NAMES_OF_TIME | _PARTS_OF_DAY
     if word in _TRAILING_AND_SMALL or (word in _NAMES_TOO and re.match(r"\d", next_word)):
         return next_word in STARTERS
     return not _goes_on(before, next_word)
@@ -140,7 +151,13 @@ def _stands_before(word: str, head: str, next_word: str) -> bool:
 
 def _is_numbered(word: str, next_word: str) -> bool:
     """True if a number follows an abbreviation used before numbers; "No." is a word before a numeral."""
-    numeral = r"\d" if word.lower() in ("no", "nos", "art", "p", "pp", "l", "v", "ex", "app", "op") else _NUMERAL
+    numeral = (
+        r"\d{3}"
+        if word == "c"
+        else r"\d"
+        if word.lower() in ("no", "nos", "art", "p", "pp", "l", "v", "ex", "app", "op")
+        else _NUMERAL
+    )
     return word in _NUMBERED_AND_SMALL and bool(re.match(numeral, next_word))
 
 

@@ -392,7 +392,8 @@ DATE = re.compile(
 MONTH_DAY = re.compile(
     rf"\b(?P<month>{_MONTH})\s(?P<low>{_DAY}){_NTH}(?:{DASH}(?P<high>{_DAY}){_NTH})?(?:(?P<comma>,?\s)(?P<year>[12]\d{{3}})(?!\d|[.:,]\d|s\b))?"
     r"(?=[.,;:!?)\"”](?!\d)|\s*$|\s(?:at|in|on|to|and|or|through|until|till|by|from|for|with|is|was|were|will|as|when|the"
-    r"|after|before|this|last|next|we|he|she|it|they|I|you|of|there|has|had|a|an|that|which)\b|\s[-–—(])"
+    r"|after|before|this|last|next|we|he|she|it|they|I|you|of|there|has|had|a|an|that|which)\b|\s[-–—(]"
+    rf"|[-–—](?:{_MONTH})\b)"
 )
 DAY_MONTH = re.compile(
     rf"(?P<the>\b[Tt]he\s)?(?<![\w.,:/$£€-])(?P<low>{_DAY}){_NTH}(?:{DASH}(?P<high>{_DAY}){_NTH})?\s(?:of\s)?(?P<month>{_MONTH})\b"

@@ -238,6 +238,36 @@ def _standard(language: str, match: re.Match[str]) -> str:
     return f"{letters}{_code_digits(match['number'], language)}{part}{year}"
 
 
+_HALF_OF_DAY = re.compile(
+    rf"(?<![{LATIN}\d.:])(?<![{LATIN}]\s)(?P<hour>1[0-2]|0?[1-9])(?P<minutes>:[0-5]\d)?\s?(?P<half>[ap])\.?m(?![{LATIN}\d])",
+    re.IGNORECASE,
+)
+_OF_DAY = {
+    "zh": ("上午{}点", "下午{}点"), "yue": ("上午{}點", "下午{}點"), "ja": ("午前{}時", "午後{}時"),
+    "ko": ("오전 {}시", "오후 {}시"),
+}  # fmt: skip
+
+
+def _half_of_day(language: str, match: re.Match[str]) -> str:
+    """3:30pm and 3pm as they are written in the language: 下午3:30, 下午3点."""
+    said = re.search(r"(?:[上下中]午|[早晚]上?|凌晨|午[前後]|오[전후])\s?$", match.string[: match.start()])
+    half, hour = _OF_DAY[language][match["half"] in "pP"].split("{}")
+    return ("" if said else half) + match["hour"] + (match["minutes"] or hour)
+
+
+_THOUSANDS = re.compile(
+    rf"(?<![{LATIN}\d.$€£¥￥])(\d+(?:\.\d+)?)[kKw]?(\s?[-–—~～至到]\s?)(\d+(?:\.\d+)?)([kKw])(?![{LATIN}\d])"
+)
+"""A range of sums in thousands, or in 万: 8k-12k, 10-20w."""
+
+
+def _in_thousands(match: re.Match[str]) -> str:
+    from voiceclone.text.mandarin_normalise import scaled
+
+    low, high = (scaled(match[group], 4 if match[4] == "w" else 3) for group in (1, 3))
+    return low + match[2] + high
+
+
 def _respell(text: str, mode: str, lexicon: Lexicon) -> str:
     """Text with what its letters are in the language around them, before they are read in English.
 
@@ -249,10 +279,12 @@ def _respell(text: str, mode: str, lexicon: Lexicon) -> str:
             if re.search(f"[{LATIN}]", word):
                 spoken = "".join(reading)
                 text = re.sub(rf"(?<![{LATIN}]){re.escape(word)}(?![{LATIN}])", spoken, text, flags=re.IGNORECASE)
+    if language in _OF_DAY:
+        text = _HALF_OF_DAY.sub(partial(_half_of_day, language), text)
     script = {"en": "", "ja": HAN + KANA, "ko": HANGUL}.get(language, f"{HAN}、，。；！？")
     if script and re.search(f"[{script}]", text):
         if language in ("zh", "yue"):
-            text = _STANDARD.sub(partial(_standard, language), text)
+            text = _THOUSANDS.sub(_in_thousands, _STANDARD.sub(partial(_standard, language), text))
         text = _CODE.sub(lambda m: re.sub(r"-?(\d+)-?", lambda n: _numeral(n[1], language), m[0]), text)
         return _LABEL.sub(partial(_label, language), text)
     return text

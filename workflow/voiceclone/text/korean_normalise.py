@@ -18,16 +18,16 @@ _TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "�
 _GROUPS = ("", "만", "억", "조", "경")
 
 _COUNTED = (
-    "가닥|가지|갈래|개(?!월|년|국)|고개|골(?![가-힣])|곳|군데|권|그루|그릇|꼬치|끼(?![가-힣])|다발|다스|"
-    "달(?!러)|대|덩어리|덩이|두름|마디|마리|명|모금|묶음|뭉치|바퀴|박스|발짝|방울|"
+    "가닥|가지|갈래|개(?!월|년|국)|고개|곡(?!선)|골(?![가-힣])|곳|군데|권|그루|그릇|꼬치|끼(?![가-힣])|다발|다스|"
+    "달(?!러)|대|덩어리|덩이|두름|마디|마리|명|모금|모(?![가-힣])|묶음|뭉치|바퀴|박스|발짝|방울|"
     "배(?=[가나는로를의이]|[^가-힣]|$)|번|벌|병|보루|봉지|뿌리|사람|사발|살|상자|송이|숟가락|스푼|시간|시|쌍|"
-    "알(?![가-힣])|움큼|자루|자리(?=\\s?(?:수|숫자|비밀|번호))|작은술|잔|장|접시|조각|줄(?![가-힣])|차례|채|척|칸|캔|컵|켤레|큰술|토막|톨|통|판|"
+    "알(?![가-힣])|움큼|자루|자리(?=\\s?(?:수|숫자|비밀|번호)|[,.을를로의])|작은술|잔|장|접시|조각|줄(?![가-힣])|차례|채|척|칸|캔|컵|켤레|큰술|토막|톨|톳|통|판|"
     "팩|팀|포대|편(?=[을이의도에]|[^가-힣]|$)|포기|필(?![가-힣])"
 )
 """Words before which numbers are native, up to 99 before those that always are, up to 20 before others."""
 _ALWAYS_NATIVE = frozenset(
-    ["군데", "권", "개", "그루", "대", "마리", "모금", "발", "발짝", "번", "벌", "보루", "살", "시", "움큼",
-     "채", "척", "켤레", "통", "시간", "달", "가지", "장", "차례", "배", "컵", "잔", "조각", "사람", "송이",
+    ["군데", "곡", "권", "개", "그루", "대", "마리", "모금", "발", "발짝", "번", "벌", "보루", "살", "시", "움큼",
+     "채", "척", "켤레", "통", "달", "가지", "장", "차례", "배", "컵", "잔", "조각", "사람", "송이",
      "줄", "칸", "팀"]
 )  # fmt: skip
 _MACHINES = (
@@ -114,7 +114,11 @@ def _number(number: str) -> str:
 
 
 def _telephone(match: re.Match[str]) -> str:
-    return "-".join(digits(group).replace("영", "공") for group in re.findall(r"\d+", match[0]))
+    """Telephone numbers and codes, digit by digit."""
+    groups = re.findall(r"\d+", match[match.lastindex or 0])
+    if len(groups) == 1 and match[0].startswith("01"):
+        groups = [groups[0][:3], groups[0][3:-4], groups[0][-4:]]
+    return "-".join(digits(group).replace("영", "공") for group in groups)
 
 
 def _month(number: str) -> str:
@@ -148,6 +152,10 @@ def _counted(match: re.Match[str]) -> str:
     return native(number) + match["blank"] + word
 
 
+_CODE_WORDS = (
+    "비밀번호|인증번호|우편번호|계좌번호|주민번호|주민등록번호|카드번호|차량번호|예약번호|주문번호|송장번호|운송장번호"
+    "|전화번호|사업자번호|등록번호|접수번호|수험번호|일련번호|인증코드|암호|학번|사번|군번"
+)
 _N = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
 _OF_DAY = "(?:오전|오후|새벽|아침|저녁|밤|정오|다음 ?날|이튿날|영하|영상|제)"
@@ -156,11 +164,16 @@ _FRACTIONS = {"½": (2, 1), "⅓": (3, 1), "⅔": (3, 2), "¼": (4, 1), "¾": (4
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(\d{4})\s*[-/.]\s*(0?[1-9]|1[0-2])\s*[-/.]\s*(0?[1-9]|[12]\d|3[01])(?!\d|\.\d)"),
      lambda m: f"{sino(m[1])}년 {_month(m[2])} {sino(m[3])}일"),
+    (re.compile(rf"(?<=[일월년]){_DASH}(?=[가-힣]+년 [가-힣]+월)"), lambda m: "에서 "),
     (re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])"),
      lambda m: (native(m[1]) if 0 < int(m[1]) <= 12 else sino(m[1])) + "시"
      + (f" {sino(m[2])}분" if int(m[2]) else "")),
     (re.compile(r"(?<![\d-])0\d{1,2}[-. )]\d{3,4}[-. ]\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"), _telephone),
+    (re.compile(r"(?<![\d-])01[016789]\d{7,8}(?!\d)"), _telephone),
+    (re.compile(rf"((?:{_CODE_WORDS})(?:[은는이가을를]|[:：])?\s?)(\d[\d-]*\d)(?!\d|[.,]\d|\s?[개자명번차])"),
+     lambda m: m[1] + _telephone(m)),
     (re.compile(r"(?<![\d.,-])(\d+)장(?=\s?\d+\s?절)"), lambda m: sino(m[1]) + "장"),
+    (re.compile(r"(?<=버스 )(\d{1,4})번|(?<=반 )(\d{1,2})번(?![가-힣])"), lambda m: sino(m[1] or m[2]) + "번"),
     (re.compile(rf"(?<=제)(\d+){_DASH}(?=\d+\s?[가-힣])(\d+)"), lambda m: f"{sino(m[1])}에서 {sino(m[2])}"),
     (re.compile(r"(?<=제)(\s?)(\d+)"), lambda m: m[1] + sino(m[2])),
     (re.compile(r"(?<![\d.,])(\d{1,2})\s?번째"), _ordinal),
@@ -180,7 +193,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?<=\d)(?P<unit>{_UNIT_NAMES}|{_SINO_COUNTERS}|{_COUNTED})?{_DASH}(?=(?:{_OF_DAY}\s?|[-−])?\d)(?!\d+-)"),
      _range),
     (re.compile(rf"(?<=[월화수목금토일]){_DASH}(?=[월화수목금토일](?:요일|[^가-힣]|$))"), lambda m: "에서 "),
-    (re.compile(rf"(?<=[시분])(?:{_DASH})(?=(?:{_OF_DAY}\s?)?[한두세네다여일열십이삼사오육칠팔구]+\s?시)"),
+    (re.compile(rf"(?<=[시분])(?:{_DASH})(?=(?:{_OF_DAY}\s?)?[한두세네다섯여덟일곱아홉열십이삼사오육칠팔구]+\s?시)"),
      lambda m: "에서 "),
     (re.compile(r"(?<!\d)(1[0-2]|0?[1-9])월"), lambda m: _month(m[1])),
     (re.compile(rf"(?P<symbol>[₩￦$€£¥￥])\s*(?P<n>{_N})(?P<scale>[만억천백조]*)"),
@@ -189,6 +202,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d가-힣A-Za-z.])[-−](?=\d)"), lambda m: "마이너스 "),
     (re.compile(rf"({_N})\s?({_UNIT_NAMES})(?![A-Za-z0-9])"), lambda m: _number(m[1]) + _UNITS[m[2]]),
     (re.compile(rf"(?<![A-Za-z])({_UNIT_NAMES})(?=당)"), lambda m: _UNITS[m[1]]),
+    (re.compile(r"(?<![\d/])24/7(?![\d/])"), lambda m: "이십사 칠"),
     (re.compile(r"(?<![\d/])(\d+)/(\d+)(?![\d/])"), lambda m: f"{sino(m[2])}분의 {sino(m[1])}"),
     (re.compile(r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])"), lambda m: f"{sino(m[1])} 대 {sino(m[2])}"),
     (re.compile(r"(?<![A-Za-z])[vV](?=\d+\.\d)"), lambda m: "버전 "),

@@ -21,7 +21,7 @@ from voiceclone.text.mandarin_normalise import HAN, normalise, write_out
 from voiceclone.text.packages import table
 from voiceclone.text.stopwatch import step
 from voiceclone.text.symbols import PUNCTUATION, SYMBOL_IDS
-from voiceclone.text.tone_sandhi import Word, apply_sandhi, merge_words
+from voiceclone.text.tone_sandhi import Word, apply_sandhi, keeps_tone, merge_words
 
 _INITIALS = (
     "zh", "ch", "sh", "b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "r", "z", "c", "s",
@@ -246,8 +246,9 @@ def check_syllable(syllable: str) -> bool:
 
 
 def readable(character: str) -> bool:
-    """True if the dictionary has a reading of a character."""
-    return bool(_read_word(character)[0])
+    """True if the dictionary has a reading of a character that the models have symbols for."""
+    syllable = _read_word(character)[0].rstrip("12345")
+    return syllable in SYLLABLES or syllable in _SPELLINGS
 
 
 @lru_cache(maxsize=20000)
@@ -260,6 +261,9 @@ def _read_word(word: str) -> Sequence[str]:
     options: dict[str, Any] = {"style": pypinyin.Style.TONE3, "neutral_tone_with_five": True}
     options["errors"] = lambda unknown: [""] * len(unknown)
     syllables = [syllable.replace("ü", "v") for syllable in pypinyin.lazy_pinyin(word, **options)]
+    for place, syllable in enumerate(syllables):
+        if syllable == "zi5" and keeps_tone(word[: place + 1]):
+            syllables[place] = "zi3"
     # The dictionary has 一 with the changed tone in some phrases; the rules change it again.
     return ["yi1" if word[i] == "一" and syllable != "yi5" else syllable for i, syllable in enumerate(syllables)]
 
@@ -268,8 +272,8 @@ def _read_in_context(clause: str, tagged: Sequence[tuple[str, str]], syllables: 
     """Readings that the words around a character decide; 地 behind an adverb is the particle."""
     position = 0
     for word, tag in tagged:
-        if word == "地" and tag[:1] == "u":
-            syllables[position] = "de5"
+        if (word == "地" and tag[:1] == "u") or re.fullmatch(r".*(.)\1地", word):
+            syllables[position + len(word) - 1] = "de5"
         position += len(word)
     for position, character in enumerate(clause):
         for before, after, reading in _contexts().get(character, ()):

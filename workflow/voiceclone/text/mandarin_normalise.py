@@ -113,7 +113,7 @@ _CURRENCIES = {
 }  # fmt: skip
 MONEY_LETTERS = "|".join(re.escape(sign) for sign in _CURRENCIES if sign[0].isalpha())
 """Currencies that begin with letters, as the inside of a regular expression."""
-_SCALES = {"k": 3, "K": 3, "m": 6, "M": 6, "b": 9, "B": 9}
+SCALES = {"k": 3, "K": 3, "m": 6, "M": 6, "b": 9, "B": 9}
 _MARKS = {
     "：": ",", ":": ",", "；": ",", ";": ",", "，": ",", "、": ",", "·": ",", "。": ".", "\n": ".", "！": "!",
     "？": "?", "～": "…", "~": "…", "……": "…", "/": ",",
@@ -172,7 +172,8 @@ _YEAR_FOLLOWED = re.compile(
     rf"\s*年\s*(?:\d{{1,2}}\s*月|[{HAN}]{{0,4}}(?:世界杯|奥运|亚运|欧洲杯)|[春夏秋冬初末底款]|出生|毕业|入学|入伍|结婚|高考|生[人的，。,.]|生$)"
 )
 _SPAN_BEFORE = re.compile(
-    r"(?:[近约超过整长共花这满每大了有]|长达|足足|差不多|前后|经历|工作|奋斗|坚持|干了|等了|民国"
+    r"(?:[近约超过整长共花这满每大了有]|长达|足足|差不多|前后|经历|历时|历经|工作|奋斗|坚持|干了|等了|民国"
+    r"|在位|执政|统治|任职|服役|从业|从教|从军|行医|婚龄|工龄|教龄|党龄|相伴|相守|生活|居住|定居|持续|延续|徒刑|服刑|入狱"
     r"|[康雍乾嘉道咸同光宣顺崇][熙正隆庆光丰治绪统祯]|洪武|永乐|万历|贞观|开元|明治|大正|昭和|平成|令和)\s*$"
 )
 _SPAN_AFTER = re.compile(
@@ -223,13 +224,13 @@ def _code(match: re.Match[str]) -> str:
 
 def _money(match: re.Match[str]) -> str:
     name, scale = _CURRENCIES[match["symbol"]], match["scale"]
-    number = match["n"]
-    if scale in _SCALES:
-        number, scale = _scaled(number, _SCALES[scale]), ""
+    number = re.sub(r"\.00?$", "", match["n"])
+    if scale in SCALES:
+        number, scale = scaled(number, SCALES[scale]), ""
     return _number(number) + scale + (name.removesuffix("元") + match["said"] if match["said"] else name)
 
 
-def _scaled(number: str, power: int) -> str:
+def scaled(number: str, power: int) -> str:
     """The digits of a number times a power of ten: 1.5 and 6 give 1500000."""
     whole, _, fraction = number.replace(",", "").partition(".")
     moved = fraction.ljust(power, "0")
@@ -261,7 +262,7 @@ def _degrees(match: re.Match[str]) -> str:
     return f"{scale}{below}{_number(match['n'])}度"
 
 
-_PLAIN_TWO = "日号號级級楼樓届屆两度期代版折成课課毫"
+_PLAIN_TWO = "日号號级級楼樓届屆两兩度期代版折成课課毫"
 """Before these 2 is 二: what they count is numbered, or a unit."""
 
 
@@ -347,7 +348,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<!\d)(?:(?:\+?86[- ]?)?(?:0\d{2,3}[- ]|\(0\d{2,3}\)\s?)\d{3,4}[- ]?\d{4}|[48]00[- ]?\d{3}[- ]?\d{4}"
                 r"|[48]00[- ]\d{4}[- ]\d{3})(?:[-转]\d{1,4})?(?![-\d])"), _telephone),
     (re.compile(r"\d{3,4}(?=\s?(?:室|教室|病房|宿舍|包间|包厢|房间?(?!子|屋|贷|价)))"), lambda m: digits(m[0])),
-    (re.compile(r"(?<![\d.])\d{1,2}\.\d{1,2}(?=晚会|事件|地震|运动|事变|袭击|惨案)"
+    (re.compile(r"(?<![\d.])10\.1(?=国庆)"), lambda m: "十一"),
+    (re.compile(r"[*＊](?=号键|號鍵)"), lambda m: "星"),
+    (re.compile(r"(?<![\d.])\d{1,2}\.\d{1,2}(?=晚会|事件|地震|运动|事变|袭击|惨案|妇女节|劳动节|儿童节)"
                 r"|(?<!\d)\d{1,2}[·•]\d{1,2}(?!\d)"),
      lambda m: digits(m[0], one="一")),
     # Ranges of years.
@@ -365,7 +368,8 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?P<a>\d\s?(?:{_QUANTITY})){_TO}(?=(?P<sign>[-−])?(?:{_HOURS}|第|{_MONEY})\s?\d)"
                 r"(?!\s*[-−]?[\d.]+\s*[%‰]?\s*=)"),
      lambda m: f"{m['a']}{'至' if re.search('[~～]', m[0]) and not re.search('[年月日号元]', m['a'][-1:]) else '到'}"),
-    (re.compile(rf"(?<![A-Za-z0-9.])[-−]({_N}){_TO}(?={_N}\s?(?:°C|℃|度|摄氏度))"), lambda m: f"零下{_number(m[1])}到"),
+    (re.compile(rf"(?<![A-Za-z0-9.])[-−]({_N}){_TO}(?:([-−])(?={_N}\s?(?:°C|℃|度|摄氏度))|(?={_N}\s?(?:°C|℃|度|摄氏度)))"),
+     lambda m: f"零下{_number(m[1])}到{'零下' if m[2] else ''}"),
     (re.compile(rf"(\d+/\d+){_TO}(?=\d+/\d)"), lambda m: f"{m[1]}到"),
     (re.compile(rf"((?:{_BEFORE_SCORES})\s?)(\d+)\s*[-–—]\s*(\d+)(?![\d{_COUNTED_THINGS}])"
                 rf"|(?<![\d.-])(?P<a>\d+)\s*[-–—]\s*(?P<b>\d+)(?=\s*(?:{_AFTER_SCORES}))"
@@ -387,13 +391,17 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(公元前?)(\d+)(?=年)"), lambda m: m[1] + _year(m[2])),
     (re.compile(r"(?<!\d)\d{4}(?=\s*年(?!级|級|前|后|後|来|來|间|間|以|多)|[后後](?=[\u4e00-\u9fff]|$))"),
      lambda m: _year(m[0])),
-    (re.compile(r"(?<![\d.])\d{2}(?=\s*(?:年|[后後](?=[\u4e00-\u9fff]|$)))"), _short_year),
+    (re.compile(r"(?<![\d.])\d{2}(?=\s*(?:年|[后後](?=[\u4e00-\u9fff])))"), _short_year),
+    (re.compile(r"(?<![\d.])\d[05](?=[后後](?![\u4e00-\u9fff]))"), lambda m: _year(m[0])),
+    (re.compile(r"(?<!\d)(?:19|20)\d\d(?=\s?(?:[届屆]|[级級](?![别別台])|款|版|赛季|财年|财季|学年|奥运|世界杯|春晚|亚运))"),
+     lambda m: _year(m[0])),
+    (re.compile(r"(?<!\d)\d{3}(?=国道|省道|县道|國道|医院|部队)"), lambda m: digits(m[0])),
     # Times of day.
     (re.compile(r"(?P<hour>(?<!\d)[01]?\d|2[0-4])[:：](?P<minute>[0-5]\d)(?:[:：](?P<second>[0-5]\d))?(?![\d:：])"),
      _time),
     (re.compile(rf"(?<=[点分秒半])\s*[-–—−~～]\s*(?={_HOURS}[零一二两三四五六七八九十]+点)"), lambda m: "至"),
     (re.compile(r"(?P<a>\d+)\s*[:：]\s*(?P<b>\d+)"), lambda m: f"{cardinal(m['a'])}比{cardinal(m['b'])}"),
-    (re.compile(rf"(?<=[{_HAN_NUMBER}][{_COUNTED_THINGS}])\s*[-–—−]\s*(?=第?[{_HAN_NUMBER}]+[{_COUNTED_THINGS}])"),
+    (re.compile(rf"(?<=[{_HAN_NUMBER}年][{_COUNTED_THINGS}代])\s*[-–—−]\s*(?=第?[{_HAN_NUMBER}]+[{_COUNTED_THINGS}])"),
      lambda m: "到"),
     # Temperatures, money, shares.
     (re.compile(rf"(?P<sign>(?<![A-Za-z0-9°℃℉])[-−])?(?P<n>{_N})\s*(?P<unit>°\s?[CF]|℃|℉|摄氏度|华氏度|(?<=\d)度)"),

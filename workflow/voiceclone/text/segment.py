@@ -122,7 +122,7 @@ def _unit_end(text: str, position: int, start: int, end: int, main: str) -> int:
         return unit.end()
     money = chinese and (
         _CHINESE_MONEY.match(text, start)
-        or (re.search(r"[$€£¥￥]\s?[\d.,]+$", before) and _SCALE_OF_MONEY.match(text, start))
+        or (re.search(r"[$€£¥￥]\s?[\d.,~～–-]+$", text[:start][-20:]) and _SCALE_OF_MONEY.match(text, start))
     )
     return money.end() if money else 0
 
@@ -155,9 +155,9 @@ def _by_script(text: str) -> list[Run]:
     """Runs of Korean, and clauses of Chinese or Japanese; no language where there is no evidence."""
     runs: list[Run] = []
     for run in _SCRIPTS.findall(text):
-        if re.match(f"[{HANGUL}]", run):
+        if re.match(rf"\d*[{HANGUL}]", run):
             runs.append(("ko", run))
-        elif re.match(f"[{HAN}{KANA}]", run):
+        elif re.match(rf"\d*[{HAN}{KANA}]", run):
             runs += [piece for clause in _CLAUSES.findall(run) if clause for piece in _clause(clause)]
         else:
             runs.append(("", run))

@@ -56,6 +56,11 @@ def _last_tone() -> dict[str, str]:
     return dict(line.split("\t") for line in lines)
 
 
+def keeps_tone(word: str) -> bool:
+    """True if the last character of a word, or of its end, is known to keep its tone: 电子, 韩非子."""
+    return "full" in (_last_tone().get(word), _last_tone().get(word[-2:]))
+
+
 def _known_neutral(word: str) -> bool:
     return "neutral" in (_last_tone().get(word), _last_tone().get(word[-2:]))
 
@@ -173,10 +178,16 @@ def _neutral(word: Word, split: Split) -> None:
     full = _last_tone().get(text) == "full"
     for i in range(1, len(text)):
         across = len(text) == 4 and i == 2  # 银行|行长
-        if text[i] == text[i - 1] and word.pos[:1] in ("n", "v", "a") and not full and not across:
+        named = word.pos == "nr" and len(text) == 3  # 李冰冰
+        if (
+            text[i] == text[i - 1]
+            and word.pos[:1] in ("n", "v")
+            and not (full or across or named or keeps_tone(text[: i + 1]))
+        ):
             word.tones[i] = 5
     measure = text.find("个")
     must = text[-1] == "得" and (word.tones[-1] == 3 or (text == "得" and word.tones[-1] == 2))  # děi, dé
+    must |= text[-1] == "了" and word.tones[-1] == 3  # liǎo
     if _neutral_ending(text, word.pos) and not full and not must:
         word.tones[-1] = 5
     elif text == "个" or (measure >= 1 and text[measure - 1] in _NUMERALS):

@@ -79,7 +79,7 @@ LIMITS = (
     Limit("silence_s", 1, 5.0, 0.02, "a hole of digital silence"),
     Limit("head_db", 1, 8.0, 0.02, "begins within a word", amplitude=True),
     Limit("tail_db", 1, 5.0, 0.022, "ends within a word", amplitude=True),
-    Limit("overlap_share", 1, 2.2, 0.01, "two people at once"),
+    Limit("overlap_share", 1, 2.9, 0.01, "two people at once"),
     Limit("rt60_s", 1, 4.2, 0.01, "much reverberation"),
     Limit("hum_db", 1, 3.2, 2.0, "hum"),
     Limit("buzz_db", 1, 4.0, 2.0, "hum"),

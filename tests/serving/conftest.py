@@ -39,7 +39,7 @@ class Running:
         first = warm_up_orders(self.catalogue.all(), 1)
         self.pool = Pool(workers, max_waiting, max_seconds, worker_settings, first)
         self.app = create_app(self.catalogue, self.pool, settings)
-        self.speaking = self.app.state.service
+        self.service = self.app.state.service
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(configuration(self.app, Address(), settings))

@@ -102,5 +102,3 @@ def test_what_a_stream_cannot_do() -> None:
         next(stream(voice(), "... !"))
     with pytest.raises(ConfigError, match="a stream has the speed 1"):
         next(stream(voice(), "Hello.", options=SpeechOptions(speed=1.5)))
-    with pytest.raises(ConfigError, match="HiFi-GAN decoder"):
-        next(stream(voice(), "Hello.", options=SpeechOptions(pitch=1.0)))

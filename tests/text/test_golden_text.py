@@ -23,7 +23,7 @@ from voiceclone.text.frontend import to_phones
 
 FILES = {"en": "text_en", "zh": "text_zh", "ja": "text_ja_plus", "ko": "text_ko", "yue": "text_yue"}
 #: Bounds of the raw agreement, 1 - edits / recorded phones: differences on purpose count as differences.
-RAW = {"en": 0.865, "zh": 0.935, "ja": 0.895, "ko": 0.93, "yue": 0.95}
+RAW = {"en": 0.865, "zh": 0.935, "ja": 0.889, "ko": 0.93, "yue": 0.95}
 #: The same, given the recorded normalisation, so that only its phones are compared.
 RAW_GIVEN = {"en": 0.96, "zh": 0.985, "ja": 0.9999, "ko": 0.989, "yue": 0.996}
 READERS = {

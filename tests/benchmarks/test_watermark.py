@@ -90,7 +90,8 @@ def synthesis(count: int) -> Iterator[Floats]:
     place = root / "models" / "hibari" / "asset.json"
     if not place.is_file():
         return
-    teacher, settings = Hibari(open_asset(place).folder), TeacherSettings()
+    teacher = Hibari(open_asset(place).folder)
+    settings = TeacherSettings(name="unmarked", teacher="hibari", texts=("sentences",))
     lines = [line for path in sorted((root / "sentences").glob("en*.txt")) for line in path.read_text().splitlines()]
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -101,7 +102,7 @@ def synthesis(count: int) -> Iterator[Floats]:
 def test_sound_without_a_mark(shared_base: Path) -> None:
     people = [*stretches(shared_base / "real", SECONDS)]
     chosen = np.random.default_rng(0).permutation(len(people))[: UNMARKED - SYNTHETIC]
-    sounds = chain((people[number] for number in chosen), synthesis(SYNTHETIC))
+    sounds = chain(synthesis(SYNTHETIC), (people[number] for number in chosen))
     scores = np.array([next(find_marks(sound, RATE)).score for sound in sounds])
     limit = UNMARKED_MODE - UNMARKED_SCALE * np.log(FALSE_ALARM)
     print(

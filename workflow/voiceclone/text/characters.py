@@ -42,6 +42,9 @@ _ROMAN = "Ⅰ-ↂↅ-ↈ"
 _AND = {"en": " ", "ja": "と", "ko": "과 ", "yue": "又", "zh": "又"}
 """Marks between a whole number and its fraction."""
 _SQUARES = "㍱㎀-㏟"
+_CLOCK = {"ja": "時間 分 秒", "ko": "시간 분 초", "yue": "小時 分鐘 秒", "zh": "小时 分钟 秒"}
+_DURATION = re.compile(r"(?<![\w.])(\d+)\s?h(?:\s?(\d{1,2})\s?m(?:in)?(?:\s?(\d{1,2})\s?s)?)?(?![A-Za-z\d/])", re.A)
+"""2h15min: what is spelled and what is a unit, a language's own rules cannot tell."""
 _LOOKS_LIKE = str.maketrans(
     "АВЕКМНОРСТУХаеорсухіјѕԁһІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧο",
     "ABEKMHOPCTYXaeopcyxijsdhIJSABEZHIKMNOPTYXo",
@@ -80,6 +83,7 @@ def fold(text: str, language: str) -> str:
     text = _THOUSANDS.sub(lambda m: re.sub(r"\D", ",", m[0]), text)
     text = re.sub(f"[{_ROMAN}]+", lambda m: _roman_signs(m, language), text)
     text = _fractions(text, language)
+    text = _DURATION.sub(lambda m: _duration(m, language), text)
     text = re.sub(rf"[⁺⁻]?[{_ABOVE}ⁿ]+", lambda m: _power(m, language), text)
     text = re.sub(r"[\u2460-\u24ff\u2776-\u2793\u3251-\u325f\u32b1-\u32bf]", _enclosed, text)
     text = "".join(_plain(character, language) for character in text)
@@ -88,6 +92,14 @@ def fold(text: str, language: str) -> str:
     text = _WORD.sub(lambda m: _one_script(m[0]), text)
     text = re.sub(rf"([{HAN}])々", r"\1\1", text) if language in ("zh", "yue") else text
     return _roman_letters(text, language)
+
+
+def _duration(match: re.Match[str], language: str) -> str:
+    if language not in _CLOCK:
+        return match[0]
+    return "".join(
+        f"{number}{unit}" for number, unit in zip(match.groups(), _CLOCK[language].split(), strict=True) if number
+    )
 
 
 @lru_cache(maxsize=8192)

@@ -107,7 +107,7 @@ _NOT_I = (
 _NUMERAL = r"(?:[IVX]|[MDCLXVI]{2,})"
 _NUMERAL_RULES = (
     (rf"\b(?P<before>(?:{_KINGS})\s)(?P<numeral>I{_AFTER_FIRST}|(?!I\b){_NUMERAL})\b(?!-)", "the"),
-    (rf"\b(?P<before>(?i:{_BEFORE_NUMERALS})\s)(?P<numeral>I{_NOT_I}|(?!I\b){_NUMERAL}|[ivx][ivxl]*)\b(?!'(?!s))",
+    (rf"\b(?P<before>(?i:{_BEFORE_NUMERALS})\s)(?P<numeral>I{_NOT_I}|(?!I\b){_NUMERAL}|[ivx][ivxl]*)\b(?!'(?!s)|-\d)",
      ""),
     (rf"(?P<before>\d to |\b)(?P<numeral>{_NUMERAL})(?=(?:st|nd|rd|th)?\s[Cc]entur(?:y|ies)\b)", "th"),
     (r"(?P<before>\b[A-Z][a-z]+\s)(?P<numeral>(?!XX+\b)[IVX]{2,5})\b(?![-'])", ""),
@@ -240,8 +240,23 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\w.])[~.]?(?:/[\w.-]+){2,}/?(?<!\.)|\b[A-Z]:(?:\\[\w.-]+)+"), _path),
     (re.compile(r"\b(and|or)/(or|and)\b", re.I), r"\1 \2"),
     (re.compile(r"\bw/o\b"), "without"),
-    (re.compile(r"\bw/(?=\s?[a-z])"), "with "),
+    (re.compile(r"\bw/(?=\s?[a-z]{2})"), "with "),
     (re.compile(r"\bc/o\b"), "care of"),
+    (re.compile(r"\bb/c\b"), "because"),
+    (re.compile(r"(?<=\d(?:st|nd|rd|th) )(?:cent|c)\.(?=\s(?:[a-zBCA]|$)|,)"), "century"),
+    (re.compile(r"\b([YQM])o\1\b"),
+     lambda m: {"Y": "year over year", "Q": "quarter over quarter", "M": "month over month"}[m[1]]),
+    (re.compile(r"(?<=\b[QH][1-4])\s?['’]?(?=\d\d\b(?!%))"), " 20"),  # Q3'24
+    (re.compile(r"(?<![\w.])(?=\d{1,3} ?bps\b)(\d+) ?bps\b"), r"\1 basis points"),
+    (re.compile(r"(?<=\ba )([A-F])[-−](?![\w-])|(?<=\ban )([AEF])[-−](?![\w-])"), lambda m: f"{m[1] or m[2]} minus"),
+    (re.compile(r"(?<=\d[\"″'′])\s?[x×]\s?(?=\d)"), " by "),
+    (re.compile(r"(?<![\w.,$£€#-])911(?![\w,-]|\.\d|\s[a-z]+s\b)"), digits("911")),
+    (re.compile(r"\b802\.(?=\d{1,2}[a-z]{0,2}\b)"), "eight oh two point "),  # standards of networks
+    (re.compile(r"(?<=[€£]\d),(?=\d\d(?!,?\d))|(?<=[€£]\d\d),(?=\d\d(?!,?\d))"), "."),  # the continent's comma
+    (re.compile(r"\b(\d\d+(?=['′]\s?[0-5]\d)|\d(?=['′]\s?(?:1[2-9]|[2-5]\d)))['′]\s?(\d\d)(?:[\"″]|'')"),
+     r"\1 min \2 s"),
+    (re.compile(r"(?<=\d)\s?[×x]\s?(?=10(?:\^|[⁰¹²³⁻⁴-⁹]| to the ))"), " times "),
+    (re.compile(r"(?<=\d)\s[/÷]\s(?=\d)"), " divided by "),
     (re.compile(r"\bn/a\b", re.I), "N A"),
     (re.compile(r"\b[A-Za-z]+(?:/[A-Za-z]+)+\b"),
      lambda m: m[0].replace("/", " or ") if m[0].lower() in _ALTERNATIVES else m[0]),
@@ -303,7 +318,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(r"(?<![\w./])([1-9]\d?/(?:2|4|8|16|32))(?:″|\"(?!\w))"), r"\1 inch"),
     (re.compile(r"(?<![\w./])(\d+(?:\.\d+)?)(?:″|\"(?!\w))"), _inches),
     (re.compile(r"(?<=\d )in(?= of\b)"), "inches"),
-    (re.compile(r"(?<![\w.])(\d+) ?(?:ft|foot|feet) (\d{1,2}) ?in\b"),
+    (re.compile(r"(?<![\w.])(\d+) ?(?:ft|foot|feet) (\d{1,2}) ?in\b(?:\.(?=,|\s[a-z]))?"),
      lambda m: " ".join([cardinal(m[1]), quantities.counted("foot", m[1]),
                          cardinal(m[2]), quantities.counted("inch", m[2])])),
     (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?[x×*] ?(?=\d+(?:\.\d+)?(?: ?[x×] ?\d)?(?![\w.]*[A-Za-z]\d))"),
@@ -337,8 +352,9 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(r"(?<=\d)\s*[-–—~～]\s*(?=\d)"), " to "),
     (re.compile(r"(?<=\d):(?=\d)"), " to "),
     (re.compile(r"(?<=\d)\s?\*\s?(?=\d)"), " times "),
-    (re.compile(r"(?<=[\w)])\^(\d+)"),
-     lambda m: _POWERS.get({"2": "²", "3": "³"}.get(m[1], ""), f" to the power of {cardinal(m[1])}")),
+    (re.compile(r"(?<=[\w)])\^([-−])?(\d+)"),
+     lambda m: _POWERS["²³"[int(m[2]) - 2]] if not m[1] and m[2] in "23"
+     else f" to the power of {'negative ' if m[1] else ''}{cardinal(m[2])}"),
     (re.compile(r"(?<![\w)%°])[-−](?=\.?\d)"), "negative "),
     (re.compile(r"(?:(?<=[A-Z])-|(?<=[A-Za-z]))(\d{3,})(?!\d)"), lambda m: f" {digits(m[1])} "),
     (re.compile(r"(?<![A-Za-z'])([a-z])-?(?=\d)|(?<=\d)-?([a-z])(?![A-Za-z'])"),
@@ -423,7 +439,7 @@ def normalise(text: str) -> str:
     text = re.sub(r"([,.?!])(?:\s*[,.?!-])+", r"\1", text)
     text = re.sub(r"(?<![A-Za-z])-|-(?![A-Za-z])", " ", text)  # a hyphen joins words or is nothing
     text = re.sub(r"\.(?=[A-Za-z])", ". ", text)
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\s+(?=[\s,.?!])", "", text).strip()
 
 
 def _is_unread(character: str) -> bool:

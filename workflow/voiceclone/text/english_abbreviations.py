@@ -27,7 +27,7 @@ _NUMBERED = {
     "Eqs": "equations", "Art": "article", "p": "page", "pp": "pages", "para": "paragraph", "Pt": "part",
     "ver": "version", "v": "version", "ext": "extension", "Op": "opus", "Tab": "table", "App": "appendix",
     "Ex": "example", "Ref": "reference", "Refs": "references", "Apt": "apartment",
-    "Rm": "room", "Ste": "suite", "Ep": "episode", "c": "circa",
+    "Rm": "room", "Ste": "suite", "Ep": "episode", "c": "circa", "Sc": "scene", "agg": "aggregate",
 }  # fmt: skip
 """Abbreviations before a number alone."""
 _MONTHS = {
@@ -45,7 +45,8 @@ _TRAILING = _DATES | {
     "Dept": "Department", "Dist": "District", "Div": "Division", "Govt": "Government", "Ave": "Avenue",
     "Blvd": "Boulevard", "Rd": "Road", "Ln": "Lane", "Hwy": "Highway", "Pkwy": "Parkway", "est": "established",
     "misc": "miscellaneous", "orig": "originally", "temp": "temperature", "tel": "telephone", "max": "maximum",
-    "min": "minimum", "etc": "et cetera", "al": "", "ed": "", "eds": "", "Calif": "California", "Fla": "Florida",
+    "min": "minimum", "etc": "et cetera", "al": "", "ed": "edition", "eds": "editions", "doz": "dozen",
+    "Calif": "California", "Fla": "Florida",
     "Mass": "", "Penn": "", "Conn": "", "Ariz": "Arizona", "Colo": "", "Wash": "", "Pl": "", "Sq": "", "Av": "",
 }  # fmt: skip
 """Abbreviations that end a sentence now and then; what may be a word or a name too is read as written."""
@@ -98,7 +99,7 @@ _LAST = re.compile(rf"(?<![^\s(\[{{\"“‘'—–/,{_EAST}-])({_INITIALS}|(?:(?
 _NEXT = re.compile(r"[\s\"“‘'(\[]*([^\W_]+(?:['’][a-z]+)?)?")
 _CLOSED = re.compile(r"[\s\"”’')\]}»]*$")
 _LIST_MARK = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})\.$")
-_NUMBER_BEFORE = re.compile(r"(?:^|[\s($€£])[\d.,]*\d\s?$")
+_NUMBER_BEFORE = re.compile(r"(?:^|[\s($€£])[\d.,/⁄]*[\d½⅓⅔¼¾]\s?$")
 _NUMERAL = r"\d|(?:[IVXLivxl]+|[A-Z])(?![a-z])"
 _WINDOW = 200
 """Characters before a stop that decide about it."""
@@ -223,6 +224,8 @@ def _words(word: str, head: str, next_word: str) -> str | None:
         return "for example"
     if re.fullmatch(r"i\.\s?e", word, re.I):
         return "that is"
+    if re.fullmatch(r"p\.\s?a", word):
+        return "per annum"
     if re.fullmatch(_INITIALS, word):
         return _letters(word)
     if word in _TITLES_AND_SMALL:

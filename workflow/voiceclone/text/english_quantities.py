@@ -178,7 +178,7 @@ def _signed(number: str, sign: str | None) -> str:
 MEASURE = re.compile(
     rf"(?P<sign>{_SIGN})?(?<![\w.])(?P<low>{NUMBER})"
     rf"(?:(?P<blank1>\s?)(?P<unit1>{UNIT})?{DASH}(?P<sign2>[-−])?(?P<high>{NUMBER}))?"
-    rf"(?P<blank>\s?)(?P<unit>{UNIT}){_AFTER_UNIT}"
+    rf"(?P<blank>\s?)(?P<unit>{UNIT}){_AFTER_UNIT}(?:(?<=[a-z])\.(?=,|\s[a-z]))?"
 )
 
 
@@ -186,9 +186,11 @@ def is_attribute(match: re.Match[str]) -> bool:
     """True if a quantity stands between "a" and a noun, so that its unit is in the singular: a 20 ft boat."""
     before, after = match.string[: match.start()], match.string[match.end() :]
     noun = re.match(
-        r"\s(?!(?:of|per|in|on|off|for|from|to|and|or|each|more|less|than|at|by|a|an|is|was)\b)[A-Za-z]", after
+        r"\s(?!(?:of|per|in|on|off|for|from|to|and|or|each|more|less|than|at|by|a|an|is|was|are|were|we|you|he|she|it|they"
+        r"|I|that|which|the|had|has|have|would|will)\b)[A-Za-z]",
+        after,
     )
-    return bool(noun and re.search(r"\b[Aa]n?\s$", before))
+    return bool(noun and re.search(r"\b(?:[Aa]n?|[Tt]he)\s$", before))
 
 
 def measure(match: re.Match[str]) -> str:
@@ -345,13 +347,14 @@ def _clock(
 
 OF_24_HOURS = re.compile(
     r"(?<![\w.,:-])0([1-9])([0-5]\d)(?=\s(?:hours|hrs)\b)|(?<=\b[Aa]t )0([1-9])([0-5]\d)(?![\w:-]|[.,]\d)"
+    r"|(?<=\b[Aa]t )(1\d|2[0-3])([0-5]\d)(?=\s(?:hours|hrs)\b)"
 )
 
 
 def of_24_hours(match: re.Match[str]) -> str:
-    """ "at 0630", "0800 hours"."""
-    hour, minute = match[1] or match[3], match[2] or match[4]
-    return f"oh {cardinal(hour)} " + (
+    """ "at 0630", "0800 hours", "at 2300 hours"."""
+    hour, minute = match[1] or match[3] or match[5], match[2] or match[4] or match[6]
+    return f"{'' if match[5] else 'oh '}{cardinal(hour)} " + (
         "hundred" if minute == "00" else ("oh " if minute < "10" else "") + cardinal(minute)
     )
 
@@ -399,7 +402,9 @@ DAY_MONTH = re.compile(
     rf"(?P<the>\b[Tt]he\s)?(?<![\w.,:/$£€-])(?P<low>{_DAY}){_NTH}(?:{DASH}(?P<high>{_DAY}){_NTH})?\s(?:of\s)?(?P<month>{_MONTH})\b"
     r"(?:,?\s(?P<year>[12]\d{3})(?!\d|[.:,]\d|s\b))?",
 )
-TO = re.compile(rf"(?<=(?:st|nd|rd|th| M)){DASH}(?=(?:{'|'.join(_MONTHS)}|noon|midnight)\b)")
+TO = re.compile(
+    rf"(?<=(?:st|nd|rd|th| M)){DASH}(?=(?:{'|'.join(_MONTHS)}|noon|midnight)\b)|(?<=\bnoon)[-–](?=\d|[a-z]+ [AP] M\b)"
+)
 """A dash between two days or times of day that are in words already."""
 
 

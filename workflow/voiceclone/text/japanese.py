@@ -34,6 +34,7 @@ _UNITS = {
     "km": "キロメートル", "m": "メートル", "kg": "キログラム", "mg": "ミリグラム", "g": "グラム", "ml": "ミリリットル",
     "mL": "ミリリットル", "L": "リットル", "GB": "ギガバイト", "MB": "メガバイト", "KB": "キロバイト",
     "kHz": "キロヘルツ", "MHz": "メガヘルツ", "GHz": "ギガヘルツ", "Hz": "ヘルツ", "kW": "キロワット", "W": "ワット",
+    "min": "分", "rpm": "回転毎分",
     "V": "ボルト", "dB": "デシベル", "°C": "度", "℃": "度", "°": "度", "㎞": "キロメートル", "㎝": "センチメートル",
     "㎏": "キログラム", "%": "パーセント", "％": "パーセント",
 }  # fmt: skip
@@ -130,6 +131,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"([$＄€£¥￥])\s?({_N})([万億兆千百]*)"), lambda m: m[2] + m[3] + _CURRENCIES[m[1]]),
     (re.compile(rf"(?<=\d)\s?({_UNIT_NAMES})(?![A-Za-z0-9])"), lambda m: _UNITS[m[1]]),
     (re.compile(rf"(?<![A-Za-z])({_UNIT_NAMES})(?=あたり|当たり)"), lambda m: _UNITS[m[1]]),
+    (re.compile(rf"(?<=\d)[+＋]({_COUNTERS})"), r"\1以上"),
     (re.compile("[²³]"), lambda m: f"の{'²³'.index(m[0]) + 2}乗"),
     (re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+\s?[=＝])"), "ひく"),
     (re.compile(r"(?<![\d-])(\d+)[-–](\d+)(?=(?:で|の)(?:勝|負|敗|引|快勝|圧勝|逆転))"), r"\1対\2"),

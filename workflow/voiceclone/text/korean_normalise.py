@@ -53,6 +53,7 @@ _UNITS = {
     "mm": "밀리미터", "km": "킬로미터", "m": "미터", "kg": "킬로그램", "mg": "밀리그램", "g": "그램", "ml": "밀리리터",
     "mL": "밀리리터", "L": "리터", "l": "리터", "GB": "기가바이트", "MB": "메가바이트", "KB": "킬로바이트",
     "TB": "테라바이트", "kHz": "킬로헤르츠", "MHz": "메가헤르츠", "GHz": "기가헤르츠", "Hz": "헤르츠", "kW": "킬로와트",
+    "min": "분", "rpm": "알피엠",
     "W": "와트", "V": "볼트", "dB": "데시벨", "%": "퍼센트", "％": "퍼센트", "‰": "퍼밀", "°C": "도", "℃": "도",
     "°F": "도", "℉": "도", "°": "도",
 }  # fmt: skip
@@ -164,6 +165,7 @@ _FRACTIONS = {"½": (2, 1), "⅓": (3, 1), "⅔": (3, 2), "¼": (4, 1), "¾": (4
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(\d{4})\s*[-/.]\s*(0?[1-9]|1[0-2])\s*[-/.]\s*(0?[1-9]|[12]\d|3[01])(?!\d|\.\d)"),
      lambda m: f"{sino(m[1])}년 {_month(m[2])} {sino(m[3])}일"),
+    (re.compile(rf"(?<=\d)\+\s?({_COUNTED}|{_SINO_COUNTERS})"), lambda m: f"{m[1]} 이상"),
     (re.compile(rf"(?<=[일월년]){_DASH}(?=[가-힣]+년 [가-힣]+월)"), lambda m: "에서 "),
     (re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])"),
      lambda m: (native(m[1]) if 0 < int(m[1]) <= 12 else sino(m[1])) + "시"
@@ -173,6 +175,8 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"((?:{_CODE_WORDS})(?:[은는이가을를]|[:：])?\s?)(\d[\d-]*\d)(?!\d|[.,]\d|\s?[개자명번차])"),
      lambda m: m[1] + _telephone(m)),
     (re.compile(r"(?<![\d.,-])(\d+)장(?=\s?\d+\s?절)"), lambda m: sino(m[1]) + "장"),
+    (re.compile(r"(?:(?<=고기 )|(?<=\b회 )|(?<=육회 ))(\d+)점(?=[ .,을만과]|$)"),  # slices
+     lambda m: native(m[1]) + "점"),
     (re.compile(r"(?<=버스 )(\d{1,4})번|(?<=반 )(\d{1,2})번(?![가-힣])"), lambda m: sino(m[1] or m[2]) + "번"),
     (re.compile(rf"(?<=제)(\d+){_DASH}(?=\d+\s?[가-힣])(\d+)"), lambda m: f"{sino(m[1])}에서 {sino(m[2])}"),
     (re.compile(r"(?<=제)(\s?)(\d+)"), lambda m: m[1] + sino(m[2])),

@@ -39,7 +39,11 @@ _MEASURE_WORDS = _any(
     "小時 煲 啖 匙 碟 籠 紮 針 齣 團 盞 頂 盤 輪 筆 層樓 "
 )
 """Things that are counted, in the characters of Mandarin and of Cantonese."""
-_UNITS = {
+_MONEY_CODES = {
+    "RMB": "元", "CNY": "元", "USD": "美元", "EUR": "欧元", "GBP": "英镑", "JPY": "日元", "HKD": "港元",
+}  # fmt: skip
+"""Before or after a number."""
+_UNITS = _MONEY_CODES | {
     "km/h": "千米每小时", "m/s": "米每秒", "km²": "平方千米", "km2": "平方千米", "cm²": "平方厘米", "cm2": "平方厘米",
     "mm²": "平方毫米", "mm2": "平方毫米", "dm²": "平方分米", "dm2": "平方分米",
     "m²": "平方米", "m2": "平方米", "m³": "立方米", "m3": "立方米", "cm³": "立方厘米", "km³": "立方千米",
@@ -54,7 +58,7 @@ _UNITS = {
     "g/m²": "克每平方米", "g/m2": "克每平方米", "kg/m³": "千克每立方米", "g/cm³": "克每立方厘米", "mg/L": "毫克每升",
     "g/L": "克每升", "mg/dL": "毫克每分升", "mg/kg": "毫克每千克", "μg/m³": "微克每立方米", "mmol/L": "毫摩尔每升",
     "W/m²": "瓦每平方米", "km/s": "千米每秒", "m/s²": "米每二次方秒", "L/min": "升每分钟", "ml/min": "毫升每分钟",
-    "r/min": "转每分钟", "MB/s": "兆字节每秒",
+    "r/min": "转每分钟", "rpm": "转每分钟", "bpm": "拍每分钟", "fps": "帧每秒", "MB/s": "兆字节每秒",
     "kJ": "千焦", "mol": "摩尔", "lb": "磅", "oz": "盎司", "ft": "英尺", "mph": "英里每小时",
 }  # fmt: skip
 _SQUARED = {
@@ -109,7 +113,7 @@ _GREEK = dict(
 _CURRENCIES = {
     "￥": "元", "¥": "元", "$": "美元", "€": "欧元", "£": "英镑", "₩": "韩元", "₽": "卢布", "₹": "卢比", "฿": "泰铢",
     "₫": "越南盾", "₿": "比特币", "US$": "美元", "HK$": "港元", "NT$": "新台币", "A$": "澳元", "C$": "加元",
-    "S$": "新元", "RMB": "元", "CNY": "元", "USD": "美元", "EUR": "欧元", "GBP": "英镑", "JPY": "日元", "HKD": "港元",
+    "S$": "新元", **_MONEY_CODES,
 }  # fmt: skip
 MONEY_LETTERS = "|".join(re.escape(sign) for sign in _CURRENCIES if sign[0].isalpha())
 """Currencies that begin with letters, as the inside of a regular expression."""

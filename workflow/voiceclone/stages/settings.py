@@ -154,7 +154,7 @@ class RuntimeSettings(Block):
     )
     save_every_steps: int = Field(200, ge=1, description="Training: optimiser steps between two checkpoints.")
     save_every_minutes: float = Field(
-        10.0, gt=0, description="Training: minutes after which a checkpoint is written in any case."
+        2.0, gt=0, description="Training: minutes after which a checkpoint is written in any case."
     )
     keep_checkpoints: int = Field(
         3, ge=2, description="Training: newest checkpoints kept (at least 2: one may be damaged)."

@@ -26,7 +26,7 @@ _CODE = re.compile(rf"(?<=[{LATIN}])(?:\d{{3,}}|\d+\.\d+)$")
 """A long number at the end of letters, which is read in the language around it: abc123, PM2.5."""
 _LAST_NUMBER = re.compile(r"(\s*)\d[\d.,:]*$")
 _UNIT = re.compile(
-    r"(?:km/h|m/s|[kcm]?m[²³23]?|[km]?g|m?[lL]|[hs]|ms|min|[kMG]?Hz|[kM]?Wh?|V|d[Bb]|[KMGT]B)(?![A-Za-z])"
+    r"(?:km/h|m/s|[kcm]?m[²³23]?|[km]?g|m?[lL]|[hs]|ms|min|[kMG]?Hz|[kM]?Wh?|V|d[Bb]|[KMGT]B|mmHg|rpm)(?![A-Za-z])"
 )
 _CHINESE_UNIT = re.compile(rf"(?:{UNIT_NAMES})(?![A-Za-z0-9])")
 _UNIT_BEFORE = re.compile(r"\d\s?[°μ]?$")

@@ -226,7 +226,8 @@ def test_what_the_other_channel_may_be(shared_data: Path) -> None:
             if word == "less clear" and kind != "a telephone":  # as good as the other one
                 channel = found.channels[0]
             assert found.channels == (channel,), kind
-            assert found.why.startswith(f"channel {3 - channel} left out: ") and found.why.endswith(word), kind
+            assert found.why.startswith(f"channel {3 - channel} left out: "), kind
+            assert found.why.endswith(word), (kind, found.why)
 
 
 def test_rumble_in_both_channels_hides_no_voice(voice) -> None:

@@ -188,8 +188,15 @@ class ChannelMeter:
         """
         if self._sharp is None or not self._finite.any():
             return Mix()
+        scale = np.sqrt(np.maximum(np.diag(self._sharp), 1e-30))
+        return choose(self.channels(), self._sharp / np.outer(scale, scale), np.concatenate(self._products))
+
+    def channels(self) -> list[Channel]:
+        """What was measured of each channel; none where there was no sound at all."""
+        if not self._powers:
+            return []
         powers, pitched = np.concatenate(self._powers), np.concatenate(self._pitches)
-        channels = [
+        return [
             Channel(
                 powers[:, place],
                 snr_of_powers(powers[:, place], FRAME_SECONDS) or 0.0,
@@ -200,8 +207,6 @@ class ChannelMeter:
             )
             for place in range(powers.shape[1])
         ]
-        scale = np.sqrt(np.maximum(np.diag(self._sharp), 1e-30))
-        return choose(channels, self._sharp / np.outer(scale, scale), np.concatenate(self._products))
 
 
 def choose(channels: Sequence[Channel], correlation: Array, products: Array) -> Mix:
@@ -290,7 +295,7 @@ def _compare(best: Channel, other: Channel, correlation: float, products: Array)
     if taken >= TURNS:
         raise TwoVoicesError("hold a voice each")
     if common_events(one, two) >= SAME_EVENTS:
-        return "copy"
+        return "gaps" if lacks(other, best) else "copy"
     if other.snr_db < best.snr_db - NOISY_DB and taken < SELDOM:
         return "noise"
     raise TwoVoicesError("hold sounds that have nothing in common")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from scipy.signal import fftconvolve
+from scipy.signal import butter, fftconvolve, sosfilt
 
 from voiceclone.corpus.takes import ingest
 from voiceclone.errors import DataError
@@ -171,6 +171,82 @@ def levels(stereo: Waveform) -> tuple[Array, Array]:
     frames = stereo[: len(stereo) // 320 * 320].reshape(-1, 320, 2)
     powers = np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1).astype(np.float64)
     return smooth(powers[:, 0]), smooth(powers[:, 1])
+
+
+def filtered(sound: Waveform, rate: int, kind: str, hertz: float) -> Waveform:
+    return np.asarray(sosfilt(butter(4, hertz, kind, fs=rate, output="sos"), sound), np.float32)
+
+
+def others(voice: Waveform, rate: int, shared_data: Path) -> dict[str, tuple[Waveform, str]]:
+    """What a second channel may be beside a voice, and what must come of it."""
+    time, generator = np.arange(len(voice)) / rate, np.random.default_rng(3)
+    tone, later = np.sin(2 * np.pi * 1000 * time), len(voice) // 5
+    half, halting = np.sign(np.arange(len(voice)) - later).astype(np.float32), voice.copy()
+    for start in range(0, len(voice), rate):
+        halting[start : start + rate // 5] = 0
+    low, high = filtered(voice, rate, "low", 1500), filtered(voice, rate, "high", 1500)
+    bird = np.resize(resample(read_audio(shared_data / "noise/env/robin.flac")[0][:, 0], 44100, rate), len(voice))
+    keys = generator.standard_normal(len(voice)) * np.exp(-((time + 0.1 * np.sin(7 * time)) % 0.23) * 150)
+    clicks = (np.arange(len(voice)) % int(0.37 * rate) == 0) * 0.5
+    loud = np.abs(voice).max()
+    level = voice.std()
+
+    def delayed(frames: int) -> Waveform:
+        return np.concatenate([np.zeros(frames, np.float32), voice])[: len(voice)]
+
+    return {
+        "beeps": ((time % 1 < 0.3) * tone * level + noise(voice, -60), "noise"),
+        "metronome": (np.exp(-(time % 0.5) * 60) * tone * level, "noise"),
+        "clicks": (clicks, "noise"),
+        "keys": (keys / keys.std() * level * 0.3 + noise(voice, -55), "noise"),
+        "bird": (bird / bird.std() * level * 0.5, "noise"),
+        "offset": (np.full(len(voice), 0.3), "silent"),
+        "no numbers": (np.full(len(voice), np.nan), "samples that are no numbers"),
+        "hum and a trace of the voice": (np.sin(2 * np.pi * 50 * time) * 3 * level + 0.02 * voice, "noise"),
+        "the voice in noise": (voice + noise(voice, -20), "noisier"),
+        "inverted in noise": (-voice + noise(voice, -20), "noisier"),
+        "inverted at the start": (half * voice, "less clear"),
+        "inverted below 1.5 kHz": (high - low, "less clear"),
+        "a telephone": (filtered(filtered(voice, rate, "low", 3400), rate, "high", 300), "less clear"),
+        "half a second later": (delayed(rate // 2), "less clear"),
+        "two seconds later": (delayed(2 * rate), "less clear"),
+        "overdriven": (np.clip(20 * voice, -1, 1), "clipped"),
+        "clipped": (np.clip(voice, -0.3 * loud, 0.3 * loud), "clipped"),
+        "gone now and then": (halting, "with gaps"),
+        "gone for a fifth": (voice * (np.arange(len(voice)) > later), "with gaps"),
+    }
+
+
+def test_what_the_other_channel_may_be(shared_data: Path) -> None:
+    samples, rate = read_audio(sorted((shared_data / "speakers" / "ljspeech").glob("*.flac"))[1])
+    voice = samples[: 12 * rate, 0]
+    for kind, (other, word) in others(voice, rate, shared_data).items():
+        for stereo, channel in ((pair(voice, other), 1), (pair(other, voice), 2)):
+            found = mix_of(stereo, rate)
+            if word == "less clear" and kind != "a telephone":  # as good as the other one
+                channel = found.channels[0]
+            assert found.channels == (channel,), kind
+            assert found.why.startswith(f"channel {3 - channel} left out: "), kind
+            assert found.why.endswith(word), (kind, found.why)
+
+
+def test_rumble_in_both_channels_hides_no_voice(voice) -> None:
+    samples, rate = voice
+    rumble = filtered(noise(samples, 0)[::-1], rate, "low", 40)
+    rumble *= 1.5 * samples.std() / rumble.std()
+    assert mix_of(pair(noise(samples, -25) + rumble, samples + rumble), rate).channels == (2,)
+
+
+def test_six_channels_of_a_film(shared_data: Path) -> None:
+    samples, rate = read_audio(sorted((shared_data / "speakers" / "ljspeech").glob("*.flac"))[1])
+    samples = samples[: 12 * rate, 0]
+    path = shared_data / "noise/music/vibe_ace.flac"
+    music = np.resize(resample(read_audio(path)[0][:, 0], 44100, rate), len(samples))
+    music *= 0.3 * samples.std() / music.std()
+    deep, none = filtered(samples, rate, "low", 120), np.zeros_like(samples)
+    assert str(mix_of(np.stack([music, music, samples, deep, none, none], axis=1), rate)) == "3"
+    assert str(mix_of(np.stack([samples, samples, none, deep, none, none], axis=1), rate)) == "1+2"
+    assert str(mix_of(np.stack([none, none, samples, deep, none, none], axis=1), rate)) == "3"
 
 
 def test_blocks_of_any_length_give_the_same_mix(voice) -> None:

@@ -17,7 +17,7 @@ from voiceclone.files import check_speaker, sha256_file, table_columns, unescape
 from voiceclone.lineage.items import ItemCache
 from voiceclone.progress import Progress, announce
 from voiceclone.sound.channels import ChannelMeter, Mix, TwoVoicesError
-from voiceclone.sound.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, stream
+from voiceclone.sound.io import NoAudioStreamError, SoundInfo, TruncatedError, probe, shortened, stream
 from voiceclone.sound.measure import Measures, Meter
 from voiceclone.stages.takes import TakesSettings
 
@@ -87,8 +87,10 @@ def _decode(path: Path) -> dict[str, Any]:
                 break
         track = f"track {info.track + 1} of {info.tracks} taken" if info.tracks > 1 else ""
         length = "read to its end: its header tells another length" if info.to_end else ""
-        note = "; ".join(part for part in (track, length, mix.why) if part)
-        return {"info": asdict(info), "measures": asdict(meter.result()), "mix": str(mix), "note": note}
+        measures = meter.result()
+        lost = shortened(path, info, measures.seconds) if measures.finite else ""
+        note = "; ".join(part for part in (track, length, lost, mix.why) if part)
+        return {"info": asdict(info), "measures": asdict(measures), "mix": str(mix), "note": note}
     except TwoVoicesError as error:
         return {"reason": "two-voices", "detail": f"its {error}; export the channel of this speaker"}
     except NoAudioStreamError:

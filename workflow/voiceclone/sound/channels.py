@@ -8,30 +8,49 @@ people, and nobody can tell from it whose recording it is.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from voiceclone.errors import DataError
 from voiceclone.sound.io import Waveform, read_audio, resample
+from voiceclone.sound.measure import FlatTops, Spectrum
 from voiceclone.sound.snr import snr_of_powers
 from voiceclone.sound.spool import Samples
 
 Array = npt.NDArray[np.float64]
 
 FRAME_SECONDS = 0.02
+BAND = (200.0, 3400.0)  # Hz, in which voices are compared: rumble, mains and hiss stay outside
 ALIVE_DB = 40.0  # a channel this far below the loudest one carries nothing
 NOISY_DB = 10.0  # so much worse a signal-to-noise ratio makes a channel one to leave out
-EQUAL_DB = 3.0  # signal-to-noise ratios that near say nothing of which channel is better
+EQUAL_DB = 6.0  # signal-to-noise ratios that near say less than the room of which channel is better
+EQUALLY_DRY = 0.3  # dB per frame
+MIX_LOSS_DB = 1.0  # so much may averaging cost against the best channel alone
 SPEECH_SNR_DB = 12.0  # steady noise and hum stay below, speech with pauses above
 SAME_SOUND = 0.7  # correlation of two channels of one stereo recording
+AGREEING = 0.98  # share of the speaking time in which their correlation has one sign
+MUFFLED_DB = 12.0  # by which the treble of a channel that lacks it is weaker
+CLIPPED_SHARE = 0.0005  # of samples on flat tops
+GAP_DB, GAPS = 15.0, 0.03  # a channel that drops by that much, for that share of another one's speech, has gaps
 SYLLABLE_SECONDS = 0.2  # levels are compared over so long, that the echo of a room does not count
 SAME_EVENTS = 0.72  # correlation of the levels in dB of one voice before two microphones
+SAME_LATER = 0.93  # the same of the changes of levels, for a copy up to LATER_SECONDS after the voice
+NEAR_SECONDS, LATER_SECONDS = 0.1, 3.0
 DOMINATES_DB = 6.0
 TURNS = 0.25  # share of the speaking time in which each of two voices dominates
+DEAD = 1e-9  # mean power: digital silence
 SELDOM = 0.05  # a smaller share says that the other one is no voice
+# A voice: frames of 64 ms with a pitch of 70 to 400 Hz, which moves, by octaves from one quarter to three.
+PITCH_HZ, PITCH_SECONDS, PERIODIC = (70.0, 400.0), 0.064, 0.6
+VOICED, MOVING, JUMPS = 0.15, (0.12, 0.75), 0.2
+# Hz. Birds and keys have more treble than speech has, the channel of a subwoofer ends below the presence of a voice.
+SPEECH, TREBLE, DEPTH, PRESENCE = (200.0, 4000.0), (5000.0, 8000.0), (200.0, 1000.0), (1000.0, 3400.0)
+HISSING_DB, DULL_DB = 0.0, -30.0
 
 _MIX = re.compile(r"(\d+)((?:[+-]\d+)*)")
 
@@ -81,6 +100,27 @@ class Mix:
         return all(channel > 0 for channel in self.channels)
 
 
+@dataclass(frozen=True)
+class Channel:
+    """What was measured of one channel.
+
+    Attributes:
+        powers: of the 20 ms frames, in the band of voices.
+        snr_db: signal-to-noise ratio in that band.
+        treble_db: level of its treble over that of its speech.
+        clipped: some of its tops are flat.
+        voiced: it sounds like a voice: much of it has a pitch that moves.
+        finite: all samples are numbers.
+    """
+
+    powers: Array
+    snr_db: float
+    treble_db: float = 0.0
+    clipped: bool = False
+    voiced: bool = True
+    finite: bool = True
+
+
 class ChannelMeter:
     """Takes a recording of several channels block by block and says which of them to keep.
 
@@ -89,28 +129,56 @@ class ChannelMeter:
     """
 
     def __init__(self, rate: int) -> None:
+        self._rate = rate
         self._length = max(1, round(FRAME_SECONDS * rate))
+        self._filter = butter(2, [BAND[0], min(BAND[1], 0.45 * rate)], "bandpass", fs=rate, output="sos")
         self._rest: Waveform | None = None
+        self._state: Array | None = None
         self._powers: list[Array] = []
-        self._products: Array | None = None
+        self._products: list[Array] = []  # of the channels in every frame, in the band
+        self._sharp: Array | None = None  # the same over all frames, of the whole sound
+        self._pitches: list[Array] = []
+        self._tops: list[FlatTops] = []
+        self._spectra: list[Spectrum] = []
+        self._peaks = np.zeros(0)
+        self._finite = np.ones(0, bool)
 
     def add(self, block: Waveform) -> None:
         """Take the next block: float32 (frames, channels)."""
-        if not np.isfinite(block).all():
+        if not len(block):
             return
+        if self._state is None:
+            channels = block.shape[1]
+            # As if the first sample had always been there: an offset is no click.
+            self._state = sosfilt_zi(self._filter)[:, :, None] * np.nan_to_num(block[0], posinf=0.0, neginf=0.0)
+            self._tops = [FlatTops() for _ in range(channels)]
+            self._spectra = [Spectrum(self._rate) for _ in range(channels)]
+            self._peaks, self._finite = np.zeros(channels), np.ones(channels, bool)
+        self._finite &= np.isfinite(block).all(axis=0)
+        block = np.where(self._finite, block, np.float32(0))
         if self._rest is not None:
             block = np.concatenate([self._rest, block])
         count = len(block) // self._length
         self._rest = block[count * self._length :].copy()
-        if not count:
-            return
-        frames = block[: count * self._length].reshape(count, self._length, -1).astype(np.float64)
-        frames = frames - frames.mean(axis=1, keepdims=True)
-        self._powers.append(np.square(frames).mean(axis=1))
+        if count:
+            self._measure(block[: count * self._length], count)
+
+    def _measure(self, block: Waveform, count: int) -> None:
+        peaks = np.abs(block).max(axis=0)
+        self._peaks = np.maximum(self._peaks, peaks)
+        for channel, (tops, spectrum) in enumerate(zip(self._tops, self._spectra, strict=True)):
+            tops.add(block[:, channel : channel + 1], peaks[channel] == 0)
+            spectrum.add(block[:, channel], peaks[channel] == 0)
+        voice, self._state = sosfilt(self._filter, block.astype(np.float64), axis=0, zi=self._state)
+        frames = voice.reshape(count, self._length, -1)
+        products = np.matmul(frames.transpose(0, 2, 1), frames) / self._length
+        self._powers.append(np.diagonal(products, axis1=1, axis2=2))
+        self._products.append(products.astype(np.float32))
+        self._pitches.append(pitches(voice, self._rate))
+        whole = block.reshape(count, self._length, -1).astype(np.float64)
         # Differences of neighbours: rumble, which two unrelated channels may share, would hide the voice.
-        sharp = np.diff(frames, axis=1).reshape(-1, frames.shape[2])
-        products = sharp.T @ sharp
-        self._products = products if self._products is None else self._products + products
+        sharp = np.diff(whole, axis=1).reshape(-1, whole.shape[2])
+        self._sharp = sharp.T @ sharp if self._sharp is None else self._sharp + sharp.T @ sharp
 
     def result(self) -> Mix:
         """The channels to keep.
@@ -118,68 +186,210 @@ class ChannelMeter:
         Raises:
             TwoVoicesError: two of them hold a voice each.
         """
-        if self._products is None:
+        if self._sharp is None or not self._finite.any():
             return Mix()
-        powers = np.concatenate(self._powers)
-        scale = np.sqrt(np.maximum(np.diag(self._products), 1e-30))
-        return choose(powers, self._products / np.outer(scale, scale))
+        scale = np.sqrt(np.maximum(np.diag(self._sharp), 1e-30))
+        return choose(self.channels(), self._sharp / np.outer(scale, scale), np.concatenate(self._products))
+
+    def channels(self) -> list[Channel]:
+        """What was measured of each channel; none where there was no sound at all."""
+        if not self._powers:
+            return []
+        powers, pitched = np.concatenate(self._powers), np.concatenate(self._pitches)
+        return [
+            Channel(
+                powers[:, place],
+                snr_of_powers(powers[:, place], FRAME_SECONDS) or 0.0,
+                self._spectra[place].ratio_db(TREBLE, SPEECH),
+                self._tops[place].share(float(self._peaks[place])) > CLIPPED_SHARE,
+                has_voice(pitched[:, place]) and _like_speech(self._spectra[place]),
+                bool(self._finite[place]),
+            )
+            for place in range(powers.shape[1])
+        ]
 
 
-def choose(powers: Array, correlation: Array) -> Mix:
+def choose(channels: Sequence[Channel], correlation: Array, products: Array) -> Mix:
     """The channels to keep.
 
     Args:
-        powers: of the 20 ms frames, (frames, channels).
-        correlation: of the channels, (channels, channels).
+        channels: what was measured of each.
+        correlation: of the whole sound of the channels, (channels, channels).
+        products: mean products of the channels in every frame, in the band of voices, (frames, channels, channels).
 
     Raises:
         TwoVoicesError: two of them hold a voice each.
     """
-    levels = powers.mean(axis=0)
-    alive = [channel for channel in range(len(levels)) if levels[channel] > levels.max() * 10 ** (-ALIVE_DB / 10)]
-    ratios = [snr_of_powers(powers[:, channel], FRAME_SECONDS) or 0.0 for channel in range(len(levels))]
-    # Of channels that are about as clean the driest: it is nearer to the voice.
-    cleanest = max((ratios[channel] for channel in alive), default=0.0)
-    clean = [channel for channel in alive if ratios[channel] >= cleanest - EQUAL_DB]
-    best = max(clean, key=lambda channel: (round(dryness(powers[:, channel]), 1), -channel), default=0)
+    levels = [float(channel.powers.mean()) for channel in channels]
+    alive = [place for place, level in enumerate(levels) if level > max(levels) * 10 ** (-ALIVE_DB / 10)] or [0]
+    voices = [place for place in alive if channels[place].voiced] or alive
+    best = _best(channels, voices)
     kept, notes = {best: 1}, []
-    for channel in range(len(levels)):
-        if channel == best:
+    for place, channel in enumerate(channels):
+        if place == best:
             continue
-        found = _compare(powers, ratios, best, channel, float(correlation[best, channel]), channel in alive)
+        if not channel.finite:
+            found = "broken"
+        elif place not in alive:
+            found = "silent"
+        elif place not in voices:
+            found = "noise"
+        else:
+            pair = products[:, [[best, best], [place, place]], [[best, place], [best, place]]]
+            try:
+                found = _compare(channels[best], channel, float(correlation[best, place]), pair)
+            except TwoVoicesError as error:
+                raise TwoVoicesError(f"channels {best + 1} and {place + 1} {error}") from None
         if found in ("same", "inverted"):
-            kept[channel] = 1 if found == "same" else -1
+            kept[place] = 1 if found == "same" else -1
         if found != "same":
-            notes.append(f"channel {channel + 1} {_WORDS[found]}")
-    order = sorted(kept, key=lambda channel: (kept[channel] < 0, channel))
-    return Mix(tuple(kept[channel] * (channel + 1) for channel in order), "; ".join(notes))
+            notes.append(f"channel {place + 1} {_WORDS[found]}")
+    order = sorted(kept, key=lambda place: (kept[place] < 0, place))
+    return Mix(tuple(kept[place] * (place + 1) for place in order), "; ".join(notes))
 
 
 _WORDS = {
+    "broken": "left out: samples that are no numbers",
     "silent": "left out: silent",
     "noise": "left out: noise",
     "copy": "left out: the same voice, less clear",
+    "noisier": "left out: the same voice, noisier",
+    "clipped": "left out: the same voice, clipped",
+    "muffled": "left out: the same voice, muffled",
+    "gaps": "left out: the same voice, with gaps",
     "inverted": "turned over: inverted",
 }
 
 
-def _compare(powers: Array, ratios: list[float], best: int, other: int, correlation: float, alive: bool) -> str:
-    """Relation of another channel to the best one."""
-    if not alive:
-        return "silent"
-    if abs(correlation) >= SAME_SOUND:
-        return "same" if correlation > 0 else "inverted"
-    if ratios[other] < SPEECH_SNR_DB:
+def _best(channels: Sequence[Channel], places: Sequence[int]) -> int:
+    """The channel nearest to the voice: without gaps, noise, flat tops, with its whole band; then the driest, or of
+    equally dry ones the loudest."""
+    levels = [10 * np.log10(channel.powers.mean() + 1e-12) for channel in channels]
+    left = [place for place in places if not any(lacks(channels[place], channels[other]) for other in places)]
+    left = _cleanest(channels, left or places, NOISY_DB)
+    left = [place for place in left if not channels[place].clipped] or left
+    brightest = max(channels[place].treble_db for place in left)
+    left = [place for place in left if channels[place].treble_db >= brightest - MUFFLED_DB]
+    left = _cleanest(channels, left, EQUAL_DB)
+    dry = {place: dryness(channels[place].powers) for place in left}
+    left = [place for place in left if dry[place] >= max(dry.values()) - EQUALLY_DRY]
+    return max(left, key=lambda place: (round(levels[place]), -place))
+
+
+def _cleanest(channels: Sequence[Channel], places: Sequence[int], within_db: float) -> list[int]:
+    limit = max(channels[place].snr_db for place in places) - within_db
+    return [place for place in places if channels[place].snr_db >= limit]
+
+
+def _compare(best: Channel, other: Channel, correlation: float, products: Array) -> str:
+    """Relation of another channel to the best one; ``products`` of the two, (frames, 2, 2)."""
+    sign = agreement(products)
+    if abs(correlation) >= SAME_SOUND and sign * correlation > 0:
+        return _worse(best, other, sign, products) or ("same" if sign > 0 else "inverted")
+    if other.snr_db < SPEECH_SNR_DB:
         return "noise"
-    one, two = smooth(powers[:, best]), smooth(powers[:, other])
+    one, two = smooth(best.powers), smooth(other.powers)
+    if comes_later(one, two):
+        return "copy"
     taken = turns(one, two)
     if taken >= TURNS:
-        raise TwoVoicesError(f"channels {best + 1} and {other + 1} hold a voice each")
+        raise TwoVoicesError("hold a voice each")
     if common_events(one, two) >= SAME_EVENTS:
-        return "copy"
-    if ratios[other] < ratios[best] - NOISY_DB and taken < SELDOM:
+        return "gaps" if lacks(other, best) else "copy"
+    if other.snr_db < best.snr_db - NOISY_DB and taken < SELDOM:
         return "noise"
-    raise TwoVoicesError(f"channels {best + 1} and {other + 1} hold sounds that have nothing in common")
+    raise TwoVoicesError("hold sounds that have nothing in common")
+
+
+def _worse(best: Channel, other: Channel, sign: int, products: Array) -> str:
+    """Why a channel of the same sound would do harm to the best one; empty if it would not."""
+    if other.clipped and not best.clipped:
+        return "clipped"
+    if other.treble_db < best.treble_db - MUFFLED_DB:
+        return "muffled"
+    if lacks(other, best):
+        return "gaps"
+    mixed = (products[:, 0, 0] + products[:, 1, 1] + 2 * sign * products[:, 0, 1]) / 4
+    ratio = snr_of_powers(np.maximum(mixed.astype(np.float64), 0.0), FRAME_SECONDS)
+    return "noisier" if (ratio or 0.0) < best.snr_db - MIX_LOSS_DB else ""
+
+
+def agreement(products: Array) -> int:
+    """1 or -1 for two channels whose voices have that sign against each other all the time, else 0.
+
+    Args:
+        products: of the two channels in every frame, (frames, 2, 2).
+    """
+    one, two = smooth(products[:, 0, 0]), smooth(products[:, 1, 1])
+    speaking = _active(one) | _active(two)
+    if not speaking.any():
+        return 0
+    found = smooth(products[:, 0, 1]) / np.sqrt(np.maximum(one * two, 1e-30))
+    sign = 1 if found[speaking].sum() >= 0 else -1
+    whole = products.sum(axis=0)
+    strength = sign * whole[0, 1] / np.sqrt(max(float(whole[0, 0] * whole[1, 1]), 1e-30))
+    agrees = float((sign * found[speaking] > 0).mean()) >= AGREEING
+    return sign if agrees and strength >= SAME_SOUND else 0
+
+
+def pitches(voice: Array, rate: int) -> Array:
+    """Power, strength of the periodicity and period in samples of frames of 64 ms, (frames, channels, 3).
+
+    Args:
+        voice: in the band of voices, (samples, channels).
+        rate: of it, in Hz; the band leaves room to keep about 8000 samples a second.
+    """
+    step = max(1, rate // 8000)
+    rate = rate // step
+    length = round(PITCH_SECONDS * rate)
+    shortest, longest = int(rate / PITCH_HZ[1]), int(rate / PITCH_HZ[0])
+    count = len(voice[::step]) // length
+    frames = voice[::step][: count * length].reshape(count, length, -1)
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    spectrum = np.abs(np.fft.rfft(frames, 2 * length, axis=1)) ** 2
+    correlation = np.fft.irfft(spectrum, axis=1)
+    overlap = 1 - np.arange(shortest, longest) / length
+    likeness = correlation[:, shortest:longest] / overlap[:, None] / np.maximum(correlation[:, :1], 1e-20)
+    strength = likeness.max(axis=1, initial=0.0)
+    # The shortest of about equal ones: the others are its multiples.
+    period = shortest + (likeness >= 0.95 * strength[:, None]).argmax(axis=1)
+    return np.stack([np.square(frames).mean(axis=1), strength, period], axis=-1)
+
+
+def _like_speech(spectrum: Spectrum) -> bool:
+    return spectrum.ratio_db(TREBLE, SPEECH) <= HISSING_DB and spectrum.ratio_db(PRESENCE, DEPTH) >= DULL_DB
+
+
+def has_voice(pitched: Array) -> bool:
+    """True if a channel sounds like a voice, by :func:`pitches` of it, (frames, 3).
+
+    Hum, tones and a metronome have a pitch that stands still, clicks and noise have none, that of music leaps.
+    """
+    powers, strength, period = pitched.T
+    sounding = (powers > np.percentile(powers, 95) * 10**-2.5) & (powers > 1e-10) if len(powers) else powers > 0
+    voiced = sounding & (strength > PERIODIC)
+    if voiced.sum() < max(5, VOICED * sounding.sum()):
+        return False
+    octaves = np.log2(period[voiced])
+    low, high = np.percentile(octaves, [25, 75])
+    return bool(MOVING[0] <= high - low <= MOVING[1] and np.median(np.abs(np.diff(octaves))) <= JUMPS)
+
+
+def lacks(channel: Channel, other: Channel) -> bool:
+    """True if a channel is away for a part of the other one's speech, and the other one never for a part of this."""
+    if not _gaps(channel, other) > GAPS >= _gaps(other, channel):
+        return False
+    return common_events(smooth(channel.powers), smooth(other.powers)) >= SAME_EVENTS
+
+
+def _gaps(channel: Channel, other: Channel) -> float:
+    """Share of another channel's speech in which this one drops out: far below what it mostly has of it."""
+    one, two = smooth(channel.powers), smooth(other.powers)
+    speaking = _active(two)
+    if not speaking.any():
+        return 0.0
+    below = 10 * np.log10((one[speaking] + 1e-12) / (two[speaking] + 1e-12))
+    return float(((below < np.percentile(below, 75) - GAP_DB) & ~_active(one)[speaking]).mean())
 
 
 def _active(powers: Array) -> npt.NDArray[np.bool_]:
@@ -214,10 +424,31 @@ def turns(one: Array, other: Array) -> float:
 
 
 def common_events(one: Array, other: Array) -> float:
-    """Correlation of the levels of two channels, the one up to 0.1 s after the other: at most 1."""
-    first, second = (10 * np.log10(powers + 1e-10) for powers in (one, other))
-    lags = range(-round(0.1 / FRAME_SECONDS), round(0.1 / FRAME_SECONDS) + 1)
-    return max(_correlation(first, second, lag) for lag in lags)
+    """Correlation of the levels of two channels, the one up to 0.1 s after the other: at most 1.
+
+    Where one of them alone goes dead now and then, that time does not count.
+    """
+    dead = [(first < DEAD) & _active(second) for first, second in ((one, other), (other, one))]
+    if min(map(np.mean, dead)) < SELDOM / 2:
+        one, other = one[~(dead[0] | dead[1])], other[~(dead[0] | dead[1])]
+    return _likeness(_decibels(one), _decibels(other), 0.0, NEAR_SECONDS)
+
+
+def comes_later(one: Array, other: Array) -> bool:
+    """True if one channel repeats the other, up to some seconds later."""
+    # Of the changes: people who take turns share the time at which nobody speaks.
+    changes = np.diff(_decibels(one)), np.diff(_decibels(other))
+    return _likeness(*changes, NEAR_SECONDS, LATER_SECONDS) >= SAME_LATER
+
+
+def _decibels(powers: Array) -> Array:
+    return np.asarray(10 * np.log10(powers + 1e-10))
+
+
+def _likeness(one: Array, other: Array, least: float, most: float) -> float:
+    """Greatest correlation of two curves of frames, the one ``least`` to ``most`` seconds after the other."""
+    lags = range(round(least / FRAME_SECONDS), round(most / FRAME_SECONDS) + 1)
+    return max(_correlation(one, other, sign * lag) for lag in lags for sign in (1, -1))
 
 
 def _correlation(one: Array, other: Array, lag: int) -> float:

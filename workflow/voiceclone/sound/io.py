@@ -21,6 +21,7 @@ import soxr
 from voiceclone import __version__
 from voiceclone.errors import DataError
 from voiceclone.files import atomic_path
+from voiceclone.sound.headers import has_length_table, length_is_wrong, lost_seconds
 from voiceclone.sound.spool import Samples, blocks
 
 Waveform = npt.NDArray[np.float32]
@@ -32,6 +33,7 @@ _CONTAINERS = (
 )
 
 
+MOST_FRAMES = 1 << 48  # more stand for a length that is not known
 TRACK_BLOCKS = 12  # of 10 s, from which a track is judged
 
 
@@ -68,7 +70,7 @@ def probe(path: Path) -> SoundInfo:
         NoAudioStreamError: a media file without sound.
         DataError: neither libsndfile nor ffmpeg knows the format.
     """
-    if wav_length_is_wrong(path):
+    if length_is_wrong(path):
         with contextlib.suppress(DataError):  # what ffmpeg cannot read either is refused below
             return _probe_with_ffmpeg(path, to_end=True)
     try:
@@ -83,6 +85,8 @@ def probe(path: Path) -> SoundInfo:
                 f"{path}: cannot be decoded (libsndfile: {getattr(first, 'error_string', first)} {second.message})",
                 second.hint,
             ) from first
+    if info.frames > MOST_FRAMES:  # libsndfile reads no FLAC of unknown length, which a pipe leaves
+        return _probe_with_ffmpeg(path)
     # The length of an MP3 is an estimate where the encoder left no table.
     frames = None if info.subtype.startswith("MPEG") else info.frames
     return SoundInfo(info.samplerate, info.channels, f"{info.format} {info.subtype}".lower(), frames, "libsndfile")
@@ -104,30 +108,34 @@ def header_seconds(path: Path) -> float:
     return 0.0
 
 
-def wav_length_is_wrong(path: Path) -> bool:
-    """True if a WAV file's header gives an impossible length: zero before samples, or an end in mid-air.
+def shortened(path: Path, info: SoundInfo, seconds: float) -> str:
+    """What a file of which ``seconds`` could be read lacks of what its header promises, in words; empty: nothing."""
+    frames: float | None = None
+    if info.decoder == "ffmpeg":
+        frames = 0.0 if info.codec in _ESTIMATED else _duration(path, info.track) * info.sample_rate
+    elif info.codec.startswith("mp3") and has_length_table(path):
+        frames = soundfile.info(str(path)).frames
+    return "" if info.to_end else lost_seconds(path, info.sample_rate, seconds, frames)
 
-    Programs that write to a pipe, or are killed, leave 0 or a guess there. A length beyond the end of the file, such as
-    0xFFFFFFFF, needs no help: the samples end with the file.
-    """
-    end = path.stat().st_size
-    with path.open("rb") as handle:
-        head = handle.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return False
-        while len(header := handle.read(8)) == 8:
-            name, size = header[:4], int.from_bytes(header[4:], "little")
-            rest = end - handle.tell()
-            if name != b"data":
-                handle.seek(size + size % 2, 1)
-                continue
-            if size == 0 or size >= rest:
-                return size == 0 and rest > 0
-            handle.seek(size + size % 2, 1)
-            following = handle.read(8)
-            known = following[:4].isascii() and following[:4].decode("ascii", "replace").isprintable()
-            return len(following) == 8 and not known
-    return False
+
+#: Codecs of files without a header of the whole, whose length ffmpeg guesses.
+_ESTIMATED = ("aac", "mp3", "mp2", "amr_nb", "amr_wb", "ac3", "eac3", "dts")
+
+
+def _duration(path: Path, track: int) -> float:
+    """Seconds of a sound track by the header; of the file where it holds nothing else; 0: unknown."""
+    entries = "stream=duration:format=duration,nb_streams"
+    command = [_program("ffprobe"), "-v", "error", "-select_streams", f"a:{track}", "-show_entries", entries]
+    done = subprocess.run(
+        [*command, "-of", "json", *_source(path)], capture_output=True, text=True, errors="replace", check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        found = json.loads(done.stdout)
+        alone = found["format"] if found["format"]["nb_streams"] == 1 else {}
+        return float((found.get("streams") or [{}])[0].get("duration") or alone.get("duration") or 0.0)
+    except (ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def stream(path: Path, info: SoundInfo | None = None, block_seconds: float = 10.0) -> Iterator[Waveform]:
@@ -186,9 +194,14 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
 
 def _source(path: Path, to_end: bool = False) -> list[str]:
     """Input arguments of ffmpeg and ffprobe: only this local file, only containers of sound."""
-    wav = ["-f", "wav", "-ignore_length", "1"] if to_end else []
+    wav = ["-f", "wav", "-ignore_length", "1"] if to_end and _is_wav(path) else []
     # 'file:' keeps a name with a colon from being taken for a protocol.
     return [*wav, "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{Path(path).resolve()}"]
+
+
+def _is_wav(path: Path) -> bool:
+    with Path(path).open("rb") as handle:
+        return handle.read(12)[8:] == b"WAVE"
 
 
 def _program(name: str) -> str:
@@ -224,23 +237,24 @@ def _probe_with_ffmpeg(path: Path, to_end: bool = False) -> SoundInfo:
             tracks.append(SoundInfo(rate, channels, codec, None, "ffmpeg", number, len(streams), to_end))
     if not tracks:
         raise DataError(f"ffmpeg: the audio stream has rate {rate} Hz and {channels} channels")
-    return tracks[0] if len(tracks) == 1 else max(tracks, key=lambda track: _speech(path, track))
+    return tracks[0] if len(tracks) == 1 else _speaking(path, tracks)
 
 
-def _speech(path: Path, track: SoundInfo) -> float:
-    """Measure of speech in a track: the ratio in dB of its loud frames to its pauses, in its first minutes."""
-    from voiceclone.sound.snr import FRAME_SECONDS, snr_of_powers
+def _speaking(path: Path, tracks: list[SoundInfo]) -> SoundInfo:
+    """The track with a voice in it; of several the cleanest of those that sound for most of the time."""
+    from voiceclone.sound.channels import Channel, ChannelMeter
 
-    size, powers = max(1, int(FRAME_SECONDS * track.sample_rate)), []
-    try:
-        for block in itertools.islice(stream(path, track), TRACK_BLOCKS):
-            mono = block.mean(axis=1, dtype=np.float64)
-            frames = mono[: len(mono) // size * size].reshape(-1, size)
-            powers.append(np.square(frames - frames.mean(axis=1, keepdims=True)).mean(axis=1))
-    except DataError:
-        return -np.inf
-    ratio = snr_of_powers(np.concatenate(powers), FRAME_SECONDS) if powers else None
-    return -np.inf if ratio is None else ratio
+    measured: list[tuple[SoundInfo, Channel, int]] = []
+    for track in tracks:
+        meter = ChannelMeter(track.sample_rate)
+        with contextlib.suppress(DataError):
+            for block in itertools.islice(stream(path, track), TRACK_BLOCKS):
+                meter.add(block.mean(axis=1, dtype=np.float32, keepdims=True))
+        measured += [(track, channel, len(channel.powers)) for channel in meter.channels()]
+    measured = [item for item in measured if item[1].voiced] or measured
+    longest = max((length for _, _, length in measured), default=0)
+    measured = [item for item in measured if item[2] > longest / 2]
+    return max(measured, key=lambda item: item[1].snr_db)[0] if measured else tracks[0]
 
 
 def _stream_with_ffmpeg(path: Path, info: SoundInfo, block: int) -> Iterator[Waveform]:

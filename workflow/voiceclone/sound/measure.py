@@ -82,8 +82,8 @@ class Meter:
         self._peak = 0.0
         self._sums: Array = np.zeros(1)
         self._loudness = _Loudness(rate)
-        self._spectrum = _Spectrum(rate)
-        self._flat = _FlatTops()
+        self._spectrum = Spectrum(rate)
+        self._flat = FlatTops()
         self._levels = _Levels(max(1, round(FRAME_SECONDS * rate)))
         self._digest = hashlib.sha256(str(rate).encode())
 
@@ -221,7 +221,7 @@ def _power_of(lufs: float) -> float:
     return float(10 ** ((lufs + 0.691) / 10))
 
 
-class _Spectrum:
+class Spectrum:
     """Average power spectrum, and the highest frequency at which it holds more than a floor."""
 
     def __init__(self, rate: int) -> None:
@@ -233,6 +233,7 @@ class _Spectrum:
         self._count = 0
 
     def add(self, mono: Waveform, silent: bool) -> None:
+        """Take the next block (frames,); ``silent``: all of it is zero."""
         if silent:
             return
         frames = self._frame(mono)
@@ -240,7 +241,14 @@ class _Spectrum:
         self._sum += (np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(axis=0)
         self._count += len(frames)
 
+    def ratio_db(self, band: tuple[float, float], other: tuple[float, float]) -> float:
+        """Power in a band over that in another one, in Hz, as dB; 0 where nothing lies in one of them."""
+        frequencies = np.arange(len(self._sum)) * self.rate / self.size
+        one, two = (self._sum[(frequencies >= low) & (frequencies < high)] for low, high in (band, other))
+        return float(10 * np.log10(one.sum() / two.sum())) if one.any() and two.any() else 0.0
+
     def result(self) -> float | None:
+        """The highest frequency in Hz; None: nothing sounds."""
         if not self._count:
             return None
         width = max(1, round(200 * self.size / self.rate))
@@ -255,7 +263,7 @@ class _Spectrum:
         return float(frequencies[holding[-1]]) if len(holding) else None
 
 
-class _FlatTops:
+class FlatTops:
     """Histogram of the levels at which three samples or more stand still."""
 
     def __init__(self) -> None:
@@ -263,6 +271,7 @@ class _FlatTops:
         self._samples = 0
 
     def add(self, block: Waveform, silent: bool) -> None:
+        """Take the next block (frames, channels); ``silent``: all of it is zero."""
         self._samples += block.size
         if silent or len(block) < CLIP_RUN:
             return

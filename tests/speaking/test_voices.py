@@ -27,6 +27,7 @@ from voiceclone.models.mel import spectrogram
 from voiceclone.models.public_files import POSTERIOR, write_gpt, write_sovits
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
 from voiceclone.models.voice import load_voice
+from voiceclone.sound.channels import read_voice
 from voiceclone.sound.io import read_mono, resample
 from voiceclone.speaking.reference import SILENCE_AFTER, with_end_mark
 from voiceclone.speaking.voices import Clip, asset_finder, open_models, with_trained_polyphones
@@ -92,7 +93,7 @@ def test_what_a_clip_becomes_is_what_the_networks_make_of_it(root: Path, clip: P
     models, find = load_voice(root / "public" / "v2Pro"), asset_finder(root)
     styles = []
     for path in (clip, other):
-        wave = read_mono(path, 32000)[0]
+        wave = read_voice(path, 32000)
         peak = np.abs(wave).max()
         wave = (wave / min(2.0, peak) if peak > 1 else wave).astype(np.float32)
         vector = VerificationEncoder(find("eres2netv2")).embed(resample(wave, 32000, 16000), 16000)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 from voiceclone.sound.io import Waveform
 from voiceclone.sound.snr import snr_of_powers
@@ -198,6 +197,8 @@ class _Loudness:
     def add(self, mono: Waveform, silent: bool) -> None:
         if not self._filters:
             return
+        from scipy.signal import lfilter
+
         weighted: Array = mono.astype(np.float64)
         if not silent or any(np.abs(state).max() > 1e-9 for state in self._states):
             for index, (b, a, gain) in enumerate(self._filters):

@@ -247,7 +247,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\b([YQM])o\1\b"),
      lambda m: {"Y": "year over year", "Q": "quarter over quarter", "M": "month over month"}[m[1]]),
     (re.compile(r"(?<=\b[QH][1-4])\s?['’]?(?=\d\d\b(?!%))"), " 20"),  # Q3'24
-    (re.compile(r"(?<![\w.])(?=\d{1,3} ?bps\b)(\d+) ?bps\b"), r"\1 basis points"),
+    (re.compile(r"(?<![\w.,])(\d{1,3}) ?bps\b"), r"\1 basis points"),
     (re.compile(r"(?<=\ba )([A-F])[-−](?![\w-])|(?<=\ban )([AEF])[-−](?![\w-])"), lambda m: f"{m[1] or m[2]} minus"),
     (re.compile(r"(?<=\d[\"″'′])\s?[x×]\s?(?=\d)"), " by "),
     (re.compile(r"(?<![\w.,$£€#-])911(?![\w,-]|\.\d|\s[a-z]+s\b)"), digits("911")),
@@ -353,7 +353,7 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (re.compile(r"(?<=\d):(?=\d)"), " to "),
     (re.compile(r"(?<=\d)\s?\*\s?(?=\d)"), " times "),
     (re.compile(r"(?<=[\w)])\^([-−])?(\d+)"),
-     lambda m: _POWERS["²³"[int(m[2]) - 2]] if not m[1] and m[2] in "23"
+     lambda m: _POWERS["²³"[int(m[2]) - 2]] if not m[1] and m[2] in ("2", "3")
      else f" to the power of {'negative ' if m[1] else ''}{cardinal(m[2])}"),
     (re.compile(r"(?<![\w)%°])[-−](?=\.?\d)"), "negative "),
     (re.compile(r"(?:(?<=[A-Z])-|(?<=[A-Za-z]))(\d{3,})(?!\d)"), lambda m: f" {digits(m[1])} "),

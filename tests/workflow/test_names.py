@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.support.recordings import write_noise
 
 from project import SLURM, need_slurm
@@ -138,3 +139,49 @@ def test_a_pronunciation_table_of_no_language_is_refused_by_name(new_project) ->
     told = done.stdout + done.stderr
     assert "it's `touch executed`.tsv" in told and "rename" in told
     assert "Traceback" not in done.stderr
+
+
+def name_files(project, folder: str) -> dict[str, dict]:
+    """Settings that name files in this folder, which is made, by what asks for them."""
+    place = project.root / folder
+    place.mkdir(parents=True)
+    (place / "en.tsv").write_text("word\tphones\nvoice\tV OY1 S\n")
+    (place / "list.en.txt").write_text("A sentence that nobody has ever said.\n")
+    (place / "set.list").write_text("one.wav|anna|EN|A sentence.\n")
+    (speaker := project.root / "resources" / "speakers" / "anna").mkdir()
+    write_noise(speaker / "take.wav", 1)
+    list_file = f"{folder}/list.en.txt"
+    return {
+        "lexicon": {"lexicon": folder},
+        "evaluate.sentences": {"evaluate": {"sentences": [list_file]}},
+        "student.speech.texts": {"student": {"speech": {"texts": [list_file]}}},
+        "teachers 'reader': texts": {
+            "teachers": [{"name": "reader", "teacher": "piper", "texts": [list_file], "hours": 0.1}]
+        },
+        "corpora.sources 'set'": {
+            "corpora": {"sources": [{"name": "set", "kind": "list", "path": f"{folder}/set.list", "licence": "CC0"}]}
+        },
+    }
+
+
+TARGETS = ("anna", "anna-student", "teachers", "results/base/corpus/corpus.tsv")
+
+
+def test_a_path_of_the_configuration_that_means_something_to_a_shell_is_refused(new_project) -> None:
+    project = new_project("refused")
+    for key, values in name_files(project, "it's a $(touch executed) {speaker} folder").items():
+        (project.root / "own.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+        targets = TARGETS if "corpora" in key else TARGETS[: 3 if "teachers" in key else 2]
+        done = project.run("-n", *targets, "--configfile", "own.yaml", check=False)
+        assert done.returncode, key
+        assert f"{key}: \"it's a" in done.stdout, done.stdout + done.stderr
+        assert "rename or move it" in done.stdout
+
+
+def test_paths_of_the_configuration_may_have_blanks_and_letters_of_any_script(new_project) -> None:
+    project = new_project("plain")
+    values = {key: value for one in name_files(project, "own 辞書").values() for key, value in one.items()}
+    (project.root / "own.yaml").write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
+    planned = project.run("-n", "-p", *TARGETS, "--configfile", "own.yaml").stdout
+    for words in ("--lexicons 'own 辞書/en.tsv' ", "--texts 'own 辞書/list.en.txt' "):
+        assert words in planned, words

@@ -113,6 +113,7 @@ def prepare_plan():
     restore_times(Path.cwd())
 
 
+PLAIN = re.compile(r"[\w./][\w ./+@,=-]*")
 CONFIG = or_stop(resolve, config, Path(workflow.basedir) / "config" / "presets")
 HANDOVER = Handover(Path.cwd(), write=workflow.is_main_process)
 REGISTRY = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml")
@@ -197,7 +198,8 @@ def teacher_settings(wildcards):
 def teacher_inputs(wildcards):
     """A teacher's model, its text lists, and the sentences that it must not speak."""
     teacher = TEACHERS[wildcards.teacher]
-    texts = [name if is_file(name) else f"resources/models/{name}/asset.json" for name in teacher.texts]
+    key = f"teachers {teacher.name!r}: texts"
+    texts = [*named_files(key, filter(is_file, teacher.texts)), *asset(*teacher.text_assets())]
     spoken = [*sentences(wildcards), *selection_sentences(wildcards)]
     held_out = [*spoken, *(path for path in held_out_texts() if path not in texts)]
     return {"voice": asset(teacher.model), "texts": texts, "held_out": held_out}
@@ -244,11 +246,7 @@ def own_takes(wildcards):
 
 def student_texts(wildcards):
     """Lists of sentences that a teacher speaks for its student."""
-    named = config_of_student(wildcards).student.speech.texts
-    for name in named:
-        if not Path(name).is_file():
-            raise WorkflowError(f"student.speech.texts: no file {name!r}; give paths as seen from {Path.cwd()}")
-    return list(named)
+    return named_files("student.speech.texts", config_of_student(wildcards).student.speech.texts)
 
 
 def config_of_student(wildcards):
@@ -274,7 +272,7 @@ def student_speech(wildcards):
 
 def held_out_texts():
     """Lists of sentences that no teacher speaks."""
-    return [path.as_posix() for path in sorted(Path("resources/texts").glob("held-out-*.txt"))]
+    return plain("resources/texts", sorted(Path("resources/texts").glob("held-out-*.txt")))
 
 
 def corrections(wildcards):
@@ -312,7 +310,29 @@ def cuts(wildcards):
 
 def corpora_tables(wildcards):
     """The tables of the data sets and teachers that the gathered voice is made of."""
-    return [str(path) for source in CONFIG.corpora.all_sources() for path in or_stop(index_files, source)]
+    sources = CONFIG.corpora.all_sources()
+    return [file for one in sources for file in plain(f"corpora.sources {one.name!r}", or_stop(index_files, one))]
+
+
+def named_files(key, paths):
+    """Files that the configuration names under a key, once they are there."""
+    found = plain(key, paths)
+    for path in found:
+        if not Path(path).is_file():
+            raise WorkflowError(f"{key}: no file {path!r}; give paths as seen from {Path.cwd()}")
+    return found
+
+
+def plain(key, paths):
+    """Paths that rules may name: executors put them on command lines, and not every one of them quotes."""
+    found = [str(path) for path in paths]
+    for path in found:
+        if not PLAIN.fullmatch(path):
+            raise WorkflowError(
+                f"{key}: {path!r}: expected a path of letters, digits, blanks and . / _ - + @ , = that begins with no "
+                "'-'; rename or move it"
+            )
+    return found
 
 
 def languages_in(folder, ending):
@@ -321,7 +341,7 @@ def languages_in(folder, ending):
     for path in found:
         if not LANGUAGE.fullmatch(path.stem):
             raise WorkflowError(f"{str(path)!r}: expected the name of a language, for example en{ending}; rename it")
-    return [path.as_posix() for path in found]
+    return plain("lexicon", found)
 
 
 def lexicons(wildcards):
@@ -345,16 +365,12 @@ def sentences(wildcards):
 
 def selection_sentences(wildcards):
     """Sentences that are spoken for the choice of checkpoints alone."""
-    return [path.as_posix() for path in sorted(Path("resources/sentences/selection").glob("*.txt"))]
+    return plain("resources/sentences", sorted(Path("resources/sentences/selection").glob("*.txt")))
 
 
 def own_sentences(wildcards):
     """The user's lists of sentences to evaluate."""
-    named = config_of(wildcards).evaluate.sentences
-    for name in named:
-        if not Path(name).is_file():
-            raise WorkflowError(f"evaluate.sentences: no file {name!r}; give paths as seen from {Path.cwd()}")
-    return list(named)
+    return named_files("evaluate.sentences", config_of(wildcards).evaluate.sentences)
 
 
 def bundle(wildcards):

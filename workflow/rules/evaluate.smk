@@ -40,5 +40,5 @@ rule evaluate:
         " --target {wildcards.target} --corpus {input.corpus} --features-dir {params.features_dir}"
         " --models-dir {params.models_dir} --bundle {input.bundle} --baseline {input.baseline}"
         " --references {input.references} --recordings {input.recordings} --sentences {input.sentences}"
-        " --lexicons {input.lexicons} --assets {input.assets} --output-dir {params.output_dir}"
+        " --lexicons {input.lexicons:q} --assets {input.assets} --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

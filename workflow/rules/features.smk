@@ -30,7 +30,7 @@ rule features:
         runtime=RUNTIME,
     shell:
         "exec python scripts/features.py --speaker {wildcards.speaker}"
-        " --corpus {input.corpus} --lexicons {input.lexicons} --assets {input.assets}"
+        " --corpus {input.corpus} --lexicons {input.lexicons:q} --assets {input.assets}"
         " --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 

@@ -40,7 +40,7 @@ rule select:
         runtime=RUNTIME,
     shell:
         "exec python scripts/select_checkpoints.py --speaker {wildcards.speaker} --trained-dir {params.trained_dir}"
-        " --features-dir {params.features_dir} --corpus {input.corpus} --sentences {input.sentences} --lexicons {input.lexicons}"
+        " --features-dir {params.features_dir} --corpus {input.corpus} --sentences {input.sentences} --lexicons {input.lexicons:q}"
         " --consent {input.consent}"
         " --assets {input.assets} --models-dir {params.models_dir} --output {output.selection}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"

@@ -39,7 +39,7 @@ rule distill_texts:
         runtime=RUNTIME,
     shell:
         "exec python scripts/distill_texts.py --speaker {wildcards.voice}-student --teacher {params.results}"
-        " --texts {input.texts:q} --held-out {input.held_out:q} --lexicons {input.lexicons} --assets {input.assets}"
+        " --texts {input.texts:q} --held-out {input.held_out:q} --lexicons {input.lexicons:q} --assets {input.assets}"
         " --output-dir {params.output_dir}"
         " --settings {input.settings} --runtime {params.runtime} --threads {threads} 2> {log}"
 

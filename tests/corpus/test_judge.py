@@ -109,6 +109,13 @@ def test_limits_are_those_of_the_speaker() -> None:
     assert max(combined(found) for found in scattered) < 1  # it is this speaker's way to be noisy at times
 
 
+def test_an_unlikely_word_counts_only_where_other_sounds_are_heard() -> None:
+    logs = [-0.2, -0.3, -0.1, -0.2, -0.4, -0.3, -0.2, -0.1, -0.2, -9.0]
+    for differing, found in ((0, False), (2, False), (3, True), (None, True)):
+        *_, odd = suspicions([{"alignment": value, "differing": differing} for value in logs])
+        assert ("alignment" in [limit.column for _, limit in odd]) == found, differing
+
+
 def test_an_end_is_judged_by_its_amplitude() -> None:
     ends = suspicions([{"tail_db": value} for value in [-60, -45, -30, -28, -55, -33, -27, -50, -5]])
     assert [combined(found) >= 1 for found in ends] == [False] * 8 + [True]  # among quiet ends no difference counts

@@ -35,6 +35,7 @@ COLUMNS = table_columns("judgements")
 SHORTEST = 0.5  # seconds that a network needs to judge by
 FEWEST = 8  # utterances from which a speaker's spread is known
 SIDE, SIDE_DEVIATIONS = 0.8, 0.8416  # quantile of the bad side, and how many standard deviations it lies out
+FEW_PHONES = 2  # in which a recogniser's spelling differs from what was said
 NUMBER_PHONES, HAN_FIGURES = 4, frozenset("零一二两三四五六七八九十百千万")  # what another number counts, at least
 RATE = 16_000
 
@@ -52,6 +53,7 @@ class Limit:
         good: values that are better than this are all alike, in the unit of the column.
         amplitude: levels in dB are compared as amplitudes, of which deviations and ``least`` are then: among quiet ones
             no difference counts.
+        unless_heard: does not count where another recognition has the phones of the text, but for :data:`FEW_PHONES`.
     """
 
     column: str
@@ -61,6 +63,7 @@ class Limit:
     says: str
     good: float | None = None
     amplitude: bool = False
+    unless_heard: bool = False
 
     def badness(self, values: Sequence[float | None]) -> npt.NDArray[np.float64]:
         """Values as they are compared, the higher the worse; NaN where nothing was measured."""
@@ -92,7 +95,7 @@ LIMITS = (
     Limit("rate", -1, 4.0, 1.0, "too few words for its length"),
     Limit("mismatch", 1, 3.5, 0.5, "another text is heard", 1.5),
     Limit("differing", 1, 7.0, 1.0, "another recognition differs"),
-    Limit("alignment", -1, 4.5, 0.8, "a word that is not heard"),
+    Limit("alignment", -1, 4.5, 0.8, "a word that is not heard", unless_heard=True),
     Limit("other_language", 1, 5.0, 0.1, "another language"),
 )  # fmt: skip
 
@@ -323,10 +326,16 @@ def suspicions(rows: Sequence[Mapping[str, Any]], limits: Sequence[Limit] = LIMI
         median, high = np.nanquantile(values, [0.5, SIDE])
         both = 1.4826 * np.nanmedian(np.abs(values - median))
         spread = max(float(both), float(high - median) / SIDE_DEVIATIONS, limit.least)
-        for own, value in zip(found, (values - median) / (spread * limit.deviations), strict=True):
-            if value > 0:
+        for own, row, value in zip(found, rows, (values - median) / (spread * limit.deviations), strict=True):
+            if value > 0 and not (limit.unless_heard and _is_heard(row)):
                 own.append((float(value), limit))
     return found
+
+
+def _is_heard(row: Mapping[str, Any]) -> bool:
+    """Whether another recognition has the phones of the text: a name that it spells otherwise is unlikely, but heard."""
+    differing = row.get("differing")
+    return differing is not None and differing <= FEW_PHONES
 
 
 def combined(found: Suspicions) -> float:

@@ -185,6 +185,22 @@ def test_scoring_separates_characters_of_chinese() -> None:
     assert normalise_for_scoring("你好，Bob 们", "zh") == "你 好 b o b 们"
 
 
+def test_an_utterance_in_another_language_is_written_down_in_its_own(
+    shared_data: Path, model: Asset, tmp_path: Path
+) -> None:
+    speaker = Speaker(tmp_path)
+    for name, wanted in (("ljspeech", ("LJ001-0002", "LJ001-0013")), ("aishell_s0150", ("BAC009S0150W0201",))):
+        speaker.add_recorded(shared_data / "speakers" / name, lambda line, wanted=wanted: line["utt_id"] in wanted)
+    for row in speaker.rows:  # one take, in which most is English
+        row["take"] = "both"
+    speaker.takes = ["both"]
+    records = speaker.transcribe(model, TranscribeSettings(mixed=True))
+    assert [records[name]["language"] for name in speaker.truth] == ["en", "en", "zh"]
+    *_, (name, text) = speaker.truth.items()
+    assert word_errors(text, records[name]["text"], "zh").rate <= 0.3
+    assert len({record["language"] for record in speaker.transcribe(model).values()}) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "language", "limit"),

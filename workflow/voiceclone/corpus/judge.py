@@ -333,7 +333,7 @@ def suspicions(rows: Sequence[Mapping[str, Any]], limits: Sequence[Limit] = LIMI
 
 
 def _is_heard(row: Mapping[str, Any]) -> bool:
-    """Whether another recognition has the phones of the text: a name that it spells otherwise is unlikely, but heard."""
+    """Whether another recognition has the phones of the text: a name that it spells otherwise is heard."""
     differing = row.get("differing")
     return differing is not None and differing <= FEW_PHONES
 

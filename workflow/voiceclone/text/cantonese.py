@@ -83,8 +83,10 @@ _TELEPHONE = re.compile(r"(?<![\d-])(?!(?:19|20)\d\d-(?:19|20)\d\d)\d{4}[- ]\d{4
 
 
 def _dollars(match: re.Match[str]) -> str:
-    """Dollars of Hong Kong are 蚊; of two amounts the second says so."""
+    """Dollars of Hong Kong are 蚊, their tenths 毫; of two amounts the second says so."""
     scale = match[4] or ""
+    if tenths := re.fullmatch(r"(\d[\d,]*)\.([1-9])0", match[1]) if not (scale or match[3]) else None:
+        return ("" if tenths[1] == "0" else f"{tenths[1]}蚊") + f"{tenths[2]}毫"
     amounts = [
         scaled(amount, SCALES[scale]) if scale in SCALES else amount for amount in (match[1], match[3]) if amount
     ]

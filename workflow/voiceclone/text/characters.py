@@ -27,7 +27,7 @@ _SPELLED = {
     "℅": "c/o", "︰": "：", "︓": "：", "﹕": "：", "﹔": "；", "﹐": "，", "︐": "，", "﹑": "、", "﹖": "？",
     "﹗": "！", "﹒": "。", "㎡": "m²", "㎢": "km²", "㎠": "cm²", "㎟": "mm²", "㎥": "m³", "㎦": "km³", "㎤": "cm³",
     "㎣": "mm³", "㏄": "cc", "ɑ": "a", "ɡ": "g", "ı": "i", "œ": "oe", "Œ": "Oe", "〆": "締", "㍱": "hPa", "º": "°",
-    "˚": "°", "〜": "～", "∼": "~", "∕": "/",
+    "˚": "°", "〜": "～", "∼": "~", "∕": "/", "∶": ":",
     "㈱": "株式会社", "㈲": "有限会社", "㈜": "주식회사 ",
     "⺎": "兀", "⺟": "母", "⺠": "民", "⻁": "虎", "⻄": "西", "⻅": "见",
     "⻆": "角", "⻉": "贝", "⻋": "车", "⻓": "长", "⻔": "门", "⻘": "青", "⻙": "韦", "⻚": "页", "⻛": "风",
@@ -65,6 +65,9 @@ def _greek(match: re.Match[str]) -> str:
     return f" {name.replace('lamda', 'lambda')} "
 
 
+_PER = re.compile(r"(?<=[A-Za-z])[ ·⋅](s|min|h|[cm]?m|kg|g|K|[mµ]?L|mol)⁻([¹²³])(?![⁰-⁹¹²³])")  # m s⁻¹ is m/s
+
+
 def fold(text: str, language: str) -> str:
     """Text in its plain characters.
 
@@ -84,7 +87,10 @@ def fold(text: str, language: str) -> str:
     text = re.sub(f"[{_ROMAN}]+", lambda m: _roman_signs(m, language), text)
     text = _fractions(text, language)
     text = _DURATION.sub(lambda m: _duration(m, language), text)
+    text = _PER.sub(lambda m: f"/{m[1]}{m[2].replace('¹', '')}", text)
     text = re.sub(rf"[⁺⁻]?[{_ABOVE}ⁿ]+", lambda m: _power(m, language), text)
+    if language == "ko":  # the number of a thing, not how often
+        text = re.sub("[①-⑨](?=번)", lambda m: "일이삼사오육칠팔구"[ord(m[0]) - 0x2460], text)
     text = re.sub(r"[\u2460-\u24ff\u2776-\u2793\u3251-\u325f\u32b1-\u32bf]", _enclosed, text)
     text = "".join(_plain(character, language) for character in text)
     text = _COMBINING.sub("", unicodedata.normalize("NFC", text))

@@ -163,8 +163,13 @@ def _dotted(match: re.Match[str]) -> str:
 
 
 def _scaled(match: re.Match[str]) -> str:
-    if re.fullmatch("[2458]K", match[0]):
-        return f"{cardinal(match['number'])} K"  # of screens
+    if (
+        re.fullmatch("[2458]K", match[0])
+        or (  # of screens; of a run
+            re.fullmatch(r"\d+K", match[0]) and re.search(r"\b[Aa]n? $", match.string[: match.start()])
+        )
+    ):
+        return f"{cardinal(match['number'])} K"
     low = f"{decimal(match['low'])} to " if match["low"] else ""  # 100k-200k: the scale is said with the second
     scale = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}[match["scale"][0].lower()]
     return f"{low}{decimal(match['number'])} {scale}"
@@ -204,15 +209,35 @@ _STATES = (
 )
 _NAMED = re.compile(
     r"\b(?:[Rr]ooms?|[Ss]uites?|[Aa]partments?|[Ff]lights?|Highway|Route|Interstate|Boeing|Airbus|Porsche|Peugeot|Ferrari"
-    r"|Volvo|Lotus|Fiat|Nokia|Extension)\s[1-9]\d\d(?:-[1-9]\d\d)?(?!-?\w|[.,:/]\d)"
+    r"|Volvo|Lotus|Fiat|Nokia|Extension)\s[1-9]\d\d(?:-[1-9]\d{0,2})?(?!-?\w|[.,:/]\d)"
 )
 
 
 def _named(match: re.Match[str]) -> str:
     """Three digits that are a name, said in two parts as years are: Room 302, the Boeing 737-400."""
     name, number, *second = re.split("[ -]", match[0])
-    to = [" " if name in ("Boeing", "Airbus") else " to ", *map(year, second)]
+    said = [year(part) if len(part) == 3 else cardinal(part) for part in second]
+    to = [" " if name in ("Boeing", "Airbus") else " to ", *said]
     return f"{name} {year(number)}{''.join(to) if second else ''}"
+
+
+def _model(match: re.Match[str]) -> str:
+    """``x86-64``, ``A380-800``: two numbers of a name, where they cannot be a range."""
+    low, high = match[2], match[3]
+    is_name = len(low) == len(high) == 3 or int(low) > int(high)
+    return f"{match[1]}{low} {year(high) if len(high) == 3 else high}" if is_name else match[0]
+
+
+def _spelled(text: str) -> str:
+    """Letters and digits one by one."""
+    return " ".join(digits(character) if character.isdigit() else character for character in text)
+
+
+def _oh(number: str) -> str:
+    """Minutes or seconds of a time that has hours or minutes before them."""
+    if number == "00":
+        return digits(number)
+    return f"{'oh ' if number[0] == '0' else ''}{cardinal(number)}"
 
 
 _CODE_WORDS = (
@@ -258,6 +283,16 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<=\d)\s?[×x]\s?(?=10(?:\^|[⁰¹²³⁻⁴-⁹]| to the ))"), " times "),
     (re.compile(r"(?<=\d)\s[/÷]\s(?=\d)"), " divided by "),
     (re.compile(r"\bn/a\b", re.I), "N A"),
+    (re.compile(r"(?<=\d )mmHg\b"), "millimeters of mercury"),
+    (re.compile(r"(?<=\d )deg\b\.?"), "degrees"),
+    (re.compile(r"\bRs\.?\s?(?=\d)"), "₹"),
+    (re.compile(r"\bb\. (?=1\d{3}\b|20\d\d\b)"), "born "),
+    (re.compile(r"\bd\. (?=1\d{3}\b|20\d\d\b)"), "died "),
+    (re.compile(r"\bapt\. ?(?=#|\d)"), "apartment "),
+    (re.compile(r"(?<![\w:])(?=[\dA-F:]*[A-F])[\dA-F]{2}(?::[\dA-F]{2}){2,7}(?![\w:])"),  # of a network card
+     lambda m: ", ".join(map(_spelled, m[0].split(":")))),
+    (re.compile(r"(\b\d{1,3}(?:\.\d{1,3}){3}|\blocalhost):(\d{2,5})\b"), lambda m: f"{m[1]} port {digits(m[2])}"),
+    (re.compile(r"(?<![\w-])([A-Za-z]{1,3})(\d{2,4})-(\d{2,4})(?![\w-])"), _model),
     (re.compile(r"\b[A-Za-z]+(?:/[A-Za-z]+)+\b"),
      lambda m: m[0].replace("/", " or ") if m[0].lower() in _ALTERNATIVES else m[0]),
     (re.compile(r"\b([A-Ga-gJMFX])[#♯](?!\w)"), lambda m: f"{m[1].upper()} sharp"),
@@ -267,7 +302,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"#(?=[A-Za-z])"), "hashtag "),
     (re.compile(r"\b[Nn]o (?=\d)"), "number "),
     (re.compile(r"(?<![\w.@/])([A-Za-z]{1,5})\.(?=\d+(?![\w@]))"), r"\1. "),
-    (re.compile(rf"(?<=\b(?:{_STATES}) )\d{{5}}(?:-\d{{4}})?(?![\w-]|,\d)"),  # a postal code
+    (re.compile(rf"(?:(?<=\b(?:{_STATES}) )|(?<=\bD\.C\. ))\d{{5}}(?:-\d{{4}})?(?![\w-]|,\d)"),  # a postal code
      lambda m: ", ".join(map(digits, m[0].split("-")))),
     (re.compile(r"\bc\. (?=\d{3,4}\b)"), "circa "),
     (re.compile(r"(?<=\d)\s?° ?([NESW])\b"), lambda m: f" degrees {_COMPASS[m[1]]}"),
@@ -291,9 +326,12 @@ _AFTER_ABBREVIATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]]
     (quantities.OF_24_HOURS, quantities.of_24_hours),
     (quantities.DURATION, quantities.duration),
     (_NAMED, _named),
+    (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d)\.(\d{1,3})(?![\d:])"),
+     lambda m: f"{cardinal(m[1])} {_oh(m[2])} point {digits(m[3])}"),
     (re.compile(r"(?<=\bin )(\d{1,2}):(0)?([0-5]?\d)(?![\d:]|\s?[ap]\.?\s?m\b)", re.I),  # how long it took
      lambda m: f"{cardinal(m[1])} {'oh ' if m[2] else ''}{cardinal(m[3])}"),
-    (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"), lambda m: " ".join(map(cardinal, m.groups()))),
+    (re.compile(r"(?<![\d:])(\d{1,3}):([0-5]\d):([0-5]\d)(?![\d:])"),
+     lambda m: " ".join([cardinal(m[1]), *map(_oh, m.groups()[1:])])),
     (quantities.TIME, quantities.time_of_day),
     (quantities.TO, " to "),
     (quantities.MONEY, quantities.money),

@@ -100,7 +100,8 @@ DASH = r"\s?[-‐‑–—−~～]\s?"
 _SIGN = r"(?<![\w)%°$£€¢²³.,-])[-−]"
 _UNITS = {
     "mm": "millimeter", "cm": "centimeter", "dm": "decimeter", "m": "meter", "km": "kilometer", "nm": "nanometer",
-    "µm": "micrometer", "μm": "micrometer", "in": "inch", "inch": "inch", "ft": "foot", "yd": "yard", "mi": "mile",
+    "µm": "micrometer", "μm": "micrometer", "Å": "angstrom", "in": "inch", "inch": "inch", "ft": "foot", "yd": "yard",
+    "mi": "mile",
     "mg": "milligram", "g": "gram", "kg": "kilogram", "µg": "microgram", "μg": "microgram", "mcg": "microgram",
     "lb": "pound", "lbs": "pound", "oz": "ounce", "fl oz": "fluid ounce", "gal": "gallon", "qt": "quart", "pt": "pint",
     "ml": "milliliter", "mL": "milliliter", "cl": "centiliter", "dl": "deciliter", "dL": "deciliter", "l": "liter",
@@ -408,11 +409,11 @@ TO = re.compile(
 """A dash between two days or times of day that are in words already."""
 
 
-WEEKDAY = re.compile(rf"\b({_any_of(_SHORT_DAYS)})\.?(?=,?\s\d{{1,2}}/\d)")
+WEEKDAY = re.compile(rf"\b({_any_of(_SHORT_DAYS)})\.?(?=,?\s\d{{1,2}}(?:/\d|[-–:]\d|\s?[ap]\.?m\b))")
 
 
 def weekday(match: re.Match[str]) -> str:
-    """ "Fri" before 2/14."""
+    """ "Fri" before 2/14, "Sat" before 10-4."""
     return _SHORT_DAYS[match[1]]
 
 

@@ -256,16 +256,20 @@ def _half_of_day(language: str, match: re.Match[str]) -> str:
 
 
 _THOUSANDS = re.compile(
-    rf"(?<![{LATIN}\d.$€£¥￥])(\d+(?:\.\d+)?)[kKw]?(\s?[-–—~～至到]\s?)(\d+(?:\.\d+)?)([kKw])(?![{LATIN}\d])"
+    rf"(?<![{LATIN}\d.$€£¥￥])(?:(\d+(?:\.\d+)?)[kKw]?(\s?[-–—~～至到]\s?))?(\d+(?:\.\d+)?)([kKw])(?![{LATIN}\d])"
 )
-"""A range of sums in thousands, or in 万: 8k-12k, 10-20w."""
+"""A sum in thousands or in 万, or a range of them: 8k-12k, 10-20w, 2w人."""
+_IN_THOUSANDS = re.compile(r"\+?\s?(?:[字人元块塊步单單多]|粉[丝絲]|以上|左右)")
 
 
 def _in_thousands(match: re.Match[str]) -> str:
     from voiceclone.text.mandarin_normalise import scaled
 
-    low, high = (scaled(match[group], 4 if match[4] == "w" else 3) for group in (1, 3))
-    return low + match[2] + high
+    alone = not match[1] and match[4] != "w"
+    if alone and not _IN_THOUSANDS.match(match.string, match.end()):  # 4K of a screen
+        return match[0]
+    power = 4 if match[4] == "w" else 3
+    return (scaled(match[1], power) + match[2] if match[1] else "") + scaled(match[3], power)
 
 
 def _respell(text: str, mode: str, lexicon: Lexicon) -> str:

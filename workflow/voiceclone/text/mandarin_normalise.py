@@ -59,7 +59,7 @@ _UNITS = _MONEY_CODES | {
     "g/L": "克每升", "mg/dL": "毫克每分升", "mg/kg": "毫克每千克", "μg/m³": "微克每立方米", "mmol/L": "毫摩尔每升",
     "W/m²": "瓦每平方米", "km/s": "千米每秒", "m/s²": "米每二次方秒", "L/min": "升每分钟", "ml/min": "毫升每分钟",
     "r/min": "转每分钟", "rpm": "转每分钟", "bpm": "拍每分钟", "fps": "帧每秒", "MB/s": "兆字节每秒",
-    "kJ": "千焦", "mol": "摩尔", "lb": "磅", "oz": "盎司", "ft": "英尺", "mph": "英里每小时",
+    "mmHg": "毫米汞柱", "kJ": "千焦", "mol": "摩尔", "lb": "磅", "oz": "盎司", "ft": "英尺", "mph": "英里每小时",
 }  # fmt: skip
 _SQUARED = {
     character: _UNITS[letters]
@@ -339,7 +339,7 @@ _HOURS = "(?:上午|下午|晚上|早上|中午|凌晨|傍晚|夜里|夜晚|清�
 _HAN_NUMBER = "零一二三四五六七八九十百千万亿两半"
 _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d.])(?P<year>\d{4})\s*[-/.年]\s*(?P<month>0?[1-9]|1[0-2])\s*[-/.月]\s*"
-                r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d)(?P<called>[日号號])?"), _date),
+                r"(?P<day>0?[1-9]|[12]\d|3[01])(?!\d|\s*月)(?P<called>[日号號])?"), _date),
     (re.compile(rf"(?<![\d{HAN}A-Za-z%‰°℃℉.)）])[~～]\s*(?=[-−]?\d)"), lambda m: "约"),
     (re.compile(rf"(?<![A-Za-z\d.])({_N})[eE]([-−+]?\d{{1,3}})(?![A-Za-z\d.])"),
      lambda m: f"{_number(m[1])}乘十{_raised(m[2])}"),
@@ -351,6 +351,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<!\d)(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"), _telephone),
     (re.compile(r"(?<!\d)(?:(?:\+?86[- ]?)?(?:0\d{2,3}[- ]|\(0\d{2,3}\)\s?)\d{3,4}[- ]?\d{4}|[48]00[- ]?\d{3}[- ]?\d{4}"
                 r"|[48]00[- ]\d{4}[- ]\d{3})(?:[-转]\d{1,4})?(?![-\d])"), _telephone),
+    (re.compile(r"(?<![\dA-Za-z.-])\d{1,4}(?:-\d{1,4}){2,}(?![\d-]|\s*[=.])"),  # a door: 3-2-501
+     lambda m: ",".join(digits(group) if len(group) > 2 else digits(group, one="一") for group in m[0].split("-"))),
+    (re.compile(r"(?<=\d)#(?=楼|樓|栋|棟|幢|机|機|线|線|炉|爐|门|門|库|庫|泵|井|车|車)"), lambda m: "号"),
     (re.compile(r"\d{3,4}(?=\s?(?:室|教室|病房|宿舍|包间|包厢|房间?(?!子|屋|贷|价)))"), lambda m: digits(m[0])),
     (re.compile(r"(?<![\d.])10\.1(?=国庆)"), lambda m: "十一"),
     (re.compile(r"[*＊](?=号键|號鍵)"), lambda m: "星"),
@@ -379,7 +382,9 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
                 rf"|(?<![\d.-])(?P<a>\d+)\s*[-–—]\s*(?P<b>\d+)(?=\s*(?:{_AFTER_SCORES}))"
                 rf"|((?:{_AFTER_SCORES})了?[{HAN}]{{0,4}}?\s?)(\d{{1,3}})\s*[-–—]\s*(\d{{1,3}})(?!\s?(?:[\d.]|{_QUANTITY}))"),
      lambda m: f"{m['a']}比{m['b']}" if m["a"] else f"{m[1] or m[6]}{m[2] or m[7]}比{m[3] or m[8]}"),
-    (re.compile(r"(血压\D{0,4})(\d{2,3})/(\d{2,3})"), lambda m: f"{m[1]}{cardinal(m[2])},{cardinal(m[3])}"),
+    (re.compile(r"(血压\D{0,4})(\d{2,3})/(\d{2,3})"), lambda m: f"{m[1]}{cardinal(m[2])},{m[3]}"),
+    (re.compile(r"(?<!\d)(\d{2,3})/(?=\d{2,3}\s?mmHg)"), lambda m: f"{cardinal(m[1])},"),
+    (re.compile(r"(?<![A-Za-z\d.+])([1-9]\d*0)(?<!0000)\+(?!\s?[\dA-Za-z(（=])"), lambda m: f"{cardinal(m[1])}多"),
     (re.compile(rf"(?<=[年月日号號点天]){_TO}(?=(?:[次翌今明去后同当前][年月日天]|第二[年天]))"
                 rf"|(?<=[第初][一二三四五六七八九十]){_TO}(?=[第初][一二三四五六七八九十])"),
      lambda m: "到"),
@@ -392,7 +397,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"第(\d{1,2})/(\d{1,2})(?![\d/])"), lambda m: f"第{cardinal(m[1])},{cardinal(m[2])}"),
     (re.compile(r"(?<=[一二三四五六七八九十])[·•](?=[一二三四五六七八九十])"), lambda m: ""),
     # Years.
-    (re.compile(r"(公元前?)(\d+)(?=年)"), lambda m: m[1] + _year(m[2])),
+    (re.compile(r"(公元前?)(\d+)(?=年)"), lambda m: m[1] + (cardinal(m[2]) if len(m[2]) < 3 else _year(m[2]))),
     (re.compile(r"(?<!\d)\d{4}(?=\s*年(?!级|級|前|后|後|来|來|间|間|以|多)|[后後](?=[\u4e00-\u9fff]|$))"),
      lambda m: _year(m[0])),
     (re.compile(r"(?<![\d.])\d{2}(?=\s*(?:年|[后後](?=[\u4e00-\u9fff])))"), _short_year),
@@ -432,6 +437,7 @@ _RULES: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![\d/])(\d+)(?:\s+|又)(?=\d+/\d)"), lambda m: f"{cardinal(m[1])}又"),
     (re.compile(r"(?<!\d)24/7(?!\d)"), lambda m: "二十四,七"),
     (re.compile(r"(?<![\d/])(?P<a>\d+)/(?P<b>\d+)(?=\s*=)"), lambda m: f"{cardinal(m['a'])}除以{cardinal(m['b'])}"),
+    (re.compile(r"(?<![\d/.])(\d+\.\d+)/(\d+)(?![\d/])"), lambda m: f"{cardinal(m[2])}分之{_number(m[1])}"),
     (re.compile(r"(?<![\d/.])(?P<a>\d+)/(?P<b>\d+)(?![\d/])"), lambda m: f"{cardinal(m['b'])}分之{cardinal(m['a'])}"),
     (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: "点".join(digits(part, one="一") for part in m[0].split("."))),
     (re.compile(r"(第\s*)(\d+)"), lambda m: "第" + cardinal(m[2])),

@@ -101,11 +101,7 @@ def header_seconds(path: Path) -> float:
     info = probe(path)
     if info.decoder == "libsndfile":
         return float(soundfile.info(str(path)).duration)
-    command = [_program("ffprobe"), "-v", "error", "-show_entries", "format=duration", "-of", "default=nk=1:nw=1"]
-    done = subprocess.run([*command, *_source(path)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    with contextlib.suppress(ValueError):
-        return float(done.stdout)
-    return 0.0
+    return _duration(path, info.track)
 
 
 def shortened(path: Path, info: SoundInfo, seconds: float) -> str:

@@ -247,6 +247,21 @@ def test_lint_of_graphs_in_float32(root: Path) -> None:
     assert len(faults) == 3 and any("twin is stored twice" in fault for fault in faults)
 
 
+@pytest.mark.parametrize("name", ["campplus", "chinese-roberta-wwm-ext-large"])
+def test_encoders_of_8_bits_are_smaller_and_hear_the_same(
+    root: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = asset_finder(root)(name)
+    described = export_encoder(asset, tmp_path, in_bytes=True)
+    assert described["name"] == name and described["file"] == f"{name}-int8.onnx"
+    whole = read_json(root / "resources" / "encoders" / f"{name}.json")
+    assert described["size"] < 0.6 * whole["size"]
+    assert read_json(tmp_path / f"{name}-int8.json")["similarity"] > 0.99
+    monkeypatch.setattr("voiceclone.export.encoder_graphs.LEAST_SIMILARITY", 1.1)
+    with pytest.raises(VoiceCloneError, match=rf"{name}-int8: differs .* cosine of the vectors (0\.99|1\.00)"):
+        export_encoder(asset, tmp_path / "again", in_bytes=True)
+
+
 def test_graphs_that_differ_fail_with_their_numbers(root: Path, tmp_path: Path) -> None:
     limits = ExportSettings(max_error=0.1)
     check_voice_graphs({"style": 0.05, "quantiser": 0.0}, TARGETS["onnx-fp32"], limits)

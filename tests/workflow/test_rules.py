@@ -108,6 +108,7 @@ def test_an_encoder_is_exported_once_for_all_voices(new_project, asset) -> None:
         speaker(project, name)
     planned = project.run("-n").stdout
     assert planned.count("rule export_encoder:") == 1
+    assert "campplus-int8.onnx" in project.run("-n", "--config", "export={encoders: int8}").stdout
     project.run("--cores", "1", "resources/encoders/campplus.json")
     described = read_json(project.root / "resources" / "encoders" / "campplus.json")
     assert described["file"] == "campplus.onnx" and described["max_error"] < 1e-4

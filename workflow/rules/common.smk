@@ -480,7 +480,7 @@ def files_of_rules():
     """Every file that stages read or write, as far as it is there; no logs."""
     # The engine takes the time of a stage's benchmark for one of its outputs'.
     written = [path for stage in workflow.rules for path in [*stage.output, stage.benchmark] if path]
-    patterns = {re.sub(r"\{[^{}]*\}", "*", str(path)) for path in written}
+    patterns = {re.sub(r"(\{[^{}]*\})+", "*", str(path)) for path in written}
     own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/**/*.txt"]
     taken = ["results/*/inventory.tsv", "results/*/given.tsv", "results/*/cuts.tsv", "results/*/rights.json"]
     found = {path.as_posix() for pattern in [*patterns, *own, *taken] for path in Path().glob(pattern)}

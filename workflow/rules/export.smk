@@ -3,12 +3,14 @@ rule export_encoder:
     input:
         asset="resources/models/{asset}/asset.json",
     output:
-        graph="resources/encoders/{asset}.onnx",
-        description="resources/encoders/{asset}.json",
+        graph="resources/encoders/{asset}{bytes}.onnx",
+        description="resources/encoders/{asset}{bytes}.json",
     log:
-        "results/logs/export_encoder/{asset}.log",
+        "results/logs/export_encoder/{asset}{bytes}.log",
     benchmark:
-        "results/benchmarks/export_encoder/{asset}.tsv"
+        "results/benchmarks/export_encoder/{asset}{bytes}.tsv"
+    wildcard_constraints:
+        bytes="(-int8)?",
     conda:
         "../../envs/voiceclone.yaml"
     threads: 2
@@ -17,11 +19,12 @@ rule export_encoder:
         runtime=growing(60),
     params:
         output_dir=subpath(output.graph, parent=True),
+        weights=lambda wildcards: "--bytes" if wildcards.bytes else "",
         revision=revision("export_encoder"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/export_encoder.py --asset {input.asset} --output-dir {params.output_dir}"
-        " --runtime {params.runtime} --threads {threads} 2> {log}"
+        " {params.weights} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
 rule export:

@@ -140,7 +140,7 @@ class Config(Blocks, Shared):
         )
 
     def encoders(self) -> list[str]:
-        """Names of the encoders that exported voices need for new clips and for Chinese text."""
+        """Names of the exported encoders that voices need for new clips and for Chinese text."""
         if not self.export.encoders:
             return []
         speaker = {
@@ -150,7 +150,9 @@ class Config(Blocks, Shared):
             "v2ProPlus": self.features.verification_encoder,
         }
         content = self.features.content if self.gpt.base and self.gpt.architecture != "small" else ""  # for prompts
-        return [name for name in (content, speaker.get(self.sovits.architecture, ""), self.features.bert) if name]
+        others = (speaker.get(self.sovits.architecture, ""), self.features.bert)
+        ending = f"-{self.export.encoders}" if isinstance(self.export.encoders, str) else ""
+        return [*filter(None, [content]), *(name + ending for name in others if name)]  # in 8 bits, content hears worse
 
     def all_assets(self) -> list[str]:
         """Names of all models of a run, in the order of the stages."""

@@ -55,6 +55,8 @@ QUANTISER, STYLE = "quantiser", "style"
 OPSET = 17
 #: Largest difference of an encoder from its model, relative to the largest value: sums of float32 in another order.
 MAX_ERROR = 1e-4
+#: Least cosine of the vectors of an encoder in 8 bits and of its model.
+LEAST_SIMILARITY = 0.99
 #: Inputs on which encoders are compared: a rising tone of varying level with some noise; Chinese clauses.
 RATE = 16000
 _TIME = np.arange(int(3.3 * RATE)) / RATE
@@ -221,13 +223,15 @@ EXPORTERS: Mapping[str, Callable[[Asset], tuple[onnx.ModelProto, Comparison]]] =
 }
 
 
-def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR) -> dict[str, Any]:
+def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR, in_bytes: bool = False) -> dict[str, Any]:
     """Write ``NAME.onnx`` of a model, compare it with the model, then write ``NAME.json``, its description.
 
     Args:
         asset: one of :data:`EXPORTERS`.
         folder: where to.
         max_error: allowed difference, relative to the largest value.
+        in_bytes: store the weights in 8 bits; the files are called ``NAME-int8``, and the cosine of the vectors is
+            limited (:data:`LEAST_SIMILARITY`).
 
     Raises:
         AssetError: no such encoder.
@@ -236,24 +240,26 @@ def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR) -> 
     if asset.name not in EXPORTERS:
         raise AssetError(f"{asset.name}: cannot be exported", f"possible: {', '.join(EXPORTERS)}")
     graph, compare = EXPORTERS[asset.name](asset)
-    store_exact_halves(graph)
+    (store_bytes if in_bytes else store_exact_halves)(graph)
     notes = {"encoder": asset.name, "licence": asset.licence, "asset": asset.digest}
     onnx.helper.set_model_props(graph, {item.key: item.value for item in graph.metadata_props} | notes)
     faults = lint_stored({asset.name: graph})
     if faults:
         raise VoiceCloneError("export of " + "; ".join(map(str, faults)), "report this with the log")
-    target = folder / f"{asset.name}.onnx"
+    target = folder / f"{asset.name}{'-int8' if in_bytes else ''}.onnx"
     with atomic_path(target) as temporary:
         onnx.save(graph, temporary)
         del graph
-        error = relative_error(*compare(Graph(temporary)))
-        if error > max_error:
+        made, of_model = compare(Graph(temporary))
+        error, similarity = relative_error(made, of_model), least_similarity(made, of_model)
+        if similarity < LEAST_SIMILARITY if in_bytes else error > max_error:
             raise VoiceCloneError(
-                f"export of {asset.name}: differs from the model by {error:.1e} of its largest value, allowed "
-                f"{max_error:.0e}",
+                f"export of {target.stem}: differs from the model by {error:.1e} of its largest value, allowed "
+                f"{max_error:.0e} in whole weights; cosine of the vectors {similarity:.4f}, in 8 bits "
+                f"{LEAST_SIMILARITY:g} at least",
                 "report this with the log",
             )
-    log.info("%s: differs from the model by %.1e of its largest value", target, error)
+    log.info("%s: differs from the model by %.1e of its largest value, cosine %.5f", target, error, similarity)
     description = {
         "name": asset.name,
         "file": target.name,
@@ -263,8 +269,16 @@ def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR) -> 
         "licence": asset.licence,
         "max_error": error,
     }
-    write_json(folder / f"{asset.name}.json", description)
+    write_json(target.with_suffix(".json"), description | ({"similarity": similarity} if in_bytes else {}))
     return description
+
+
+def least_similarity(left: Array, right: Array) -> float:
+    """Least cosine of two vectors (S,), or of the columns of two matrices (S, T); 0 for other shapes."""
+    if left.shape != right.shape:
+        return 0.0
+    products = (left * right).sum(axis=0)
+    return float((products / np.maximum(np.linalg.norm(left, axis=0) * np.linalg.norm(right, axis=0), 1e-8)).min())
 
 
 def relative_error(left: Array, right: Array) -> float:

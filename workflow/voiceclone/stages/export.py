@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -44,10 +45,11 @@ class ExportSettings(Block):
         description="Targets of 8 and 4 bits: mean distance of the spectra that bundle and trained model make of the "
         "same tokens, in dB; more fails the export.",
     )
-    encoders: bool = Field(
+    encoders: bool | Literal["int8"] = Field(
         True,
         description="Export the encoders that voices share (resources/encoders), so that bundles take new reference "
-        "clips and read Chinese as in training; false: bundles speak like their own clip alone.",
+        "clips and read Chinese as in training; int8: those of speakers and of Chinese text in 8 bits, a third of their "
+        "size; false: bundles speak like their own clip alone.",
     )
 
 
@@ -107,13 +109,14 @@ STAGE = Stage("export", arguments, run, block="export", settings=ExportSettings,
 def encoder_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--asset", type=Path, required=True, help="asset.json of the encoder")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the graph and its description")
+    parser.add_argument("--bytes", action="store_true", help="weights of 8 bits; the files are called NAME-int8")
 
 
 def export_encoder(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_asset
     from voiceclone.export import encoder_graphs
 
-    encoder_graphs.export_encoder(open_asset(args.asset), args.output_dir)
+    encoder_graphs.export_encoder(open_asset(args.asset), args.output_dir, in_bytes=args.bytes)
 
 
 ENCODER = Stage("export_encoder", encoder_arguments, export_encoder)

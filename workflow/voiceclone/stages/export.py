@@ -48,8 +48,8 @@ class ExportSettings(Block):
     encoders: bool | Literal["int8"] = Field(
         True,
         description="Export the encoders that voices share (resources/encoders), so that bundles take new reference "
-        "clips and read Chinese as in training; int8: those of speakers and of Chinese text in 8 bits, a third of their "
-        "size; false: bundles speak like their own clip alone.",
+        "clips and read Chinese as in training; int8: those of speakers and of Chinese text in 8 bits, a third of "
+        "their size; false: bundles speak like their own clip alone.",
     )
 
 

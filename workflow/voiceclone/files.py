@@ -135,21 +135,23 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def write_text(target: Path, text: str) -> None:
-    """Write UTF-8 text with LF line ends, atomically."""
-    with atomic_path(target) as temporary:
+def write_text(target: Path, text: str, durable: bool = True) -> None:
+    """Write UTF-8 text with LF line ends, atomically; ``durable``: see :func:`atomic_path`."""
+    with atomic_path(target, durable) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_changed(target: Path, text: str) -> bool:
     """Write a text unless the file holds it already, so that its time tells when its content changed.
 
+    It is not synced: whoever writes it compares it at every plan, and a thousand speakers have thousands of them.
+
     Returns:
         whether it was written.
     """
     if target.is_file() and target.read_bytes() == text.encode():
         return False
-    write_text(target, text)
+    write_text(target, text, durable=False)
     return True
 
 

@@ -23,6 +23,7 @@ from voiceclone.corpus.given import COLUMNS as GIVEN_COLUMNS
 from voiceclone.corpus.given import Given, Refused, find_texts, read_given
 from voiceclone.errors import DataError
 from voiceclone.files import (
+    canonical_json,
     contained_path,
     escape,
     read_json,
@@ -32,7 +33,6 @@ from voiceclone.files import (
     tsv_text,
     unescape,
     write_changed,
-    write_json,
 )
 from voiceclone.lineage.withdrawal import EVERYTHING, REFUSED, TOMBSTONES
 
@@ -180,7 +180,7 @@ def take_inventory(folder: Path, target: Path, withdrawn: Collection[str] = ()) 
     entries = [_unless_withdrawn(entry, withdrawn) for entry, _ in listed]
     remembered = {entry.file: stamp for entry, stamp in listed if stamp}
     if remembered != known:
-        write_json(cache, remembered)
+        write_changed(cache, canonical_json(remembered))
     entries, texts = with_texts(folder, entries)
     if texts:
         rows = [text.row() for text in texts]

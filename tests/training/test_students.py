@@ -18,6 +18,7 @@ from voiceclone.errors import ConfigError
 from voiceclone.files import read_json, read_jsonl, read_tsv, write_json, write_tsv
 from voiceclone.models.gpt import GPTConfig, TextToSemantic
 from voiceclone.models.sovits import SoVITS, SoVITSConfig
+from voiceclone.models.vocoder import SourceFilterDecoder
 from voiceclone.models.voice import load_gpt, load_sovits, takes_prompt
 from voiceclone.stages.distill import (
     SPOKEN,
@@ -313,6 +314,44 @@ def test_shared_parts_start_as_the_teachers(tmp_path: Path) -> None:
     for name, value in teacher.state_dict().items():
         assert name.startswith("dec.") or torch.equal(state[name], value), name
     assert state["dec.norm.weight"].shape == (16,)
+
+
+def trunk(width: int, hidden: int, blocks: int, seed: int = 0) -> SourceFilterDecoder:
+    torch.manual_seed(seed)
+    made = SourceFilterDecoder(8, 4, width, hidden, blocks, hop=640, sample_rate=32000)
+    for name, value in made.named_parameters():
+        if name.endswith(".g"):
+            torch.nn.init.uniform_(value, 0.5, 1.0)
+    return made
+
+
+@torch.inference_mode()
+def test_a_narrower_trunk_starts_from_the_channels_that_are_read() -> None:
+    latent, style, teacher = torch.randn(2, 8, 12), torch.randn(2, 4, 1), trunk(32, 64, 4)
+    wanted = teacher.frames(latent, style)
+    same = trunk(32, 64, 4, seed=1)
+    distill.inherit_trunk(same, teacher)
+    for own, its in zip(same.frames(latent, style), wanted, strict=True):
+        torch.testing.assert_close(own, its)
+    teacher.shape.weight[:, 8:24] = 0  # half of the channels are not read, half of the units lead nowhere
+    teacher.pitch[0].weight[:, 8:24] = 0
+    for block in teacher.blocks:
+        block.b.weight[:, ::2] = 0
+    small, other = trunk(16, 32, 4, seed=1), trunk(16, 32, 4, seed=1)
+    distill.inherit_trunk(small, teacher)
+    kept = [*range(8), *range(24, 32)]
+    torch.testing.assert_close(small.blocks[1].dw.weight, teacher.blocks[1].dw.weight[kept])
+    torch.testing.assert_close(small.pre.weight[16:], teacher.pre.weight[32:][kept])
+    torch.testing.assert_close(small.cond.weight[16:32], teacher.cond.weight[32:64][kept])
+    torch.testing.assert_close(small.blocks[0].a.weight, teacher.blocks[0].a.weight[1::2][:, kept] * 2**0.5)
+    shallow = trunk(16, 32, 2, seed=1)
+    distill.inherit_trunk(shallow, teacher)
+    torch.testing.assert_close(shallow.blocks[1].n.weight, small.blocks[3].n.weight)
+
+    def distance(one: SourceFilterDecoder) -> float:
+        return float((one.frames(latent, style).harmonic - teacher.frames(latent, style).harmonic).abs().mean())
+
+    assert distance(small) < 0.5 * distance(other)
 
 
 def test_the_students_own_tokens_are_what_its_gpt_finds_most_likely(tmp_path: Path) -> None:

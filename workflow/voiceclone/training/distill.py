@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from voiceclone.models.gpt import GPTConfig, Layer, Observed, TextToSemantic
 from voiceclone.models.losses import token_targets
 from voiceclone.models.public_files import read_discriminator
 from voiceclone.models.sovits import FRAMES_PER_TOKEN, SoVITS, SoVITSConfig
+from voiceclone.models.vocoder import UPSAMPLING, ConvNeXtBlock, SourceFilterDecoder
 from voiceclone.models.voice import load_gpt, load_sovits
 from voiceclone.stages.distill import (
     SPOKEN,
@@ -102,6 +103,57 @@ def inherited(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], laye
         other = teacher.get(".".join(parts))
         found[name] = other.clone() if other is not None and other.shape == own.shape else own.clone()
     return found
+
+
+@torch.no_grad()
+def inherit_trunk(student: SourceFilterDecoder, teacher: SourceFilterDecoder) -> None:
+    """Start a narrower trunk from the channels and inner units of the teacher's that count most.
+
+    A channel counts by the weights that read it at the end, an inner unit by those that lead to it and from it. Sums
+    over fewer of them are multiplied by the root of the ratio, which keeps their variance. Fewer blocks are taken
+    evenly from the teacher's.
+    """
+    width, blocks = teacher.width, len(teacher.blocks)
+    read = teacher.shape.weight.norm(dim=0) * teacher.norm.weight.abs()
+    kept = read.topk(student.width).indices.sort().values
+    places = torch.linspace(0, blocks - 1, len(student.blocks)).round().long()
+    wider = (width / student.width) ** 0.5
+
+    def narrow(tensor: Tensor, parts: int, chosen: Tensor | slice = slice(None)) -> Tensor:
+        """The kept channels of each of the chosen parts that a first dimension has."""
+        return tensor.view(parts, width, *tensor.shape[1:])[chosen][:, kept].flatten(0, 1)
+
+    for name in ("weight", "bias"):
+        getattr(student.pre, name).copy_(narrow(getattr(teacher.pre, name), UPSAMPLING))
+        getattr(student.cond, name).copy_(narrow(getattr(teacher.cond, name), blocks, places))
+    for own, place in zip(student.blocks, places.tolist(), strict=True):
+        inherit_block(cast(ConvNeXtBlock, own), cast(ConvNeXtBlock, teacher.blocks[place]), kept, wider)
+    for name in ("weight", "bias"):
+        getattr(student.norm, name).copy_(getattr(teacher.norm, name)[kept])
+    for own, other, rows in (
+        (student.shape, teacher.shape, None), (student.pitch[0], teacher.pitch[0], kept),
+        (student.pitch[2], teacher.pitch[2], None),
+    ):  # fmt: skip
+        _copy_layer(own, other, rows, kept, wider)
+
+
+def inherit_block(student: ConvNeXtBlock, teacher: ConvNeXtBlock, kept: Tensor, wider: float) -> None:
+    """The same for one block: ``kept`` channels, those inner units that count most."""
+    strength = teacher.a.weight.norm(dim=1) * teacher.b.weight.norm(dim=0)
+    units = strength.topk(student.a.out_features).indices.sort().values
+    for layer in ("dw", "n"):
+        for name in ("weight", "bias"):
+            getattr(getattr(student, layer), name).copy_(getattr(getattr(teacher, layer), name)[kept])
+    student.g.copy_(teacher.g[kept])
+    _copy_layer(student.a, teacher.a, units, kept, wider)
+    _copy_layer(student.b, teacher.b, kept, units, (teacher.a.out_features / len(units)) ** 0.5)
+
+
+def _copy_layer(student: nn.Module, teacher: nn.Module, rows: Tensor | None, columns: Tensor, factor: float) -> None:
+    """Some outputs (None: all) and inputs of a linear layer or a convolution, the weights multiplied by a factor."""
+    weight, bias = cast(Tensor, teacher.weight)[:, columns] * factor, cast(Tensor, teacher.bias)
+    cast(Tensor, student.weight).copy_(weight if rows is None else weight[rows])
+    cast(Tensor, student.bias).copy_(bias if rows is None else bias[rows])
 
 
 class Lesson:
@@ -295,7 +347,14 @@ def distill_sovits(
     config = student_sovits(teacher.config, settings.student, data.speaker_size())
     config = replace(config, segment_frames=training.segment_frames)
     seed_step(training.seed, "weights")
-    weights = {"model": inherited(SoVITS(config).state_dict(), teacher.state_dict())}
+    student = SoVITS(config)
+    student.load_state_dict(inherited(student.state_dict(), teacher.state_dict()))
+    sizes = config.trunk_width, config.trunk_hidden, config.trunk_blocks
+    most = teacher.config.trunk_width, teacher.config.trunk_hidden, teacher.config.trunk_blocks
+    decoders = isinstance(student.dec, SourceFilterDecoder) and isinstance(teacher.dec, SourceFilterDecoder)
+    if decoders and all(own <= its for own, its in zip(sizes, most, strict=True)):
+        inherit_trunk(cast(SourceFilterDecoder, student.dec), cast(SourceFilterDecoder, teacher.dec))
+    weights = {"model": student.state_dict()}
     discriminator = DiscriminatorConfig.nano()
     if base_discriminator is not None:
         discriminator, weights["discriminator"] = read_base(base_discriminator, read_discriminator)

@@ -252,14 +252,14 @@ def test_encoders_of_8_bits_are_smaller_and_hear_the_same(
     root: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asset = asset_finder(root)(name)
-    described = export_encoder(asset, tmp_path, in_bytes=True)
+    described = export_encoder(asset, tmp_path, int8=True)
     assert described["name"] == name and described["file"] == f"{name}-int8.onnx"
     whole = read_json(root / "resources" / "encoders" / f"{name}.json")
     assert described["size"] < 0.6 * whole["size"]
     assert read_json(tmp_path / f"{name}-int8.json")["similarity"] > 0.99
     monkeypatch.setattr("voiceclone.export.encoder_graphs.LEAST_SIMILARITY", 1.1)
     with pytest.raises(VoiceCloneError, match=rf"{name}-int8: differs .* cosine of the vectors (0\.99|1\.00)"):
-        export_encoder(asset, tmp_path / "again", in_bytes=True)
+        export_encoder(asset, tmp_path / "again", int8=True)
 
 
 def test_graphs_that_differ_fail_with_their_numbers(root: Path, tmp_path: Path) -> None:

@@ -344,6 +344,10 @@ def test_a_narrower_trunk_starts_from_the_channels_that_are_read() -> None:
     torch.testing.assert_close(small.pre.weight[16:], teacher.pre.weight[32:][kept])
     torch.testing.assert_close(small.cond.weight[16:32], teacher.cond.weight[32:64][kept])
     torch.testing.assert_close(small.blocks[0].a.weight, teacher.blocks[0].a.weight[1::2][:, kept] * 2**0.5)
+    wider = trunk(16, 96, 4, seed=1)
+    before = {name: value.clone() for name, value in wider.state_dict().items()}
+    distill.inherit_trunk(wider, teacher)
+    assert all(value.equal(before[name]) for name, value in wider.state_dict().items())
     shallow = trunk(16, 32, 2, seed=1)
     distill.inherit_trunk(shallow, teacher)
     torch.testing.assert_close(shallow.blocks[1].n.weight, small.blocks[3].n.weight)

@@ -43,6 +43,22 @@ def test_other_settings_rerun_their_stage_in_a_copy(mini, tmp_path, records) -> 
     assert planned(twin, *MINI) == ["separate"]
 
 
+def test_files_that_the_configuration_names_are_known_by_content_too(new_project, tmp_path) -> None:
+    project = new_project("named")
+    (folder := project.root / "own data").mkdir()
+    for number in range(4):
+        write_noise(folder / f"{number}.wav", number)
+    rows = [f"{number}.wav|anna|EN|A sentence of number {number}." for number in range(4)]
+    (folder / "set.list").write_text("\n".join(rows), encoding="utf-8")
+    source = "{name: set, kind: list, path: own data/set.list, licence: CC0}"
+    gathered = ["results/base/corpus/corpus.tsv", "--config", f"corpora={{sources: [{source}], heldout_share: 0.3}}"]
+    project.run(*gathered)
+    twin = scrambled(project, tmp_path / "copy", True)
+    assert planned(twin, *gathered) == []
+    (twin.root / "own data" / "set.list").write_text("\n".join(rows[:3]), encoding="utf-8")
+    assert planned(twin, *gathered) == ["gather"]
+
+
 def test_a_killed_run_goes_on_from_what_was_made(mini, tmp_path) -> None:
     twin = mini.copy(tmp_path / "copy")
     write_noise(twin.root / "resources" / "speakers" / "anna" / "1.wav", 9)

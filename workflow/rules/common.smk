@@ -33,6 +33,8 @@ use_this_python()
 
 RUN_CONFIG = "results/config.json"
 LANGUAGE = re.compile("[a-z]{2,3}")
+# Paths that no shell and no executor takes for anything else, once they are quoted.
+PLAIN = re.compile(r"[\w./][\w ./+@,=-]*")
 BASELINES = ["recordings", "resynthesis", "torch-fp32"]
 UNBUNDLED = [*BASELINES, "torch-fp16", "zero-shot"]
 RUNTIME = "results/runtime.json"
@@ -113,7 +115,6 @@ def prepare_plan():
     restore_times(Path.cwd())
 
 
-PLAIN = re.compile(r"[\w./][\w ./+@,=-]*")
 CONFIG = or_stop(resolve, config, Path(workflow.basedir) / "config" / "presets")
 HANDOVER = Handover(Path.cwd(), write=workflow.is_main_process)
 REGISTRY = or_stop(load_registry, Path(workflow.basedir) / "config" / "assets.yaml")
@@ -484,7 +485,8 @@ def files_of_rules():
     own = ["config/corrections/*.tsv", "config/lexicon/*.tsv", "resources/sentences/**/*.txt"]
     taken = ["results/*/inventory.tsv", "results/*/given.tsv", "results/*/cuts.tsv", "results/*/rights.json"]
     found = {path.as_posix() for pattern in [*patterns, *own, *taken] for path in Path().glob(pattern)}
-    return [*found, *HANDOVER.files]
+    named = {str(path) for planned in workflow.dag.jobs for path in planned.input}  # also what lies elsewhere
+    return [*found, *named, *HANDOVER.files]
 
 
 def job_of(planned):

@@ -3,14 +3,14 @@ rule export_encoder:
     input:
         asset="resources/models/{asset}/asset.json",
     output:
-        graph="resources/encoders/{asset}{bytes}.onnx",
-        description="resources/encoders/{asset}{bytes}.json",
+        graph="resources/encoders/{asset}{precision}.onnx",
+        description="resources/encoders/{asset}{precision}.json",
     log:
-        "results/logs/export_encoder/{asset}{bytes}.log",
+        "results/logs/export_encoder/{asset}{precision}.log",
     benchmark:
-        "results/benchmarks/export_encoder/{asset}{bytes}.tsv"
+        "results/benchmarks/export_encoder/{asset}{precision}.tsv"
     wildcard_constraints:
-        bytes="(-int8)?",
+        precision="(-int8)?",
     conda:
         "../../envs/voiceclone.yaml"
     threads: 2
@@ -19,12 +19,12 @@ rule export_encoder:
         runtime=growing(60),
     params:
         output_dir=subpath(output.graph, parent=True),
-        weights=lambda wildcards: "--bytes" if wildcards.bytes else "",
+        int8=lambda wildcards: "--int8" if wildcards.precision else "",
         revision=revision("export_encoder"),
         runtime=RUNTIME,
     shell:
         "exec python scripts/export_encoder.py --asset {input.asset} --output-dir {params.output_dir}"
-        " {params.weights} --runtime {params.runtime} --threads {threads} 2> {log}"
+        " {params.int8} --runtime {params.runtime} --threads {threads} 2> {log}"
 
 
 rule export:

@@ -33,6 +33,7 @@ from voiceclone.files import (
     tsv_text,
     unescape,
     write_changed,
+    write_text,
 )
 from voiceclone.lineage.withdrawal import EVERYTHING, REFUSED, TOMBSTONES
 
@@ -180,7 +181,7 @@ def take_inventory(folder: Path, target: Path, withdrawn: Collection[str] = ()) 
     entries = [_unless_withdrawn(entry, withdrawn) for entry, _ in listed]
     remembered = {entry.file: stamp for entry, stamp in listed if stamp}
     if remembered != known:
-        write_changed(cache, canonical_json(remembered))
+        write_text(cache, canonical_json(remembered), durable=False)
     entries, texts = with_texts(folder, entries)
     if texts:
         rows = [text.row() for text in texts]

@@ -36,7 +36,7 @@ TIERS = {
 #: What may be expected of a preset, measured where it says so: docs/base_voice.md has more.
 EXPECTED = {
     "zero-shot-small": "one understands it, and it is little like the person",
-    "small": "of 77 to 91 s of five people: 12 to 13 % word errors (recordings 0 to 9), 0.72 to 0.82 of the person's "
+    "small": "of 77 to 117 s of five people: 12 to 13 % word errors (recordings 0 to 9), 0.72 to 0.82 of the person's "
     "own similarity, DistillMOS 3.1 to 3.7 (recordings 3.6 to 4.4)",
     ZERO_SHOT: "the public model's speech with a resemblance to the person; not measured here",
     "few-shot": "the public model's speech in the person's voice; not measured here",

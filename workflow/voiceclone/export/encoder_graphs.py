@@ -223,14 +223,14 @@ EXPORTERS: Mapping[str, Callable[[Asset], tuple[onnx.ModelProto, Comparison]]] =
 }
 
 
-def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR, in_bytes: bool = False) -> dict[str, Any]:
+def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR, int8: bool = False) -> dict[str, Any]:
     """Write ``NAME.onnx`` of a model, compare it with the model, then write ``NAME.json``, its description.
 
     Args:
         asset: one of :data:`EXPORTERS`.
         folder: where to.
         max_error: allowed difference, relative to the largest value.
-        in_bytes: store the weights in 8 bits; the files are called ``NAME-int8``, and the cosine of the vectors is
+        int8: store the weights in 8 bits; the files are called ``NAME-int8``, and the cosine of the vectors is
             limited (:data:`LEAST_SIMILARITY`).
 
     Raises:
@@ -240,19 +240,19 @@ def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR, in_
     if asset.name not in EXPORTERS:
         raise AssetError(f"{asset.name}: cannot be exported", f"possible: {', '.join(EXPORTERS)}")
     graph, compare = EXPORTERS[asset.name](asset)
-    (store_bytes if in_bytes else store_exact_halves)(graph)
+    (store_bytes if int8 else store_exact_halves)(graph)
     notes = {"encoder": asset.name, "licence": asset.licence, "asset": asset.digest}
     onnx.helper.set_model_props(graph, {item.key: item.value for item in graph.metadata_props} | notes)
     faults = lint_stored({asset.name: graph})
     if faults:
         raise VoiceCloneError("export of " + "; ".join(map(str, faults)), "report this with the log")
-    target = folder / f"{asset.name}{'-int8' if in_bytes else ''}.onnx"
+    target = folder / f"{asset.name}{'-int8' if int8 else ''}.onnx"
     with atomic_path(target) as temporary:
         onnx.save(graph, temporary)
         del graph
         made, of_model = compare(Graph(temporary))
         error, similarity = relative_error(made, of_model), least_similarity(made, of_model)
-        if similarity < LEAST_SIMILARITY if in_bytes else error > max_error:
+        if similarity < LEAST_SIMILARITY if int8 else error > max_error:
             raise VoiceCloneError(
                 f"export of {target.stem}: differs from the model by {error:.1e} of its largest value, allowed "
                 f"{max_error:.0e} in whole weights; cosine of the vectors {similarity:.4f}, in 8 bits "
@@ -269,7 +269,7 @@ def export_encoder(asset: Asset, folder: Path, max_error: float = MAX_ERROR, in_
         "licence": asset.licence,
         "max_error": error,
     }
-    write_json(target.with_suffix(".json"), description | ({"similarity": similarity} if in_bytes else {}))
+    write_json(target.with_suffix(".json"), description | ({"similarity": similarity} if int8 else {}))
     return description
 
 

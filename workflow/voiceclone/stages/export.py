@@ -109,14 +109,14 @@ STAGE = Stage("export", arguments, run, block="export", settings=ExportSettings,
 def encoder_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--asset", type=Path, required=True, help="asset.json of the encoder")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the graph and its description")
-    parser.add_argument("--bytes", action="store_true", help="weights of 8 bits; the files are called NAME-int8")
+    parser.add_argument("--int8", action="store_true", help="weights of 8 bits; the files are called NAME-int8")
 
 
 def export_encoder(args: Namespace, settings: Block, runtime: RuntimeSettings) -> None:
     from voiceclone.assets import open_asset
     from voiceclone.export import encoder_graphs
 
-    encoder_graphs.export_encoder(open_asset(args.asset), args.output_dir, in_bytes=args.bytes)
+    encoder_graphs.export_encoder(open_asset(args.asset), args.output_dir, int8=args.int8)
 
 
 ENCODER = Stage("export_encoder", encoder_arguments, export_encoder)

@@ -111,8 +111,10 @@ def inherit_trunk(student: SourceFilterDecoder, teacher: SourceFilterDecoder) ->
 
     A channel counts by the weights that read it at the end, an inner unit by those that lead to it and from it. Sums
     over fewer of them are multiplied by the root of the ratio, which keeps their variance. Fewer blocks are taken
-    evenly from the teacher's.
+    evenly from the teacher's. A trunk that is wider or deeper in anything is left as it is.
     """
+    if any(own > its for own, its in zip(_trunk_sizes(student), _trunk_sizes(teacher), strict=True)):
+        return
     width, blocks = teacher.width, len(teacher.blocks)
     read = teacher.shape.weight.norm(dim=0) * teacher.norm.weight.abs()
     kept = read.topk(student.width).indices.sort().values
@@ -127,7 +129,7 @@ def inherit_trunk(student: SourceFilterDecoder, teacher: SourceFilterDecoder) ->
         getattr(student.pre, name).copy_(narrow(getattr(teacher.pre, name), UPSAMPLING))
         getattr(student.cond, name).copy_(narrow(getattr(teacher.cond, name), blocks, places))
     for own, place in zip(student.blocks, places.tolist(), strict=True):
-        inherit_block(cast(ConvNeXtBlock, own), cast(ConvNeXtBlock, teacher.blocks[place]), kept, wider)
+        _inherit_block(cast(ConvNeXtBlock, own), cast(ConvNeXtBlock, teacher.blocks[place]), kept, wider)
     for name in ("weight", "bias"):
         getattr(student.norm, name).copy_(getattr(teacher.norm, name)[kept])
     for own, other, rows in (
@@ -137,7 +139,12 @@ def inherit_trunk(student: SourceFilterDecoder, teacher: SourceFilterDecoder) ->
         _copy_layer(own, other, rows, kept, wider)
 
 
-def inherit_block(student: ConvNeXtBlock, teacher: ConvNeXtBlock, kept: Tensor, wider: float) -> None:
+def _trunk_sizes(decoder: SourceFilterDecoder) -> tuple[int, int, int]:
+    """Width, inner width and number of blocks."""
+    return decoder.width, cast(ConvNeXtBlock, decoder.blocks[0]).a.out_features, len(decoder.blocks)
+
+
+def _inherit_block(student: ConvNeXtBlock, teacher: ConvNeXtBlock, kept: Tensor, wider: float) -> None:
     """The same for one block: ``kept`` channels, those inner units that count most."""
     strength = teacher.a.weight.norm(dim=1) * teacher.b.weight.norm(dim=0)
     units = strength.topk(student.a.out_features).indices.sort().values
@@ -349,11 +356,8 @@ def distill_sovits(
     seed_step(training.seed, "weights")
     student = SoVITS(config)
     student.load_state_dict(inherited(student.state_dict(), teacher.state_dict()))
-    sizes = config.trunk_width, config.trunk_hidden, config.trunk_blocks
-    most = teacher.config.trunk_width, teacher.config.trunk_hidden, teacher.config.trunk_blocks
-    decoders = isinstance(student.dec, SourceFilterDecoder) and isinstance(teacher.dec, SourceFilterDecoder)
-    if decoders and all(own <= its for own, its in zip(sizes, most, strict=True)):
-        inherit_trunk(cast(SourceFilterDecoder, student.dec), cast(SourceFilterDecoder, teacher.dec))
+    if isinstance(student.dec, SourceFilterDecoder) and isinstance(teacher.dec, SourceFilterDecoder):
+        inherit_trunk(student.dec, teacher.dec)
     weights = {"model": student.state_dict()}
     discriminator = DiscriminatorConfig.nano()
     if base_discriminator is not None:

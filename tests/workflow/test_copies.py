@@ -53,7 +53,8 @@ def test_files_that_the_configuration_names_are_known_by_content_too(new_project
     source = "{name: set, kind: list, path: own data/set.list, licence: CC0}"
     gathered = ["results/base/corpus/corpus.tsv", "--config", f"corpora={{sources: [{source}], heldout_share: 0.3}}"]
     project.run(*gathered)
-    twin = scrambled(project, tmp_path / "copy", True)
+    twin = scrambled(project, tmp_path / "copy", keep_records=False)
+    (twin.root / "own data" / "set.list").touch()
     assert planned(twin, *gathered) == []
     (twin.root / "own data" / "set.list").write_text("\n".join(rows[:3]), encoding="utf-8")
     assert planned(twin, *gathered) == ["gather"]
